@@ -1,0 +1,185 @@
+// Package cli is the frame that every program of the toolkit runs in: flags, exit status, how an error is printed, and how
+// one program becomes or calls the next. It is the only package under lib that prints, exits or looks at os.Args.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"github.com/peterbourgon/ff/v3"
+	"golang.org/x/sys/unix"
+)
+
+// ExitFailure is the exit status of every error of the toolkit's own, as rkt had it since 1.18, so that it can be told
+// from the status of an app.
+const ExitFailure = 254
+
+// ExitStatus is an error that ends the program with that status and prints nothing: whoever returns it has said, or
+// another program has said, all there is to say.
+type ExitStatus int
+
+func (s ExitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// Process is what a program is started with, and what it may write to besides files.
+type Process struct {
+	Name   string   // the program, as errors name it
+	Args   []string // without the program's name
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+	PID    int // its own process ID
+
+	debug bool
+}
+
+// Main runs a program and exits. usage is the whole text of --help. The exit status is 0, that of an ExitStatus, or
+// ExitFailure after one line on standard error.
+func Main(name, usage string, run func(context.Context, *Process) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	p := &Process{
+		Name: name, Args: os.Args[1:],
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.Getenv, PID: os.Getpid(),
+	}
+	status := p.report(usage, run(ctx, p))
+	stop()
+	os.Exit(status)
+}
+
+func (p *Process) report(usage string, err error) int {
+	if err == nil {
+		return 0
+	}
+	if status, ok := errors.AsType[ExitStatus](err); ok {
+		return int(status)
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		if _, err := io.WriteString(p.Stdout, usage); err != nil {
+			return ExitFailure
+		}
+		return 0
+	}
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, oneLine(err.Error()))
+	return ExitFailure
+}
+
+// oneLine keeps an error on one line whatever a file name or an image put into it, and keeps control characters off the
+// terminal.
+func oneLine(s string) string {
+	s = strings.TrimRight(s, "\n")
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case r < ' ' || r == 0x7f:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// Debugf writes a line to standard error when --debug was given.
+func (p *Process) Debugf(format string, args ...any) {
+	if p.debug {
+		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, oneLine(fmt.Sprintf(format, args...)))
+	}
+}
+
+// Global holds the flags that every program takes (rkt 1.30's global flags).
+type Global struct {
+	Debug         bool
+	Dir           string // data directory: store and pods
+	SystemConfig  string // the vendor's configuration
+	LocalConfig   string // the administrator's
+	UserConfig    string // a third layer, which wins
+	Insecure      Insecure
+	TrustKeysFrom bool // --trust-keys-from-https
+}
+
+// Flags returns a flag set that holds the global flags and prints nothing by itself.
+func (p *Process) Flags() (*flag.FlagSet, *Global) {
+	fs := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	g := &Global{}
+	fs.BoolVar(&g.Debug, "debug", false, "")
+	fs.StringVar(&g.Dir, "dir", "/var/lib/rkt", "")
+	fs.StringVar(&g.SystemConfig, "system-config", "/usr/lib/rkt", "")
+	fs.StringVar(&g.LocalConfig, "local-config", "/etc/rkt", "")
+	fs.StringVar(&g.UserConfig, "user-config", "", "")
+	fs.Var(&g.Insecure, "insecure-options", "")
+	fs.BoolVar(&g.TrustKeysFrom, "trust-keys-from-https", false, "")
+	return fs, g
+}
+
+// Parse reads the flags from args, then from RKT_* variables, then from rkt.conf in the administrator's configuration
+// folder (one "flag value" a line; flags of other programs in it are passed over). Parsing stops at the first operand.
+// It returns flag.ErrHelp for --help.
+func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
+	if err := ff.Parse(fs, args, ff.WithEnvVarPrefix("RKT")); err != nil {
+		return FlagError(err)
+	}
+	conf := filepath.Join(g.LocalConfig, "rkt.conf") // known only now; what is set already is left alone
+	err := ff.Parse(fs, append([]string{"--"}, fs.Args()...), ff.WithConfigFile(conf), ff.WithAllowMissingConfigFile(true),
+		ff.WithConfigFileParser(ff.PlainParser), ff.WithIgnoreUndefined(true))
+	if err != nil {
+		return fmt.Errorf("%s: %w", conf, err)
+	}
+	p.debug = g.Debug
+	return nil
+}
+
+// FlagError rewords what package flag and ff say into one line in the house's form. flag.ErrHelp stays what it is.
+func FlagError(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return flag.ErrHelp
+	}
+	s := strings.TrimPrefix(err.Error(), "error parsing commandline arguments: ")
+	if name, ok := strings.CutPrefix(s, "flag provided but not defined: -"); ok {
+		return fmt.Errorf("unknown flag --%s (--help lists the flags)", strings.TrimLeft(name, "-"))
+	}
+	if name, ok := strings.CutPrefix(s, "flag needs an argument: -"); ok {
+		return fmt.Errorf("flag --%s needs a value", strings.TrimLeft(name, "-"))
+	}
+	return errors.New(s)
+}
+
+// Sibling finds another program of the toolkit: beside the running one, else in $PATH.
+func Sibling(name string) (string, error) {
+	self, err := os.Executable()
+	if err == nil {
+		path := filepath.Join(filepath.Dir(self), name)
+		if unix.Access(path, unix.X_OK) == nil {
+			return path, nil
+		}
+	}
+	return LookPath(name)
+}
+
+// LookPath finds a program in $PATH, and in the folders of system programs, which a unit's or a user's $PATH may lack.
+func LookPath(name string) (string, error) {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin") {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s: not found in $PATH", name)
+}
+
+// Exec becomes the program at path. Descriptors that are to stay open must not be close-on-exec. It returns only on
+// failure.
+func Exec(path string, argv, env []string) error {
+	if err := unix.Exec(path, argv, env); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+// Package pod is the pod directory: the names of its files, the states that follow from them, its lock, and how a pod is
+// named on a command line. docs/pod-directory.md describes it for people and for other programs.
+package pod
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"golang.org/x/sys/unix"
+)
+
+// Names in a pod's directory.
+const (
+	ManifestFile = "pod"                      // appc PodManifest, JSON; its presence says that the pod is prepared
+	StartedFile  = "started"                  // its presence says that the pod was run
+	GarbageFile  = "garbage"                  // rkt-gc saw the pod after its end; the grace period counts from its modification time
+	NameFile     = "name"                     // the pod's name, if it has one
+	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
+	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
+	NetDir       = "net"                      // what rkt-net did
+	NetnsFile    = "net/netns"                // the pod's network namespace: a path, or the word host
+	RootDir      = "stage1/rootfs"            // root of the pod's systemd
+	StatusDir    = "stage1/rootfs/rkt/status" // a file per app that has ended: its exit status
+	AppsDir      = "stage1/rootfs/opt/stage2"
+)
+
+// State is what a pod's directory says of it. The caller must treat it as past: another program may change it at once.
+type State int
+
+// The states of a pod; their text is rkt's.
+const (
+	Preparing State = iota
+	AbortedPrepare
+	Prepared
+	Running
+	Exited
+	ExitedGarbage
+	Deleting
+)
+
+var stateNames = [...]string{"preparing", "aborted prepare", "prepared", "running", "exited", "exited garbage", "deleting"}
+
+func (s State) String() string { return stateNames[s] }
+
+// stateOf is the one place where facts become a state (docs/pod-directory.md has the same table).
+func stateOf(locked, manifest, started, garbage bool) State {
+	switch {
+	case !manifest && locked:
+		return Preparing
+	case !manifest:
+		return AbortedPrepare
+	case !started:
+		return Prepared
+	case locked:
+		return Running
+	case garbage:
+		return ExitedGarbage
+	default:
+		return Exited
+	}
+}
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound = errors.New("no such pod")
+	ErrExists   = errors.New("a pod of this UUID exists already")
+)
+
+// Pods is the folder of pods in a data directory.
+type Pods struct {
+	data string
+}
+
+// In gives the pods of a data directory (rkt's --dir).
+func In(data string) Pods { return Pods{data} }
+
+// Path is the folder that holds the pods.
+func (p Pods) Path() string { return filepath.Join(p.data, "pods") }
+
+// garbage holds pods that are being deleted: out of sight of every other program.
+func (p Pods) garbage() string { return filepath.Join(p.data, "garbage") }
+
+// tmp holds new pod directories until they are locked.
+func (p Pods) tmp() string { return filepath.Join(p.data, "tmp") }
+
+// Pod is one pod's directory.
+type Pod struct {
+	UUID string
+	pods Pods
+}
+
+// Dir is the pod's directory.
+func (p *Pod) Dir() string { return filepath.Join(p.pods.Path(), p.UUID) }
+
+// Path is a file in the pod's directory.
+func (p *Pod) Path(name string) string { return filepath.Join(p.Dir(), name) }
+
+// Create makes the directory of a new pod and returns it locked; the lock is let go of when lock is closed. It is ErrExists
+// when the UUID is taken.
+func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
+	for _, dir := range []string{p.Path(), p.tmp()} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return nil, nil, err
+		}
+	}
+	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a manifest that is alive.
+	tmp, err := os.MkdirTemp(p.tmp(), "pod-")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp)
+		}
+	}()
+	if err := os.Chmod(tmp, 0o750); err != nil {
+		return nil, nil, err
+	}
+	lock, err = durable.Lock(tmp, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	pod = &Pod{uuid, p}
+	err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, pod.Dir(), unix.RENAME_NOREPLACE)
+	if err == unix.EEXIST {
+		err = ErrExists
+	}
+	if err != nil {
+		lock.Close()
+		return nil, nil, fmt.Errorf("pod %s: %w", uuid, err)
+	}
+	return pod, lock, nil
+}
+
+// All lists the pods, in no order of time.
+func (p Pods) All() ([]*Pod, error) {
+	entries, err := os.ReadDir(p.Path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var pods []*Pod
+	for _, e := range entries {
+		if e.IsDir() && ValidUUID(e.Name()) {
+			pods = append(pods, &Pod{e.Name(), p})
+		}
+	}
+	return pods, err
+}
+
+// State looks at the facts. A pod that is not there any more is ErrNotFound.
+func (p *Pod) State() (State, error) {
+	locked, err := durable.Locked(p.Dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return Deleting, fmt.Errorf("pod %s: %w", p.UUID, ErrNotFound)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return stateOf(locked, p.has(ManifestFile), p.has(StartedFile), p.has(GarbageFile)), nil
+}
+
+// StateHeld is State for the holder of the pod's lock: what the pod's state was when the lock was taken.
+func (p *Pod) StateHeld() State {
+	return stateOf(false, p.has(ManifestFile), p.has(StartedFile), p.has(GarbageFile))
+}
+
+func (p *Pod) has(name string) bool {
+	_, err := os.Lstat(p.Path(name))
+	return err == nil
+}
+
+// lockPatience outlasts the readers, who hold a pod's lock for the time of a system call.
+const lockPatience = 200 * time.Millisecond
+
+// Lock takes the pod's lock: durable.ErrLocked when the pod is being prepared, runs, or another program works on it.
+// The lock is of the directory that has the pod's name now.
+func (p *Pod) Lock() (*os.File, error) {
+	lock, err := durable.Lock(p.Dir(), lockPatience)
+	if err == nil {
+		var held, named unix.Stat_t
+		if err = unix.Fstat(int(lock.Fd()), &held); err == nil {
+			err = unix.Lstat(p.Dir(), &named)
+		}
+		if err == nil && held.Ino != named.Ino { // renamed away between open and flock
+			err = fs.ErrNotExist
+		}
+		if err != nil {
+			lock.Close()
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return lock, nil
+}
+
+// Wait blocks until the pod is not locked: for a running pod, until it has ended.
+func (p *Pod) Wait() error { return durable.WaitUnlocked(p.Dir()) }
+
+// Delete takes a pod away; the caller holds its lock. The directory leaves pods/ with one rename, so that no other program
+// sees half of it; what a kill leaves behind is removed by Sweep.
+func (p *Pod) Delete() error {
+	if err := os.MkdirAll(p.pods.garbage(), 0o700); err != nil {
+		return err
+	}
+	grave, err := os.MkdirTemp(p.pods.garbage(), p.UUID+"-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(p.Dir(), filepath.Join(grave, p.UUID)); err != nil {
+		os.Remove(grave)
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return removeAll(grave)
+}
+
+// Sweep removes what killed programs left half made or half deleted.
+func (p Pods) Sweep() error {
+	var errs []error
+	for _, dir := range []string{p.garbage(), p.tmp()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			// A directory in tmp is locked but for the instant after it is made: leave what is so young.
+			if info, err := e.Info(); err != nil || dir == p.tmp() && time.Since(info.ModTime()) < time.Minute {
+				continue
+			}
+			if locked, err := durable.Locked(path); err != nil || locked {
+				continue
+			}
+			errs = append(errs, removeAll(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeAll is os.RemoveAll for a tree that the last processes of a killed pod may still write to for an instant.
+func removeAll(path string) error {
+	var err error
+	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
+		if err = os.RemoveAll(path); err == nil {
+			return nil
+		}
+		time.Sleep(wait)
+	}
+	return err
+}
+
+// Name is the pod's name, or "".
+func (p *Pod) Name() string {
+	name, _ := os.ReadFile(p.Path(NameFile))
+	return strings.TrimSuffix(string(name), "\n")
+}
+
+// Time is when one of the pod's files was made or last written; zero if it is not there.
+func (p *Pod) Time(name string) time.Time {
+	info, err := os.Lstat(p.Path(name))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// NewUUID makes a random UUID (RFC 9562, version 4).
+func NewUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return dashed(fmt.Sprintf("%x", b))
+}
+
+// Self is the UUID of the pod that belongs to the running start of a systemd service: its $INVOCATION_ID, if systemd started
+// this very process ($SYSTEMD_EXEC_PID is pid) and not some parent of it. It is "" elsewhere. See systemd.exec(5).
+func Self(getenv func(string) string, pid int) string {
+	id := getenv("INVOCATION_ID")
+	if getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(pid) || len(id) != 32 || !ValidUUID(dashed(id)) {
+		return ""
+	}
+	return dashed(id)
+}
+
+func dashed(hex string) string {
+	return hex[:8] + "-" + hex[8:12] + "-" + hex[12:16] + "-" + hex[16:20] + "-" + hex[20:]
+}
+
+// ValidUUID tells whether s is a UUID in its canonical form: lower case, with dashes.
+func ValidUUID(s string) bool { return len(s) == 36 && validPrefix(s) }
+
+// validPrefix tells whether s can be the start of a UUID.
+func validPrefix(s string) bool {
+	if s == "" || len(s) > 36 {
+		return false
+	}
+	for i := range len(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		hex := '0' <= s[i] && s[i] <= '9' || 'a' <= s[i] && s[i] <= 'f'
+		if dash && s[i] != '-' || !dash && !hex {
+			return false
+		}
+	}
+	return true
+}
