@@ -43,15 +43,18 @@ type Process struct {
 // Main runs a program and exits. usage is the whole text of --help. The exit status is 0, that of an ExitStatus, or
 // ExitFailure after one line on standard error.
 func Main(name, usage string, run func(context.Context, *Process) error) {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	p := &Process{
 		Name: name, Args: os.Args[1:],
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, PID: os.Getpid(),
 	}
-	status := p.report(usage, run(ctx, p))
-	stop()
-	os.Exit(status)
+	os.Exit(p.report(usage, run(context.Background(), p)))
+}
+
+// Interruptible gives a context that SIGINT and SIGTERM cancel, for programs that take back what they have begun. A program that
+// is to become another one calls stop first: a signal that it caught and no one acted on would be lost to the next.
+func Interruptible(ctx context.Context) (_ context.Context, stop func()) {
+	return signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 }
 
 func (p *Process) report(usage string, err error) int {
@@ -118,6 +121,19 @@ func (p *Process) Flags() (*flag.FlagSet, *Global) {
 	fs.Var(&g.Insecure, "insecure-options", "")
 	fs.BoolVar(&g.TrustKeysFrom, "trust-keys-from-https", false, "")
 	return fs, g
+}
+
+// Args are the global flags for another program of the toolkit.
+func (g *Global) Args() []string {
+	args := []string{"--dir=" + g.Dir, "--system-config=" + g.SystemConfig, "--local-config=" + g.LocalConfig,
+		"--user-config=" + g.UserConfig, "--insecure-options=" + g.Insecure.String()}
+	if g.Debug {
+		args = append(args, "--debug")
+	}
+	if g.TrustKeysFrom {
+		args = append(args, "--trust-keys-from-https")
+	}
+	return args
 }
 
 // Parse reads the flags from args, then from RKT_* variables, then from rkt.conf in the administrator's configuration

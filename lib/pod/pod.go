@@ -25,6 +25,7 @@ const (
 	NameFile     = "name"                     // the pod's name, if it has one
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
+	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
 	NetDir       = "net"                      // what rkt-net did
 	NetnsFile    = "net/netns"                // the pod's network namespace: a path, or the word host
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd

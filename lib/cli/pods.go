@@ -1,0 +1,25 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+// OnePod resolves the POD operand of a program that takes one, or its --uuid-file.
+func (p *Process) OnePod(pods pod.Pods, operands []string, uuidFile string) (*pod.Pod, error) {
+	if uuidFile != "" {
+		if len(operands) > 0 {
+			return nil, fmt.Errorf("%q: --uuid-file names the pod already", operands[0])
+		}
+		return pods.FromFile(uuidFile)
+	}
+	if len(operands) == 0 {
+		return nil, errors.New("no pod given (--help shows how)")
+	}
+	if len(operands) > 1 {
+		return nil, fmt.Errorf("%q: one pod only", operands[1])
+	}
+	return pods.Find(operands[0], pod.Self(p.Getenv, p.PID))
+}

@@ -1,0 +1,106 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// inRoot resolves every link of a path as a process would whose root directory is the opened one: no link leads out.
+const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+
+// Open opens a file as an app sees it; a device or a fifo of a hostile image is never waited for.
+func Open(root *os.File, path string, flags int) (*os.File, error) {
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC | unix.O_NONBLOCK), Resolve: inRoot}
+	for {
+		fd, err := unix.Openat2(int(root.Fd()), path, &how)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), path), nil
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR): // a rename went on in the tree at that time
+		default:
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
+}
+
+// ReadFile reads a regular file as an app sees it, up to limit bytes.
+func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
+	f, err := Open(root, path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s: longer than %d bytes", path, limit)
+	}
+	return data, nil
+}
+
+// Stat looks at what a path is for an app, at the end of all links.
+func Stat(root *os.File, path string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	f, err := Open(root, path, unix.O_PATH)
+	if err != nil {
+		return st, err
+	}
+	defer f.Close()
+	return st, unix.Fstat(int(f.Fd()), &st)
+}
+
+// MkdirAll makes a folder and those above it, as an app sees the path; what is there already is left alone.
+func MkdirAll(root *os.File, path string, mode uint32) error {
+	dir, err := Open(root, "/", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer func() { dir.Close() }()
+	walked := ""
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || name == "." {
+			continue
+		}
+		if name == ".." {
+			return fmt.Errorf("%s: has .. in it", path)
+		}
+		walked += "/" + name
+		next, err := Open(root, walked, unix.O_PATH|unix.O_DIRECTORY)
+		if errors.Is(err, os.ErrNotExist) {
+			if err := unix.Mkdirat(int(dir.Fd()), name, mode); err != nil {
+				return &os.PathError{Op: "mkdir", Path: walked, Err: err}
+			}
+			if next, err = Open(root, walked, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
+				err = next.Chmod(fileMode(mode)) // without the umask
+			}
+		}
+		if err != nil {
+			return err
+		}
+		dir.Close()
+		dir = next
+	}
+	return nil
+}
+
+func fileMode(mode uint32) os.FileMode {
+	m := os.FileMode(mode & 0o777)
+	if mode&0o1000 != 0 {
+		m |= os.ModeSticky
+	}
+	return m
+}

@@ -1,0 +1,115 @@
+// Package overlay is the root file system of an app: the image's layers, read-only, under a folder that takes what the app
+// writes. In a pod's directory that is overlay/APP/, with
+//
+//	lower/0 lower/1 …   links to the layers in the image store, lowest first
+//	upper               what was written
+//	work                overlayfs's own
+//
+// The links keep the mount's options short: mount(2) takes one page of them, and an image may have 127 layers.
+package overlay
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Make lays out dir for the given layers (lowest first; any path) and gives the app's root the mode and owner of the
+// topmost layer's root.
+func Make(dir string, layers []string) error {
+	for _, sub := range []string{"lower", "upper", "work"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	lower, err := filepath.Abs(filepath.Join(dir, "lower"))
+	if err != nil {
+		return err
+	}
+	for i, layer := range layers {
+		target, err := filepath.Rel(lower, layer) // so that the data directory can be moved
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(target, filepath.Join(lower, strconv.Itoa(i))); err != nil {
+			return err
+		}
+	}
+	if len(layers) == 0 {
+		return nil
+	}
+	var top unix.Stat_t
+	if err := unix.Stat(layers[len(layers)-1], &top); err != nil {
+		return fmt.Errorf("%s: %w", layers[len(layers)-1], err)
+	}
+	upper := filepath.Join(dir, "upper")
+	if err := os.Chmod(upper, os.FileMode(top.Mode&0o777)); err != nil {
+		return err
+	}
+	return os.Chown(upper, int(top.Uid), int(top.Gid))
+}
+
+// Mount mounts what Make laid out in dir on target, both absolute. It must run on a locked thread that shares its working
+// directory with no other (see Private). Device nodes of the image do nothing: an app gets its devices from the pod's own /dev.
+func Mount(dir, target string) error {
+	links, err := os.ReadDir(filepath.Join(dir, "lower"))
+	if err != nil {
+		return err
+	}
+	lower := make([]string, len(links)) // overlayfs wants the topmost first
+	for i := range links {
+		lower[len(links)-1-i] = "lower/" + strconv.Itoa(i)
+	}
+	options := "upperdir=upper,workdir=work,redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(lower, ":")
+	if len(links) == 0 {
+		return fmt.Errorf("%s: no layer in it", dir)
+	}
+	if err := unix.Chdir(dir); err != nil { // the options name relative paths
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if err := unix.Mount("overlay", target, "overlay", unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("overlay on %s: %w", target, err)
+	}
+	return nil
+}
+
+// Private puts the calling thread, which the caller has locked, into a mount namespace of its own, from which no mount
+// reaches the host. Mounts of the host still arrive.
+func Private() error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("new mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("mount propagation of /: %w", err)
+	}
+	return nil
+}
+
+// View calls f with the root of the file system that an app will see, and its writes land in dir's upper folder. f may open
+// files below root with openat2(2) and RESOLVE_IN_ROOT; the mount is gone when it returns.
+func View(dir, target string, f func(root *os.File) error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its mounts with the thread
+		done <- func() error {
+			if err := Private(); err != nil {
+				return err
+			}
+			if err := Mount(dir, target); err != nil {
+				return err
+			}
+			root, err := os.Open(target)
+			if err != nil {
+				return err
+			}
+			defer root.Close()
+			return f(root)
+		}()
+	}()
+	return <-done
+}

@@ -1,0 +1,206 @@
+// Package prepare makes a pod out of images: the pod's directory with everything in it that does not depend on the moment it
+// is started. Its cost does not depend on the size of the images.
+package prepare
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/overlay"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+// App is an app as the command line describes it. What is empty is as the image says.
+type App struct {
+	Image             string // as the user named it
+	Name              string
+	Exec              string // replaces the image's program and its arguments
+	Args              []string
+	WorkingDir        string
+	User, Group       string // a number, a name, or the path of a file in the image whose owner is meant
+	SupplementaryGIDs []uint32
+	Environment       []stage1.Variable
+	CapsRetain        []string
+	CapsRemove        []string
+	Annotations       types.Annotations
+	UserAnnotations   types.UserAnnotations
+	UserLabels        types.UserLabels
+}
+
+// Options is a pod as the command line describes it.
+type Options struct {
+	UUID        string
+	Name        string // of the pod, may be ""
+	Apps        []App
+	Ports       []types.ExposedPort
+	Inherit     []stage1.Variable // the caller's environment, if the apps are to inherit it
+	Environment []stage1.Variable // for every app
+	AllCaps     bool              // --insecure-options=capabilities
+
+	// Image finds the image that an App names, fetching it if the pull policy says so, and returns its ID.
+	Image func(ctx context.Context, name string) (id string, err error)
+}
+
+// Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the program is killed, what is
+// left is an aborted prepare, which rkt-gc collects.
+func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*pod.Pod, error) {
+	if len(o.Apps) == 0 {
+		return nil, errors.New("no image given")
+	}
+	found := make([]*store.Image, len(o.Apps))
+	for i, app := range o.Apps { // before the pod is made: this may take as long as a download
+		id, err := o.Image(ctx, app.Image)
+		if err != nil {
+			return nil, err
+		}
+		if found[i], err = images.Image(id); err != nil {
+			return nil, fmt.Errorf("image %q: %w", app.Image, err)
+		}
+	}
+	p, lock, err := pods.Create(o.UUID)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if err := fill(p, o, found); err != nil {
+		return nil, errors.Join(err, p.Delete())
+	}
+	return p, nil
+}
+
+// fill writes everything below the pod's directory, the manifest last.
+func fill(p *pod.Pod, o Options, images []*store.Image) error {
+	manifest := schema.BlankPodManifest()
+	manifest.Ports = o.Ports
+	var apps []stage1.App
+	for i := range o.Apps {
+		name, err := appName(o.Apps[i], images[i])
+		if err != nil {
+			return err
+		}
+		if manifest.Apps.Get(name) != nil {
+			return fmt.Errorf("app %q: two apps of one name; give one another with --name", name)
+		}
+		dir, target := p.Path("overlay/"+name.String()), p.Path(pod.RootDir+stage1.AppRoot(name.String()))
+		if err := os.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		if err := overlay.Make(dir, images[i].Layers); err != nil {
+			return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
+		}
+		var app stage1.App
+		var effective *types.App
+		err = overlay.View(dir, target, func(root *os.File) (err error) {
+			app, effective, err = resolve(root, name.String(), o.Apps[i], images[i].Manifest, o)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("app %q: %w", name, err)
+		}
+		apps = append(apps, app)
+		hash, err := types.NewHash(images[i].ID)
+		if err != nil {
+			return fmt.Errorf("image %q: %w", images[i].ID, err)
+		}
+		manifest.Apps = append(manifest.Apps, schema.RuntimeApp{
+			Name:        name,
+			Image:       schema.RuntimeImage{Name: &images[i].Manifest.Name, ID: *hash, Labels: images[i].Manifest.Labels},
+			App:         effective,
+			Annotations: o.Apps[i].Annotations,
+		})
+	}
+	if err := checkPorts(manifest); err != nil {
+		return err
+	}
+	if err := writeRoot(p, apps); err != nil {
+		return err
+	}
+	if o.Name != "" {
+		if err := os.WriteFile(p.Path(pod.NameFile), []byte(o.Name+"\n"), 0o640); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		return fmt.Errorf("pod manifest: %w", err)
+	}
+	for _, dir := range []string{"stage1", "overlay"} {
+		if err := durable.SyncTree(p.Path(dir)); err != nil {
+			return err
+		}
+	}
+	return durable.WriteFile(p.Path(pod.ManifestFile), append(text, '\n'), 0o640)
+}
+
+// writeRoot makes the root of the pod's systemd and notes what is to be mounted into it.
+func writeRoot(p *pod.Pod, apps []stage1.App) error {
+	root := p.Path(pod.RootDir)
+	for _, dir := range []string{"usr", "proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/log/journal", "rkt/status"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	mounts := "/usr " + pod.RootDir + "/usr none rbind,ro 0 0\n"
+	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} { // as the host has them
+		target, err := os.Readlink("/" + name)
+		switch {
+		case err == nil:
+			err = os.Symlink(target, filepath.Join(root, name))
+		case errors.Is(err, os.ErrNotExist):
+			err = nil
+		default: // a folder of its own, on hosts without a merged /usr
+			mounts += "/" + name + " " + pod.RootDir + "/" + name + " none rbind,ro 0 0\n"
+			err = os.Mkdir(filepath.Join(root, name), 0o755)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	files, err := stage1.Files(p.UUID, apps)
+	if err != nil {
+		return err
+	}
+	for path, text := range files {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			return err
+		}
+	}
+	options := ""
+	for _, option := range stage1.Options(apps) {
+		options += option + "\n"
+	}
+	if err := os.WriteFile(p.Path(pod.OptionsFile), []byte(options), 0o640); err != nil {
+		return err
+	}
+	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts), 0o640)
+}
+
+// checkPorts refuses a --port that no app of the pod has.
+func checkPorts(m *schema.PodManifest) error {
+	for _, exposed := range m.Ports {
+		var names []string
+		for _, app := range m.Apps {
+			for _, port := range app.App.Ports {
+				names = append(names, port.Name.String())
+			}
+		}
+		if !slices.Contains(names, exposed.Name.String()) {
+			return fmt.Errorf("port %q: no image of the pod declares it (declared: %v)", exposed.Name, names)
+		}
+	}
+	return nil
+}

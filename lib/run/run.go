@@ -1,0 +1,189 @@
+// Package run starts a prepared pod: it mounts what the pod needs where the host cannot see it, and the process becomes
+// systemd-nspawn. Nothing here takes longer for a larger image, and nothing of the toolkit stays in memory.
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/util"
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/overlay"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"golang.org/x/sys/unix"
+)
+
+// Options are what is chosen when a pod starts, not when it is prepared.
+type Options struct {
+	Hostname    string // "" is rkt-UUID
+	Interactive bool   // the app gets the terminal
+	Env         []string
+}
+
+// Become turns the process into the pod. It returns only on failure, and then the pod is prepared as before. The one descriptor
+// that the pod's systemd-nspawn inherits besides 0 to 2 and those of socket activation is the pod's lock.
+func Become(p *pod.Pod, o Options) error {
+	runtime.LockOSThread() // the mount namespace is the thread's, and the thread that calls exec(2) passes it on
+	lock, err := p.Lock()
+	if errors.Is(err, durable.ErrLocked) {
+		return fmt.Errorf("pod %s: is running, or another program works on it", p.UUID)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if state := p.StateHeld(); state != pod.Prepared {
+		if state == pod.AbortedPrepare {
+			return fmt.Errorf("pod %s: was never prepared to the end; rkt-gc removes it", p.UUID)
+		}
+		return fmt.Errorf("pod %s: has run already, and a pod runs once; prepare a new one", p.UUID)
+	}
+	argv, err := command(p, o)
+	if err != nil {
+		return err
+	}
+	if o.Interactive {
+		if err := giveTerminal(p); err != nil {
+			return err
+		}
+	}
+	if err := overlay.Private(); err != nil {
+		return err
+	}
+	if err := mountAll(p); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if err := unix.Chdir(p.Dir()); err != nil {
+		return fmt.Errorf("%s: %w", p.Dir(), err)
+	}
+	if err := os.WriteFile(p.Path(pod.PIDFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o640); err != nil {
+		return err
+	}
+	if err := durable.WriteFile(p.Path(pod.StartedFile), nil, 0o640); err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
+		return fmt.Errorf("%s: %w", p.Dir(), err)
+	}
+	err = cli.Exec(argv[0], argv, o.Env)
+	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))
+}
+
+// command is what the process becomes.
+func command(p *pod.Pod, o Options) ([]string, error) {
+	nspawn, err := cli.LookPath("systemd-nspawn")
+	if err != nil {
+		return nil, fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
+	}
+	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
+		return nil, fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
+	}
+	netns, err := namespace(p)
+	if err != nil {
+		return nil, err
+	}
+	options, err := os.ReadFile(p.Path(pod.OptionsFile))
+	if err != nil {
+		return nil, err
+	}
+	register := canRegister()
+	return stage1.Command(nspawn, stage1.Start{
+		UUID:     p.UUID,
+		Register: register,
+		// Without --keep-unit nspawn asks systemd for a scope. A service is a unit of the pod already.
+		KeepUnit: !register || inService(),
+		Netns:    netns,
+		Hostname: o.Hostname,
+		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
+	}), nil
+}
+
+// namespace is the path of the pod's network namespace, "" for the host's.
+func namespace(p *pod.Pod) (string, error) {
+	text, err := os.ReadFile(p.Path(pod.NetnsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("pod %s: has no network yet; first run rkt-net add [--net=host|none|NAME] %[1]s", p.UUID)
+	}
+	if err != nil {
+		return "", err
+	}
+	path := strings.TrimSuffix(string(text), "\n")
+	if path == "host" {
+		return "", nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil || st.Type != unix.NSFS_MAGIC {
+		return "", fmt.Errorf("pod %s: its network namespace %s is gone; run rkt-net del and rkt-net add", p.UUID, path)
+	}
+	return path, nil
+}
+
+// canRegister tells whether systemd is the host's init and systemd-machined can be reached.
+func canRegister() bool {
+	if !util.IsRunningSystemd() {
+		return false
+	}
+	_, errBus := os.Stat("/run/dbus/system_bus_socket")
+	_, errMachined := os.Stat("/usr/lib/systemd/systemd-machined")
+	return errBus == nil && errMachined == nil
+}
+
+// inService tells whether the process runs in a service of systemd's, by its control group.
+func inService() bool {
+	return strings.HasSuffix(Unit(), ".service")
+}
+
+// Unit is the name of the systemd unit that the process belongs to, or "": the last part of its control group's path that names
+// a service or a scope (a service may have made groups below its own).
+func Unit() string {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	return unitOf(string(text))
+}
+
+func unitOf(cgroups string) string {
+	for line := range strings.Lines(cgroups) { // hierarchy-ID:controllers:path, see cgroups(7)
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
+			continue
+		}
+		parts := strings.Split(f[2], "/")
+		for i := len(parts) - 1; i >= 0; i-- {
+			if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
+				return parts[i]
+			}
+		}
+	}
+	return ""
+}
+
+// giveTerminal has the pod's one app read from and write to the terminal.
+func giveTerminal(p *pod.Pod) error {
+	apps, err := os.ReadDir(p.Path(pod.AppsDir))
+	if err != nil {
+		return err
+	}
+	if len(apps) != 1 {
+		return fmt.Errorf("pod %s: has %d apps; only one app can be interactive", p.UUID, len(apps))
+	}
+	dir := p.Path(pod.RootDir + stage1.UnitPath + "/" + apps[0].Name() + ".service.d")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	text := "[Service]\nStandardInput=tty\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\n" +
+		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
+	if term := os.Getenv("TERM"); term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
+		text += "Environment=TERM=" + term + "\n"
+	}
+	return os.WriteFile(filepath.Join(dir, "interactive.conf"), []byte(text), 0o644)
+}

@@ -1,0 +1,104 @@
+package stage1
+
+import (
+	"slices"
+	"strings"
+)
+
+// Capabilities that an app keeps in its bounding set when neither its image nor the command line says otherwise: appc's
+// default (ace.md, os/linux/capabilities-retain-set), which rkt used.
+var DefaultCapabilities = []string{
+	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_KILL", "CAP_MKNOD", "CAP_NET_RAW",
+	"CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_CHROOT",
+}
+
+// AllCapabilities are the names in capabilities(7).
+var AllCapabilities = []string{
+	"CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_BPF", "CAP_CHECKPOINT_RESTORE", "CAP_CHOWN",
+	"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_KILL", "CAP_LEASE",
+	"CAP_LINUX_IMMUTABLE", "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE", "CAP_MKNOD", "CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE",
+	"CAP_NET_BROADCAST", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYSLOG",
+	"CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT", "CAP_SYS_MODULE", "CAP_SYS_NICE", "CAP_SYS_PACCT", "CAP_SYS_PTRACE",
+	"CAP_SYS_RAWIO", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
+}
+
+// initCapabilities are what the pod's systemd and journald need themselves.
+var initCapabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_SETGID",
+	"CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE",
+}
+
+// nspawnCapabilities are what systemd-nspawn retains by itself (systemd-nspawn(1), --capability=).
+var nspawnCapabilities = []string{
+	"CAP_AUDIT_CONTROL", "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
+	"CAP_IPC_OWNER", "CAP_KILL", "CAP_LEASE", "CAP_LINUX_IMMUTABLE", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
+	"CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT",
+	"CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE", "CAP_SYS_TTY_CONFIG",
+}
+
+// Options are the arguments of systemd-nspawn that follow from the apps: its bounding set becomes what the pod's init needs and
+// what an app may keep, not the 25 capabilities that systemd-nspawn leaves a container.
+func Options(apps []App) []string {
+	keep := slices.Clone(initCapabilities)
+	for _, app := range apps {
+		keep = append(keep, app.Capabilities...)
+	}
+	var drop, add []string
+	for _, c := range nspawnCapabilities {
+		if !slices.Contains(keep, c) {
+			drop = append(drop, c)
+		}
+	}
+	slices.Sort(keep)
+	for _, c := range slices.Compact(keep) {
+		if !slices.Contains(nspawnCapabilities, c) {
+			add = append(add, c)
+		}
+	}
+	var options []string
+	if len(drop) > 0 {
+		options = append(options, "--drop-capability="+strings.Join(drop, ","))
+	}
+	if len(add) > 0 {
+		options = append(options, "--capability="+strings.Join(add, ","))
+	}
+	return options
+}
+
+// Start is what is known about a pod when it starts.
+type Start struct {
+	UUID     string
+	Register bool     // with systemd-machined
+	KeepUnit bool     // stay in the unit that the process is in, instead of a new scope
+	Netns    string   // path of the network namespace; "" is the host's
+	Hostname string   // "" is rkt-UUID
+	Options  []string // what Options gave when the pod was prepared
+}
+
+// MachineName is the pod's name at systemd-machined.
+func MachineName(uuid string) string { return "rkt-" + uuid }
+
+// Command is the command line that becomes the pod, for a working directory that is the pod's.
+func Command(nspawn string, s Start) []string {
+	register := "--register=false"
+	if s.Register {
+		register = "--register=true"
+	}
+	argv := []string{nspawn, "--boot", register, "--link-journal=try-guest", "--quiet"}
+	if s.KeepUnit {
+		argv = append(argv, "--keep-unit")
+	}
+	argv = append(argv, "--uuid="+s.UUID, "--machine="+MachineName(s.UUID), "--directory=stage1/rootfs",
+		"--notify-ready=yes", "--resolv-conf=off", "--timezone=off")
+	if s.Netns != "" {
+		argv = append(argv, "--network-namespace-path="+s.Netns)
+	}
+	if s.Hostname != "" {
+		argv = append(argv, "--hostname="+s.Hostname)
+	}
+	argv = append(argv, s.Options...)
+	return append(argv,
+		"--setenv=SYSTEMD_UNIT_PATH="+UnitPath,
+		"--setenv=SYSTEMD_GENERATOR_PATH=/dev/null", "--setenv=SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/dev/null",
+		"--", "--default-standard-output=tty", "--log-target=null", "--log-level=warning", "--show-status=0")
+}

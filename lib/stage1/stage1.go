@@ -1,0 +1,239 @@
+// Package stage1 is what stands between the host and the apps of a pod: the root of the pod's own systemd, its unit files, and
+// the command line of systemd-nspawn that starts it. The functions here are pure; who writes the files is package prepare, who
+// mounts and executes is package run.
+//
+// This is the flavor "host": the root has the host's own /usr, read-only, so there is nothing to download and the pod's init is
+// as well patched as the host.
+package stage1
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/unitfile"
+)
+
+// App is an app with everything resolved: names of users to numbers, the program to an absolute path in the app's root.
+type App struct {
+	Name              string
+	Exec              []string
+	UID, GID          uint32
+	SupplementaryGIDs []uint32
+	WorkingDir        string
+	Environment       []Variable
+	Capabilities      []string // the bounding set, as CAP_… names; none is none
+	StopSignal        string   // "" is SIGTERM
+	Notify            bool     // the app calls sd_notify(3) itself
+}
+
+// Variable is one environment variable.
+type Variable struct{ Name, Value string }
+
+// UnitPath is where the pod's systemd looks for units, below its root, and nowhere else: the distribution's are for hosts.
+const UnitPath = "/etc/systemd/system"
+
+// AppRoot is an app's root, seen from the pod's systemd.
+func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
+
+// stopped is run by the pod's systemd when an app has ended. It leaves the app's exit status in a file (128+n for death by
+// signal n) and, if the app failed, ends the pod with that status: systemd's own FailureAction=exit has 255 for every signal.
+// An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus=").
+const stopped = `#!/bin/sh
+case $EXIT_CODE in
+exited) status=$EXIT_STATUS ;;
+killed | dumped) status=$((128 + $(kill -l "$EXIT_STATUS"))) ;;
+*) status=255 ;;
+esac
+echo "$status" >"/rkt/status/.$1" && mv "/rkt/status/.$1" "/rkt/status/$1"
+if test "$SERVICE_RESULT" != success; then
+	test "$status" != 0 || status=255
+	exec /usr/bin/systemctl --quiet exit "$status" 2>/dev/null
+fi
+`
+
+// base holds the units that every pod has. Targets and services of shutting down are here because without them the pod would
+// never end; what they start is a function of systemd, not a process.
+var base = map[string]string{
+	// The pod ends well when no app needs it any more.
+	"pod.target": `[Unit]
+Description=Pod
+DefaultDependencies=no
+Conflicts=shutdown.target
+StopWhenUnneeded=yes
+SuccessAction=exit
+`,
+	"shutdown.target": `[Unit]
+Description=Shutdown
+DefaultDependencies=no
+RefuseManualStart=yes
+`,
+	"systemd-journald.socket": `[Unit]
+Description=Journal Socket
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+
+[Socket]
+ListenStream=/run/systemd/journal/stdout
+ListenDatagram=/run/systemd/journal/socket
+SocketMode=0666
+PassCredentials=yes
+PassSecurity=yes
+ReceiveBuffer=8M
+Service=systemd-journald.service
+`,
+	// "flushed" tells journald to write to /var/log/journal from the start, as "journalctl --flush" does on a host.
+	"systemd-journald-dev-log.socket": `[Unit]
+Description=Journal Socket (/dev/log)
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+
+[Socket]
+ListenDatagram=/run/systemd/journal/dev-log
+Symlinks=/dev/log /run/systemd/journal/flushed
+SocketMode=0666
+PassCredentials=yes
+PassSecurity=yes
+ReceiveBuffer=8M
+Service=systemd-journald.service
+`,
+	"systemd-journald.service": `[Unit]
+Description=Journal Service
+DefaultDependencies=no
+Requires=systemd-journald.socket systemd-journald-dev-log.socket
+After=systemd-journald.socket systemd-journald-dev-log.socket
+IgnoreOnIsolate=yes
+
+[Service]
+Type=notify
+ExecStart=/usr/lib/systemd/systemd-journald
+Sockets=systemd-journald.socket systemd-journald-dev-log.socket
+FileDescriptorStoreMax=4224
+Restart=always
+RestartSec=0
+StandardOutput=null
+StandardError=null
+OOMScoreAdjust=-250
+`,
+}
+
+// actions are the ways for a pod to end: exit (an app ended), halt (SIGRTMIN+3: systemctl stop of the host's unit), poweroff
+// (machinectl poweroff), reboot (machinectl reboot).
+var actions = []struct{ name, do string }{
+	{"exit", "exit-force"}, {"halt", "exit-force"}, {"poweroff", "poweroff-force"}, {"reboot", "reboot-force"},
+}
+
+// Files gives the files of the pod's root, by absolute path in it.
+func Files(uuid string, apps []App) (map[string][]byte, error) {
+	files := map[string][]byte{
+		"/etc/machine-id": []byte(strings.ReplaceAll(uuid, "-", "") + "\n"),
+		"/etc/passwd":     []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"),
+		"/etc/group":      []byte("root:x:0:\nnogroup:x:65534:\n"),
+		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
+		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nSystemMaxFileSize=1M\nSystemMaxUse=16M\n"),
+		"/rkt/app-stopped":           []byte(stopped),
+	}
+	units := map[string]string{}
+	for name, text := range base {
+		units[name] = text
+	}
+	for _, a := range actions {
+		units[a.name+".target"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
+			"Requires=end-" + a.name + ".service\nAfter=end-" + a.name + ".service\nAllowIsolate=yes\n"
+		units["end-"+a.name+".service"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
+			"Requires=shutdown.target\nAfter=shutdown.target\nSuccessAction=" + a.do + "\n\n[Service]\nType=oneshot\n"
+	}
+	var names []string
+	for _, app := range apps {
+		names = append(names, app.Name+".service")
+	}
+	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nWants=" +
+		strings.Join(names, " ") + "\n"
+	for name, text := range units {
+		files[UnitPath+"/"+name] = []byte(text)
+	}
+	for _, app := range apps {
+		path := UnitPath + "/" + app.Name + ".service"
+		if _, taken := files[path]; taken {
+			return nil, fmt.Errorf("app %q: the name is that of a unit of the pod itself, or of another app", app.Name)
+		}
+		text, err := app.service()
+		if err != nil {
+			return nil, fmt.Errorf("app %q: %w", app.Name, err)
+		}
+		files[path] = text
+	}
+	return files, nil
+}
+
+// service is the app's unit.
+func (a App) service() ([]byte, error) {
+	exec, err := unitfile.Exec(a.Exec)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := unitfile.Path(a.WorkingDir)
+	if err != nil {
+		return nil, err
+	}
+	f := &unitfile.File{}
+	add := func(section string, lines ...string) {
+		for _, line := range lines {
+			name, value, _ := strings.Cut(line, "=")
+			f.Add(section, name, value)
+		}
+	}
+	add("Unit", "Description="+a.Name, "DefaultDependencies=no",
+		"Requires=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
+		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
+		"Conflicts=shutdown.target", "Before=shutdown.target")
+	kind := "exec"
+	if a.Notify {
+		kind = "notify"
+	}
+	add("Service", "Type="+kind, "Restart=no",
+		"ExecStart="+exec,
+		"ExecStopPost=+/bin/sh /rkt/app-stopped "+a.Name,
+		"RootDirectory="+AppRoot(a.Name), "RootDirectoryStartOnly=yes",
+		// Not MountAPIVFS=: its fresh /proc would be without the read-only and masked parts of the pod's, and its /run
+		// would hide the image's.
+		"BindPaths=/proc /sys /dev",
+		"WorkingDirectory="+dir,
+		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
+		"SupplementaryGroups="+join(a.SupplementaryGIDs),
+		"CapabilityBoundingSet="+strings.Join(a.Capabilities, " "))
+	for _, v := range a.Environment {
+		value, err := unitfile.Environment(v.Name, v.Value)
+		if err != nil {
+			return nil, err
+		}
+		add("Service", "Environment="+value)
+	}
+	// What systemd adds of its own; an app is told no more than its image and its pod say.
+	var unset []string
+	for _, name := range []string{"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG", "TERM"} {
+		if !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == name }) {
+			unset = append(unset, name)
+		}
+	}
+	if len(unset) > 0 {
+		add("Service", "UnsetEnvironment="+strings.Join(unset, " "))
+	}
+	if a.StopSignal != "" {
+		add("Service", "KillSignal="+a.StopSignal)
+	}
+	add("Service", "SyslogIdentifier="+a.Name, "StandardOutput=journal+console", "StandardError=journal+console",
+		// How long a stop may take is said once, by the host's unit.
+		"TimeoutStartSec=infinity", "TimeoutStopSec=infinity",
+		"KillMode=mixed")
+	return f.Bytes()
+}
+
+func join(ids []uint32) string {
+	s := make([]string, len(ids))
+	for i, id := range ids {
+		s[i] = strconv.FormatUint(uint64(id), 10)
+	}
+	return strings.Join(s, " ")
+}

@@ -1,0 +1,160 @@
+// Rkt-prepare makes a pod out of images and prints its UUID.
+//
+//	rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE …]
+//
+// The pod gets a directory of its own under the data directory, with everything in it that does not depend on the moment it
+// starts; rkt-net gives it a network then, and rkt-run-prepared becomes it. In a systemd service the pod's UUID is the ID of this
+// start of the service, so that the service's other lines can call the pod "self".
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/prepare"
+	"github.com/rkt-toolkit/rkt/lib/run"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+const usage = `Usage: rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
+
+Makes a pod out of images and prints its UUID. rkt-net then gives it a network,
+and rkt-run-prepared starts it.
+
+IMAGE is what rkt-fetch takes: docker://NAME, oci:DIR, an ACI file, or the ID of
+an image in the store. An image that is not in the store is fetched.
+
+Flags:
+  --pod-name=NAME           a name for the pod (in a service: the unit's name)
+  --uuid=UUID               the pod's UUID (in a service: that of its start,
+                            which its other lines can call "self"; else random)
+  --uuid-file-save=FILE     write the UUID to FILE as well
+  --pull-policy=POLICY      never: only images in the store; new: fetch what is
+                            not there (default); update: ask the source each time
+  --port=NAME:[IP:]PORT     forward a port of the host to the port that an image
+                            declares under NAME
+  --set-env=NAME=VALUE      set an environment variable for every app
+  --set-env-file=FILE       the same for each line of FILE
+  --inherit-env             apps see the environment of this program, where
+                            nothing else sets a variable
+  --quiet                   print nothing but the UUID
+
+Flags of an app, after its image:
+  --name=NAME               the app's name (default: the last part of the image's)
+  --exec=PATH               run this program instead of the image's command
+  --working-dir=DIR         run it there
+  --user=USER, --group=GROUP
+                            as whom: a number, a name in the image, or a file in
+                            the image whose owner is meant
+  --supplementary-gids=GID,...
+  --environment=NAME=VALUE  set an environment variable
+  --caps-retain=CAP,...     keep just these capabilities
+  --caps-remove=CAP,...     keep the default ones without these
+  --annotation=NAME=VALUE, --user-annotation=NAME=VALUE, --user-label=NAME=VALUE
+                            into the pod's manifest
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+Each flag can be set by an environment variable (RKT_DIR, RKT_PULL_POLICY, ...)
+or by a line in /etc/rkt/rkt.conf ("pull-policy never").
+`
+
+func main() { cli.Main("rkt-prepare", usage, prepareAndPrint) }
+
+func prepareAndPrint(ctx context.Context, p *cli.Process) error {
+	c, err := parse(p)
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	pods := pod.In(c.global.Dir)
+	images, err := store.Open(c.global.Dir)
+	if err != nil {
+		return err
+	}
+	o := c.options
+	if o.UUID == "" {
+		o.UUID = pod.Self(p.Getenv, p.PID)
+	}
+	if o.UUID == "" {
+		o.UUID = pod.NewUUID()
+	}
+	if unit := run.Unit(); o.Name == "" && strings.HasSuffix(unit, ".service") {
+		o.Name = unit
+	}
+	o.Image = func(ctx context.Context, name string) (string, error) { return c.find(ctx, p, images, name) }
+	made, err := prepare.Pod(ctx, pods, images, o)
+	if err != nil {
+		return err
+	}
+	if c.uuidFile != "" {
+		if err := durable.WriteFile(c.uuidFile, []byte(made.UUID+"\n"), 0o644); err != nil {
+			return errors.Join(err, remove(made))
+		}
+	}
+	if _, err := fmt.Fprintln(p.Stdout, made.UUID); err != nil {
+		return errors.Join(err, remove(made))
+	}
+	return nil
+}
+
+// remove takes back a pod that nobody will hear of.
+func remove(p *pod.Pod) error {
+	lock, err := p.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return p.Delete()
+}
+
+// find looks an image up as the pull policy says, and runs rkt-fetch for what is to be fetched.
+func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, name string) (string, error) {
+	ref, err := image.ParseReference(name)
+	if err != nil {
+		return "", err
+	}
+	if ref.Kind == image.ID {
+		return name, nil
+	}
+	local := ref.Kind == image.File || ref.Kind == image.OCILayout // may have changed, and a look costs little
+	if c.pullPolicy == "never" || c.pullPolicy == "new" && !local {
+		id, err := images.Lookup(ref)
+		if err == nil {
+			if _, err = images.Image(id); err == nil {
+				return id, nil
+			}
+		}
+		if c.pullPolicy == "never" {
+			if errors.Is(err, store.ErrNotFound) {
+				return "", fmt.Errorf("image %q: not in the store (pull policy is never)", name)
+			}
+			return "", fmt.Errorf("image %q: %w", name, err)
+		}
+	}
+	fetch, err := cli.Sibling("rkt-fetch")
+	if err != nil {
+		return "", fmt.Errorf("image %q: not in the store, and %w", name, err)
+	}
+	cmd := exec.CommandContext(ctx, fetch, append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy, name)...)
+	var id bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &id, p.Stderr, os.Environ()
+	p.Debugf("run %q", cmd.Args)
+	if err := cmd.Run(); err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+			return "", cli.ExitStatus(cli.ExitFailure) // rkt-fetch has said why
+		}
+		return "", fmt.Errorf("image %q: rkt-fetch: %w", name, err)
+	}
+	return strings.TrimSpace(id.String()), nil
+}

@@ -1,0 +1,54 @@
+// Rkt-run-prepared becomes a prepared pod.
+//
+//	rkt-run-prepared [FLAGS] POD
+//
+// It makes a mount namespace, mounts the apps' file systems there, and executes systemd-nspawn in its own place: the process that
+// started it has the pod itself as its child, and nothing of the toolkit stays in memory. The pod's lock is inherited, so that the
+// pod counts as running for exactly as long as it does.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/run"
+)
+
+const usage = `Usage: rkt-run-prepared [FLAGS] POD
+
+Becomes a prepared pod: the process turns into systemd-nspawn, which runs the
+pod's own systemd, which runs the apps. Its exit status is that of the first app
+that failed, 128+n for an app that died of signal n, or 0.
+
+POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
+The pod needs a network first: see rkt-net.
+
+Flags:
+  --hostname=NAME    the pod's host name (default rkt-UUID)
+  --interactive      give the pod's one app the terminal
+  --uuid-file=FILE   the pod whose UUID is in FILE
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-run-prepared", usage, become) }
+
+func become(_ context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	o := run.Options{Env: os.Environ()}
+	var uuidFile string
+	fs.StringVar(&o.Hostname, "hostname", "", "")
+	fs.BoolVar(&o.Interactive, "interactive", false, "")
+	fs.StringVar(&uuidFile, "uuid-file", "", "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	if err != nil {
+		return err
+	}
+	return run.Become(found, o)
+}
