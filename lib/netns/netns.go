@@ -1,0 +1,147 @@
+// Package netns makes and removes the network namespace of a pod. A namespace without a process lives as long as it is
+// pinned: bind-mounted on a file, as ip-netns(8) does. The pin's path follows from the pod's UUID alone, so that it is found
+// when the pod's directory is gone.
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir holds the pins. It is under /run because a reboot destroys the namespaces.
+const Dir = "/run/rkt/netns"
+
+// Path is where the namespace of the pod uuid is pinned.
+func Path(uuid string) string { return filepath.Join(Dir, uuid) }
+
+// Create makes a network namespace whose loopback interface is up, and pins it. It is fs.ErrExist when there is a pin already,
+// even one that holds nothing.
+func Create(uuid string) error {
+	if err := os.MkdirAll(Dir, 0o755); err != nil {
+		return err
+	}
+	path := Path(uuid)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	err = onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("lo: %w", err)
+		}
+		if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind mount: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		os.Remove(path)
+		return fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	return nil
+}
+
+// Release removes a pin; the kernel destroys the namespace, and what is in it, with its last process. No pin is success.
+func Release(uuid string) error {
+	path := Path(uuid)
+	for {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err == nil || err == unix.EINTR {
+			continue // mounts stack
+		}
+		if err == unix.EINVAL || err == unix.ENOENT { // not a mount point, not there
+			break
+		}
+		return fmt.Errorf("network namespace %s: unmount: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Pinned tells whether the pod's namespace is there: a reboot takes it, and a kill may leave a pin that holds nothing.
+func Pinned(uuid string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(Path(uuid), &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+// HasInterface tells whether the pod's namespace has a network interface of that name.
+func HasInterface(uuid, name string) (bool, error) {
+	ns, err := os.Open(Path(uuid))
+	if err != nil {
+		return false, err
+	}
+	defer ns.Close()
+	var has bool
+	err = onThread(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("setns: %w", err)
+		}
+		_, err := interfaceIoctl(name, unix.SIOCGIFINDEX, nil)
+		has = err == nil
+		if err == unix.ENODEV {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("network namespace %s: %w", ns.Name(), err)
+	}
+	return has, nil
+}
+
+// onThread runs f on an operating system thread of its own, which f may take to another network namespace. The thread goes
+// back to Go's scheduler only if it comes home; otherwise it ends with the goroutine.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err == nil {
+			err = f()
+			if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			}
+			home.Close()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func loopbackUp() error {
+	flags, err := interfaceIoctl("lo", unix.SIOCGIFFLAGS, nil)
+	if err != nil {
+		return err
+	}
+	_, err = interfaceIoctl("lo", unix.SIOCSIFFLAGS, func(req *unix.Ifreq) { req.SetUint16(flags.Uint16() | unix.IFF_UP) })
+	return err
+}
+
+// interfaceIoctl is a netdevice(7) request to the namespace that the thread is in.
+func interfaceIoctl(name string, request uint, fill func(*unix.Ifreq)) (*unix.Ifreq, error) {
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, err
+	}
+	if fill != nil {
+		fill(req)
+	}
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(socket)
+	return req, unix.IoctlIfreq(socket, request, req)
+}

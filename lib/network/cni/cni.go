@@ -1,0 +1,455 @@
+// Package cni attaches pods to networks by CNI plugins and detaches them. What is intended is written to the pod's net/ before
+// the first plugin is called, so that whatever a plugin did can be undone from the files alone.
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/types/create"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+// Options say where configuration and plugins are.
+type Options struct {
+	ConfigDirs []string   // net.d folders, the first wins
+	PluginDirs []string   // the first that has a plugin wins
+	Stderr     io.Writer  // what plugins write there; may be nil
+	Called     func(Call) // told of each call of a plugin; may be nil
+}
+
+func (o Options) plugins(uuid, netDir string, dirs []string) *plugins {
+	return &plugins{uuid: uuid, netDir: netDir, dirs: dirs, stderr: o.Stderr, called: o.Called}
+}
+
+// newDir is net/ in the making.
+const newDir = network.Dir + ".new"
+
+// Add gives a prepared pod its network and returns the CNI results, one per network. What an earlier Add that was killed has
+// left is taken back first. When Add fails it takes back what it did.
+func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options) ([]json.RawMessage, error) {
+	lock, err := p.Lock()
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, busy(p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if state := p.StateHeld(); state != pod.Prepared {
+		return nil, fmt.Errorf("pod %s: is %s: only a prepared pod can be given a network", p.UUID, state)
+	}
+	whole, err := attached(p)
+	if err != nil {
+		return nil, err
+	}
+	if whole {
+		return nil, fmt.Errorf("pod %s: has its network already (rkt-net del takes it away)", p.UUID)
+	}
+	attachments, err := o.intend(ctx, p, selection)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.detach(ctx, p); err != nil {
+		return nil, fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
+	}
+	results, err := o.attach(ctx, p, selection, attachments)
+	if err != nil {
+		if undo := o.detach(context.WithoutCancel(ctx), p); undo != nil {
+			err = fmt.Errorf("%w; taking it back: %w", err, undo)
+		}
+		return nil, err
+	}
+	return results, nil
+}
+
+// busy is the error for a pod whose lock somebody else holds.
+func busy(p *pod.Pod) error {
+	state, err := p.State()
+	if err != nil {
+		return err
+	}
+	switch state {
+	case pod.Running:
+		return fmt.Errorf("pod %s: is running; stop it first", p.UUID)
+	case pod.Preparing:
+		return fmt.Errorf("pod %s: is still being prepared", p.UUID)
+	}
+	return fmt.Errorf("pod %s: another program works on it", p.UUID)
+}
+
+// attached tells whether the pod has a network that is whole, so far as can be told without its plugins.
+func attached(p *pod.Pod) (bool, error) {
+	where, err := network.Namespace(p.Dir())
+	return where == network.Host || where != "" && netns.Pinned(p.UUID), err
+}
+
+// intend finds all that is needed to attach the pod, and changes nothing.
+func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selection) ([]*attachment, error) {
+	if selection.Host() || selection.None() {
+		return nil, nil
+	}
+	configs, err := network.Load(o.ConfigDirs...)
+	if err != nil {
+		return nil, err
+	}
+	choices, err := selection.Resolve(configs)
+	if err != nil {
+		return nil, err
+	}
+	calls := o.plugins(p.UUID, "", o.PluginDirs)
+	var attachments []*attachment
+	for i, choice := range choices {
+		a, err := newAttachment(network.Attachment{Interface: network.Interface(i), Config: choice.List, Args: choice.Args})
+		if err == nil {
+			err = calls.settleVersion(ctx, a)
+		}
+		if err == nil {
+			err = calls.ready(a)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("network %s: %w", choice.Name, err)
+		}
+		attachments = append(attachments, a)
+	}
+	return attachments, nil
+}
+
+// ready tells what an attachment lacks, before anything is changed.
+func (p *plugins) ready(a *attachment) error {
+	for _, program := range a.programs() {
+		if _, err := p.FindInPath(program, p.dirs); err != nil {
+			return fmt.Errorf("plugin %s: %w", program, err)
+		}
+	}
+	for _, plugin := range a.list.Plugins {
+		if optionsOf(plugin).iptables() && lookSystem("iptables") == "" {
+			return fmt.Errorf("plugin %s: ipMasq needs iptables, which is not in $PATH (Debian package iptables)", plugin.Network.Type)
+		}
+	}
+	return nil
+}
+
+// lookSystem finds a program where the plugins find it; "" if it is not there.
+func lookSystem(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, dir := range filepath.SplitList(systemPath) {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// attach writes down what is intended, does it, and writes net/netns last.
+func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) ([]json.RawMessage, error) {
+	if err := record(p, o.PluginDirs, attachments); err != nil {
+		return nil, err
+	}
+	where := network.Host
+	if !selection.Host() {
+		where = netns.Path(p.UUID)
+		if err := netns.Create(p.UUID); err != nil {
+			return nil, err
+		}
+	}
+	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.PluginDirs)
+	results := []json.RawMessage{}
+	for _, a := range attachments {
+		if err := calls.add(ctx, p, a); err != nil {
+			return nil, fmt.Errorf("network %s: %w", a.list.Name, err)
+		}
+		results = append(results, a.Result)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return results, durable.WriteFile(p.Path(pod.NetnsFile), []byte(where+"\n"), 0o644)
+}
+
+// record makes the pod's net/ in one rename.
+func record(p *pod.Pod, pluginDirs []string, attachments []*attachment) error {
+	tmp := p.Path(newDir)
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		return err
+	}
+	files := map[string]string{network.PathFile: strings.Join(pluginDirs, "\n") + "\n"}
+	for _, a := range attachments {
+		if err := os.Mkdir(filepath.Join(tmp, a.Interface), 0o755); err != nil {
+			return err
+		}
+		files[filepath.Join(a.Interface, network.ConfigFile)] = string(a.Config)
+		if a.Args != "" {
+			files[filepath.Join(a.Interface, network.ArgsFile)] = a.Args + "\n"
+		}
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(tmp, name), []byte(data), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := durable.SyncTree(tmp); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, p.Path(pod.NetDir)); err != nil {
+		return err
+	}
+	return durable.SyncDir(p.Dir())
+}
+
+// add calls the plugins of one network in order, and keeps the result of each.
+func (p *plugins) add(ctx context.Context, to *pod.Pod, a *attachment) error {
+	for _, plugin := range a.list.Plugins {
+		result, err := p.call(ctx, "ADD", plugin, a, a.result)
+		if err != nil {
+			return fmt.Errorf("plugin %s: %w", plugin.Network.Type, err)
+		}
+		a.result = result
+		if a.Result, err = json.Marshal(result); err != nil {
+			return fmt.Errorf("plugin %s: %w", plugin.Network.Type, err)
+		}
+		file := filepath.Join(to.Path(pod.NetDir), a.Interface, network.ResultFile)
+		if err := durable.WriteFile(file, append(a.Result, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Del takes a pod's network away. It does what it can and returns all that went wrong; what could not be undone stays
+// recorded, for another Del. A pod without a network is success.
+func Del(ctx context.Context, p *pod.Pod, o Options) error {
+	lock, err := o.lock(ctx, p)
+	if errors.Is(err, pod.ErrNotFound) {
+		return netns.Release(p.UUID)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return o.detach(ctx, p)
+}
+
+// lock waits for another rkt-net to end, but not for a pod.
+func (o Options) lock(ctx context.Context, p *pod.Pod) (*os.File, error) {
+	for end := time.Now().Add(lockPatience); ; {
+		lock, err := p.Lock()
+		if !errors.Is(err, durable.ErrLocked) {
+			return lock, err
+		}
+		state, err := p.State()
+		if err != nil {
+			return nil, err
+		}
+		if state == pod.Running || state == pod.Preparing || ctx.Err() != nil || time.Now().After(end) {
+			return nil, busy(p)
+		}
+	}
+}
+
+// detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone.
+func (o Options) detach(ctx context.Context, p *pod.Pod) error {
+	if err := os.RemoveAll(p.Path(newDir)); err != nil {
+		return err
+	}
+	if err := remove(p.Path(pod.NetnsFile)); err != nil {
+		return err
+	}
+	attachments, err := network.Attachments(p.Dir())
+	if err != nil {
+		return err
+	}
+	dirs := o.PluginDirs
+	if data, err := os.ReadFile(filepath.Join(p.Path(pod.NetDir), network.PathFile)); err == nil { // as Add had them, then as it is now
+		dirs = slices.Concat(strings.Split(strings.TrimSpace(string(data)), "\n"), dirs)
+	}
+	calls := o.plugins(p.UUID, p.Path(pod.NetDir), unique(dirs))
+	var errs []error
+	for _, recorded := range slices.Backward(attachments) {
+		if err := calls.forget(ctx, p, recorded); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, netns.Release(p.UUID))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, oneLine(errs))
+	}
+	return os.RemoveAll(p.Path(pod.NetDir))
+}
+
+// oneLine is errors.Join with semicolons.
+func oneLine(errs []error) error {
+	var joined error
+	for _, err := range errs {
+		switch {
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
+}
+
+func unique(list []string) []string {
+	var once []string
+	for _, s := range list {
+		if !slices.Contains(once, s) {
+			once = append(once, s)
+		}
+	}
+	return once
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// forget undoes one attachment and removes its record.
+func (p *plugins) forget(ctx context.Context, from *pod.Pod, recorded network.Attachment) error {
+	dir := filepath.Join(from.Path(pod.NetDir), recorded.Interface)
+	a, err := newAttachment(recorded)
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, network.ConfigFile), err)
+	}
+	if err := p.del(ctx, a); err != nil {
+		return fmt.Errorf("network %s: %w; left: %s", a.list.Name, err, a.left())
+	}
+	if err := os.Remove(filepath.Join(dir, network.ConfigFile)); err != nil { // without it there is no attachment
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// left says in words what an attachment that can't be undone may keep.
+func (a *attachment) left() string {
+	n, err := a.Network()
+	if err != nil || len(n.IPs) == 0 {
+		return "whatever its plugins had done"
+	}
+	var ips []string
+	for _, ip := range n.IPs {
+		ips = append(ips, ip.String())
+	}
+	return "address " + strings.Join(ips, ", ") + " and its rules"
+}
+
+// del calls the plugins of one network in reverse order, going on after a failure, and then removes what they are known to
+// leave.
+func (p *plugins) del(ctx context.Context, a *attachment) error {
+	var previous types.Result
+	if a.Result != nil && a.speaks("0.4.0") {
+		previous, _ = a.lastResult() // DEL has to work without
+	}
+	before, err := netns.HasInterface(p.uuid, a.Interface)
+	if err != nil {
+		before = false
+	}
+	var errs []error
+	for _, plugin := range slices.Backward(a.list.Plugins) {
+		if _, err := p.call(ctx, "DEL", plugin, a, previous); err != nil {
+			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
+		}
+	}
+	if !before {
+		errs = append(errs, sweepMasquerade(ctx, p.uuid, a))
+	}
+	if a.Result == nil {
+		errs = append(errs, sweepReservations(a))
+	}
+	return oneLine(errs)
+}
+
+func (a *attachment) lastResult() (types.Result, error) {
+	result, err := create.CreateFromBytes(a.Result)
+	if err != nil {
+		return nil, err
+	}
+	return result.GetAsVersion(a.list.CNIVersion)
+}
+
+// Check tells whether a pod's network is still whole: the namespace, and what each plugin finds of its work (CNI 0.4.0 and
+// later). It returns the recorded results.
+func Check(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, error) {
+	where, err := network.Namespace(p.Dir())
+	if err != nil {
+		return nil, err
+	}
+	if where == "" {
+		return nil, fmt.Errorf("pod %s: has no network (rkt-net add gives it one)", p.UUID)
+	}
+	results := []json.RawMessage{}
+	if where == network.Host {
+		return results, nil
+	}
+	if !netns.Pinned(p.UUID) {
+		return nil, fmt.Errorf("pod %s: its network namespace %s is gone", p.UUID, where)
+	}
+	attachments, err := network.Attachments(p.Dir())
+	if err != nil {
+		return nil, err
+	}
+	calls := o.plugins(p.UUID, "", o.PluginDirs)
+	var errs []error
+	for _, recorded := range attachments {
+		a, err := newAttachment(recorded)
+		if err == nil {
+			err = calls.check(ctx, a)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("network %s on %s: %w", a.list.Name, a.Interface, err))
+			continue
+		}
+		results = append(results, a.Result)
+	}
+	if err := oneLine(errs); err != nil {
+		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return results, nil
+}
+
+func (p *plugins) check(ctx context.Context, a *attachment) error {
+	has, err := netns.HasInterface(p.uuid, a.Interface)
+	if err != nil {
+		return err
+	}
+	if !has {
+		return errors.New("the interface is gone")
+	}
+	if a.list.DisableCheck || !a.speaks("0.4.0") {
+		return nil
+	}
+	result, err := a.lastResult()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, plugin := range a.list.Plugins {
+		if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil {
+			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
+		}
+	}
+	return oneLine(errs)
+}

@@ -1,0 +1,282 @@
+package cni
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"golang.org/x/sys/unix"
+)
+
+// Call is one call of a plugin, for the one who measures.
+type Call struct {
+	Plugin, Command string
+	Took            time.Duration
+}
+
+// PluginDirs are the folders of plugins, in order, for a toolkit whose programs are in bin: the toolkit's own, rkt's, Debian's,
+// and the one that most others use.
+func PluginDirs(bin string) []string {
+	return []string{filepath.Join(bin, "../libexec/rkt/cni"), "/usr/lib/rkt/plugins/net", "/usr/lib/cni", "/opt/cni/bin"}
+}
+
+// plugins calls the plugins of one pod. It is libcni's invoke.Exec.
+//
+// A plugin starts further programs (an IPAM plugin, iptables), and those live on when somebody kills rkt-net. Each of them
+// inherits a lock on the pod's net/, so that the next call of a plugin, maybe from the rkt-net that cleans up, waits until the
+// last of them has ended instead of racing it.
+type plugins struct {
+	version.PluginDecoder
+	uuid   string
+	netDir string // "" when nothing that the plugin does can last
+	dirs   []string
+	stderr io.Writer
+	called func(Call)
+}
+
+// lockPatience outlasts a plugin that was left behind.
+const lockPatience = 30 * time.Second
+
+// FindInPath finds a plugin's program.
+func (p *plugins) FindInPath(plugin string, dirs []string) (string, error) {
+	for _, dir := range dirs {
+		path := filepath.Join(dir, plugin)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil {
+			return path, nil
+		}
+	}
+	err := fmt.Errorf("no such program in %s", strings.Join(dirs, ", "))
+	if slices.Contains(debianPlugins, plugin) {
+		err = fmt.Errorf("%w (Debian package containernetworking-plugins)", err)
+	}
+	return "", err
+}
+
+var debianPlugins = []string{"bandwidth", "bridge", "dhcp", "firewall", "host-device", "host-local", "ipvlan", "loopback",
+	"macvlan", "portmap", "ptp", "sbr", "static", "tuning", "vlan", "vrf"}
+
+// ExecPlugin runs a plugin and returns what it prints.
+func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Env = withSystemPath(env)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
+	cmd.WaitDelay = time.Second // a program left behind may hold the pipes
+	if p.netDir != "" {
+		lock, err := durable.Lock(p.netDir, lockPatience)
+		if err != nil {
+			return nil, fmt.Errorf("waiting for the plugin called before: %w", err)
+		}
+		defer lock.Close()
+		cmd.ExtraFiles = []*os.File{lock}
+	}
+	start := time.Now()
+	err := cmd.Run()
+	if p.called != nil {
+		p.called(Call{filepath.Base(path), command(env), time.Since(start)})
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
+	}
+	if p.stderr != nil {
+		p.stderr.Write(stderr.Bytes())
+	}
+	return stdout.Bytes(), nil
+}
+
+// pluginError is what a failed plugin says (CNI specification, section 5), else what it wrote to stderr.
+func pluginError(err error, stdout, stderr []byte) error {
+	var said types.Error
+	if json.Unmarshal(stdout, &said) == nil && said.Msg != "" {
+		if said.Details != "" {
+			return fmt.Errorf("%s (%s)", said.Msg, said.Details)
+		}
+		return errors.New(said.Msg)
+	}
+	if text := strings.TrimSpace(string(stderr)); text != "" {
+		return fmt.Errorf("%w: %s", err, text[:min(len(text), 1000)])
+	}
+	return err
+}
+
+func command(env []string) string {
+	for _, kv := range env {
+		if c, ok := strings.CutPrefix(kv, "CNI_COMMAND="); ok {
+			return c
+		}
+	}
+	return ""
+}
+
+// withSystemPath adds the folders of iptables and its like to $PATH, which a user's or a unit's may lack.
+func withSystemPath(env []string) []string {
+	path := ""
+	env = slices.DeleteFunc(env, func(kv string) bool {
+		value, ok := strings.CutPrefix(kv, "PATH=")
+		if ok {
+			path = value + ":"
+		}
+		return ok
+	})
+	return append(env, "PATH="+path+systemPath)
+}
+
+const systemPath = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+
+// call runs one plugin of an attachment's list for one command.
+func (p *plugins) call(ctx context.Context, command string, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (types.Result, error) {
+	inject := map[string]any{"name": a.list.Name, "cniVersion": a.list.CNIVersion}
+	if previous != nil {
+		inject["prevResult"] = previous
+	}
+	config, err := libcni.InjectConf(plugin, inject)
+	if err != nil {
+		return nil, err
+	}
+	path, err := p.FindInPath(plugin.Network.Type, p.dirs)
+	if err != nil {
+		return nil, err
+	}
+	args := &invoke.Args{
+		Command: command, ContainerID: p.uuid, IfName: a.Interface, PluginArgsStr: a.Args,
+		Path: strings.Join(p.dirs, string(filepath.ListSeparator)),
+	}
+	if netns.Pinned(p.uuid) {
+		args.NetNS = netns.Path(p.uuid)
+	}
+	if command == "ADD" {
+		return invoke.ExecPluginWithResult(ctx, path, config.Bytes, args, p)
+	}
+	return nil, invoke.ExecPluginWithoutResult(ctx, path, config.Bytes, args, p)
+}
+
+// attachment is an attachment with its configuration and result in libcni's form.
+type attachment struct {
+	network.Attachment
+	list   *libcni.NetworkConfigList
+	result types.Result
+}
+
+func newAttachment(a network.Attachment) (*attachment, error) {
+	list, err := libcni.NetworkConfFromBytes(a.Config)
+	if err != nil {
+		return nil, err
+	}
+	return &attachment{Attachment: a, list: list}, nil
+}
+
+// speaks tells whether the configuration is of CNI version v or later.
+func (a *attachment) speaks(v string) bool {
+	ok, err := version.GreaterThanOrEqualTo(a.list.CNIVersion, v)
+	return err == nil && ok
+}
+
+// options are what of a plugin's configuration is looked at here.
+type options struct {
+	Masquerade bool   `json:"ipMasq"`
+	Backend    string `json:"ipMasqBackend"`
+	IPAM       struct {
+		Type    string `json:"type"`
+		DataDir string `json:"dataDir"`
+	} `json:"ipam"`
+}
+
+func optionsOf(plugin *libcni.PluginConfig) (o options) {
+	json.Unmarshal(plugin.Bytes, &o) // a value of another type is the plugin's to refuse
+	return o
+}
+
+// iptables tells whether the plugin masquerades by iptables.
+func (o options) iptables() bool { return o.Masquerade && o.Backend != "nftables" }
+
+// programs are the programs that an attachment needs: the plugins and their IPAM plugins.
+func (a *attachment) programs() []string {
+	var types []string
+	for _, plugin := range a.list.Plugins {
+		types = append(types, plugin.Network.Type)
+		if ipam := optionsOf(plugin).IPAM.Type; ipam != "" {
+			types = append(types, ipam)
+		}
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
+}
+
+// settleVersion gives a configuration without cniVersion, as rkt's have none, the newest version that all its plugins and
+// libcni speak. By the specification it would be 0.1.0, which has no CHECK and tells DEL less.
+func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
+	if a.list.CNIVersion != "" {
+		return nil
+	}
+	programs := a.programs()
+	type answer struct {
+		info version.PluginInfo
+		err  error
+	}
+	answers := make(chan answer)
+	for _, program := range programs {
+		go func() {
+			path, err := p.FindInPath(program, p.dirs)
+			var info version.PluginInfo
+			if err == nil {
+				info, err = invoke.GetVersionInfo(ctx, path, p)
+			}
+			if err != nil {
+				err = fmt.Errorf("plugin %s: %w", program, err)
+			}
+			answers <- answer{info, err}
+		}()
+	}
+	common := version.All.SupportedVersions()
+	var errs []error
+	for range programs {
+		answer := <-answers
+		errs = append(errs, answer.err)
+		if answer.err == nil {
+			speaks := answer.info.SupportedVersions()
+			common = slices.DeleteFunc(slices.Clone(common), func(v string) bool { return !slices.Contains(speaks, v) })
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(common) == 0 {
+		return fmt.Errorf("the plugins %s have no version of CNI in common", strings.Join(programs, ", "))
+	}
+	newest := slices.MaxFunc(common, func(v, w string) int {
+		if greater, _ := version.GreaterThan(v, w); greater {
+			return 1
+		}
+		return -1
+	})
+	var list map[string]any
+	if err := json.Unmarshal(a.Config, &list); err != nil {
+		return err
+	}
+	list["cniVersion"] = newest
+	config, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	a.Config, a.list.CNIVersion = config, newest
+	return nil
+}

@@ -1,0 +1,178 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Names under a pod's net/. docs/networking.md describes them.
+const (
+	Dir        = "net"
+	NetnsFile  = "netns"  // the word host, or the path of the pod's namespace; written last
+	PathFile   = "path"   // folders of plugins, one a line
+	ConfigFile = "config" // in a folder per interface: the CNI configuration list as used
+	ArgsFile   = "args"   // in a folder per interface: CNI_ARGS
+	ResultFile = "result" // in a folder per interface: the CNI result
+)
+
+// Interface is the name of a pod's n-th network interface, from 0.
+func Interface(n int) string { return "eth" + strconv.Itoa(n) }
+
+// Attachment is what a pod's directory says of one interface: what was intended before any plugin was called, and what came of
+// it.
+type Attachment struct {
+	Interface string
+	Config    []byte
+	Args      string
+	Result    []byte // nil when no plugin has answered yet
+}
+
+// Attachments reads the attachments of the pod in podDir, in the order they were made in. None is not an error.
+func Attachments(podDir string) ([]Attachment, error) {
+	dir := filepath.Join(podDir, Dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var all []Attachment
+	for _, e := range entries {
+		if _, ok := number(e.Name()); !ok || !e.IsDir() {
+			continue
+		}
+		a := Attachment{Interface: e.Name()}
+		if a.Config, err = read(dir, e.Name(), ConfigFile); err != nil {
+			return nil, err
+		}
+		if a.Config == nil { // taken down already
+			continue
+		}
+		args, err := read(dir, e.Name(), ArgsFile)
+		if err != nil {
+			return nil, err
+		}
+		a.Args = strings.TrimSuffix(string(args), "\n")
+		if a.Result, err = read(dir, e.Name(), ResultFile); err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b Attachment) int {
+		i, _ := number(a.Interface)
+		j, _ := number(b.Interface)
+		return i - j
+	})
+	return all, nil
+}
+
+// number is the n of Interface.
+func number(name string) (int, bool) {
+	n, err := strconv.Atoi(strings.TrimPrefix(name, "eth"))
+	return n, err == nil && n >= 0 && name == Interface(n)
+}
+
+// read returns nil for a file that is not there.
+func read(path ...string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(path...))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// Namespace is where the pod in podDir has its network: a path, or "host", or "" as long as rkt-net has not finished.
+func Namespace(podDir string) (string, error) {
+	data, err := read(podDir, Dir, NetnsFile)
+	return strings.TrimSuffix(string(data), "\n"), err
+}
+
+// Network is a network that a pod has joined, with rkt's names in JSON.
+type Network struct {
+	Name      string       `json:"netName"`
+	Interface string       `json:"ifName"`
+	IPs       []netip.Addr `json:"ips"`
+	Args      string       `json:"args,omitempty"`
+}
+
+// String is rkt's form of a network in `rkt list`: NAME:ip4=ADDRESS.
+func (n Network) String() string {
+	s := n.Name
+	for i, ip := range n.IPs {
+		sep, family := ",", "ip4"
+		if i == 0 {
+			sep = ":"
+		}
+		if ip.Is6() {
+			family = "ip6"
+		}
+		s += sep + family + "=" + ip.String()
+	}
+	return s
+}
+
+// Read lists the networks of the pod in podDir, those that have an answer. It is what `rkt list` shows.
+func Read(podDir string) ([]Network, error) {
+	attachments, err := Attachments(podDir)
+	if err != nil {
+		return nil, err
+	}
+	var networks []Network
+	for _, a := range attachments {
+		if a.Result == nil {
+			continue
+		}
+		n, err := a.Network()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(podDir, Dir, a.Interface), err)
+		}
+		networks = append(networks, n)
+	}
+	return networks, nil
+}
+
+// Network reads the attachment's configuration and result.
+func (a Attachment) Network() (Network, error) {
+	var config struct {
+		Name string `json:"name"`
+	}
+	if err := unmarshal(a.Config, &config); err != nil {
+		return Network{}, fmt.Errorf("%s: %w", ConfigFile, err)
+	}
+	n := Network{Name: config.Name, Interface: a.Interface, Args: a.Args}
+	if a.Result == nil {
+		return n, nil
+	}
+	var result struct {
+		IPs []struct { // CNI 0.3.0 and later
+			Address string `json:"address"`
+		} `json:"ips"`
+		IP4, IP6 struct { // before
+			IP string `json:"ip"`
+		}
+	}
+	if err := json.Unmarshal(a.Result, &result); err != nil {
+		return Network{}, fmt.Errorf("%s: %w", ResultFile, err)
+	}
+	addresses := []string{result.IP4.IP, result.IP6.IP}
+	for _, ip := range result.IPs {
+		addresses = append(addresses, ip.Address)
+	}
+	for _, address := range addresses {
+		if address == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(address)
+		if err != nil {
+			return Network{}, fmt.Errorf("%s: %w", ResultFile, err)
+		}
+		n.IPs = append(n.IPs, prefix.Addr())
+	}
+	return n, nil
+}
