@@ -70,8 +70,19 @@ func (p *Process) report(usage string, err error) int {
 		}
 		return 0
 	}
-	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, oneLine(err.Error()))
+	p.print(err)
 	return ExitFailure
+}
+
+// print writes a line for each error that was joined to others.
+func (p *Process) print(err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			p.print(err)
+		}
+		return
+	}
+	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, oneLine(err.Error()))
 }
 
 // oneLine keeps an error on one line whatever a file name or an image put into it, and keeps control characters off the

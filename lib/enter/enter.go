@@ -1,0 +1,140 @@
+// Package enter runs a command inside a running pod, in the namespaces and the root of one of its apps.
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path"
+	"runtime"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"golang.org/x/sys/unix"
+)
+
+// Command is what to run in which app.
+type Command struct {
+	App  string   // may be "" in a pod of one app
+	Argv []string // the program by path, or by name in the PATH of Env
+	Env  []string
+	Dir  string // working directory in the app; "" is /
+}
+
+// Run runs a command in the app of a running pod and returns its exit status; 128+n if it died of signal n. The command gets the
+// app's capabilities at most. The process must do nothing else afterwards: the calling thread stays in the pod.
+func Run(p *pod.Pod, c Command) (status int, err error) {
+	leader, err := leader(p)
+	if err != nil {
+		return 0, err
+	}
+	target, subdir := leader, stage1.AppRoot(c.App)
+	if main := appProcess(leader, c.App); main != 0 { // else the app has ended, and its root is to be had from the pod's systemd
+		target, subdir = main, "/"
+	}
+	runtime.LockOSThread()
+	if err := join(leader, target, subdir); err != nil {
+		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	dir := c.Dir
+	if dir == "" || unix.Chdir(dir) != nil {
+		dir = "/"
+	}
+	program, err := lookPath(c.Argv[0], c.Env)
+	if err != nil {
+		return 0, fmt.Errorf("app %q: %w", c.App, err)
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	child, err := os.StartProcess(program, c.Argv, &os.ProcAttr{Dir: dir, Env: c.Env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return 0, fmt.Errorf("app %q: %w", c.App, err)
+	}
+	go func() {
+		for s := range signals {
+			if s != unix.SIGINT && s != unix.SIGQUIT { // those come from the terminal, which sends them to the command too
+				child.Signal(s)
+			}
+		}
+	}()
+	state, err := child.Wait()
+	if err != nil {
+		return 0, err
+	}
+	if ws := state.Sys().(unix.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return state.ExitCode(), nil
+}
+
+// join moves the calling thread into the target's namespaces, with the root directory subdir of the target's, and leaves it with the
+// capabilities that the target may have at most. Children are in the pod's PID namespace; the thread itself is not.
+func join(leader, target int, subdir string) error {
+	pidfd, err := unix.PidfdOpen(target, 0)
+	if err != nil {
+		return fmt.Errorf("process %d: %w", target, err)
+	}
+	defer unix.Close(pidfd)
+	if target != leader && !samePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
+		return errors.New("the app has just ended")
+	}
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", target), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("process %d: %w", target, err)
+	}
+	defer unix.Close(root)
+	bounding, err := boundingSet(target)
+	if err != nil {
+		return err
+	}
+	flags := unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+	if !sameNamespace("self", fmt.Sprint(target), "user") {
+		flags |= unix.CLONE_NEWUSER
+	}
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a mount namespace takes a thread with a root directory of its own
+		return err
+	}
+	if err := unix.Setns(pidfd, flags); err != nil {
+		return fmt.Errorf("namespaces of process %d: %w", target, err)
+	}
+	if err := unix.Fchdir(root); err != nil {
+		return err
+	}
+	if err := unix.Chroot("." + subdir); err != nil {
+		return fmt.Errorf("%s: %w", subdir, err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return err
+	}
+	for c := 0; c < 64; c++ {
+		if bounding&(1<<c) == 0 {
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EINVAL { // unknown to the kernel
+				return fmt.Errorf("capability %d: %w", c, err)
+			}
+		}
+	}
+	return nil
+}
+
+// lookPath finds a program as execvp(3) does, in the root and with the PATH that the command will have.
+func lookPath(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, v := range env {
+		dirs, ok := strings.CutPrefix(v, "PATH=")
+		if !ok {
+			continue
+		}
+		for dir := range strings.SplitSeq(dirs, ":") {
+			file := path.Join("/", dir, name)
+			if unix.Access(file, unix.X_OK) == nil {
+				return file, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%s: not found in the app's $PATH", name)
+}

@@ -1,0 +1,108 @@
+// Rkt-enter runs a command inside a running pod.
+//
+//	rkt-enter [FLAGS] POD [COMMAND [ARG …]]
+//
+// The command runs as root in the namespaces and the root directory of one of the pod's apps, with the app's environment and with
+// no capability that the app could not have. Without a command it is a shell.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/enter"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+const usage = `Usage: rkt-enter [FLAGS] POD [COMMAND [ARG ...]]
+
+Runs a command in a running pod: as root in the namespaces and the root of one
+of its apps, with the app's environment. Without a command, runs a shell.
+Exits with the command's status.
+
+POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
+
+Flags:
+  --app=NAME         which app; needed in a pod of several
+  --uuid-file=FILE   the pod whose UUID is in FILE
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-enter", usage, enterPod) }
+
+func enterPod(_ context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var app, uuidFile string
+	fs.StringVar(&app, "app", "", "")
+	fs.StringVar(&uuidFile, "uuid-file", "", "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	operand, argv := fs.Args(), []string(nil)
+	if uuidFile != "" {
+		operand, argv = nil, operand
+	} else if len(operand) > 1 {
+		operand, argv = operand[:1], operand[1:]
+	}
+	found, err := p.OnePod(pod.In(g.Dir), operand, uuidFile)
+	if err != nil {
+		return err
+	}
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	c, err := command(found, app, argv)
+	if err != nil {
+		return err
+	}
+	status, err := enter.Run(found, c)
+	if err == nil && status != 0 {
+		err = cli.ExitStatus(status)
+	}
+	return err
+}
+
+// command completes what the user gave from the pod's manifest.
+func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
+	var manifest schema.PodManifest
+	text, err := os.ReadFile(p.Path(pod.ManifestFile))
+	if err == nil {
+		err = json.Unmarshal(text, &manifest)
+	}
+	if err != nil {
+		return enter.Command{}, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
+	}
+	var names []string
+	for _, a := range manifest.Apps {
+		names = append(names, a.Name.String())
+	}
+	if name == "" && len(names) != 1 {
+		return enter.Command{}, fmt.Errorf("pod %s: has the apps %s; choose one with --app", p.UUID, strings.Join(names, ", "))
+	}
+	if name == "" {
+		name = names[0]
+	}
+	app := manifest.Apps.Get(types.ACName(name))
+	if app == nil || app.App == nil {
+		return enter.Command{}, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
+	}
+	c := enter.Command{App: app.Name.String(), Argv: argv, Dir: app.App.WorkingDirectory}
+	for _, v := range app.App.Environment {
+		c.Env = append(c.Env, v.Name+"="+v.Value)
+	}
+	if term := os.Getenv("TERM"); term != "" {
+		c.Env = append(c.Env, "TERM="+term)
+	}
+	if len(c.Argv) == 0 { // rkt had /bin/bash, which few images have today
+		c.Argv = []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"}
+	}
+	return c, nil
+}

@@ -1,0 +1,105 @@
+// Rkt-gc removes pods that have ended, and what killed programs left behind.
+//
+//	rkt-gc [FLAGS]
+//	rkt-gc [FLAGS] POD …
+//
+// Without a POD it removes those that have exited a while ago: the first call that sees an exited pod marks it, and a later one
+// removes it when the grace period since then is over. With PODs it removes just these, at once; a pod that is not there is no
+// error, so that the line has a place in ExecStopPost=.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/gc"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+const usage = `Usage: rkt-gc [FLAGS]
+       rkt-gc [FLAGS] POD ...
+
+Without a POD, removes pods that have exited a while ago, prepared pods that were
+never run, and what killed programs left behind. With PODs, removes just these,
+at once; one that is not there is no error, one that runs is.
+
+POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
+
+Flags:
+  --grace-period=TIME      how long an exited pod is kept, from the first call that
+                           sees it (default 30m)
+  --expire-prepared=TIME   how long a prepared pod may wait to be run (default 24h)
+  --mark-only              only mark the pods that have exited
+  --uuid-file=FILE         the pod whose UUID is in FILE
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-gc", usage, collect) }
+
+func collect(ctx context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var rules gc.Rules
+	var uuidFile string
+	fs.DurationVar(&rules.GracePeriod, "grace-period", 30*time.Minute, "")
+	fs.DurationVar(&rules.ExpirePrepared, "expire-prepared", 24*time.Hour, "")
+	fs.BoolVar(&rules.MarkOnly, "mark-only", false, "")
+	fs.StringVar(&uuidFile, "uuid-file", "", "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	c := &gc.Collector{
+		Pods:           pod.In(g.Dir),
+		ReleaseNetwork: func(ctx context.Context, uuid string) error { return releaseNetwork(ctx, p, g, uuid) },
+	}
+	operands := fs.Args()
+	if uuidFile != "" {
+		operands = append(operands, "@"+uuidFile)
+	}
+	var failed error
+	c.Report = func(line string) {
+		if _, err := fmt.Fprintln(p.Stdout, line); err != nil {
+			failed = err
+		}
+	}
+	if len(operands) == 0 {
+		return errors.Join(c.Collect(ctx, rules), failed)
+	}
+	var errs []error
+	for _, operand := range operands {
+		found, err := c.Pods.Find(operand, pod.Self(p.Getenv, p.PID))
+		if errors.Is(err, pod.ErrNotFound) {
+			p.Debugf("%v", err)
+			continue
+		}
+		if err == nil {
+			err = c.Remove(ctx, found)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		c.Report(fmt.Sprintf("%q", found.UUID))
+	}
+	return errors.Join(append(errs, failed)...)
+}
+
+// releaseNetwork runs rkt-net del.
+func releaseNetwork(ctx context.Context, p *cli.Process, g *cli.Global, uuid string) error {
+	program, err := cli.Sibling("rkt-net")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"del"}, g.Args()...)
+	out, err := exec.CommandContext(ctx, program, append(args, uuid)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s (%w)", strings.TrimSpace(string(out)), err)
+	}
+	return nil
+}

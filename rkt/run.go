@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"golang.org/x/sys/unix"
+)
+
+const appcVersion = "0.8.11"
+
+const runUsage = `Usage: rkt run [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
+
+Fetches the images that are not in the store, makes a pod of them, gives it a
+network and becomes it. Takes the flags of rkt-prepare, of rkt-net add and of
+rkt-run-prepared:
+
+  --net=NAME[:KEY=VALUE;...],...   networks (default: default), host, or none
+  --hostname=NAME                  the pod's host name (default rkt-UUID)
+  --interactive                    give the pod's one app the terminal
+
+and those that "rkt help prepare" lists.
+`
+
+// steps are the command lines of a chain.
+type steps struct {
+	prepare, net, run []string // flags of each program
+	operands          []string
+	uuid              string
+}
+
+// step is the program that takes a flag. Those without one here are rkt-prepare's.
+func (s *steps) step(flag string) *[]string {
+	switch flag {
+	case "net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry":
+		return &s.net
+	case "hostname", "interactive", "ipc", "mds-register":
+		return &s.run
+	}
+	return &s.prepare
+}
+
+// parseChain tells the flags of "rkt run" apart by the program that takes them.
+func parseChain(fs *flag.FlagSet, args []string) (*steps, error) {
+	s := &steps{}
+	value := func(name string) {
+		fs.Func(name, "", func(v string) error {
+			list := s.step(name)
+			*list = append(*list, "--"+name+"="+v)
+			return nil
+		})
+	}
+	for _, name := range []string{"net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry", "hostname", "ipc",
+		"port", "set-env", "set-env-file", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "uuid-file-save", "signature",
+		"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
+		value(name)
+	}
+	fs.StringVar(&s.uuid, "uuid", "", "")
+	for _, name := range []string{"interactive", "mds-register", "no-overlay", "private-users", "inherit-env", "store-only", "no-store"} {
+		fs.BoolFunc(name, "", func(v string) error {
+			list := s.step(name)
+			*list = append(*list, "--"+name+"="+v)
+			return nil
+		})
+	}
+	if err := fs.Parse(args); err != nil {
+		return nil, cli.FlagError(err)
+	}
+	s.operands = fs.Args()
+	return s, nil
+}
+
+// chain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
+func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string) error {
+	fs, g := p.Flags()
+	g.Dir = dir // unless the flag stands behind the verb
+	s, err := parseChain(fs, args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(p.Stdout, runUsage)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	if err := export(fs); err != nil {
+		return err
+	}
+	interruptible, stop := cli.Interruptible(ctx)
+	defer stop()
+	pods := pod.In(g.Dir)
+	if verb == "run" {
+		if s.uuid == "" {
+			s.uuid = newUUID(p, pods)
+		}
+		_, err = step(interruptible, p, "rkt-prepare", append(append(s.prepare, "--uuid="+s.uuid), s.operands...)...)
+	} else {
+		var found *pod.Pod
+		if found, err = p.OnePod(pods, s.operands, ""); err == nil {
+			s.uuid = found.UUID
+		}
+	}
+	if err != nil {
+		return err
+	}
+	run, err := start(interruptible, p, s)
+	if err == nil {
+		stop() // from here on a signal is the pod's
+		if err = interruptible.Err(); err == nil {
+			err = cli.Exec(run[0], run, os.Environ())
+		}
+	}
+	undo := []string{"rkt-gc", s.uuid} // what was made for this run alone goes with it
+	if verb == "run-prepared" {
+		undo = []string{"rkt-net", "del", s.uuid}
+	}
+	_, undone := step(ctx, p, undo[0], undo[1:]...)
+	return errors.Join(err, undone)
+}
+
+// start gives the pod its network and returns the command line that becomes it.
+func start(ctx context.Context, p *cli.Process, s *steps) ([]string, error) {
+	program, err := cli.Sibling("rkt-run-prepared")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := step(ctx, p, "rkt-net", append(append([]string{"add"}, s.net...), s.uuid)...); err != nil {
+		return nil, err
+	}
+	return slices.Concat([]string{program}, s.run, []string{s.uuid}), nil
+}
+
+// newUUID is the ID of this start of the service that rkt is the main process of, unless a pod has it already (a service may
+// run several), or a random one.
+func newUUID(p *cli.Process, pods pod.Pods) string {
+	uuid := pod.Self(p.Getenv, p.PID)
+	if uuid != "" {
+		if _, err := pods.Find(uuid, ""); errors.Is(err, pod.ErrNotFound) {
+			return uuid
+		}
+	}
+	return pod.NewUUID()
+}
+
+// step runs a program of the chain and gives what it printed. The program has said on standard error why it failed.
+func step(ctx context.Context, p *cli.Process, name string, args ...string) (string, error) {
+	program, err := cli.Sibling(name)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, &out, p.Stderr
+	p.Debugf("run %q", cmd.Args)
+	err = cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+		return "", cli.ExitStatus(cli.ExitFailure)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return out.String(), nil
+}
+
+// export passes the global flags that were given on to the programs that follow.
+func export(fs *flag.FlagSet) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "dir", "system-config", "local-config", "user-config", "insecure-options", "trust-keys-from-https", "debug":
+			err = errors.Join(err, os.Setenv("RKT_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), f.Value.String()))
+		}
+	})
+	return err
+}
