@@ -315,3 +315,17 @@ func validPrefix(s string) bool {
 	}
 	return true
 }
+
+// AppStatus is the exit status of an app that has ended; 128+n stands for death by signal n.
+func (p *Pod) AppStatus(app string) (status int, ended bool) {
+	// The file is in a folder of the pod's root: nothing in it is followed as a link.
+	f, err := os.OpenFile(filepath.Join(p.Path(StatusDir), app), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	var text [16]byte
+	n, _ := f.Read(text[:])
+	status, err = strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	return status, err == nil
+}

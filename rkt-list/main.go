@@ -1,0 +1,56 @@
+// Rkt-list lists pods.
+//
+//	rkt-list [FLAGS]
+//
+// The table and the JSON are those of rkt 1.30.
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+const usage = `Usage: rkt-list [FLAGS]
+
+Lists pods: the UUID, its apps and their images, the state, when it was made and
+started, and the addresses.
+
+Flags:
+  --full               whole UUIDs and times, and image IDs
+  --no-legend          no line of headings
+  --format=FORMAT      text (default), json, or json-pretty
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-list", usage, list) }
+
+func list(_ context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var t table
+	var format string
+	fs.BoolVar(&t.full, "full", false, "")
+	fs.BoolVar(&t.noLegend, "no-legend", false, "")
+	fs.StringVar(&format, "format", "text", "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
+	}
+	entries, err := read(pod.In(g.Dir))
+	if err != nil {
+		return err
+	}
+	switch format {
+	case "text", "":
+		return t.write(p.Stdout, entries)
+	case "json", "json-pretty":
+		return writeJSON(p.Stdout, entries, format == "json-pretty")
+	}
+	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+}
