@@ -369,11 +369,17 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	}
 	var errs []error
 	for _, plugin := range slices.Backward(a.list.Plugins) {
-		if _, err := p.call(ctx, "DEL", plugin, a, previous); err != nil {
+		_, err := p.call(ctx, "DEL", plugin, a, previous)
+		if err != nil && a.Result == nil {
+			// ptp 1.1 removes the interface and then stumbles over the rules that a killed ADD has not made yet. The second
+			// time there is no interface, and it is content.
+			_, err = p.call(ctx, "DEL", plugin, a, previous)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
 		}
 	}
-	if !before {
+	if !before || a.Result == nil {
 		errs = append(errs, sweepMasquerade(ctx, p.uuid, a))
 	}
 	if a.Result == nil {

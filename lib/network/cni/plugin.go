@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
@@ -77,7 +78,9 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = withSystemPath(env)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
-	cmd.WaitDelay = time.Second // a program left behind may hold the pipes
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) } // with the programs it has started
+	cmd.WaitDelay = time.Second                                                    // one may have left the group, and hold the pipes
 	if p.netDir != "" {
 		lock, err := durable.Lock(p.netDir, lockPatience)
 		if err != nil {
