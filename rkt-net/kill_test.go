@@ -1,0 +1,95 @@
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"golang.org/x/sys/unix"
+)
+
+// TestKilled kills rkt-net at random instants, alone or with all that it started, and then takes the network away.
+func TestKilled(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	uuid := pod.NewUUID()
+	must(t, prepare(dir, uuid))
+	took := map[string]time.Duration{}
+	for _, verb := range []string{"add", "del"} {
+		start := time.Now()
+		if out, err := rktNet(t.Context(), dir, verb, uuid).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		took[verb] = time.Since(start)
+	}
+	for i := range 60 {
+		verb, target := "add", "rkt-net"
+		if i%3 == 2 {
+			verb = "del"
+		}
+		if i%2 == 0 {
+			target = "all of it"
+		}
+		uuid := pod.NewUUID()
+		must(t, prepare(dir, uuid))
+		if verb == "del" {
+			if out, err := rktNet(t.Context(), dir, "add", uuid).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		}
+		after := time.Duration(rand.Int64N(int64(took[verb])))
+		cmd := rktNet(t.Context(), dir, verb, uuid)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		must(t, cmd.Start())
+		time.Sleep(after)
+		cmd.Process.Kill()
+		for target != "rkt-net" && killSession(cmd.Process.Pid) {
+		}
+		cmd.Wait()
+		if verb == "add" && i%4 == 0 { // run again, it finishes
+			if out, err := rktNet(t.Context(), dir, "add", uuid).CombinedOutput(); err != nil && !whole(dir, uuid) {
+				t.Fatalf("add again, %s killed after %v: %v\n%s", target, after, err, out)
+			}
+		}
+		if out, err := rktNet(t.Context(), dir, "del", uuid).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%s of %s killed after %v: del: %v\n%s", target, verb, after, err, out)
+		}
+		if left := leftovers(); left != "" {
+			t.Fatalf("%s of %s killed after %v: left behind:\n%s", target, verb, after, left)
+		}
+		if entries, _ := filepath.Glob(filepath.Join(dir, "pods", uuid, "net*")); len(entries) > 0 {
+			t.Fatalf("%s of %s killed after %v: %s", target, verb, after, entries)
+		}
+	}
+}
+
+func whole(dir, uuid string) bool {
+	_, err := os.Stat(filepath.Join(dir, "pods", uuid, pod.NetnsFile))
+	return err == nil
+}
+
+// killSession kills what is left of a session and tells whether there was anything: systemd does so with a service that does not
+// stop in time.
+func killSession(session int) (found bool) {
+	processes, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range processes {
+		data, _ := os.ReadFile(file)
+		name := strings.LastIndex(string(data), ")")
+		if name < 0 {
+			continue
+		}
+		fields := strings.Fields(string(data)[name+1:]) // state, parent, group, session: proc_pid_stat(5)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if fields[3] == strconv.Itoa(session) && fields[0] != "Z" {
+			unix.Kill(pid, unix.SIGKILL)
+			found = true
+		}
+	}
+	return found
+}

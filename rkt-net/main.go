@@ -1,0 +1,194 @@
+// Rkt-net gives a prepared pod its network, takes it away again, and checks it.
+//
+//	rkt-net add   [--net=NETWORKS]… [--cni-path=DIRS] [--format=json] POD
+//	rkt-net del   [--cni-path=DIRS] POD
+//	rkt-net check [--cni-path=DIRS] [--format=json] POD
+//
+// add makes a network namespace, pins it at /run/rkt/netns/UUID, and calls the CNI plugins of each network of --net in turn.
+// What it is about to do is in the pod's net/ before it does it; net/netns, which rkt-run-prepared reads, is written last. An
+// add that fails takes back what it did; one that was killed is taken back by del, by rkt-gc, or by the next add.
+//
+// del works from net/ alone: no file in net.d is read, and the namespace may be gone. It does what it can, says what is left,
+// and can be run again. A pod or a network that is not there is success, so that an ExecStopPost= line does not fail a unit.
+// It refuses a pod that runs.
+//
+// check asks the plugins whether the network of a pod, running or not, is still whole.
+//
+// docs/networking.md describes networks, --net, and the files.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/network/cni"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+const usage = `usage: rkt-net add|del|check [FLAGS] POD
+
+Gives a prepared pod its network, takes it away, or checks it. POD is a UUID or
+the start of one, @FILE, a pod's name, or self.
+
+  --net=NETWORKS      add: host, none, all, default (when not given),
+                      default-restricted, or names from net.d, as in
+                      n1,n2:IP=10.1.2.3;KEY=VALUE; may be repeated
+  --cni-path=DIRS     folders to look for plugins in first, with : between them
+  --format=json       add, check: print the CNI results, one network a line
+  --uuid-file=FILE    the pod whose UUID is in FILE
+
+  --dir=DIR           data directory (/var/lib/rkt)
+  --local-config=DIR  the administrator's configuration (/etc/rkt); networks are
+                      in its net.d
+  --system-config=DIR, --user-config=DIR
+                      the vendor's configuration (/usr/lib/rkt), and one that
+                      wins over both (none)
+  --debug             print each call of a plugin and the time it took
+`
+
+func main() { cli.Main("rkt-net", usage, run) }
+
+// config is one invocation.
+type config struct {
+	verb     string
+	operands []string
+	uuidFile string
+	dir      string
+	json     bool
+	nets     network.Selection
+	options  cni.Options
+}
+
+func run(ctx context.Context, p *cli.Process) error {
+	c, err := parse(p)
+	if err != nil {
+		return err
+	}
+	c.options.Stderr = p.Stderr
+	c.options.Called = func(call cni.Call) { p.Debugf("%s %s: %s", call.Plugin, call.Command, call.Took) }
+	found, err := p.OnePod(pod.In(c.dir), c.operands, c.uuidFile)
+	if c.verb == "del" && (errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
+		return c.releaseAbsent(pod.Self(p.Getenv, p.PID))
+	}
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	var results []json.RawMessage
+	switch c.verb {
+	case "add":
+		results, err = cni.Add(ctx, found, c.nets, c.options)
+	case "del":
+		err = cni.Del(ctx, found, c.options)
+	case "check":
+		results, err = cni.Check(ctx, found, c.options)
+	}
+	if err != nil || !c.json {
+		return err
+	}
+	for _, result := range results {
+		if _, err := fmt.Fprintf(p.Stdout, "%s\n", strings.TrimSpace(string(result))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// releaseAbsent takes away the namespace of a pod that is gone, if the command line tells which one it was.
+func (c config) releaseAbsent(self string) error {
+	operand, file := "", c.uuidFile
+	if file == "" {
+		operand = c.operands[0]
+	}
+	if after, ok := strings.CutPrefix(operand, "@"); ok {
+		file = after
+	}
+	if operand == "self" {
+		operand = self
+	}
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		operand = strings.TrimSpace(string(data))
+	}
+	uuid := strings.ToLower(operand)
+	if !pod.ValidUUID(uuid) {
+		return nil
+	}
+	return netns.Release(uuid)
+}
+
+// parse reads the verb, which may stand before or after flags, then the flags. A flag that the verb has no use for is refused,
+// but not its environment variable.
+func parse(p *cli.Process) (config, error) {
+	var c config
+	var path, format string
+	fs, global := p.Flags()
+	fs.Var(&c.nets, "net", "")
+	fs.StringVar(&path, "cni-path", "", "")
+	fs.StringVar(&format, "format", "", "")
+	fs.StringVar(&c.uuidFile, "uuid-file", "", "")
+	if err := fs.Parse(p.Args); err != nil {
+		return c, cli.FlagError(err)
+	}
+	if fs.NArg() == 0 {
+		return c, errors.New("add, del or check? (--help tells more)")
+	}
+	c.verb = fs.Arg(0)
+	if !slices.Contains([]string{"add", "del", "check"}, c.verb) {
+		return c, fmt.Errorf("%q is none of add, del, check", c.verb)
+	}
+	if err := fs.Parse(fs.Args()[1:]); err != nil {
+		return c, cli.FlagError(err)
+	}
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if given["net"] && c.verb != "add" {
+		return c, fmt.Errorf("--net is for add, not for %s", c.verb)
+	}
+	if given["format"] && c.verb == "del" {
+		return c, errors.New("--format is for add and check: del prints nothing")
+	}
+	if err := p.Parse(fs, global, append([]string{"--"}, fs.Args()...)); err != nil {
+		return c, err
+	}
+	if format != "" && format != "json" {
+		return c, fmt.Errorf("--format=%s: only json is known", format)
+	}
+	c.json = format == "json"
+	c.operands = fs.Args()
+	c.dir = global.Dir
+	for _, dir := range []string{global.UserConfig, global.LocalConfig, global.SystemConfig} {
+		if dir != "" {
+			c.options.ConfigDirs = append(c.options.ConfigDirs, filepath.Join(dir, "net.d"))
+		}
+	}
+	for _, dir := range filepath.SplitList(path) {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return c, err
+		}
+		c.options.PluginDirs = append(c.options.PluginDirs, abs)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return c, err
+	}
+	c.options.PluginDirs = append(c.options.PluginDirs, cni.PluginDirs(filepath.Dir(program))...)
+	c.options.PluginDirs = append(c.options.PluginDirs, filepath.Join(global.LocalConfig, "net.d")) // rkt's users put some there
+	return c, nil
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// commands are what scripts call besides the programs of the system.
+var commands = map[string]func(){
+	"rkt-net": main,
+	"listen":  listen,
+	"dial":    dial,
+}
+
+// TestMain runs everything in a network and a mount namespace of its own: neither the machine's addresses and rules nor its
+// /run and /var/lib/cni are touched.
+func TestMain(m *testing.M) {
+	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand && os.Getenv("RKT_NET_TEST") == "" {
+		os.Exit(private())
+	}
+	testscript.Main(m, commands)
+}
+
+func private() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "RKT_NET_TEST=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	err := cmd.Run()
+	if err != nil && cmd.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, "a namespace for the tests (they need root):", err)
+		return 1
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+// isolate makes what TestMain's namespaces lack, once.
+func isolate(t *testing.T) {
+	t.Helper()
+	if os.Getenv("RKT_NET_TEST") == "ready" {
+		return
+	}
+	for program, pkg := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "iptables": "iptables",
+		"/usr/lib/cni/ptp": "containernetworking-plugins"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
+		}
+	}
+	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"))
+	must(t, os.MkdirAll("/var/lib/cni", 0o755))
+	must(t, unix.Mount("tmpfs", "/var/lib/cni", "tmpfs", 0, "mode=755"))
+	shell(t, `ip link set lo up
+		ip netns add outside
+		ip link add out0 type veth peer name eth0 netns outside
+		ip addr add 192.0.2.1/24 dev out0; ip link set out0 up
+		ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside link set eth0 up; ip -n outside link set lo up`)
+	os.Setenv("RKT_NET_TEST", "ready")
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func shell(t *testing.T, script string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// serial runs scripts one after the other: they count what the one system has.
+type serial struct{ *testing.T }
+
+func (serial) Parallel() {}
+
+func (serial) Verbose() bool { return testing.Verbose() }
+
+func (s serial) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
+}
+
+func TestScripts(t *testing.T) {
+	isolate(t)
+	testscript.RunT(serial{t}, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("RKT_DIR", filepath.Join(env.WorkDir, "rkt"))
+			env.Setenv("RKT_LOCAL_CONFIG", filepath.Join(env.WorkDir, "etc"))
+			env.Setenv("RKT_SYSTEM_CONFIG", filepath.Join(env.WorkDir, "lib"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"prepared": func(ts *testscript.TestScript, neg bool, args []string) {
+				for _, uuid := range args {
+					ts.Check(prepare(ts.Getenv("RKT_DIR"), uuid))
+				}
+			},
+			"clean": func(ts *testscript.TestScript, neg bool, args []string) {
+				if left := leftovers(); left != "" {
+					ts.Fatalf("left behind: %s", left)
+				}
+			},
+			// running FILE… holds the locks of folders until the script ends, as a running pod does.
+			"locked": func(ts *testscript.TestScript, neg bool, args []string) {
+				f, err := os.Open(ts.MkAbs(args[0]))
+				ts.Check(err)
+				ts.Check(unix.Flock(int(f.Fd()), unix.LOCK_EX))
+				ts.Defer(func() { f.Close() })
+			},
+		},
+	})
+}
+
+// prepare makes a pod as rkt-prepare leaves it, so far as rkt-net looks.
+func prepare(dir, uuid string) error {
+	p, lock, err := pod.In(dir).Create(uuid)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return os.WriteFile(p.Path(pod.ManifestFile), []byte("{}\n"), 0o644)
+}
+
+// leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a namespace some time after its
+// last user has gone, so it gets that time.
+func leftovers() string {
+	var left []string
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		left = nil
+		links, _ := exec.Command("ip", "-o", "link").Output()
+		for line := range strings.Lines(string(links)) {
+			if strings.Contains(line, "veth") {
+				left = append(left, line)
+			}
+		}
+		for _, save := range []string{"iptables-save", "ip6tables-save"} {
+			rules, _ := exec.Command(save).Output()
+			for line := range strings.Lines(string(rules)) {
+				if strings.Contains(line, "CNI-") || strings.Contains(line, "name:") {
+					left = append(left, line)
+				}
+			}
+		}
+		routes, _ := exec.Command("ip", "route").Output()
+		for line := range strings.Lines(string(routes)) {
+			if !strings.Contains(line, "out0") {
+				left = append(left, line)
+			}
+		}
+		reservations, _ := filepath.Glob("/var/lib/cni/networks/*/[0-9]*")
+		pins, _ := filepath.Glob("/run/rkt/netns/*")
+		left = append(append(left, reservations...), pins...)
+		mounts, _ := os.ReadFile("/proc/self/mountinfo")
+		for line := range strings.Lines(string(mounts)) {
+			if strings.Contains(line, " /run/rkt/") {
+				left = append(left, line)
+			}
+		}
+		if left == nil {
+			return ""
+		}
+	}
+	return strings.Join(left, "\n")
+}
+
+// listen ADDRESS accepts one TCP connection and tells the caller whom it sees.
+func listen() {
+	l, err := net.Listen("tcp", os.Args[1])
+	exitOn(err)
+	c, err := l.Accept()
+	exitOn(err)
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	exitOn(err)
+	fmt.Fprintln(c, host)
+	c.Close()
+}
+
+// dial ADDRESS prints what listen says, trying for a while.
+func dial() {
+	var err error
+	for range 100 {
+		var c net.Conn
+		if c, err = net.DialTimeout("tcp", os.Args[1], time.Second); err == nil {
+			line, _ := bufio.NewReader(c).ReadString('\n')
+			fmt.Print(line)
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	exitOn(err)
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// TestParse has the precedence of flags over the environment, and where flags may stand.
+func TestParse(t *testing.T) {
+	for _, test := range []struct {
+		args, env string
+		nets      string
+		pod, file string
+		dir       string
+		wrong     string
+	}{
+		{args: "add p", pod: "p", dir: "/var/lib/rkt"},
+		{args: "--net add --dir=/d p", nets: "default", pod: "p", dir: "/d"},
+		{args: "add --net=a:IP=1.2.3.4;K=V,b --net=c p", nets: "a:IP=1.2.3.4;K=V,b,c", pod: "p", dir: "/var/lib/rkt"},
+		{args: "add p", env: "RKT_NET=a,b RKT_DIR=/e", nets: "a,b", pod: "p", dir: "/e"},
+		{args: "--dir=/d add --net=c p", env: "RKT_NET=a,b RKT_DIR=/e", nets: "c", pod: "p", dir: "/d"},
+		{args: "del p", env: "RKT_NET=a,b RKT_FORMAT=json", nets: "a,b", pod: "p", dir: "/var/lib/rkt"},
+		{args: "del --uuid-file=/f", file: "/f", dir: "/var/lib/rkt"},
+		{args: "del --net=a p", wrong: "--net is for add, not for del"},
+		{args: "add --net=a,a p", wrong: `"a" is there twice`},
+	} {
+		t.Run(test.args+" "+test.env, func(t *testing.T) {
+			for kv := range strings.FieldsSeq(test.env) {
+				key, value, _ := strings.Cut(kv, "=")
+				t.Setenv(key, value)
+			}
+			c, err := parse(&cli.Process{Name: "rkt-net", Args: strings.Fields(test.args), Getenv: os.Getenv})
+			if test.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wrong) {
+					t.Fatalf("got %v, want %q", err, test.wrong)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.nets.String(); got != test.nets || strings.Join(c.operands, " ") != test.pod || c.uuidFile != test.file || c.dir != test.dir {
+				t.Fatalf("got %q, %+v", got, c)
+			}
+		})
+	}
+}
+
+// rktNet runs the program for a pod in dir.
+func rktNet(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "rkt-net", args...)
+	cmd.Env = append(os.Environ(), "RKT_DIR="+dir, "RKT_LOCAL_CONFIG="+dir)
+	return cmd
+}
