@@ -1,0 +1,84 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+// TestMany attaches pods all at once: each gets an address of its own, and all are given back.
+func TestMany(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	const n = 20
+	uuids := make([]string, n)
+	for i := range uuids {
+		uuids[i] = pod.NewUUID()
+		must(t, prepare(dir, uuids[i]))
+	}
+	each := func(verb string) {
+		t.Helper()
+		errs := make(chan string)
+		for _, uuid := range uuids {
+			go func() {
+				out, err := rktNet(t.Context(), dir, verb, uuid).CombinedOutput()
+				if err != nil || len(out) > 0 {
+					out = append(out, "error"...)
+				}
+				errs <- string(out)
+			}()
+		}
+		for range uuids {
+			if out := <-errs; out != "" {
+				t.Error(out)
+			}
+		}
+	}
+	each("add")
+	taken := map[string]bool{}
+	for _, uuid := range uuids {
+		networks, err := network.Read(filepath.Join(dir, "pods", uuid))
+		if err != nil || len(networks) != 1 || len(networks[0].IPs) != 1 {
+			t.Fatalf("%s: %v, %v", uuid, networks, err)
+		}
+		taken[networks[0].IPs[0].String()] = true
+	}
+	if len(taken) != n {
+		t.Errorf("%d pods have %d addresses", n, len(taken))
+	}
+	each("del")
+	if left := leftovers(); left != "" {
+		t.Error(left)
+	}
+}
+
+// TestHostLocalLock: host-local takes the lock under which empty reservations are swept (lib/network/cni), or that would be a
+// race.
+func TestHostLocalLock(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "locktest"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "locktest", "lock"), nil, 0o644))
+	lock, err := durable.Lock(filepath.Join(dir, "locktest", "lock"), 0)
+	must(t, err)
+	cmd := exec.Command("/usr/lib/cni/host-local")
+	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=x", "CNI_NETNS=/x", "CNI_IFNAME=eth0", "CNI_PATH=/usr/lib/cni"}
+	cmd.Stdin = strings.NewReader(`{"cniVersion":"0.4.0","name":"locktest","ipam":{"type":"host-local","subnet":"10.0.0.0/24","dataDir":"` + dir + `"}}`)
+	must(t, cmd.Start())
+	done := make(chan error)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		t.Fatalf("host-local did not wait for the lock (%v)", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	lock.Close()
+	must(t, <-done)
+}
