@@ -113,8 +113,7 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	}
 	run, err := start(interruptible, p, s)
 	if err == nil {
-		stop() // from here on a signal is the pod's
-		if err = interruptible.Err(); err == nil {
+		if err = stop(); err == nil { // from here on a signal is the pod's
 			err = cli.Exec(run[0], run, os.Environ())
 		}
 	}

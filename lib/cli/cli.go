@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/peterbourgon/ff/v3"
 	"golang.org/x/sys/unix"
@@ -51,10 +52,37 @@ func Main(name, usage string, run func(context.Context, *Process) error) {
 	os.Exit(p.report(usage, run(context.Background(), p)))
 }
 
-// Interruptible gives a context that SIGINT and SIGTERM cancel, for programs that take back what they have begun. A program that
-// is to become another one calls stop first: a signal that it caught and no one acted on would be lost to the next.
-func Interruptible(ctx context.Context) (_ context.Context, stop func()) {
-	return signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+// Interruptible gives a context that SIGINT and SIGTERM cancel, for programs that take back what they have begun. After stop those
+// signals do what they do by default; it returns the error of a signal that came before, so that a program that is to become
+// another one loses none.
+func Interruptible(parent context.Context) (_ context.Context, stop func() error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, unix.SIGINT, unix.SIGTERM)
+	stopping, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		select {
+		case s := <-caught:
+			cancel(fmt.Errorf("ended by signal: %s", s))
+			return
+		case <-stopping:
+		}
+		select {
+		case s := <-caught:
+			cancel(fmt.Errorf("ended by signal: %s", s))
+		default:
+		}
+	}()
+	var once sync.Once
+	return ctx, func() error {
+		once.Do(func() {
+			signal.Stop(caught)
+			close(stopping)
+			<-stopped
+		})
+		return context.Cause(ctx)
+	}
 }
 
 func (p *Process) report(usage string, err error) int {

@@ -9,6 +9,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -64,7 +65,7 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if ws := state.Sys().(unix.WaitStatus); ws.Signaled() {
+	if ws := state.Sys().(syscall.WaitStatus); ws.Signaled() {
 		return 128 + int(ws.Signal()), nil
 	}
 	return state.ExitCode(), nil

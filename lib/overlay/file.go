@@ -15,7 +15,10 @@ const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 
 // Open opens a file as an app sees it; a device or a fifo of a hostile image is never waited for.
 func Open(root *os.File, path string, flags int) (*os.File, error) {
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC | unix.O_NONBLOCK), Resolve: inRoot}
+	if flags&unix.O_PATH == 0 { // which opens nothing that could block, and takes no other flag
+		flags |= unix.O_NONBLOCK
+	}
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: inRoot}
 	for {
 		fd, err := unix.Openat2(int(root.Fd()), path, &how)
 		switch {

@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/rkt-toolkit/rkt/lib/unitfile"
+	"golang.org/x/sys/unix"
 )
 
 // App is an app with everything resolved: names of users to numbers, the program to an absolute path in the app's root.
@@ -37,14 +39,23 @@ const UnitPath = "/etc/systemd/system"
 // AppRoot is an app's root, seen from the pod's systemd.
 func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
 
-// stopped is run by the pod's systemd when an app has ended. It leaves the app's exit status in a file (128+n for death by
+// stopped is a script that is run by the pod's systemd when an app has ended. It leaves the app's exit status in a file (128+n for death by
 // signal n) and, if the app failed, ends the pod with that status: systemd's own FailureAction=exit has 255 for every signal.
 // An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus=").
-const stopped = `#!/bin/sh
+func stopped() string {
+	signals := ""
+	for n := range syscall.Signal(32) {
+		if name := strings.TrimPrefix(unix.SignalName(n), "SIG"); name != "" {
+			signals += fmt.Sprintf("\t%s) status=%d ;;\n", name, 128+n)
+		}
+	}
+	return `#!/bin/sh
+status=255
 case $EXIT_CODE in
 exited) status=$EXIT_STATUS ;;
-killed | dumped) status=$((128 + $(kill -l "$EXIT_STATUS"))) ;;
-*) status=255 ;;
+killed | dumped)
+	case $EXIT_STATUS in
+` + signals + `	esac ;;
 esac
 echo "$status" >"/rkt/status/.$1" && mv "/rkt/status/.$1" "/rkt/status/$1"
 if test "$SERVICE_RESULT" != success; then
@@ -52,6 +63,7 @@ if test "$SERVICE_RESULT" != success; then
 	exec /usr/bin/systemctl --quiet exit "$status" 2>/dev/null
 fi
 `
+}
 
 // base holds the units that every pod has. Targets and services of shutting down are here because without them the pod would
 // never end; what they start is a function of systemd, not a process.
@@ -132,7 +144,7 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 		"/etc/group":      []byte("root:x:0:\nnogroup:x:65534:\n"),
 		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
 		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nSystemMaxFileSize=1M\nSystemMaxUse=16M\n"),
-		"/rkt/app-stopped":           []byte(stopped),
+		"/rkt/app-stopped":           []byte(stopped()),
 	}
 	units := map[string]string{}
 	for name, text := range base {
@@ -196,9 +208,8 @@ func (a App) service() ([]byte, error) {
 		"ExecStart="+exec,
 		"ExecStopPost=+/bin/sh /rkt/app-stopped "+a.Name,
 		"RootDirectory="+AppRoot(a.Name), "RootDirectoryStartOnly=yes",
-		// Not MountAPIVFS=: its fresh /proc would be without the read-only and masked parts of the pod's, and its /run
-		// would hide the image's.
-		"BindPaths=/proc /sys /dev",
+		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's.
+		"MountAPIVFS=no", "BindPaths=/proc /sys /dev",
 		"WorkingDirectory="+dir,
 		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
 		"SupplementaryGroups="+join(a.SupplementaryGIDs),
