@@ -67,7 +67,7 @@ func (c *Collector) Remove(ctx context.Context, p *pod.Pod) error {
 		return err
 	}
 	defer lock.Close()
-	if _, err := os.Lstat(p.Path(pod.NetnsFile)); err == nil { // a network was added in between
+	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
 	if err := removeJournalLink(p); err != nil {
