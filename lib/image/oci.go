@@ -1,0 +1,237 @@
+package image
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
+)
+
+// Annotations of the appc manifest of an image that was a Docker or OCI one. The first three are docker2aci's.
+const (
+	AnnotationEntrypoint = "appc.io/docker/entrypoint" // JSON array
+	AnnotationCmd        = "appc.io/docker/cmd"        // JSON array
+	AnnotationStopSignal = "appc.io/docker/stopsignal" // as the image says: a number or a name
+	// AnnotationUser is Docker's "user[:group]". docker2aci gave an image that names a user but no group the group 0, and so does
+	// FromOCI, for other readers of the manifest; the image means the user's own group, which UserGroup tells.
+	AnnotationUser = "appc.io/docker/user"
+	// AnnotationEnvironment is a JSON array of those NAME=VALUE strings of the image that appc's environment cannot hold
+	// (types.environment: names are letters, digits, "_", "." and "-").
+	AnnotationEnvironment = "appc.io/docker/environment"
+)
+
+// config is the part of an OCI image configuration (image-spec, config.md) that means something to a pod.
+type config struct {
+	Created      string `json:"created"`
+	Author       string `json:"author"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant"`
+	OS           string `json:"os"`
+	Config       struct {
+		User         string
+		ExposedPorts map[string]struct{}
+		Env          []string
+		Entrypoint   []string
+		Cmd          []string
+		Volumes      map[string]struct{}
+		WorkingDir   string
+		Labels       map[string]string
+		StopSignal   string
+	} `json:"config"`
+}
+
+// FromOCI makes the appc view of an OCI or Docker image configuration, as docker2aci made it. The image's name and its version
+// label come from the reference it was fetched by. Exec is entry point and command together, and may be empty; user and group
+// are "0" when the image says nothing. Of an environment variable that is set twice, the last value counts. The result always
+// passes appc's validation, which a manifest is held to when it is written and read.
+func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
+	var c config
+	if err := json.Unmarshal(configJSON, &c); err != nil {
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	m := schema.BlankImageManifest()
+	name, version := ref.appcName()
+	id, err := types.SanitizeACIdentifier(name)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", name, err)
+	}
+	m.Name = types.ACIdentifier(id)
+	if version != "" {
+		m.Labels = append(m.Labels, types.Label{Name: "version", Value: version})
+	}
+	m.Labels = append(m.Labels, platformLabels(&c)...)
+
+	app := &types.App{Exec: types.Exec(slices.Concat(types.Exec{}, c.Config.Entrypoint, c.Config.Cmd)), User: "0", Group: "0"}
+	if c.Config.User != "" {
+		user, group, _ := strings.Cut(c.Config.User, ":")
+		if user != "" {
+			app.User = user
+		}
+		if group != "" {
+			app.Group = group
+		}
+		m.Annotations.Set(AnnotationUser, c.Config.User)
+	}
+	if dir := c.Config.WorkingDir; dir != "" {
+		app.WorkingDirectory = path.Join("/", dir)
+	}
+	app.UserLabels = c.Config.Labels
+	var odd []string
+	app.Environment, odd = environment(c.Config.Env)
+	if app.Ports, err = ports(c.Config.ExposedPorts); err != nil {
+		return nil, err
+	}
+	if app.MountPoints, err = mountPoints(c.Config.Volumes); err != nil {
+		return nil, err
+	}
+	m.App = app
+
+	if _, err := types.NewDate(c.Created); err == nil {
+		m.Annotations.Set("created", c.Created)
+	}
+	if c.Author != "" {
+		m.Annotations.Set("authors", c.Author)
+	}
+	if c.Config.StopSignal != "" {
+		m.Annotations.Set(AnnotationStopSignal, c.Config.StopSignal)
+	}
+	for name, list := range map[types.ACIdentifier][]string{
+		AnnotationEntrypoint: c.Config.Entrypoint, AnnotationCmd: c.Config.Cmd, AnnotationEnvironment: odd,
+	} {
+		if len(list) == 0 {
+			continue
+		}
+		text, err := json.Marshal(list)
+		if err != nil {
+			return nil, fmt.Errorf("image config: %w", err)
+		}
+		m.Annotations.Set(name, string(text))
+	}
+	slices.SortFunc(m.Annotations, func(a, b types.Annotation) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	if _, err := json.Marshal(m); err != nil { // where appc's own types check what they hold
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	return m, nil
+}
+
+// UserGroup gives the user and group that an image's app is to run as. A group of "" means the user's own, by the image's
+// passwd file: a Docker image that names only a user means that, and appc has no way to say it.
+func UserGroup(m *schema.ImageManifest) (user, group string) {
+	if m.App == nil {
+		return "0", "0"
+	}
+	if docker, ok := m.Annotations.Get(AnnotationUser); ok {
+		if _, group, _ := strings.Cut(docker, ":"); group == "" {
+			return m.App.User, ""
+		}
+	}
+	return m.App.User, m.App.Group
+}
+
+// appcName is the name and version that the appc manifest of an OCI image gets.
+func (r Reference) appcName() (name, version string) {
+	switch r.Kind {
+	case Docker:
+		if r.Digest != "" {
+			return r.Host + "/" + r.Repository, r.Digest
+		}
+		return r.Host + "/" + r.Repository, r.Tag
+	case OCILayout:
+		return path.Base(r.Path), r.Tag
+	}
+	return r.Name(), ""
+}
+
+// platformLabels are os and arch by appc's names. Platforms that appc does not know have no name there, and no label.
+func platformLabels(c *config) types.Labels {
+	variant := strings.TrimPrefix(c.Variant, "v")
+	if c.Architecture == "arm64" || c.Architecture == "amd64" {
+		variant = "" // v8; appc has no name for levels of amd64
+	}
+	os, arch, err := types.ToAppcOSArch(c.OS, c.Architecture, variant)
+	if err == nil {
+		return types.Labels{{Name: "os", Value: os}, {Name: "arch", Value: arch}}
+	}
+	if _, known := types.ValidOSArch[c.OS]; known {
+		return types.Labels{{Name: "os", Value: c.OS}}
+	}
+	return nil
+}
+
+// environment keeps the first position and the last value of each name, as an assignment would, and returns apart what appc
+// cannot hold.
+func environment(list []string) (env types.Environment, odd []string) {
+	env = types.Environment{}
+	for _, s := range list {
+		name, value, ok := strings.Cut(s, "=")
+		one := types.Environment{{Name: name, Value: value}}
+		if _, err := one.MarshalJSON(); err != nil || !ok || strings.ContainsRune(value, 0) {
+			odd = append(odd, s)
+			continue
+		}
+		env.Set(name, value)
+	}
+	return env, odd
+}
+
+// ports reads config.md's "port/protocol", "port" (tcp) and Docker's ranges "first-last/protocol"; the port's name is the same
+// with a dash: "80-tcp".
+func ports(exposed map[string]struct{}) ([]types.Port, error) {
+	var all []types.Port
+	for _, s := range slices.Sorted(maps.Keys(exposed)) {
+		numbers, protocol, ok := strings.Cut(strings.ToLower(s), "/")
+		if !ok {
+			protocol = "tcp"
+		}
+		first, last, isRange := strings.Cut(numbers, "-")
+		if !isRange {
+			last = first
+		}
+		low, err1 := strconv.ParseUint(first, 10, 16)
+		high, err2 := strconv.ParseUint(last, 10, 16)
+		if err := errors.Join(err1, err2); err != nil || low == 0 || low > high || !slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) {
+			return nil, fmt.Errorf("image config: exposed port %q is not PORT/PROTOCOL", s)
+		}
+		name := types.ACName(strconv.FormatUint(low, 10) + "-" + protocol)
+		if low != high {
+			name = types.ACName(fmt.Sprintf("%d-%d-%s", low, high, protocol))
+		}
+		if slices.ContainsFunc(all, func(p types.Port) bool { return p.Name == name }) {
+			continue // "80" and "80/tcp"
+		}
+		all = append(all, types.Port{Name: name, Protocol: protocol, Port: uint(low), Count: uint(high - low + 1)})
+	}
+	return all, nil
+}
+
+// mountPoints names a volume "volume-" and its path with dashes, as docker2aci did; a number after it keeps two paths apart
+// whose names would be one.
+func mountPoints(volumes map[string]struct{}) ([]types.MountPoint, error) {
+	var all []types.MountPoint
+	for _, s := range slices.Sorted(maps.Keys(volumes)) {
+		dir := path.Join("/", s)
+		if strings.ContainsRune(dir, 0) || dir == "/" {
+			return nil, fmt.Errorf("image config: volume %q is not a path", s)
+		}
+		if slices.ContainsFunc(all, func(m types.MountPoint) bool { return m.Path == dir }) {
+			continue
+		}
+		base, err := types.SanitizeACName("volume" + dir)
+		if err != nil {
+			return nil, fmt.Errorf("image config: volume %q: %w", s, err)
+		}
+		name := base
+		for n := 2; slices.ContainsFunc(all, func(m types.MountPoint) bool { return m.Name.String() == name }); n++ {
+			name = base + "-" + strconv.Itoa(n)
+		}
+		all = append(all, types.MountPoint{Name: types.ACName(name), Path: dir})
+	}
+	return all, nil
+}

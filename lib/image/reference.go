@@ -1,0 +1,299 @@
+// Package image has the names that images go by, and the appc view of an OCI image. It knows nothing of where images are kept
+// or fetched from, and links neither a registry client nor net/http, because every start of a pod loads it.
+package image
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/appc/spec/schema/types"
+)
+
+// Kind is the way an image is named. It is also the name of the folder that holds such names in the image store.
+type Kind string
+
+const (
+	Docker    Kind = "docker" // docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST], an image in a registry
+	OCILayout Kind = "oci"    // oci:DIR[:TAG], an OCI image layout in a folder
+	File      Kind = "file"   // file:///PATH or a path: an ACI
+	URL       Kind = "url"    // http:// or https://, an ACI
+	ID        Kind = "id"     // sha512-HEX or a prefix of it: an image in the store
+	Appc      Kind = "appc"   // NAME[:VERSION][,LABEL=VALUE…], found by appc discovery (appc spec, discovery.md)
+)
+
+// dockerHub is the registry of names without one, as Docker's own client and rkt know it.
+const dockerHub = "registry-1.docker.io"
+
+// minIDLength is the shortest prefix of an image's ID that counts as one, as in rkt.
+const minIDLength = len("sha512-") + 2
+
+// maxReference bounds a reference, bytes.
+const maxReference = 4096
+
+// Reference is a parsed name of an image. Which fields are set depends on Kind.
+type Reference struct {
+	Kind Kind
+
+	Host       string // Docker: registry, with the port if one was given
+	Repository string // Docker: name in the registry, library/ included
+	Digest     string // Docker: "sha256:…", then Tag is ""
+	Tag        string // Docker: "latest" if none was given; OCILayout: may be ""
+	Path       string // OCILayout, File: absolute and clean
+	URL        string // URL: as given
+	ID         string // ID: "sha512-" and 2 to 128 lower-case hex digits
+	App        string // Appc: name without version and labels
+	Version    string // Appc: may be ""
+	Labels     map[string]string
+}
+
+var (
+	// The grammar of docker/distribution's reference package.
+	hostPattern       = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*)(:[0-9]{1,5})?$`)
+	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	digestPattern     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	// image-spec, annotations.md: org.opencontainers.image.ref.name.
+	layoutTagPattern = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@/+][A-Za-z0-9]+|--[A-Za-z0-9]+)*$`)
+	idPattern        = regexp.MustCompile(`^sha512-[0-9a-f]{2,128}$`)
+)
+
+// ParseReference reads what a user calls an image. A path is told from an appc name as rkt did: it begins with "/", "./" or
+// "../", or it ends in ".aci". Relative paths are taken from the working directory, so that one file has one name. The error
+// says what is wrong and does not repeat the name.
+func ParseReference(s string) (Reference, error) {
+	if s == "" {
+		return Reference{}, errors.New("empty name")
+	}
+	if len(s) > maxReference {
+		return Reference{}, fmt.Errorf("name longer than %d bytes", maxReference)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return Reference{}, errors.New("control character in the name")
+	}
+	scheme, rest, hasScheme := strings.Cut(s, "://")
+	switch {
+	case hasScheme && scheme == "docker":
+		return parseDocker(rest)
+	case hasScheme && (scheme == "http" || scheme == "https"):
+		return parseURL(s)
+	case hasScheme && scheme == "file":
+		file, err := url.PathUnescape(rest)
+		if err != nil || !strings.HasPrefix(file, "/") || strings.ContainsRune(file, 0) {
+			return Reference{}, errors.New("not file:// and an absolute path")
+		}
+		return parsePath(File, file)
+	case strings.HasPrefix(s, "oci:"):
+		dir, tag, hasTag := strings.Cut(s[len("oci:"):], ":") // the first colon, as in skopeo: tags may have more
+		if dir == "" || hasTag && !layoutTagPattern.MatchString(tag) {
+			return Reference{}, errors.New("not oci:DIR or oci:DIR:TAG")
+		}
+		r, err := parsePath(OCILayout, dir)
+		r.Tag = tag
+		return r, err
+	case hasScheme && !strings.HasPrefix(s, ".") && !strings.HasPrefix(s, "/"):
+		return Reference{}, fmt.Errorf("unknown kind of image %s:// (known are docker, file, http, https)", scheme)
+	case strings.HasPrefix(s, "sha512-"):
+		if len(s) < minIDLength || !idPattern.MatchString(s) {
+			return Reference{}, errors.New("not an image ID (sha512- and 2 to 128 hex digits)")
+		}
+		return Reference{Kind: ID, ID: s}, nil
+	case strings.HasPrefix(s, "/"), strings.HasPrefix(s, "./"), strings.HasPrefix(s, "../"), strings.HasSuffix(s, ".aci"):
+		return parsePath(File, s)
+	}
+	return parseAppc(s)
+}
+
+func parseDocker(s string) (Reference, error) {
+	r := Reference{Kind: Docker, Host: dockerHub}
+	name, digest, hasDigest := strings.Cut(s, "@")
+	if hasDigest {
+		if !digestPattern.MatchString(digest) {
+			return Reference{}, fmt.Errorf("digest %q is not sha256: and 64 hex digits", digest)
+		}
+		r.Digest = digest
+	}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name, r.Tag = name[:i], name[i+1:]
+		if !tagPattern.MatchString(r.Tag) {
+			return Reference{}, fmt.Errorf("tag %q is not a tag", r.Tag)
+		}
+	}
+	switch {
+	case hasDigest:
+		r.Tag = "" // the digest says it all
+	case r.Tag == "":
+		r.Tag = "latest"
+	}
+	// The part before the first slash is a host if it looks like one, as Docker has it.
+	if host, rest, ok := strings.Cut(name, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		if !hostPattern.MatchString(host) || len(host) > 255 {
+			return Reference{}, fmt.Errorf("%q is not a host", host)
+		}
+		r.Host, name = strings.ToLower(host), rest
+	}
+	if r.Host == "docker.io" || r.Host == "index.docker.io" {
+		r.Host = dockerHub
+	}
+	if r.Host == dockerHub && !strings.Contains(name, "/") {
+		name = "library/" + name
+	}
+	if !repositoryPattern.MatchString(name) || len(name) > 255 {
+		return Reference{}, fmt.Errorf("%q is not the name of a repository (lower-case letters, digits, separators)", name)
+	}
+	r.Repository = name
+	return r, nil
+}
+
+func parseURL(s string) (Reference, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return Reference{}, errors.New("not a URL")
+	}
+	if u.Host == "" || u.Opaque != "" {
+		return Reference{}, errors.New("a URL without a host")
+	}
+	if u.User != nil {
+		return Reference{}, errors.New("credentials in a URL end in logs; put them into auth.d")
+	}
+	return Reference{Kind: URL, URL: s}, nil
+}
+
+func parsePath(kind Kind, file string) (Reference, error) {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return Reference{}, fmt.Errorf("%s: %w", file, err)
+	}
+	if abs == "/" {
+		return Reference{}, errors.New("the root folder is no image")
+	}
+	return Reference{Kind: kind, Path: abs}, nil
+}
+
+func parseAppc(s string) (Reference, error) {
+	r := Reference{Kind: Appc, Labels: map[string]string{}}
+	fields := strings.Split(s, ",")
+	r.App, r.Version, _ = strings.Cut(fields[0], ":")
+	if _, err := types.NewACIdentifier(r.App); err != nil {
+		return Reference{}, fmt.Errorf("%q is not the name of an image (docker://NAME, oci:DIR, a path with a slash, or an appc name)", s)
+	}
+	for part := range strings.SplitSeq(r.App, "/") { // NewACIdentifier lets these through
+		if part == "" || part == "." || part == ".." || len(part) > 240 {
+			return Reference{}, fmt.Errorf("%q cannot be a part of an image's name", part)
+		}
+	}
+	if strings.HasSuffix(fields[0], ":") {
+		return Reference{}, errors.New("empty version")
+	}
+	for _, field := range fields[1:] {
+		name, value, ok := strings.Cut(field, "=")
+		if _, err := types.NewACIdentifier(name); err != nil || !ok || value == "" {
+			return Reference{}, fmt.Errorf("%q is not LABEL=VALUE", field)
+		}
+		switch _, twice := r.Labels[name]; {
+		case name == "version" && r.Version == "":
+			r.Version = value
+		case name == "version" || twice:
+			return Reference{}, fmt.Errorf("label %q is given twice", name)
+		case name == "name":
+			return Reference{}, errors.New(`"name" is no label`)
+		default:
+			r.Labels[name] = value
+		}
+	}
+	return r, nil
+}
+
+// Name is the reference in full, as it is shown: with the default registry and tag filled in, labels sorted.
+func (r Reference) Name() string {
+	switch r.Kind {
+	case Docker:
+		return r.Host + "/" + r.dockerName()
+	case OCILayout:
+		if r.Tag == "" {
+			return "oci:" + r.Path
+		}
+		return "oci:" + r.Path + ":" + r.Tag
+	case File:
+		return r.Path
+	case URL:
+		return r.URL
+	case ID:
+		return r.ID
+	}
+	name := r.App
+	if r.Version != "" {
+		name += ":" + r.Version
+	}
+	for _, label := range slices.Sorted(maps.Keys(r.Labels)) {
+		name += "," + label + "=" + r.Labels[label]
+	}
+	return name
+}
+
+func (r Reference) dockerName() string {
+	if r.Digest != "" {
+		return r.Repository + "@" + r.Digest
+	}
+	return r.Repository + ":" + r.Tag
+}
+
+// Key is where the image store keeps the reference, a relative path that two references share only if they mean the same.
+// Registry and appc names are nested folders, and the last part of such a key has a ":" or "@" in it that no folder below a
+// registry has, so that no name is in the way of another. Paths and URLs are one component, percent-escaped. An ID has no key.
+func (r Reference) Key() string {
+	switch r.Kind {
+	case Docker:
+		dir, last := path.Split(r.dockerName())
+		return string(Docker) + "/" + r.Host + "/" + dir + shorten(last)
+	case OCILayout:
+		return string(OCILayout) + "/" + component(r.Path+":"+r.Tag)
+	case File:
+		return string(File) + "/" + component(r.Path)
+	case URL:
+		return string(URL) + "/" + component(r.URL)
+	case Appc:
+		dir, last := path.Split(r.App)
+		last += ":" + escape(r.Version)
+		for _, label := range slices.Sorted(maps.Keys(r.Labels)) {
+			last += "," + escape(label) + "=" + escape(r.Labels[label])
+		}
+		return string(Appc) + "/" + dir + shorten(last)
+	}
+	return ""
+}
+
+// component makes any text one file name.
+func component(s string) string { return shorten(escape(s)) }
+
+// escape percent-escapes what is not a letter, a digit or one of "-_.~:+@=". A name of dots only would be "." or "..".
+func escape(s string) string {
+	if strings.Trim(s, ".") == "" {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-_.~:+@=", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// shorten keeps a file name below NAME_MAX; what is cut off is replaced by a digest of the whole.
+func shorten(s string) string {
+	if len(s) <= 240 {
+		return s
+	}
+	return fmt.Sprintf("%s~%x", s[:150], sha256.Sum256([]byte(s)))
+}
