@@ -122,7 +122,7 @@ func remove(p *pod.Pod) error {
 func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, name string) (string, error) {
 	ref, err := image.ParseReference(name)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("image %q: %w", name, err)
 	}
 	if ref.Kind == image.ID {
 		return name, nil

@@ -8,22 +8,20 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"golang.org/x/sys/unix"
 )
 
-// Annotations of an image that was a Docker or OCI one, as docker2aci named them.
-const (
-	annotationEntrypoint = "appc.io/docker/entrypoint"
-	annotationStopSignal = "appc.io/docker/stopsignal"
-	annotationNotify     = "appc.io/executor/supports-systemd-notify"
-)
+// annotationNotify is rkt's: the app calls sd_notify(3).
+const annotationNotify = "appc.io/executor/supports-systemd-notify"
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -57,16 +55,21 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if a.WorkingDir != "" {
 		effective.WorkingDirectory = a.WorkingDir
 	}
+	user, group := image.UserGroup(img)
 	if a.User != "" {
-		effective.User = a.User
+		user = a.User
+		if isDocker(img) && !namesGroup(img) {
+			group = "" // the user's own, as with Docker
+		}
 	}
 	if a.Group != "" {
-		effective.Group = a.Group
+		group = a.Group
 	}
-	id, err := lookUp(root, effective.User, effective.Group)
+	id, err := lookUp(root, user, group)
 	if err != nil {
 		return out, nil, err
 	}
+	effective.User, effective.Group = strconv.FormatUint(uint64(id.uid), 10), strconv.FormatUint(uint64(id.gid), 10)
 	out.UID, out.GID, out.SupplementaryGIDs = id.uid, id.gid, a.SupplementaryGIDs
 	if a.SupplementaryGIDs == nil {
 		for _, gid := range effective.SupplementaryGIDs {
@@ -77,6 +80,13 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 		return out, nil, err
 	}
 
+	odd, err := list(img, image.AnnotationEnvironment) // what appc's manifest has no place for
+	if err != nil {
+		return out, nil, err
+	}
+	if len(odd) > 0 {
+		return out, nil, fmt.Errorf("the image's environment variable %q: systemd passes on only names of letters, digits and _", odd[0])
+	}
 	out.Environment = environment(name, id, o, a, effective.Environment)
 	out.WorkingDir = effective.WorkingDirectory
 	if out.WorkingDir == "" {
@@ -93,7 +103,7 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Exec, err = program(root, exec, out.WorkingDir, out.Environment); err != nil {
 		return out, nil, err
 	}
-	if signal, ok := img.Annotations.Get(annotationStopSignal); ok {
+	if signal, ok := img.Annotations.Get(image.AnnotationStopSignal); ok {
 		if out.StopSignal, err = signalName(signal); err != nil {
 			return out, nil, err
 		}
@@ -115,15 +125,37 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	return out, &effective, nil
 }
 
+// list reads an annotation that holds a JSON array; none is an empty one.
+func list(img *schema.ImageManifest, name types.ACIdentifier) (values []string, err error) {
+	if text, ok := img.Annotations.Get(name.String()); ok {
+		if err := json.Unmarshal([]byte(text), &values); err != nil {
+			return nil, fmt.Errorf("image annotation %s: %w", name, err)
+		}
+	}
+	return values, nil
+}
+
+func isDocker(img *schema.ImageManifest) bool {
+	_, entrypoint := img.Annotations.Get(image.AnnotationEntrypoint)
+	_, cmd := img.Annotations.Get(image.AnnotationCmd)
+	return entrypoint || cmd
+}
+
+func namesGroup(img *schema.ImageManifest) bool {
+	user, _ := img.Annotations.Get(image.AnnotationUser)
+	return strings.Contains(user, ":")
+}
+
 // command is what is to be executed, as rkt put it together: --exec replaces the image's whole command; arguments come after
-// it, or after a Docker image's entry point in the place of its CMD.
+// it, or in the place of a Docker image's CMD.
 func command(a App, exec types.Exec, img *schema.ImageManifest) ([]string, error) {
 	argv := slices.Clone([]string(exec))
-	if entrypoint, ok := img.Annotations.Get(annotationEntrypoint); ok && a.Args != nil {
-		argv = nil
-		if err := json.Unmarshal([]byte(entrypoint), &argv); err != nil {
-			return nil, fmt.Errorf("image annotation %s: %w", annotationEntrypoint, err)
+	if a.Args != nil {
+		cmd, err := list(img, image.AnnotationCmd)
+		if err != nil {
+			return nil, err
 		}
+		argv = argv[:max(0, len(argv)-len(cmd))]
 	}
 	if a.Exec != "" {
 		argv = []string{a.Exec}
