@@ -1,0 +1,356 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/appc/spec/schema"
+	"github.com/google/uuid"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"golang.org/x/sys/unix"
+)
+
+// draft is a folder in cas/tmp that this process has locked: work in progress that no other process touches, and rubbish that
+// any may remove as soon as the lock is gone. What is made in it leaves it by a rename.
+type draft struct {
+	path string
+	lock *os.File
+}
+
+// lookAgain is how long to wait for another process's lock before looking whether it is still of use.
+const lookAgain = 100 * time.Millisecond
+
+// begin makes and locks cas/tmp/<name>, empty. If another process has it, begin waits; it returns nil when done says that there
+// is nothing left to do.
+func (s *Store) begin(ctx context.Context, name string, done func() bool) (*draft, error) {
+	if err := s.make(); err != nil {
+		return nil, err
+	}
+	path := s.path("tmp", name)
+	for {
+		if done() {
+			return nil, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		lock, err := durable.Lock(path, lookAgain)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrLocked) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		d := &draft{path, lock}
+		switch same, err := d.inPlace(); {
+		case err != nil:
+			lock.Close()
+			return nil, err
+		case !same: // renamed or removed while we waited
+			lock.Close()
+			continue
+		case done():
+			return nil, d.discard()
+		}
+		if err := d.wipe(); err != nil { // its maker was killed
+			lock.Close()
+			return nil, err
+		}
+		return d, nil
+	}
+}
+
+// inPlace tells whether the locked folder is still the one of that name.
+func (d *draft) inPlace() (bool, error) {
+	var mine, there unix.Stat_t
+	if err := unix.Fstat(int(d.lock.Fd()), &mine); err != nil {
+		return false, fmt.Errorf("%s: %w", d.path, err)
+	}
+	err := unix.Lstat(d.path, &there)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", d.path, err)
+	}
+	return mine.Dev == there.Dev && mine.Ino == there.Ino, nil
+}
+
+func (d *draft) wipe() error {
+	names, err := d.lock.Readdirnames(-1)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(d.path, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discard removes the draft and lets go of it.
+func (d *draft) discard() error {
+	err := os.RemoveAll(d.path)
+	return errors.Join(err, d.lock.Close())
+}
+
+// keep makes a folder or file of the draft, which the caller has synced, last under its final name, and removes the draft.
+func (d *draft) keep(name, final string) error {
+	err := os.Rename(filepath.Join(d.path, name), final)
+	if err == nil {
+		err = durable.SyncDir(filepath.Dir(final))
+	}
+	return errors.Join(err, d.discard())
+}
+
+// make makes an empty store of what is not there yet. Only root may look into it: it holds set-user-ID programs and device nodes
+// of images, out of reach of everybody else.
+func (s *Store) make() error {
+	if err := os.MkdirAll(filepath.Dir(s.cas), 0o755); err != nil {
+		return err
+	}
+	for _, dir := range []string{s.cas, s.path("layer"), s.path("image"), s.path("ref"), s.path("tmp")} {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if _, err := os.Lstat(s.path("version")); errors.Is(err, fs.ErrNotExist) {
+		return durable.WriteFile(s.path("version"), []byte(format), 0o600)
+	}
+	return nil
+}
+
+// Clean removes what killed processes have left in the store: whatever nobody holds the lock of.
+func (s *Store) Clean() error {
+	entries, err := os.ReadDir(s.path("tmp"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		path := s.path("tmp", e.Name())
+		if !e.IsDir() {
+			continue // none of ours
+		}
+		lock, err := durable.Lock(path, 0)
+		if errors.Is(err, durable.ErrLocked) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d := &draft{path, lock}
+		if same, err := d.inPlace(); err != nil || !same {
+			errs = append(errs, err, lock.Close())
+			continue
+		}
+		errs = append(errs, d.discard())
+	}
+	return errors.Join(errs...)
+}
+
+// Layer is a layer that is being made.
+type Layer struct {
+	Root  *os.File // an empty folder that no other process touches
+	store *Store
+	draft *draft
+}
+
+// NewLayer begins a layer whose name is not known before all of it has been read.
+func (s *Store) NewLayer(ctx context.Context) (*Layer, error) {
+	return s.newLayer(ctx, "layer-"+uuid.NewString(), func() bool { return false })
+}
+
+func (s *Store) newLayer(ctx context.Context, tmp string, done func() bool) (*Layer, error) {
+	d, err := s.begin(ctx, tmp, done)
+	if err != nil || d == nil {
+		return nil, err
+	}
+	l := &Layer{store: s, draft: d}
+	dir := filepath.Join(d.path, "root")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, errors.Join(err, d.discard())
+	}
+	if l.Root, err = os.Open(dir); err == nil {
+		err = l.Root.Chmod(0o755) // the app's / unless the layer says otherwise; cas keeps everybody out
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Discard())
+	}
+	return l, nil
+}
+
+// Commit puts the layer into the store under its name, for good, or removes it and says why it cannot. If the store has that
+// layer already, this one is removed and all is well.
+func (l *Layer) Commit(name string) error {
+	if !validLayer(name) {
+		return errors.Join(fmt.Errorf("%q is not the name of a layer", name), l.Discard())
+	}
+	if l.store.HasLayer(name) {
+		return l.Discard()
+	}
+	// One call for a tree of any size, which also tells of blocks that could not be written since the folder was opened.
+	if err := unix.Syncfs(int(l.Root.Fd())); err != nil {
+		return errors.Join(fmt.Errorf("layer %s: sync: %w", name, err), l.Discard())
+	}
+	err := l.draft.keep("root", l.store.LayerPath(name))
+	l.Root.Close()
+	if errors.Is(err, fs.ErrExist) && l.store.HasLayer(name) { // another process was faster
+		return nil
+	}
+	return err
+}
+
+// Discard removes the layer.
+func (l *Layer) Discard() error {
+	l.Root.Close()
+	return l.draft.discard()
+}
+
+// AddLayer makes sure that the store has the layer of that name. If it has not, fill gets an empty folder to make it in, and when
+// fill returns nil the layer is in the store for good. Of several processes that want one layer, one makes it and the others
+// wait; if that one fails or is killed, another takes over.
+func (s *Store) AddLayer(ctx context.Context, name string, fill func(root *os.File) error) error {
+	if !validLayer(name) {
+		return fmt.Errorf("%q is not the name of a layer", name)
+	}
+	l, err := s.newLayer(ctx, "layer-"+name, func() bool { return s.HasLayer(name) })
+	if err != nil || l == nil {
+		return err
+	}
+	if err := fill(l.Root); err != nil {
+		return errors.Join(err, l.Discard())
+	}
+	return l.Commit(name)
+}
+
+// AddImage puts an image into the store, its layers (names, lowest first) being there already. config is the OCI image config as
+// fetched, nil for an ACI. An image that is there already is left alone if it is complete: the ID names all of its content.
+//
+// A layer that is there twice is listed once, at its upper place: overlayfs refuses a lower directory that is there twice, and
+// nothing that the lower copy adds or hides is left undone by the upper one.
+func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageManifest, layers []string, config []byte) error {
+	if !validID(id) {
+		return fmt.Errorf("%q is not an image ID", id)
+	}
+	list := ""
+	for i, name := range layers {
+		switch {
+		case !validLayer(name) || !s.HasLayer(name):
+			return fmt.Errorf("image %s: layer %s is not in the store", id, name)
+		case !slices.Contains(layers[i+1:], name):
+			list += name + "\n"
+		}
+	}
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		return fmt.Errorf("image %s: manifest: %w", id, err)
+	}
+	done := func() bool { _, err := s.Image(id); return err == nil }
+	d, err := s.begin(ctx, "image-"+id, done)
+	if err != nil || d == nil {
+		return err
+	}
+	final := s.path("image", id)
+	err = func() error {
+		dir := filepath.Join(d.path, "image")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		files := map[string][]byte{"manifest": append(text, '\n'), "layers": []byte(list)}
+		if config != nil {
+			files["config"] = config
+		}
+		for name, data := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				return err
+			}
+		}
+		if err := durable.SyncTree(dir); err != nil {
+			return err
+		}
+		// A damaged image of this ID makes room.
+		if err := os.Rename(final, filepath.Join(d.path, "damaged")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}()
+	if err != nil {
+		return errors.Join(err, d.discard())
+	}
+	return d.keep("image", final)
+}
+
+// SetRef makes a reference name the image of that ID.
+func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) error {
+	if !validID(id) || ref.Key() == "" {
+		return fmt.Errorf("%s: cannot name an image", ref.Name())
+	}
+	if old, err := s.Lookup(ref); err == nil && old == id {
+		return nil
+	}
+	d, err := s.begin(ctx, "ref-"+uuid.NewString(), func() bool { return false })
+	if err != nil {
+		return err
+	}
+	file, final := filepath.Join(d.path, "id"), s.path("ref", ref.Key())
+	err = os.WriteFile(file, []byte(id+"\n"), 0o600)
+	if err == nil {
+		err = durable.SyncDir(file)
+	}
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(final), 0o700)
+	}
+	if err != nil {
+		return errors.Join(err, d.discard())
+	}
+	return d.keep("id", final)
+}
+
+// Ref is a name of an image in the store.
+type Ref struct {
+	Key string // image.Reference's key
+	ID  string
+}
+
+// Refs lists all names of images, sorted by key.
+func (s *Store) Refs() ([]Ref, error) {
+	var refs []Ref
+	root := s.path("ref")
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		key, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		refs = append(refs, Ref{Key: key, ID: strings.TrimSpace(string(text))})
+		return nil
+	})
+	return refs, err
+}

@@ -1,0 +1,175 @@
+// Package store is the image store, the folder cas of the data directory; docs/internals.md has its layout. It needs no
+// database and no lock to be read: what is there under its final name is complete.
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/appc/spec/schema"
+	"github.com/rkt-toolkit/rkt/lib/image"
+)
+
+// ErrNotFound says that an image, or a name of one, is not in the store.
+var ErrNotFound = errors.New("not in the store")
+
+// format is what cas/version holds, and what this package reads and writes.
+const format = "1\n"
+
+// validID and validLayer are not regular expressions because those take milliseconds for the names of a thousand images.
+func validID(s string) bool { return hexAfter(s, "sha512-", 128) }
+
+func validLayer(s string) bool { return hexAfter(s, "sha256-", 64) || validID(s) }
+
+func hexAfter(s, prefix string, digits int) bool {
+	hex, ok := strings.CutPrefix(s, prefix)
+	return ok && len(hex) == digits && strings.Trim(hex, "0123456789abcdef") == ""
+}
+
+// Store is an image store on disk. Any number of processes may use one at a time.
+type Store struct{ cas string }
+
+// Image is a complete image.
+type Image struct {
+	ID       string // "sha512-" and 128 hex digits
+	Manifest *schema.ImageManifest
+	Layers   []string // absolute paths of the unpacked layers, lowest first, no path twice
+	Config   string   // path of the OCI image config; there is no such file for an ACI
+}
+
+// Open opens the store of a data directory. A store that does not exist yet is an empty one; adding to it makes it. One that is
+// of another format is refused.
+func Open(dataDir string) (*Store, error) {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dataDir, err)
+	}
+	s := &Store{cas: filepath.Join(dir, "cas")}
+	got, err := os.ReadFile(s.path("version"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if string(got) != format {
+		return nil, fmt.Errorf("%s: format %q, and this program knows only 1", s.cas, bytes.TrimSpace(got))
+	}
+	return s, nil
+}
+
+func (s *Store) path(elem ...string) string {
+	return filepath.Join(append([]string{s.cas}, elem...)...)
+}
+
+// LayerPath is where the layer of that name ("sha256-…" by diff ID, "sha512-…" for an ACI) is when it is in the store.
+func (s *Store) LayerPath(name string) string { return s.path("layer", name) }
+
+// HasLayer tells whether the layer of that name is in the store.
+func (s *Store) HasLayer(name string) bool {
+	info, err := os.Lstat(s.LayerPath(name))
+	return err == nil && info.IsDir()
+}
+
+// Image opens an image by its ID or a unique prefix of it, and checks that all of it is there. The error is or wraps ErrNotFound
+// if there is no such image.
+func (s *Store) Image(id string) (*Image, error) {
+	id, err := s.complete(id)
+	if err != nil {
+		return nil, err
+	}
+	img := &Image{ID: id, Config: s.path("image", id, "config")}
+	text, err := os.ReadFile(s.path("image", id, "manifest"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	img.Manifest = new(schema.ImageManifest)
+	if err := json.Unmarshal(text, img.Manifest); err != nil {
+		return nil, fmt.Errorf("damaged: %s: %w", s.path("image", id, "manifest"), err)
+	}
+	list, err := os.ReadFile(s.path("image", id, "layers"))
+	if err != nil {
+		return nil, fmt.Errorf("damaged: %w", err)
+	}
+	for name := range strings.Lines(string(list)) {
+		name = strings.TrimSuffix(name, "\n")
+		if !validLayer(name) {
+			return nil, fmt.Errorf("damaged: %s: %q is not a layer", s.path("image", id, "layers"), name)
+		}
+		if !s.HasLayer(name) {
+			return nil, fmt.Errorf("incomplete: layer %s is missing; fetch the image again", name)
+		}
+		img.Layers = append(img.Layers, s.LayerPath(name))
+	}
+	return img, nil
+}
+
+// complete turns a prefix of an ID into the ID of the one image in the store that has it.
+func (s *Store) complete(prefix string) (string, error) {
+	if validID(prefix) {
+		return prefix, nil
+	}
+	if ref, err := image.ParseReference(prefix); err != nil || ref.Kind != image.ID {
+		return "", fmt.Errorf("%q is not an image ID", prefix)
+	}
+	ids, err := s.Images()
+	if err != nil {
+		return "", err
+	}
+	i, _ := slices.BinarySearch(ids, prefix)
+	switch {
+	case i == len(ids) || !strings.HasPrefix(ids[i], prefix):
+		return "", ErrNotFound
+	case i+1 < len(ids) && strings.HasPrefix(ids[i+1], prefix):
+		return "", errors.New("more than one image has an ID that begins so")
+	}
+	return ids[i], nil
+}
+
+// Lookup finds the ID of the image that a reference named when it was fetched last, or that an ID or its prefix names. The image
+// may be gone all the same: Image tells. The error is or wraps ErrNotFound if the store does not know the name.
+func (s *Store) Lookup(ref image.Reference) (string, error) {
+	if ref.Kind == image.ID {
+		return s.complete(ref.ID)
+	}
+	text, err := os.ReadFile(s.path("ref", ref.Key()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", ErrNotFound
+	}
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSuffix(string(text), "\n")
+	if !validID(id) {
+		return "", fmt.Errorf("damaged: %s: no image ID in it", s.path("ref", ref.Key()))
+	}
+	return id, nil
+}
+
+// Images lists the IDs of all images, sorted.
+func (s *Store) Images() ([]string, error) {
+	entries, err := os.ReadDir(s.path("image"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		if validID(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
