@@ -122,18 +122,24 @@ func (s *Store) complete(prefix string) (string, error) {
 	if ref, err := image.ParseReference(prefix); err != nil || ref.Kind != image.ID {
 		return "", fmt.Errorf("%q is not an image ID", prefix)
 	}
-	ids, err := s.Images()
+	names, err := s.imageNames()
 	if err != nil {
 		return "", err
 	}
-	i, _ := slices.BinarySearch(ids, prefix)
-	switch {
-	case i == len(ids) || !strings.HasPrefix(ids[i], prefix):
-		return "", ErrNotFound
-	case i+1 < len(ids) && strings.HasPrefix(ids[i+1], prefix):
-		return "", errors.New("more than one image has an ID that begins so")
+	found := ""
+	for _, name := range names {
+		switch {
+		case !strings.HasPrefix(name, prefix) || !validID(name):
+		case found != "":
+			return "", errors.New("more than one image has an ID that begins so")
+		default:
+			found = name
+		}
 	}
-	return ids[i], nil
+	if found == "" {
+		return "", ErrNotFound
+	}
+	return found, nil
 }
 
 // Lookup finds the ID of the image that a reference named when it was fetched last, or that an ID or its prefix names. The image
@@ -158,18 +164,20 @@ func (s *Store) Lookup(ref image.Reference) (string, error) {
 
 // Images lists the IDs of all images, sorted.
 func (s *Store) Images() ([]string, error) {
-	entries, err := os.ReadDir(s.path("image"))
+	names, err := s.imageNames()
+	ids := slices.DeleteFunc(names, func(name string) bool { return !validID(name) })
+	slices.Sort(ids)
+	return ids, err
+}
+
+func (s *Store) imageNames() ([]string, error) {
+	dir, err := os.Open(s.path("image"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
-	for _, e := range entries {
-		if validID(e.Name()) {
-			ids = append(ids, e.Name())
-		}
-	}
-	return ids, nil
+	defer dir.Close()
+	return dir.Readdirnames(-1)
 }
