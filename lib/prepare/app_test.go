@@ -1,0 +1,241 @@
+package prepare
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+// tree makes a root with the given files.
+func tree(t *testing.T, files map[string]string) *os.File {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if target, ok := strings.CutPrefix(text, "-> "); ok {
+			if err := os.Symlink(target, path); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
+const passwd = "root:x:0:0:root:/root:/bin/bash\nredis:x:999:998::/data:\nbroken\nbad:x:many:1::/:/bin/sh\n"
+
+func TestLookUp(t *testing.T) {
+	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "root:x:0:\nstaff:x:50:redis\n", "owned": "", "link": "-> /owned",
+		"out": "-> ../../../../../../etc/hostname"})
+	if err := root.Chown(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(root.Name(), "owned"), 7, 8); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		user, group string
+		want        identity
+	}{
+		{"0", "0", identity{0, 0, "root", "/root", "/bin/bash"}},
+		{"root", "", identity{0, 0, "root", "/root", "/bin/bash"}},
+		{"redis", "", identity{999, 998, "redis", "/data", "/bin/sh"}},
+		{"redis", "staff", identity{999, 50, "redis", "/data", "/bin/sh"}},
+		{"999", "", identity{999, 998, "redis", "/data", "/bin/sh"}},
+		{"1234", "77", identity{1234, 77, "1234", "/", "/bin/sh"}},
+		{"1234", "", identity{1234, 0, "1234", "/", "/bin/sh"}},
+		{"/owned", "/link", identity{7, 8, "7", "/", "/bin/sh"}},
+	} {
+		if got, err := lookUp(root, c.user, c.group); err != nil || got != c.want {
+			t.Errorf("%q:%q = %+v, %v; want %+v", c.user, c.group, got, err, c.want)
+		}
+	}
+	for _, c := range []struct{ user, group, want string }{
+		{"nobody", "0", `user "nobody": not in the image`},
+		{"0", "wheel", `group "wheel": not in the image`},
+		{"bad", "0", `the ID "many"`},
+		{"-1", "0", "not in the image"},
+		{"4294967295", "0", "not in the image"},
+		{"/absent", "0", "no such file in the image"},
+		{"/out", "0", "no such file in the image"}, // a link out of the root ends in the root
+	} {
+		if got, err := lookUp(root, c.user, c.group); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q:%q = %+v, %v; want %q", c.user, c.group, got, err, c.want)
+		}
+	}
+}
+
+func TestLookUpReadsNoDevice(t *testing.T) {
+	root := tree(t, map[string]string{"etc/passwd": "-> /dev/zero", "dev/zero": ""})
+	if _, err := lookUp(root, "redis", ""); err == nil {
+		t.Error("an image without the user: no error")
+	}
+	root = tree(t, map[string]string{"etc/x": ""})
+	if err := os.Mkdir(filepath.Join(root.Name(), "etc/passwd"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lookUp(root, "redis", ""); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("passwd is a folder: %v", err)
+	}
+}
+
+func TestProgram(t *testing.T) {
+	root := tree(t, map[string]string{"usr/bin/redis": "", "bin": "-> usr/bin", "srv/run": "", "etc/hosts": ""})
+	if err := os.Chmod(filepath.Join(root.Name(), "etc/hosts"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	env := []stage1.Variable{{Name: "PATH", Value: "/absent:/bin:/usr/bin"}}
+	for _, c := range []struct{ name, dir, want string }{
+		{"redis", "/", "/bin/redis"},
+		{"/usr/bin/redis", "/", "/usr/bin/redis"},
+		{"./run", "/srv", "/srv/run"},
+		{"../srv/run", "/srv", "/srv/run"},
+	} {
+		got, err := program(root, []string{c.name, "a"}, c.dir, env)
+		if err != nil || !slices.Equal(got, []string{c.want, "a"}) {
+			t.Errorf("%s in %s: %q, %v; want %s", c.name, c.dir, got, err, c.want)
+		}
+	}
+	for name, want := range map[string]string{"nope": "no such file", "/etc/hosts": "permission denied", "/usr/bin": "not a file", "": "not a file"} {
+		if got, err := program(root, []string{name}, "/", env); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %q, %v; want %q", name, got, err, want)
+		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	docker := func(entrypoint, cmd []string) *schema.ImageManifest {
+		config, err := json.Marshal(map[string]any{"config": map[string]any{"Entrypoint": entrypoint, "Cmd": cmd}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := image.ParseReference("docker://x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := image.FromOCI(config, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	aci := &schema.ImageManifest{App: &types.App{Exec: types.Exec{"/etcd", "-v"}}}
+	for _, c := range []struct {
+		img  *schema.ImageManifest
+		app  App
+		want string
+	}{
+		{docker([]string{"e"}, []string{"c"}), App{}, "e c"},
+		{docker([]string{"e"}, []string{"c"}), App{Args: []string{"x", "y"}}, "e x y"},
+		{docker([]string{"e"}, []string{"c"}), App{Args: []string{}}, "e"},
+		{docker([]string{"e"}, []string{"c"}), App{Exec: "z"}, "z"},
+		{docker([]string{"e"}, []string{"c"}), App{Exec: "z", Args: []string{"x"}}, "z x"},
+		{docker(nil, []string{"c", "d"}), App{}, "c d"},
+		{docker(nil, []string{"c", "d"}), App{Args: []string{"x"}}, "x"},
+		{docker([]string{"e"}, nil), App{Args: []string{"x"}}, "e x"},
+		{aci, App{}, "/etcd -v"},
+		{aci, App{Args: []string{"x"}}, "/etcd -v x"},
+		{aci, App{Exec: "/sh", Args: []string{"-c", ""}}, "/sh -c "},
+	} {
+		got, err := command(c.app, c.img.App.Exec, c.img)
+		if err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%v, exec %q, args %q: %q, %v; want %q", c.img.App.Exec, c.app.Exec, c.app.Args, got, err, c.want)
+		}
+	}
+	if got, err := command(App{}, nil, docker(nil, nil)); err == nil {
+		t.Errorf("an image without a command: %q", got)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	id := identity{name: "redis", home: "/data", shell: "/bin/sh"}
+	o := Options{
+		Inherit:     []stage1.Variable{{Name: "A", Value: "caller"}, {Name: "HOME", Value: "/root"}, {Name: "BASH_FUNC_x%%", Value: "()"}},
+		Environment: []stage1.Variable{{Name: "C", Value: "set-env"}, {Name: "D", Value: "set-env"}},
+	}
+	a := App{Environment: []stage1.Variable{{Name: "D", Value: "app"}}}
+	img := types.Environment{{Name: "B", Value: "image"}, {Name: "C", Value: "image"}, {Name: "PATH", Value: "/opt"}}
+	got := map[string]string{}
+	for _, v := range environment("n", id, o, a, img) {
+		if _, twice := got[v.Name]; twice {
+			t.Errorf("%s twice", v.Name)
+		}
+		got[v.Name] = v.Value
+	}
+	want := map[string]string{"A": "caller", "B": "image", "C": "set-env", "D": "app", "PATH": "/opt", "HOME": "/data", "USER": "redis",
+		"LOGNAME": "redis", "SHELL": "/bin/sh", "AC_APP_NAME": "n", "container": "rkt"}
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s=%q, want %q", name, got[name], value)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d variables, want %d: %v", len(got), len(want), got)
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	retain, err := types.NewLinuxCapabilitiesRetainSet("CAP_KILL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	isolator, err := retain.AsIsolator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		app       App
+		isolators types.Isolators
+		all       bool
+		want      int
+		has       string
+	}{
+		{App{}, nil, false, 14, "CAP_CHOWN"},
+		{App{}, types.Isolators{*isolator}, false, 1, "CAP_KILL"},
+		{App{CapsRetain: []string{"CAP_NET_ADMIN"}}, types.Isolators{*isolator}, false, 1, "CAP_NET_ADMIN"},
+		{App{CapsRemove: []string{"CAP_KILL", "CAP_CHOWN"}}, nil, false, 12, "CAP_MKNOD"},
+		{App{}, nil, true, len(stage1.AllCapabilities), "CAP_SYS_ADMIN"},
+	} {
+		got, err := capabilities(c.app, c.isolators, c.all)
+		if err != nil || len(got) != c.want || !slices.Contains(got, c.has) {
+			t.Errorf("%+v: %v, %v; want %d with %s", c, got, err, c.want, c.has)
+		}
+	}
+	for _, a := range []App{{CapsRetain: []string{"CAP_NONE"}}, {CapsRetain: []string{}, CapsRemove: []string{}}, {CapsRetain: []string{"CAP_KILL\nUser=0"}}} {
+		if got, err := capabilities(a, nil, false); err == nil {
+			t.Errorf("%+v: %v, want an error", a, got)
+		}
+	}
+}
+
+func TestSignalName(t *testing.T) {
+	for s, want := range map[string]string{"SIGTERM": "SIGTERM", "quit": "SIGQUIT", "9": "9", "SIGRTMIN+3": "SIGRTMIN+3", "37": "37"} {
+		if got, err := signalName(s); err != nil || got != want {
+			t.Errorf("%q = %q, %v; want %q", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "SIG", "0", "65", "SIGFOO", "TERM\nUser=0", "SIGRTMIN+99"} {
+		if got, err := signalName(s); err == nil {
+			t.Errorf("%q = %q, want an error", s, got)
+		}
+	}
+}
