@@ -21,8 +21,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/prepare"
-	"github.com/rkt-toolkit/rkt/lib/run"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/systemd"
 )
 
 const usage = `Usage: rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
@@ -89,7 +89,7 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if o.UUID == "" {
 		o.UUID = pod.NewUUID()
 	}
-	if unit := run.Unit(); o.Name == "" && strings.HasSuffix(unit, ".service") {
+	if unit := systemd.Unit(); o.Name == "" && strings.HasSuffix(unit, ".service") {
 		o.Name = unit
 	}
 	o.Image = func(ctx context.Context, name string) (string, error) { return c.find(ctx, p, images, name) }

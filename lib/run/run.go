@@ -12,12 +12,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/util"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/systemd"
 	"golang.org/x/sys/unix"
 )
 
@@ -94,12 +94,12 @@ func command(p *pod.Pod, o Options) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	register := canRegister()
+	register := systemd.CanRegister()
 	return stage1.Command(nspawn, stage1.Start{
 		UUID:     p.UUID,
 		Register: register,
 		// Without --keep-unit nspawn asks systemd for a scope. A service is a unit of the pod already.
-		KeepUnit: !register || inService(),
+		KeepUnit: !register || strings.HasSuffix(systemd.Unit(), ".service"),
 		Netns:    netns,
 		Hostname: o.Hostname,
 		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
@@ -124,47 +124,6 @@ func namespace(p *pod.Pod) (string, error) {
 		return "", fmt.Errorf("pod %s: its network namespace %s is gone; run rkt-net del and rkt-net add", p.UUID, path)
 	}
 	return path, nil
-}
-
-// canRegister tells whether systemd is the host's init and systemd-machined can be reached.
-func canRegister() bool {
-	if !util.IsRunningSystemd() {
-		return false
-	}
-	_, errBus := os.Stat("/run/dbus/system_bus_socket")
-	_, errMachined := os.Stat("/usr/lib/systemd/systemd-machined")
-	return errBus == nil && errMachined == nil
-}
-
-// inService tells whether the process runs in a service of systemd's, by its control group.
-func inService() bool {
-	return strings.HasSuffix(Unit(), ".service")
-}
-
-// Unit is the name of the systemd unit that the process belongs to, or "": the last part of its control group's path that names
-// a service or a scope (a service may have made groups below its own).
-func Unit() string {
-	text, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return ""
-	}
-	return unitOf(string(text))
-}
-
-func unitOf(cgroups string) string {
-	for line := range strings.Lines(cgroups) { // hierarchy-ID:controllers:path, see cgroups(7)
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
-			continue
-		}
-		parts := strings.Split(f[2], "/")
-		for i := len(parts) - 1; i >= 0; i-- {
-			if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
-				return parts[i]
-			}
-		}
-	}
-	return ""
 }
 
 // giveTerminal has the pod's one app read from and write to the terminal.
