@@ -1,0 +1,599 @@
+// Package unpack makes a folder of a tar stream that nobody vouches for.
+//
+// Whatever the stream says, nothing outside the folder is written, linked or changed. Each parent folder is resolved by
+// openat2(2) with RESOLVE_BENEATH: a name with "..", an absolute link or a link that leaves the folder ends the unpacking with an
+// error that names the entry. A relative link that stays inside is followed, because archives that were put together from
+// packages have such ("lib -> usr/lib", "lib/x"). The last part of a name is never followed: an entry takes the place of an
+// earlier one of the same name, and of a link rather than of what it points to. A symbolic link's own text may be anything: only
+// a pod resolves it, inside its root.
+//
+// It needs root, for owners, devices and trusted attributes; the folder should be one that only root can reach.
+package unpack
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrArchive says that the stream itself could not be read or is no tar archive, in contrast to an entry that is refused or a
+// file that could not be made.
+var ErrArchive = errors.New("bad archive")
+
+// Options say what an archive may hold. A limit of 0 is none.
+type Options struct {
+	// Whiteouts takes the entries by which an OCI layer hides what is below it (image-spec, layer.md) and makes of them what
+	// overlayfs has for it: a character device 0:0, and trusted.overlay.opaque.
+	Whiteouts bool
+
+	// Subtree is the name of a top folder, "rootfs" of an ACI. Only what is in it is unpacked, without the folder's name. Every
+	// other entry is handed to Outside, which refuses it or reads what it wants of it.
+	Subtree string
+	Outside func(name string, h *tar.Header, r io.Reader) error
+
+	// EndMarker refuses an archive that just stops, which some writers leave it at. Without it only the digest of the stream tells
+	// that one was cut between two entries.
+	EndMarker bool
+
+	MaxBytes   int64 // of the stream, and of the files in it, whose holes a stream need not have
+	MaxEntries int64
+}
+
+// Tar unpacks the stream r into root and reads it to its end. On an error the folder holds a part of the archive.
+//
+// It keeps contents, hard links, symbolic links, devices, fifos, numeric owners, modes with set-user-ID, set-group-ID and sticky
+// bits, modification times, and the extended attributes security.capability and user.*. Attributes that direct overlayfs
+// (trusted.*, user.overlay.*) are refused; other attributes (security.selinux, system.posix_acl_*, …) are about the machine
+// that wrote the archive and are left out, as Docker does. Folders that are needed but not in the archive get mode 0755 and
+// belong to root.
+func Tar(root *os.File, r io.Reader, o Options) (err error) {
+	u := &unpacker{
+		root: int(root.Fd()), parentFD: -1, options: o,
+		buffer: make([]byte, 256<<10), folders: map[string]time.Time{},
+	}
+	defer u.forget()
+	in := &stream{r: r, max: o.MaxBytes}
+	archive := tar.NewReader(in)
+	for n := int64(1); ; n++ {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) && in.ended && (o.EndMarker || in.bytes%512 != 0) { // Go's reader is content with that
+			err = io.ErrUnexpectedEOF
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are checked here, in every build
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
+		if o.MaxEntries > 0 && n > o.MaxEntries {
+			return fmt.Errorf("more than %d entries", o.MaxEntries)
+		}
+		if err := u.entry(h, archive); err != nil {
+			return fmt.Errorf("entry %q: %w", h.Name, err)
+		}
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, u.buffer); err != nil { // the padding
+		return fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	return u.finish()
+}
+
+// stream counts what is read, and fails where there is too much.
+type stream struct {
+	r          io.Reader
+	bytes, max int64
+	ended      bool // somebody asked for more than there is
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if s.bytes += int64(n); s.max > 0 && s.bytes > s.max {
+		return 0, fmt.Errorf("larger than %d bytes", s.max)
+	}
+	s.ended = s.ended || n == 0 && err == io.EOF
+	return n, err
+}
+
+type unpacker struct {
+	root    int
+	options Options
+	bytes   int64 // sizes of all files so far
+	buffer  []byte
+	folders map[string]time.Time // to be set at the end: every file that is made in a folder changes the folder's
+
+	parent   string // the folder of the entry before, or "" if there is none
+	parentFD int    // its O_PATH descriptor, or -1
+}
+
+const whiteout = ".wh."
+
+func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := clean(h.Name)
+	if err != nil {
+		return err
+	}
+	if u.options.Subtree != "" {
+		inside, ok := under(u.options.Subtree, name)
+		if !ok {
+			return u.options.Outside(name, h, r)
+		}
+		name = inside
+	}
+	dir, base := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	if u.options.Whiteouts && strings.Contains(name, whiteout) {
+		if done, err := u.whiteout(dir, base); done || err != nil {
+			return err
+		}
+	}
+	if base == "" {
+		if h.Typeflag != tar.TypeDir {
+			return errors.New("the root is not a folder")
+		}
+		return u.folder(h, "", u.root, ".")
+	}
+	at, err := u.open(dir)
+	if err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return u.folder(h, name, at, base)
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		return u.file(h, r, at, base)
+	case tar.TypeLink:
+		return u.link(h, name, at, base)
+	case tar.TypeSymlink:
+		if err := u.make(at, base, func() error { return unix.Symlinkat(h.Linkname, at, base) }); err != nil {
+			return fmt.Errorf("symbolic link: %w", err)
+		}
+		return u.describe(h, at, base, false)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		return u.node(h, at, base)
+	}
+	return fmt.Errorf("type %q is unknown", h.Typeflag)
+}
+
+// clean is a name of the archive relative to its root, "" for the root itself. A leading slash means that root, as for every
+// tar.
+func clean(name string) (string, error) {
+	if name == "" || strings.ContainsRune(name, 0) {
+		return "", errors.New("not a name")
+	}
+	if strings.Contains(name, "..") {
+		for part := range strings.SplitSeq(name, "/") {
+			if part == ".." {
+				return "", errors.New(".. in the name")
+			}
+		}
+	}
+	return path.Clean("/" + name)[1:], nil
+}
+
+// under cuts the folder's name off a name.
+func under(folder, name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, folder)
+	if ok && rest != "" {
+		rest, ok = strings.CutPrefix(rest, "/")
+	}
+	return rest, ok
+}
+
+// open gives a descriptor of a folder of the tree, made if it is not there. It is good until the next call.
+func (u *unpacker) open(dir string) (int, error) {
+	if dir == "" {
+		return u.root, nil
+	}
+	if dir == u.parent {
+		return u.parentFD, nil
+	}
+	fd, err := u.beneath(dir)
+	if errors.Is(err, unix.ENOENT) {
+		above, base := path.Split(dir)
+		at, err := u.open(strings.TrimSuffix(above, "/"))
+		if err != nil {
+			return -1, err
+		}
+		if err := unix.Mkdirat(at, base, 0o755); err != nil {
+			return -1, fmt.Errorf("folder %q: %w", dir, err) // EEXIST: a link that points nowhere
+		}
+		err = errors.Join( // whatever the umask is, and the folder's set-group-ID bit
+			unix.Fchownat(at, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW), unix.Fchmodat(at, base, 0o755, 0))
+		if err == nil {
+			fd, err = u.beneath(dir)
+		}
+		if err != nil {
+			return -1, fmt.Errorf("folder %q: %w", dir, err)
+		}
+	} else if err != nil {
+		if errors.Is(err, unix.EXDEV) {
+			err = errors.New("a link in it leads out of the archive")
+		}
+		return -1, fmt.Errorf("folder %q: %w", dir, err)
+	}
+	u.forget()
+	u.parent, u.parentFD = dir, fd
+	return fd, nil
+}
+
+func (u *unpacker) beneath(dir string) (int, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for {
+		fd, err := unix.Openat2(u.root, dir, &how)
+		if err == unix.EINTR || err == unix.EAGAIN { // a rename or mount elsewhere in the system, see openat2(2)
+			continue
+		}
+		return fd, err
+	}
+}
+
+// forget drops the folder kept open, which may not be the one of its name any more.
+func (u *unpacker) forget() {
+	if u.parentFD >= 0 {
+		unix.Close(u.parentFD)
+	}
+	u.parent, u.parentFD = "", -1
+}
+
+// make calls create, and once more when what is in its way is removed.
+func (u *unpacker) make(at int, base string, create func() error) error {
+	err := create()
+	if err != unix.EEXIST {
+		return err
+	}
+	if err := u.remove(at, base); err != nil {
+		return err
+	}
+	return create()
+}
+
+// remove removes an entry and all that is in it. The name of the folder kept open may have led through it.
+func (u *unpacker) remove(at int, base string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(at, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	var err error
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", at, base))
+	} else {
+		err = unix.Unlinkat(at, base, 0)
+	}
+	if err != nil {
+		return err
+	}
+	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFDIR || kind == unix.S_IFLNK {
+		u.parent = "\x00" // no entry's name; at may be the descriptor, so it lives until the next open
+	}
+	return nil
+}
+
+func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error {
+	hidden := false
+	if name != "" {
+		err := unix.Mkdirat(at, base, 0o700)
+		var st unix.Stat_t
+		if err == unix.EEXIST {
+			err = unix.Fstatat(at, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+			if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				hidden = isWhiteout(&st)
+				err = u.make(at, base, func() error { return unix.Mkdirat(at, base, 0o700) })
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fd, err := openat(at, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if hidden && u.options.Whiteouts { // the layer hides a folder and has a new one of its name
+		if err := opaque(fd); err != nil {
+			return err
+		}
+	}
+	u.folders[name] = h.ModTime
+	return u.own(h, fd)
+}
+
+func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
+	if u.bytes += h.Size; u.options.MaxBytes > 0 && (u.bytes > u.options.MaxBytes || u.bytes < 0) {
+		return fmt.Errorf("with it the files are larger than %d bytes", u.options.MaxBytes)
+	}
+	fd := -1
+	err := u.make(at, base, func() (err error) {
+		fd, err = openat(at, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := u.copy(fd, r, h.Size); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if err := u.own(h, fd); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if err := unix.Close(fd); err != nil { // some file systems tell only now that the disk is full
+		return err
+	}
+	return touch(at, base, h.ModTime)
+}
+
+// copy writes size bytes.
+func (u *unpacker) copy(fd int, r io.Reader, size int64) error {
+	for size > 0 {
+		p := u.buffer[:min(size, int64(len(u.buffer)))]
+		if _, err := io.ReadFull(r, p); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
+		size -= int64(len(p))
+		for len(p) > 0 {
+			n, err := unix.Write(fd, p)
+			if err != nil && err != unix.EINTR {
+				return err
+			}
+			p = p[max(n, 0):]
+		}
+	}
+	return nil
+}
+
+// link makes a hard link. Like tar, it takes the target for a name of the archive, from its root.
+func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
+	target, err := clean(h.Linkname)
+	if err != nil {
+		return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
+	}
+	if u.options.Subtree != "" {
+		inside, ok := under(u.options.Subtree, target)
+		if !ok {
+			return fmt.Errorf("hard link to %q: not in %s", h.Linkname, u.options.Subtree)
+		}
+		target = inside
+	}
+	if target == name {
+		var st unix.Stat_t
+		return unix.Fstatat(at, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	dir, targetBase := path.Split(target)
+	from := u.root
+	if dir != "" {
+		if from, err = u.beneath(strings.TrimSuffix(dir, "/")); err != nil {
+			if errors.Is(err, unix.EXDEV) {
+				err = errors.New("a link in it leads out of the archive")
+			}
+			return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
+		}
+		defer unix.Close(from)
+	}
+	var st unix.Stat_t
+	if err = unix.Fstatat(from, targetBase, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+		// Only now may what is in the way go. A link to an inode of this name already is in its own way.
+		var there unix.Stat_t
+		if unix.Fstatat(at, base, &there, unix.AT_SYMLINK_NOFOLLOW) == nil && there.Ino == st.Ino && there.Dev == st.Dev {
+			return nil
+		}
+		err = u.make(at, base, func() error { return unix.Linkat(from, targetBase, at, base, 0) })
+	}
+	if err != nil {
+		return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
+	}
+	return nil
+}
+
+func (u *unpacker) node(h *tar.Header, at int, base string) error {
+	if h.Devmajor < 0 || h.Devmajor > math.MaxUint32 || h.Devminor < 0 || h.Devminor > math.MaxUint32 {
+		return fmt.Errorf("device %d:%d cannot be", h.Devmajor, h.Devminor)
+	}
+	mode, device := uint32(unix.S_IFIFO), 0
+	switch h.Typeflag {
+	case tar.TypeChar:
+		mode, device = unix.S_IFCHR, int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)))
+	case tar.TypeBlock:
+		mode, device = unix.S_IFBLK, int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)))
+	}
+	if err := u.make(at, base, func() error { return unix.Mknodat(at, base, mode|0o600, device) }); err != nil {
+		return err
+	}
+	return u.describe(h, at, base, true)
+}
+
+// whiteout makes what hides an entry of the layers below, and tells whether the entry was one of that kind. An entry of the same
+// layer is not hidden, wherever in the archive it is.
+func (u *unpacker) whiteout(dir, base string) (bool, error) {
+	for part := range strings.SplitSeq(dir, "/") {
+		if strings.HasPrefix(part, whiteout+whiteout) {
+			return true, nil // aufs's own, which old Docker let into archives
+		}
+		if strings.HasPrefix(part, whiteout) {
+			return false, fmt.Errorf("%q hides a name and can hold nothing", part)
+		}
+	}
+	hidden, ok := strings.CutPrefix(base, whiteout)
+	if !ok {
+		return false, nil
+	}
+	at, err := u.open(dir)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case base == whiteout+whiteout+".opq":
+		fd := at
+		if fd, err = openat(at, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+			return false, err
+		}
+		defer unix.Close(fd)
+		return true, opaque(fd)
+	case strings.HasPrefix(hidden, whiteout):
+		return true, nil // aufs again
+	case hidden == "" || hidden == "." || hidden == "..":
+		return false, errors.New("hides no name")
+	}
+	var st unix.Stat_t
+	err = unix.Fstatat(at, hidden, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case err == unix.ENOENT:
+		return true, unix.Mknodat(at, hidden, unix.S_IFCHR, 0)
+	case err != nil:
+		return false, err
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		fd, err := openat(at, hidden, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return false, err
+		}
+		defer unix.Close(fd)
+		return true, opaque(fd)
+	}
+	return true, nil // a file hides what is below it by being there
+}
+
+func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
+
+// opaque has overlayfs not look below a folder.
+func opaque(fd int) error {
+	if err := unix.Fsetxattr(fd, Opaque, []byte("y"), 0); err != nil {
+		return fmt.Errorf("%s: %w", Opaque, err)
+	}
+	return nil
+}
+
+// Opaque is overlayfs's attribute of a folder that hides the one below it.
+const Opaque = "trusted.overlay.opaque"
+
+// own gives an open file or folder its owner, attributes and mode, in the order in which none undoes another: chown(2) takes
+// capabilities and set-user-ID away.
+func (u *unpacker) own(h *tar.Header, fd int) error {
+	if err := checkOwner(h); err != nil {
+		return err
+	}
+	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+		return fmt.Errorf("owner %d:%d: %w", h.Uid, h.Gid, err)
+	}
+	for key, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
+		if !ok {
+			continue
+		}
+		keep, err := attribute(name)
+		if err != nil {
+			return err
+		}
+		if keep {
+			if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil {
+				return fmt.Errorf("attribute %s: %w", name, err)
+			}
+		}
+	}
+	return unix.Fchmod(fd, uint32(h.Mode)&0o7777)
+}
+
+// describe is own for what cannot be opened.
+func (u *unpacker) describe(h *tar.Header, at int, base string, mode bool) error {
+	if err := checkOwner(h); err != nil {
+		return err
+	}
+	if err := unix.Fchownat(at, base, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("owner %d:%d: %w", h.Uid, h.Gid, err)
+	}
+	for key := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
+			if keep, err := attribute(name); err != nil {
+				return err
+			} else if keep {
+				return fmt.Errorf("attribute %s: only a file or a folder can have it", name)
+			}
+		}
+	}
+	if mode { // never of a link: the device or fifo was made a moment ago, by us
+		if err := unix.Fchmodat(at, base, uint32(h.Mode)&0o7777, 0); err != nil {
+			return err
+		}
+	}
+	return touch(at, base, h.ModTime)
+}
+
+func checkOwner(h *tar.Header) error {
+	if h.Uid < 0 || h.Uid >= math.MaxUint32 || h.Gid < 0 || h.Gid >= math.MaxUint32 { // the last is "leave as it is" to chown(2)
+		return fmt.Errorf("owner %d:%d cannot be", h.Uid, h.Gid)
+	}
+	return nil
+}
+
+// attribute tells whether an extended attribute is kept; see Tar.
+func attribute(name string) (keep bool, err error) {
+	switch {
+	case strings.HasPrefix(name, "trusted."), strings.HasPrefix(name, "user.overlay."):
+		return false, fmt.Errorf("attribute %s: not from an archive", name)
+	case name == "security.capability", strings.HasPrefix(name, "user."):
+		return true, nil
+	}
+	return false, nil
+}
+
+func touch(at int, base string, t time.Time) error {
+	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+	if err := unix.UtimesNanoAt(at, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("time %v: %w", t, err)
+	}
+	return nil
+}
+
+// finish sets the folders' times. One that another entry has replaced since is passed over.
+func (u *unpacker) finish() error {
+	u.forget()
+	for name, t := range u.folders {
+		fd, at := -1, u.root
+		if name != "" {
+			var err error
+			switch fd, err = u.beneath(name); err {
+			case nil:
+			case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EXDEV:
+				continue
+			default:
+				return fmt.Errorf("folder %q: %w", name, err)
+			}
+			at = fd
+		}
+		err := touch(at, ".", t)
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		if err != nil {
+			return fmt.Errorf("folder %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// openat opens a child of a folder, never what a link of that name points to.
+func openat(at int, base string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Openat(at, base, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
