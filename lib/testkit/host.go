@@ -1,0 +1,232 @@
+// Package testkit boots disposable systemd hosts for tests: a real systemd, machined, logind, D-Bus and journald in namespaces, on
+// an overlay of the machine's own root, up in half a second and gone without a trace. It needs root and Linux 5.7.
+package testkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config describes a host.
+type Config struct {
+	Dir     string   // an empty folder, on a disk, for all that the host writes
+	Overlay []string // folders that lie over the machine's root, the first on top
+	Binds   []string // folders of the machine that the host has as they are, at the same path
+	Stdio   *os.File // where systemd's own messages go; nil is nowhere
+}
+
+// Host is a running one.
+type Host struct {
+	pid    int // of its systemd, as the machine numbers it
+	cgroup string
+	scope  *os.File // the control group that commands run in
+	done   chan error
+	config Config
+}
+
+// initName is what the program calls itself when it is to become a host's systemd.
+const initName = "testkit-init"
+
+// setup is what Boot tells the process that becomes the host's systemd.
+type setup struct {
+	Config
+	Tmpfs bool // Dir is on an overlay itself, which takes no second one
+}
+
+// Main turns the process into a host's systemd if it was started for that. Every program that calls Boot calls it first.
+func Main() {
+	if os.Args[0] != initName {
+		return
+	}
+	runtime.LockOSThread()
+	var s setup
+	err := json.Unmarshal([]byte(os.Args[1]), &s)
+	if err == nil {
+		err = s.become()
+	}
+	fmt.Fprintf(os.Stderr, "disposable host: %v\n", err)
+	os.Exit(1)
+}
+
+// Boot starts a host and returns when its systemd has reached the state "running".
+func Boot(ctx context.Context, c Config) (*Host, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("disposable host: needs root")
+	}
+	h := &Host{config: c, done: make(chan error, 1)}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(c.Dir, &fs); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Dir, err)
+	}
+	text, err := json.Marshal(setup{c, fs.Type == unix.OVERLAYFS_SUPER_MAGIC})
+	if err != nil {
+		return nil, err
+	}
+	if h.cgroup, err = makeCgroup(); err != nil {
+		return nil, fmt.Errorf("disposable host: %w", err)
+	}
+	group, err := os.Open(h.cgroup)
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	said, err := os.Create(filepath.Join(c.Dir, "boot.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer said.Close()
+	cmd := &exec.Cmd{Path: self, Args: []string{initName, string(text)}, Stdout: said, Stderr: said, Dir: "/"}
+	if c.Stdio != nil {
+		cmd.Stdout, cmd.Stderr = c.Stdio, c.Stdio
+	}
+	cmd.SysProcAttr = &unix.SysProcAttr{
+		// The control group's namespace is made by the child, which is in the group by then.
+		Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
+		UseCgroupFD: true, CgroupFD: int(group.Fd()),
+		Setsid: true, Pdeathsig: unix.SIGKILL,
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the parent-death signal is sent when this thread ends
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			h.done <- cmd.Wait()
+		}
+		runtime.UnlockOSThread()
+	}()
+	if err := <-started; err != nil {
+		removeCgroup(h.cgroup)
+		return nil, fmt.Errorf("disposable host: %w", err)
+	}
+	h.pid = cmd.Process.Pid
+	if err := h.await(ctx); err != nil {
+		log, _ := os.ReadFile(said.Name())
+		return nil, errors.Join(fmt.Errorf("disposable host: %w\n%s", err, log), h.Close())
+	}
+	return h, nil
+}
+
+// await waits until systemd says that it is up.
+func (h *Host) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		out, _ := h.Command(ctx, "systemctl", "is-system-running", "--wait").CombinedOutput()
+		switch state := strings.TrimSpace(string(out)); state {
+		case "running":
+			return nil
+		case "degraded":
+			failed, _ := h.Command(ctx, "systemctl", "--failed", "--no-legend", "--plain").CombinedOutput()
+			return fmt.Errorf("units failed: %s", failed)
+		}
+		select {
+		case err := <-h.done:
+			h.done <- err
+			return fmt.Errorf("its systemd ended: %v", err)
+		case <-ctx.Done():
+			return fmt.Errorf("not up within a minute: %s", out)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Command prepares a command that runs inside the host as root, with an environment of its own.
+func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	args = append([]string{"--target", strconv.Itoa(h.pid), "--all", "--", name}, args...)
+	cmd := exec.CommandContext(ctx, "nsenter", args...)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=" + os.Getenv("TERM")}
+	if h.scope == nil { // systemd makes the group soon after its start
+		h.scope, _ = os.Open(filepath.Join(h.cgroup, "init.scope"))
+	}
+	if h.scope != nil {
+		cmd.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(h.scope.Fd())}
+	}
+	return cmd
+}
+
+// Close takes the host down at once and reports what it left on the machine: nothing, if all is well.
+func (h *Host) Close() error {
+	if err := unix.Kill(h.pid, unix.SIGKILL); err != nil { // takes every process in its PID namespace with it
+		return fmt.Errorf("disposable host: %w", err)
+	}
+	<-h.done
+	if h.scope != nil {
+		h.scope.Close()
+	}
+	if err := removeCgroup(h.cgroup); err != nil {
+		return fmt.Errorf("disposable host left its control group: %w", err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(mounts), h.config.Dir+"/") {
+		return fmt.Errorf("disposable host left mounts below %s", h.config.Dir)
+	}
+	return nil
+}
+
+// makeCgroup makes a group for a host in the unified hierarchy, wherever the machine has that.
+func makeCgroup() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	root := ""
+	for line := range strings.Lines(string(mounts)) {
+		before, after, _ := strings.Cut(line, " - ")
+		if f := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(f) > 4 {
+			root = f[4]
+		}
+	}
+	if root == "" {
+		return "", errors.New("no cgroup2 hierarchy is mounted; mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
+	}
+	own := ""
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(groups)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			own = path
+		}
+	}
+	return os.MkdirTemp(filepath.Join(root, own), "rkt-testhost-")
+}
+
+// removeCgroup removes a group and those below it, once the kernel has let go of their last processes.
+func removeCgroup(dir string) (err error) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		var below []string
+		filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				below = append(below, path)
+			}
+			return nil
+		})
+		for i := len(below) - 1; i >= 0; i-- {
+			err = unix.Rmdir(below[i])
+		}
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %w", dir, err)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/json"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+)
+
+// aci writes an ACI (appc spec, aci.md) with the content and the command of an OCI image.
+func aci(dir, file string) (err error) {
+	img, err := read(dir)
+	if err != nil {
+		return err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	m := schema.BlankImageManifest()
+	m.Name = types.ACIdentifier("example.com/" + strings.TrimSuffix(path.Base(file), ".aci"))
+	m.Labels = types.Labels{{Name: "version", Value: "1.0.0"}, {Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}
+	m.App = &types.App{
+		Exec: append([]string{"/bin/" + config.Config.Entrypoint[0]}, config.Config.Cmd...), User: "0", Group: "0",
+		WorkingDirectory: config.Config.WorkingDir,
+	}
+	if path.Base(m.App.Exec[0]) == "sh" {
+		m.App.Exec = types.Exec{"/bin/sh"}
+	}
+	for _, v := range config.Config.Env {
+		name, value, _ := strings.Cut(v, "=")
+		m.App.Environment.Set(name, value)
+	}
+	manifest, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	z := gzip.NewWriter(out)
+	w := tar.NewWriter(z)
+	when := time.Unix(1e9, 0)
+	for _, h := range []*tar.Header{
+		{Typeflag: tar.TypeReg, Name: "manifest", Mode: 0o644, Size: int64(len(manifest)), ModTime: when},
+		{Typeflag: tar.TypeDir, Name: "rootfs/", Mode: 0o755, ModTime: when},
+	} {
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+		if h.Name == "manifest" {
+			if _, err := w.Write(manifest); err != nil {
+				return err
+			}
+		}
+	}
+	flat := mutate.Extract(img)
+	defer flat.Close()
+	for r := tar.NewReader(flat); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		h.Name = "rootfs/" + strings.TrimPrefix(h.Name, "/")
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := io.Copy(w, r); err != nil {
+			return err
+		}
+	}
+	for _, close := range []func() error{w.Close, z.Close, out.Close} {
+		if err := close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
