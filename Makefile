@@ -1,0 +1,60 @@
+# make            build the programs into bin/
+# make install    install them (DESTDIR, PREFIX)
+# make demo       the main job, from nothing to a redis that answers and is gone again
+# make test       all tests
+# make bench      whole processes side by side
+# make lint       gofmt, go vet, staticcheck
+# make deps       install the Debian packages that tests, demo and bench need
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PROGRAMS := rkt $(patsubst %/,%,$(wildcard rkt-*/))
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
+
+# program:package pairs: what to look for, and what to install when it is not there
+NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
+	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
+	ip:iproute2 nsenter:util-linux systemd-analyze:systemd findmnt:mount gcc:gcc
+NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
+
+.PHONY: all install demo test bench lint deps clean
+
+all:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+
+# The packages' own services are not wanted: where systemd would start them, they are masked for the time of the installation.
+deps:
+	@missing=; \
+	for need in $(NEEDS); do command -v $${need%%:*} >/dev/null || missing="$$missing $${need##*:}"; done; \
+	for need in $(NEEDS_FILES); do test -e $${need%%:*} || missing="$$missing $${need##*:}"; done; \
+	test -n "$$missing" || exit 0; \
+	echo "make deps: installing$$missing"; \
+	test ! -d /run/systemd/system || systemctl mask --runtime redis-server.service docker-registry.service; \
+	DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
+	{ apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
+		|| { tail -20 /tmp/make-deps.log; exit 1; }; \
+	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service
+
+demo: deps all
+	test/demo.sh
+
+test: deps
+	$(GO) test -timeout 25m ./...
+
+bench: deps all
+	test/bench.sh
+
+lint:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+clean:
+	rm -rf bin
