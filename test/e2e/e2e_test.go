@@ -1,0 +1,189 @@
+// Package e2e runs whole pods under a real systemd. Each file in testdata is a session at a terminal of a disposable host that has
+// the toolkit in /usr/bin and the images of test/mkimage in /images.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// insideVariable names the session that the program is to run, once it is inside a host.
+const insideVariable = "RKT_E2E_SESSION"
+
+func TestMain(m *testing.M) {
+	testkit.Main()
+	os.Exit(m.Run())
+}
+
+// TestSessions boots a host for each session.
+func TestSessions(t *testing.T) {
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server", "redis-cli", "busybox", "pgrep")
+	overlay := installed(t)
+	sessions, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(sessions) == 0 {
+		t.Fatalf("no sessions: %v", err)
+	}
+	for _, session := range sessions {
+		t.Run(strings.TrimSuffix(filepath.Base(session), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			play(t, overlay, session)
+		})
+	}
+}
+
+// installed is a folder with what "make install" installs, the images, and mkimage.
+func installed(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, dir := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command(t, "make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/usr")
+	command(t, "go", "build", "-o", filepath.Join(dir, "usr/bin/mkimage"), "../mkimage")
+	mkimage, images := filepath.Join(dir, "usr/bin/mkimage"), filepath.Join(dir, "images")
+	if err := os.MkdirAll(images, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	command(t, mkimage, "busybox", images+"/busybox")
+	command(t, mkimage, "redis", images+"/redis")
+	command(t, mkimage, "aci", images+"/busybox", images+"/busybox.aci")
+	return dir
+}
+
+func command(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+// play runs a session in a host of its own and looks at what it left.
+func play(t *testing.T, overlay, session string) {
+	ctx := context.Background()
+	session, err := filepath.Abs(session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "rkt-e2e-") // not in a tmpfs: an overlay's upper folder may not be on every one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	h, err := testkit.Boot(ctx, testkit.Config{Dir: dir, Overlay: []string{overlay}, Binds: []string{filepath.Dir(session), filepath.Dir(self)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=10m")
+	cmd.Env = append(cmd.Env, insideVariable+"="+session)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		journal, _ := h.Command(ctx, "journalctl", "--no-pager", "--lines=60", "--output=short-monotonic").CombinedOutput()
+		t.Fatalf("%v\n%s\nthe end of the host's journal:\n%s", err, out, journal)
+	}
+	if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	for _, leak := range leaks(t, h) {
+		t.Errorf("left behind: %s", leak)
+	}
+}
+
+// leaks lists what a session left, counted from the system and not from the toolkit's own records.
+func leaks(t *testing.T, h *testkit.Host) []string {
+	t.Helper()
+	var found []string
+	for what, script := range map[string]string{
+		"a machine":         "machinectl list --no-legend",
+		"a process":         "pgrep --list-full 'nspawn|redis|rkt' | grep -v docker-registry",
+		"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/)' /proc/self/mountinfo",
+		"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
+		"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
+		"a namespace pin":   "find /run/rkt/netns -mindepth 1",
+		"an interface":      "ls /sys/class/net | grep -vx lo",
+		"a rule":            "iptables-save | grep -E 'CNI|172\\.16\\.28'",
+		"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
+		"a journal's link":  "find /var/log/journal -type l",
+		"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
+	} {
+		out, _ := h.Command(context.Background(), "sh", "-c", "{ "+script+"; } 2>/dev/null").Output()
+		if len(bytes.TrimSpace(out)) > 0 {
+			found = append(found, fmt.Sprintf("%s: %s", what, out))
+		}
+	}
+	return found
+}
+
+// TestInside runs one session in the host that it was started in.
+func TestInside(t *testing.T) {
+	session := os.Getenv(insideVariable)
+	if session == "" {
+		return // TestSessions starts it
+	}
+	testscript.Run(t, testscript.Params{
+		Files: []string{session},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("LANG", "C.UTF-8")
+			return nil
+		},
+	})
+}
+
+// registry starts a registry on 127.0.0.1:5000.
+func registry(ts *testscript.TestScript, neg bool, args []string) {
+	config := ts.MkAbs("registry.yml")
+	text := "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " + ts.MkAbs("registry") + "}}\nhttp: {addr: '127.0.0.1:5000'}\n"
+	ts.Check(os.WriteFile(config, []byte(text), 0o600))
+	ts.Check(ts.Exec("systemd-run", "--quiet", "--unit=registry", "docker-registry", "serve", config))
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.Dial("tcp", "127.0.0.1:5000")
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("the registry does not answer: %v", err)
+		}
+	}
+}
+
+// waitfor runs a command until it succeeds: waitfor [-t SECONDS] COMMAND…
+func waitfor(ts *testscript.TestScript, neg bool, args []string) {
+	limit := 10
+	if len(args) > 2 && args[0] == "-t" {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		limit, args = n, args[2:]
+	}
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: waitfor [-t SECONDS] COMMAND [ARG …]")
+	}
+	for end := time.Now().Add(time.Duration(limit) * time.Second); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("waited %d seconds in vain for: %s", limit, strings.Join(args, " "))
+		}
+	}
+}
