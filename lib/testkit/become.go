@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -50,8 +51,12 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	lower := strings.Join(append(s.Overlay, "/"), ":")
-	if err := (mount{"overlay", root, "overlay", 0, "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work}).make(); err != nil {
+	for _, dir := range s.Overlay { // copied, since overlayfs takes no lower folder that is inside another
+		if out, err := exec.Command("cp", "-a", dir+"/.", upper).CombinedOutput(); err != nil {
+			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
+		}
+	}
+	if err := (mount{"overlay", root, "overlay", 0, "lowerdir=/,upperdir=" + upper + ",workdir=" + work}).make(); err != nil {
 		return err
 	}
 	at := func(path string) string { return filepath.Join(root, path) }

@@ -21,7 +21,7 @@ import (
 // Config describes a host.
 type Config struct {
 	Dir     string   // an empty folder, on a disk, for all that the host writes
-	Overlay []string // folders that lie over the machine's root, the first on top
+	Overlay []string // folders whose content lies over the machine's root, the last on top
 	Binds   []string // folders of the machine that the host has as they are, at the same path
 	Stdio   *os.File // where systemd's own messages go; nil is nowhere
 }
@@ -162,7 +162,7 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 
 // Close takes the host down at once and reports what it left on the machine: nothing, if all is well.
 func (h *Host) Close() error {
-	if err := unix.Kill(h.pid, unix.SIGKILL); err != nil { // takes every process in its PID namespace with it
+	if err := unix.Kill(h.pid, unix.SIGKILL); err != nil && err != unix.ESRCH { // takes every process in its PID namespace with it
 		return fmt.Errorf("disposable host: %w", err)
 	}
 	<-h.done
