@@ -1,0 +1,59 @@
+#!/bin/bash
+# Whole processes side by side in one run, in a disposable host (or on the machine's own systemd): medians and ratios.
+set -euo pipefail
+top=$(cd "$(dirname "$0")/.." && pwd)
+if test -z "${BENCH_STAGE:-}"; then
+	stage=$(mktemp -d /var/tmp/rkt-bench-XXXXXX)
+	trap 'rm -rf "$stage"' EXIT
+	cd "$top"
+	go build -o "$stage/host" ./test/host
+	go build -o "$stage/mkimage" ./test/mkimage
+	"$stage/host" --bind="$top" --bind="$stage" -- env BENCH_STAGE="$stage" "$top/test/bench.sh"
+	exit
+fi
+cd "$BENCH_STAGE"
+export PATH=$top/bin:$PATH RKT_INSECURE_OPTIONS=image
+./mkimage busybox small
+./mkimage big large 200000000
+rkt-fetch oci:small >/dev/null
+large=$(rkt-fetch --full oci:large)
+small=$(rkt-fetch --full oci:small)
+
+# The same stage1 root for both: what rkt-run-prepared would execute, with its mounts made beforehand.
+cat >raw.sh <<'SH'
+# raw.sh POD: systemd-nspawn of a prepared pod's root, with its own arguments and nothing of the toolkit
+cd /var/lib/rkt/pods/$1
+exec systemd-nspawn --boot --register=true --link-journal=no --quiet --uuid=$1 --machine=raw-$2 --directory=/run/raw/root --notify-ready=yes \
+	--resolv-conf=off --timezone=off --private-network $(cat stage1/nspawn-options) \
+	--setenv=SYSTEMD_UNIT_PATH=/etc/systemd/system --setenv=SYSTEMD_GENERATOR_PATH=/dev/null \
+	--setenv=SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/dev/null -- --default-standard-output=tty --log-target=null --log-level=warning --show-status=0
+SH
+pod=$(rkt-prepare "$small" --exec=/bin/true)
+mkdir -p /run/raw/root
+cp -a "/var/lib/rkt/pods/$pod/stage1/rootfs/." /run/raw/root
+mount --bind -o ro /usr /run/raw/root/usr
+mkdir -p /run/raw/upper /run/raw/work
+lower=$(for l in $(ls -r "/var/lib/rkt/pods/$pod/overlay/busybox/lower" 2>/dev/null || ls -r /var/lib/rkt/pods/$pod/overlay/*/lower); do readlink -f /var/lib/rkt/pods/$pod/overlay/*/lower/$l; done | paste -sd:)
+app=$(ls "/var/lib/rkt/pods/$pod/overlay")
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=/run/raw/upper,workdir=/run/raw/work" "/run/raw/root/opt/stage2/$app/rootfs"
+
+median() { jq -r ".results[$1].median * 1000 | . * 10 | round / 10" "$2"; }
+echo "== warm 'rkt run --net=none' of true, against raw systemd-nspawn --boot of the same root"
+hyperfine --style=none --warmup 3 --runs 30 --export-json run.json \
+	"rkt run --net=none $small --exec=/bin/true" "sh raw.sh $pod \$\$" >/dev/null 2>&1
+printf 'rkt run %s ms, systemd-nspawn %s ms, ratio %s (target: at most 1.5)\n' "$(median 0 run.json)" "$(median 1 run.json)" \
+	"$(jq -r '.results[0].median / .results[1].median * 100 | round / 100' run.json)"
+
+echo "== rkt-prepare of an image of 1 MB, and of one of 200 MB"
+hyperfine --style=none --warmup 3 --runs 30 --export-json prepare.json \
+	"rkt-prepare $small --exec=/bin/true" "rkt-prepare $large --exec=/bin/true" >/dev/null 2>&1
+printf 'small %s ms, large %s ms, ratio %s\n' "$(median 0 prepare.json)" "$(median 1 prepare.json)" \
+	"$(jq -r '.results[1].median / .results[0].median * 100 | round / 100' prepare.json)"
+
+echo "== the toolkit's own steps of a run"
+hyperfine --style=none --warmup 3 --runs 30 --export-json steps.json --prepare "rkt-prepare $small --exec=/bin/true >pod" \
+	'rkt-net add --net=none $(cat pod)' 'rkt-list --no-legend' >/dev/null 2>&1
+printf 'rkt-prepare %s ms, rkt-net add --net=none %s ms\n' "$(median 0 prepare.json)" "$(median 0 steps.json)"
+
+umount -R /run/raw/root
+rkt-gc --grace-period=0s --expire-prepared=0s >/dev/null
