@@ -11,9 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/netns"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
 // Collector removes pods.
@@ -70,6 +72,9 @@ func (c *Collector) Remove(ctx context.Context, p *pod.Pod) error {
 	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
+	if err := removeGroups(p); err != nil {
+		return err
+	}
 	if err := removeJournalLink(p); err != nil {
 		return err
 	}
@@ -97,6 +102,24 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *pod.Pod) error {
 		return fmt.Errorf("pod %s: kept, since its network could not be released: %w", p.UUID, err)
 	}
 	return nil
+}
+
+// removeGroups removes the control groups that rkt-run-prepared made for the pod.
+func removeGroups(p *pod.Pod) error {
+	note, err := os.ReadFile(p.Path(pod.CgroupFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for dir := range strings.FieldsSeq(string(note)) {
+		if filepath.Base(dir) == stage1.MachineName(p.UUID) { // nothing but the pod's
+			errs = append(errs, cgroup.Remove(dir, time.Second))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // journals is where systemd-nspawn --link-journal=try-guest leaves a link for each pod (systemd-nspawn(1)) that it never removes.

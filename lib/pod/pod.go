@@ -23,6 +23,7 @@ const (
 	StartedFile  = "started"                  // its presence says that the pod was run
 	GarbageFile  = "garbage"                  // rkt-gc saw the pod after its end; the grace period counts from its modification time
 	NameFile     = "name"                     // the pod's name, if it has one
+	CgroupFile   = "subcgroup"                // control groups that were made for the pod where systemd makes none, a folder a line
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line

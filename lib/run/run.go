@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
@@ -64,6 +65,11 @@ func Become(p *pod.Pod, o Options) error {
 	if err := unix.Chdir(p.Dir()); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
+	if !systemd.Booted() {
+		if err := ownGroup(p); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(p.Path(pod.PIDFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o640); err != nil {
 		return err
 	}
@@ -75,6 +81,32 @@ func Become(p *pod.Pod, o Options) error {
 	}
 	err = cli.Exec(argv[0], argv, o.Env)
 	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))
+}
+
+// ownGroup moves the process into a control group of its own where no systemd has put it into one: the pod's systemd takes the group
+// that it is in for its own, and would take the processes of another pod there for its own as well. What is to be made is noted first,
+// for rkt-gc.
+func ownGroup(p *pod.Pod) error {
+	name := stage1.MachineName(p.UUID)
+	parents, err := cgroup.Own()
+	if err != nil {
+		return err
+	}
+	note := ""
+	for _, parent := range parents {
+		note += filepath.Join(parent, name) + "\n"
+	}
+	if err := durable.WriteFile(p.Path(pod.CgroupFile), []byte(note), 0o640); err != nil {
+		return err
+	}
+	made, err := cgroup.Make(name)
+	if err == nil {
+		err = cgroup.Enter(made)
+	}
+	if err != nil {
+		return fmt.Errorf("control group: %w", err)
+	}
+	return nil
 }
 
 // command is what the process becomes.

@@ -8,9 +8,12 @@ import (
 	"github.com/coreos/go-systemd/v22/util"
 )
 
+// Booted tells whether systemd is the host's init.
+func Booted() bool { return util.IsRunningSystemd() }
+
 // CanRegister tells whether systemd is the host's init and systemd-machined can be reached, so that a pod can be a machine there.
 func CanRegister() bool {
-	if !util.IsRunningSystemd() {
+	if !Booted() {
 		return false
 	}
 	_, errBus := os.Stat("/run/dbus/system_bus_socket")

@@ -105,6 +105,13 @@ func (s *setup) become() error {
 	if err := unix.Sethostname([]byte("testhost")); err != nil {
 		return err
 	}
+	if s.Bare {
+		if err := os.WriteFile("/run/bare", nil, 0o644); err != nil {
+			return err
+		}
+		const sleep = "/bin/sleep"
+		return fmt.Errorf("%s: %w", sleep, unix.Exec(sleep, []string{sleep, "infinity"}, nil))
+	}
 	env := []string{"container=rkt-testkit", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	const systemd = "/lib/systemd/systemd"
 	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"}, env))

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ type Config struct {
 	Dir     string   // an empty folder, on a disk, for all that the host writes
 	Overlay []string // folders whose content lies over the machine's root, the last on top
 	Binds   []string // folders of the machine that the host has as they are, at the same path
-	Stdio   *os.File // where systemd's own messages go; nil is nowhere
+	Bare    bool     // no systemd: PID 1 does nothing
 }
 
 // Host is a running one.
@@ -91,9 +92,6 @@ func Boot(ctx context.Context, c Config) (*Host, error) {
 	}
 	defer said.Close()
 	cmd := &exec.Cmd{Path: self, Args: []string{initName, string(text)}, Stdout: said, Stderr: said, Dir: "/"}
-	if c.Stdio != nil {
-		cmd.Stdout, cmd.Stderr = c.Stdio, c.Stdio
-	}
 	cmd.SysProcAttr = &unix.SysProcAttr{
 		// The control group's namespace is made by the child, which is in the group by then.
 		Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
@@ -111,8 +109,7 @@ func Boot(ctx context.Context, c Config) (*Host, error) {
 		runtime.UnlockOSThread()
 	}()
 	if err := <-started; err != nil {
-		removeCgroup(h.cgroup)
-		return nil, fmt.Errorf("disposable host: %w", err)
+		return nil, errors.Join(fmt.Errorf("disposable host: %w", err), cgroup.Remove(h.cgroup, 0))
 	}
 	h.pid = cmd.Process.Pid
 	if err := h.await(ctx); err != nil {
@@ -127,7 +124,11 @@ func (h *Host) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		out, _ := h.Command(ctx, "systemctl", "is-system-running", "--wait").CombinedOutput()
+		ready := []string{"systemctl", "is-system-running", "--wait"}
+		if h.config.Bare {
+			ready = []string{"sh", "-c", "test -e /run/bare && echo running"}
+		}
+		out, _ := h.Command(ctx, ready[0], ready[1:]...).CombinedOutput()
 		switch state := strings.TrimSpace(string(out)); state {
 		case "running":
 			return nil
@@ -169,8 +170,8 @@ func (h *Host) Close() error {
 	if h.scope != nil {
 		h.scope.Close()
 	}
-	if err := removeCgroup(h.cgroup); err != nil {
-		return fmt.Errorf("disposable host left its control group: %w", err)
+	if err := cgroup.Remove(h.cgroup, 10*time.Second); err != nil {
+		return fmt.Errorf("disposable host left behind: %w", err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -184,49 +185,15 @@ func (h *Host) Close() error {
 
 // makeCgroup makes a group for a host in the unified hierarchy, wherever the machine has that.
 func makeCgroup() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	own, err := cgroup.Own()
 	if err != nil {
 		return "", err
 	}
-	root := ""
-	for line := range strings.Lines(string(mounts)) {
-		before, after, _ := strings.Cut(line, " - ")
-		if f := strings.Fields(before); strings.HasPrefix(after, "cgroup2 ") && len(f) > 4 {
-			root = f[4]
+	for _, dir := range own {
+		var fs unix.Statfs_t
+		if unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			return os.MkdirTemp(dir, "rkt-testhost-")
 		}
 	}
-	if root == "" {
-		return "", errors.New("no cgroup2 hierarchy is mounted; mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
-	}
-	own := ""
-	groups, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(groups)) {
-		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
-			own = path
-		}
-	}
-	return os.MkdirTemp(filepath.Join(root, own), "rkt-testhost-")
-}
-
-// removeCgroup removes a group and those below it, once the kernel has let go of their last processes.
-func removeCgroup(dir string) (err error) {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		var below []string
-		filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				below = append(below, path)
-			}
-			return nil
-		})
-		for i := len(below) - 1; i >= 0; i-- {
-			err = unix.Rmdir(below[i])
-		}
-		if err == nil || err == unix.ENOENT {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s: %w", dir, err)
+	return "", errors.New("no cgroup2 hierarchy is mounted; mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
 }

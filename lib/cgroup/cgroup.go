@@ -1,0 +1,102 @@
+// Package cgroup makes control groups where no systemd does. See cgroups(7).
+package cgroup
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Own lists the folders of the process's own groups: in the unified hierarchy, and in systemd's named one where that is mounted.
+// There is none where no such hierarchy is mounted.
+func Own() ([]string, error) {
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return own(string(groups), string(mounts)), nil
+}
+
+func own(groups, mounts string) []string {
+	var dirs []string
+	for line := range strings.Lines(groups) { // hierarchy-ID:controllers:path
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
+			continue
+		}
+		for mount := range strings.Lines(mounts) { // … root mount-point options … - type source super-options
+			before, after, _ := strings.Cut(mount, " - ")
+			b, a := strings.Fields(before), strings.Fields(after)
+			if len(b) < 5 || len(a) < 3 {
+				continue
+			}
+			unified := f[1] == "" && a[0] == "cgroup2"
+			named := f[1] != "" && a[0] == "cgroup" && strings.Contains(a[2], "name=systemd")
+			if unified || named {
+				dirs = append(dirs, filepath.Join(b[4], strings.TrimPrefix(f[2], strings.TrimSuffix(b[3], "/"))))
+				break
+			}
+		}
+	}
+	return dirs
+}
+
+// Make makes groups of that name below the process's own, and returns their folders.
+func Make(name string) ([]string, error) {
+	parents, err := Own()
+	if err != nil {
+		return nil, err
+	}
+	var made []string
+	for _, parent := range parents {
+		dir := filepath.Join(parent, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return made, err
+		}
+		made = append(made, dir)
+	}
+	return made, nil
+}
+
+// Enter moves the process into the groups at dirs.
+func Enter(dirs []string) error {
+	for _, dir := range dirs {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remove removes a group and those below it. It waits for up to wait until the kernel has let go of their last processes.
+func Remove(dir string, wait time.Duration) (err error) {
+	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
+		var below []string
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				below = append(below, path)
+			}
+			return nil
+		})
+		err = nil
+		for i := len(below) - 1; i >= 0; i-- {
+			err = unix.Rmdir(below[i])
+		}
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("control group %s: %w", dir, err)
+		}
+	}
+}
