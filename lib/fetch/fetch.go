@@ -1,0 +1,124 @@
+// Package fetch brings images into the store: from registries, OCI image layouts and ACI files. Every byte is checked against
+// its digest while it streams into a folder that becomes part of the store only when all is well.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+// PullPolicy says when the source of an image is asked.
+type PullPolicy string
+
+const (
+	Never  PullPolicy = "never"  // only the store
+	New    PullPolicy = "new"    // the store first; files and layouts on this machine are looked at all the same
+	Update PullPolicy = "update" // always the source; what the store has is not fetched again
+)
+
+// Limits that images of good will do not reach; see Options.
+const (
+	defaultMaxBytes   = 64 << 30
+	defaultMaxEntries = 2 << 20
+
+	// A layer may unpack to maxRatio times its size, and always to freeBytes: deflate reaches 1000, programs about 3.
+	maxRatio  = 200
+	freeBytes = 1 << 30
+
+	parallel = 3 // downloads of one image at a time
+)
+
+// Options say how to fetch. The zero value is strict, except that PullPolicy must be set.
+type Options struct {
+	PullPolicy    PullPolicy
+	InsecureImage bool // an image without a signature is taken
+	InsecureTLS   bool // any certificate is taken
+	InsecureHTTP  bool // plain HTTP is spoken with any host, not only with this one
+
+	MaxBytes   int64 // of one unpacked layer or ACI; 0 means 64 GiB
+	MaxEntries int64 // of one layer or ACI; 0 means 2 Mi
+
+	// Progress, if not nil, is called from several goroutines with how far a layer has come, at least when it begins and ends.
+	Progress func(Progress)
+}
+
+// Progress is how far a layer or an ACI has come.
+type Progress struct {
+	Blob      string // digest of a layer, path of an ACI
+	Got, Size int64  // bytes read, bytes in all
+}
+
+// Fetch makes sure that the store has the image that a reference names and returns its ID. On an error nothing of it is added to
+// the store but whole layers. An error that wraps store.ErrNotFound says that the image is not in the store and was not to be
+// looked for elsewhere. Errors do not repeat the reference.
+func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxBytes
+	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = defaultMaxEntries
+	}
+	local := ref.Kind == image.File || ref.Kind == image.OCILayout
+	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !local {
+		id, err := stored(s, ref)
+		switch {
+		case err == nil:
+			return id, nil
+		case ref.Kind == image.ID:
+			return "", err
+		case o.PullPolicy == Never && errors.Is(err, store.ErrNotFound):
+			return "", fmt.Errorf("%w (pull policy is never)", err)
+		case o.PullPolicy == Never:
+			return "", err
+		}
+	}
+	kind := map[image.Kind]string{image.Docker: "docker images", image.OCILayout: "oci layouts", image.File: "this ACI"}[ref.Kind]
+	switch {
+	case ref.Kind == image.URL:
+		return "", errors.New("fetching an ACI from a URL is not supported yet: download it and give its path")
+	case ref.Kind == image.Appc:
+		return "", errors.New("finding an appc name is not supported yet: give the path of an ACI, or docker://NAME for an image in a registry")
+	case !o.InsecureImage:
+		return "", fmt.Errorf("no signature is known for %s: use --insecure-options=image to run it unsigned", kind)
+	}
+	var id string
+	var err error
+	switch ref.Kind {
+	case image.Docker:
+		id, err = fromRegistry(ctx, s, ref, o)
+	case image.OCILayout:
+		id, err = fromLayout(ctx, s, ref, o)
+	default:
+		id, err = fromACI(ctx, s, ref, o)
+	}
+	if err != nil {
+		return "", err
+	}
+	return id, s.SetRef(ctx, ref, id)
+}
+
+// stored finds a whole image in the store.
+func stored(s *store.Store, ref image.Reference) (string, error) {
+	id, err := s.Lookup(ref)
+	if err != nil {
+		return "", err
+	}
+	img, err := s.Image(id)
+	if err != nil {
+		return "", err
+	}
+	return img.ID, nil
+}
+
+// checkPlatform refuses an image for another kind of machine. What an image does not say is taken to fit.
+func checkPlatform(os, arch string) error {
+	if os != "" && os != "linux" || arch != "" && arch != runtime.GOARCH {
+		return fmt.Errorf("it is for %s/%s, and this machine is linux/%s", os, arch, runtime.GOARCH)
+	}
+	return nil
+}

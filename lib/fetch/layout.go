@@ -1,0 +1,151 @@
+package fetch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/store"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxManifest = 8 << 20 // bytes of a manifest or index
+	maxNesting  = 4       // indexes in indexes
+
+	refName = "org.opencontainers.image.ref.name" // image-spec, annotations.md
+)
+
+// fromLayout fetches from an OCI image layout (image-spec, image-layout.md).
+func fromLayout(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+		return openRegular(filepath.Join(ref.Path, "blobs", d.Digest.Algorithm, d.Digest.Hex))
+	}
+	manifest, err := layoutManifest(ctx, ref, get)
+	if err != nil {
+		return "", err
+	}
+	return addOCI(ctx, s, ref, o, manifest, get)
+}
+
+// layoutManifest finds the manifest of a tag, or of the only image.
+func layoutManifest(ctx context.Context, ref image.Reference, get blobs) (*v1.Manifest, error) {
+	f, err := openRegular(filepath.Join(ref.Path, "index.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("not an OCI image layout: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := readSmall(&verifier{ctx: ctx, r: f, size: -1}, maxManifest)
+	if err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	var index v1.IndexManifest
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("index.json: %w", err)
+	}
+	candidates := index.Manifests
+	if ref.Tag != "" {
+		candidates = nil
+		for _, d := range index.Manifests {
+			if d.Annotations[refName] == ref.Tag {
+				candidates = append(candidates, d)
+			}
+		}
+		if len(candidates) == 0 {
+			return nil, fmt.Errorf("no image of tag %q in it (it has %s)", ref.Tag, tags(index.Manifests))
+		}
+	}
+	d, err := choose(candidates)
+	if err != nil {
+		return nil, err
+	}
+	for range maxNesting {
+		data, err := blobs(get).read(ctx, d, maxManifest)
+		if err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+		}
+		if d.MediaType.IsImage() {
+			return parseManifest(data)
+		}
+		if !d.MediaType.IsIndex() {
+			return nil, fmt.Errorf("manifest %s: type %q is not an image", d.Digest, d.MediaType)
+		}
+		var index v1.IndexManifest
+		if err := json.Unmarshal(data, &index); err != nil {
+			return nil, fmt.Errorf("index %s: %w", d.Digest, err)
+		}
+		if d, err = choose(index.Manifests); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("indexes in indexes without end")
+}
+
+// choose finds the one image for this machine. What says nothing of a machine is taken when nothing else is there.
+func choose(all []v1.Descriptor) (v1.Descriptor, error) {
+	want := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	var fit []v1.Descriptor
+	for _, d := range all {
+		if d.Platform != nil && d.Platform.Satisfies(want) {
+			fit = append(fit, d)
+		}
+	}
+	if len(fit) == 0 {
+		for _, d := range all {
+			if d.Platform == nil {
+				fit = append(fit, d)
+			}
+		}
+	}
+	switch len(fit) {
+	case 0:
+		return v1.Descriptor{}, fmt.Errorf("no image for %s in it", want.String())
+	case 1:
+		return fit[0], nil
+	}
+	if fit[0].Platform != nil && fit[0].Annotations[refName] == fit[1].Annotations[refName] {
+		return fit[0], nil // variants of one processor: the first, as image-index.md has it
+	}
+	return v1.Descriptor{}, fmt.Errorf("more than one image in it: name one as oci:DIR:TAG (it has %s)", tags(fit))
+}
+
+func tags(all []v1.Descriptor) string {
+	var names []string
+	for _, d := range all {
+		if tag := d.Annotations[refName]; tag != "" {
+			names = append(names, tag)
+		}
+	}
+	if names == nil {
+		return "no tags"
+	}
+	return strings.Join(names, ", ")
+}
+
+// openRegular opens a file for reading and never waits for a fifo.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

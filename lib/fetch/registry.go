@@ -1,0 +1,119 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+// fromRegistry fetches from a registry (distribution-spec), anonymously.
+func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	var options []name.Option
+	if o.InsecureHTTP {
+		options = append(options, name.Insecure) // tries HTTPS first all the same
+	}
+	target, err := name.ParseReference(ref.Name(), options...)
+	if err != nil {
+		return "", err
+	}
+	puller, err := remote.NewPuller(
+		remote.WithTransport(newTransport(o)),
+		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
+		remote.WithUserAgent("rkt"),
+	)
+	if err != nil {
+		return "", err
+	}
+	desc, err := puller.Get(ctx, target)
+	if err != nil {
+		return "", registryError(ref.Host, err)
+	}
+	img, err := desc.Image()
+	if err != nil {
+		return "", registryError(ref.Host, err)
+	}
+	manifest, err := img.Manifest()
+	if err != nil {
+		return "", registryError(ref.Host, err)
+	}
+	// Layers are asked of the registry alone, whatever other addresses a manifest has for them.
+	get := func(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+		layer, err := puller.Layer(ctx, target.Context().Digest(d.Digest.String()))
+		if err == nil {
+			var r io.ReadCloser
+			if r, err = layer.Compressed(); err == nil {
+				return r, nil
+			}
+		}
+		return nil, registryError(ref.Host, err)
+	}
+	return addOCI(ctx, s, ref, o, manifest, get)
+}
+
+// registryError says in words what a registry says in codes.
+func registryError(host string, err error) error {
+	answer, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		return err
+	}
+	switch answer.StatusCode {
+	case http.StatusNotFound:
+		return fmt.Errorf("not in the registry %s: %w", host, err)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("the registry %s does not show it to everybody: %w", host, err)
+	}
+	return fmt.Errorf("registry %s: %w", host, err)
+}
+
+// guarded speaks plain HTTP only with this machine, on redirects too.
+type guarded struct {
+	any   http.RoundTripper // for TLS
+	local http.RoundTripper // connects to loopback addresses only, whatever names and proxies say
+}
+
+func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" {
+		return g.local.RoundTrip(r)
+	}
+	return g.any.RoundTrip(r)
+}
+
+func newTransport(o Options) http.RoundTripper {
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
+	t.ResponseHeaderTimeout = time.Minute
+	t.DisableCompression = true // digests are of what is stored
+	if o.InsecureHTTP {
+		return t
+	}
+	local := t.Clone()
+	local.Proxy = nil
+	local.DialContext = (&net.Dialer{
+		Timeout: 30 * time.Second,
+		Control: func(_, address string, _ syscall.RawConn) error { // sees every address that a name has
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return err
+			}
+			if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+				return errors.New("plain HTTP to another machine: use --insecure-options=http to allow it")
+			}
+			return nil
+		},
+	}).DialContext
+	return &guarded{any: t, local: local}
+}

@@ -1,0 +1,211 @@
+package fetch
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/rkt-toolkit/rkt/lib/unpack"
+)
+
+// verifier reads a blob and fails at its end, or as soon as it is too long, if it is not the one that was promised.
+type verifier struct {
+	ctx      context.Context
+	cancel   func() // ends a read that waits for the network; may be nil
+	r        io.Reader
+	digest   string    // "sha256:…"; "" if none is known
+	hash     hash.Hash // nil if no digest is known
+	size     int64     // -1 if unknown
+	got      int64
+	progress func(got int64)
+	err      error // for ever, once it is set
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	if v.err == nil {
+		v.err = v.ctx.Err()
+	}
+	if v.err != nil {
+		return 0, v.err
+	}
+	n, err := v.r.Read(p)
+	v.got += int64(n)
+	if v.hash != nil {
+		v.hash.Write(p[:n])
+	}
+	if v.progress != nil && n > 0 {
+		v.progress(v.got)
+	}
+	switch {
+	case v.size >= 0 && v.got > v.size:
+		v.err = fmt.Errorf("longer than its %d bytes", v.size)
+		return 0, v.err
+	case v.size >= 0 && v.got < v.size && (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)):
+		v.err = fmt.Errorf("truncated: %d of %d bytes", v.got, v.size)
+	case err == io.EOF && v.hash != nil && fmt.Sprintf("sha256:%x", v.hash.Sum(nil)) != v.digest:
+		v.err = fmt.Errorf("digest mismatch: got sha256:%x", v.hash.Sum(nil))
+	default:
+		v.err = err
+	}
+	return n, v.err
+}
+
+// decompress tells the compression by the first bytes, because media types and file names are at times wrong.
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 256<<10)
+	head, err := b.Peek(6)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return gzip.NewReader(b)
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		// The window is what the zstd program itself accepts without being told to.
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return io.NopCloser(bzip2.NewReader(b)), nil
+	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		return nil, errors.New("xz is not supported yet: decompress it first")
+	}
+	return io.NopCloser(b), nil
+}
+
+// pump reads ahead in a goroutine, so that inflating and making files each have a processor, and hashes what it hands on.
+type pump struct {
+	full, free chan []byte
+	stop, done chan struct{}
+	rest, last []byte
+	hash       hash.Hash
+	err        error // of the goroutine, when full is closed
+}
+
+const (
+	chunkSize = 256 << 10
+	chunks    = 6
+)
+
+func newPump(r io.Reader, h hash.Hash) *pump {
+	p := &pump{
+		full: make(chan []byte, chunks), free: make(chan []byte, chunks),
+		stop: make(chan struct{}), done: make(chan struct{}), hash: h,
+	}
+	for range chunks {
+		p.free <- nil
+	}
+	go func() {
+		defer close(p.done)
+		defer close(p.full)
+		for {
+			var chunk []byte
+			select {
+			case chunk = <-p.free:
+			case <-p.stop:
+				return
+			}
+			if chunk == nil {
+				chunk = make([]byte, chunkSize)
+			}
+			n, err := 0, error(nil)
+			for n < chunkSize && err == nil {
+				var m int
+				m, err = r.Read(chunk[n:chunkSize])
+				n += m
+			}
+			p.err = err
+			if n > 0 {
+				p.full <- chunk[:n] // there is room for all chunks
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (p *pump) Read(b []byte) (int, error) {
+	for len(p.rest) == 0 {
+		if p.last != nil {
+			p.free <- p.last
+			p.last = nil
+		}
+		chunk, ok := <-p.full
+		if !ok {
+			return 0, p.err
+		}
+		p.hash.Write(chunk)
+		p.rest, p.last = chunk, chunk
+	}
+	n := copy(b, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// close ends the goroutine, which must not read any more when the source is closed.
+func (p *pump) close() {
+	close(p.stop)
+	<-p.done
+}
+
+// unpackStream unpacks a blob into root and hashes the uncompressed stream. It reads the blob to its end, and when that is not
+// the blob that was promised, it says so rather than what came of it.
+func unpackStream(root *os.File, v *verifier, h hash.Hash, o unpack.Options) error {
+	return eachByte(v, h, func(r io.Reader) error { return unpack.Tar(root, r, o) })
+}
+
+// eachByte gives use the uncompressed stream of a blob.
+func eachByte(v *verifier, h hash.Hash, use func(io.Reader) error) error {
+	plain, err := decompress(v)
+	if err == nil {
+		p := newPump(plain, h)
+		err = use(p)
+		if err != nil && !errors.Is(err, unpack.ErrArchive) && v.cancel != nil {
+			v.cancel()
+		}
+		p.close()
+		plain.Close()
+	} else {
+		err = fmt.Errorf("%w: %w", unpack.ErrArchive, err)
+	}
+	if err != nil && !errors.Is(err, unpack.ErrArchive) {
+		return err // nothing that the rest of the blob could explain
+	}
+	if _, cause := io.Copy(io.Discard, v); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// unpackLimits are the limits for a blob of that size.
+func unpackLimits(o Options, size int64) unpack.Options {
+	limit := o.MaxBytes
+	if size >= 0 && size < limit/maxRatio {
+		limit = min(limit, freeBytes+size*maxRatio)
+	}
+	return unpack.Options{MaxBytes: limit, MaxEntries: o.MaxEntries}
+}
+
+// readSmall reads a blob that is to be held in memory.
+func readSmall(v *verifier, max int64) ([]byte, error) {
+	if v.size > max {
+		return nil, fmt.Errorf("larger than %d bytes", max)
+	}
+	data, err := io.ReadAll(io.LimitReader(v, max+1))
+	if err == nil && int64(len(data)) > max {
+		err = fmt.Errorf("larger than %d bytes", max)
+	}
+	return data, err
+}

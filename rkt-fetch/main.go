@@ -1,0 +1,99 @@
+// Rkt-fetch brings images into the store and prints their IDs, one a line.
+//
+//	rkt-fetch [FLAGS] IMAGE…
+//
+// An image is unpacked once, here, into folders that every pod of it shares; a layer that the store has is not downloaded again.
+// Everything is checked against its digest on the way. A fetch that fails or is killed leaves nothing that anybody takes for an
+// image, and what it leaves the next fetch removes. Any number of fetches may run at a time: of several that want one layer, one
+// downloads it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/fetch"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+const usage = `Usage: rkt-fetch [FLAGS] IMAGE...
+
+Brings images into the store and prints their IDs, one a line.
+
+IMAGE is one of:
+  docker://[HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST]
+                            an image in a registry (default: Docker Hub, latest)
+  oci:DIR[:TAG]             an OCI image layout
+  PATH, file:///PATH        an ACI (a path has a slash or ends in .aci)
+  sha512-ID                 an image in the store, also by the beginning of its ID
+
+Flags:
+  --pull-policy=POLICY      never: only look into the store; new: fetch what is
+                            not there; update: ask the source each time (default)
+  --full                    print whole IDs
+  --quiet                   show no progress (it is shown only on a terminal)
+
+No signature of an image can be checked yet, so an image is fetched only with
+--insecure-options=image. Plain HTTP is spoken only with this machine, and with
+others with --insecure-options=http; --insecure-options=tls takes any certificate.
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+Each flag can be set by an environment variable (RKT_DIR, RKT_PULL_POLICY, ...)
+or by a line in /etc/rkt/rkt.conf ("insecure-options image").
+`
+
+func main() { cli.Main("rkt-fetch", usage, run) }
+
+func run(ctx context.Context, p *cli.Process) error {
+	c, err := parse(p)
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	images, err := store.Open(c.global.Dir)
+	if err != nil {
+		return err
+	}
+	if err := images.Clean(); err != nil { // of killed fetches; what cannot be removed is in nobody's way
+		p.Debugf("leftovers in the store: %v", err)
+	}
+	for _, name := range c.images {
+		id, err := c.fetch(ctx, p, images, name)
+		if err != nil {
+			return fmt.Errorf("image %q: %w", name, err)
+		}
+		if !c.full {
+			id = id[:shortID]
+		}
+		if _, err := fmt.Fprintln(p.Stdout, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shortID is how much of an ID rkt printed: half of the hash. Every program takes it for the whole.
+const shortID = len("sha512-") + 32
+
+func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store, name string) (string, error) {
+	ref, err := image.ParseReference(name)
+	if err != nil {
+		return "", err
+	}
+	o := c.options
+	if !c.quiet {
+		display := newDisplay(p, name, c.global.Debug)
+		o.Progress = display.update
+		defer display.clear()
+	}
+	id, err := fetch.Fetch(ctx, images, ref, o)
+	if err != nil && ctx.Err() != nil {
+		return "", errors.New("interrupted")
+	}
+	return id, err
+}
