@@ -31,7 +31,7 @@ func own(groups, mounts string) []string {
 	var dirs []string
 	for line := range strings.Lines(groups) { // hierarchy-ID:controllers:path
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
+		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" || strings.HasPrefix(f[2], "/..") { // outside of the namespace
 			continue
 		}
 		for mount := range strings.Lines(mounts) { // … root mount-point options … - type source super-options

@@ -21,6 +21,7 @@ func TestOwn(t *testing.T) {
 		{"9:name=systemd:/s\n4:memory:/m\n0::/\n", hybrid, []string{"/sys/fs/cgroup/systemd/s", "/sys/fs/cgroup/unified"}},
 		{"4:memory:/m\n", hybrid, nil},
 		{"0::/\n", "", nil},
+		{"0::/../../elsewhere\n", pure, nil},
 	} {
 		if got := own(c.groups, c.mounts); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %q, want %q", c.groups, got, c.want)

@@ -8,6 +8,7 @@ package stage1
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,8 +141,8 @@ var actions = []struct{ name, do string }{
 func Files(uuid string, apps []App) (map[string][]byte, error) {
 	files := map[string][]byte{
 		"/etc/machine-id": []byte(strings.ReplaceAll(uuid, "-", "") + "\n"),
-		"/etc/passwd":     []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"),
-		"/etc/group":      []byte("root:x:0:\nnogroup:x:65534:\n"),
+		"/etc/passwd":     passwd(apps),
+		"/etc/group":      group(apps),
 		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
 		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nSystemMaxFileSize=1M\nSystemMaxUse=16M\n"),
 		"/rkt/app-stopped":           []byte(stopped()),
@@ -177,6 +178,38 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 		files[path] = text
 	}
 	return files, nil
+}
+
+// passwd and group name every ID that an app runs with: systemd starts nothing for a number that no file has, User=1000 as little as
+// User=redis. The names mean nothing; inside of an app the image's own files count.
+func passwd(apps []App) []byte {
+	lines := map[uint32]string{0: "root:x:0:0:root:/root:/bin/sh\n", 65534: "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"}
+	for _, app := range apps {
+		if _, ok := lines[app.UID]; !ok {
+			lines[app.UID] = fmt.Sprintf("u%d:x:%[1]d:%d::/:/usr/sbin/nologin\n", app.UID, app.GID)
+		}
+	}
+	return inOrder(lines)
+}
+
+func group(apps []App) []byte {
+	lines := map[uint32]string{0: "root:x:0:\n", 65534: "nogroup:x:65534:\n"}
+	for _, app := range apps {
+		for _, gid := range append([]uint32{app.GID}, app.SupplementaryGIDs...) {
+			if _, ok := lines[gid]; !ok {
+				lines[gid] = fmt.Sprintf("g%d:x:%[1]d:\n", gid)
+			}
+		}
+	}
+	return inOrder(lines)
+}
+
+func inOrder(lines map[uint32]string) []byte {
+	text := ""
+	for _, id := range slices.Sorted(maps.Keys(lines)) {
+		text += lines[id]
+	}
+	return []byte(text)
 }
 
 // service is the app's unit.

@@ -106,6 +106,9 @@ func (s *setup) become() error {
 		return err
 	}
 	if s.Bare {
+		if err := os.Mkdir("/sys/fs/cgroup/init.scope", 0o755); err != nil { // where Command runs things, as on other hosts
+			return err
+		}
 		if err := os.WriteFile("/run/bare", nil, 0o644); err != nil {
 			return err
 		}

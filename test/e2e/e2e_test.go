@@ -87,7 +87,14 @@ func play(t *testing.T, overlay, session string) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	h, err := testkit.Boot(ctx, testkit.Config{Dir: dir, Overlay: []string{overlay}, Binds: []string{filepath.Dir(session), filepath.Dir(self)}})
+	text, err := os.ReadFile(session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := testkit.Boot(ctx, testkit.Config{
+		Dir: dir, Overlay: []string{overlay}, Binds: []string{filepath.Dir(session), filepath.Dir(self)},
+		Bare: strings.HasPrefix(string(text), "# Without systemd"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +103,7 @@ func play(t *testing.T, overlay, session string) {
 			t.Error(err)
 		}
 	}()
-	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=10m")
+	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=2m")
 	cmd.Env = append(cmd.Env, insideVariable+"="+session)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -127,6 +134,7 @@ func leaks(t *testing.T, h *testkit.Host) []string {
 		"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
 		"a journal's link":  "find /var/log/journal -type l",
 		"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
+		"a control group":   "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')'",
 	} {
 		out, _ := h.Command(context.Background(), "sh", "-c", "{ "+script+"; } 2>/dev/null").Output()
 		if len(bytes.TrimSpace(out)) > 0 {

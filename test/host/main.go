@@ -1,6 +1,6 @@
 // Host runs a command in a disposable systemd host.
 //
-//	go run ./test/host [--overlay=DIR] [--bind=DIR] -- COMMAND [ARG …]
+//	go run ./test/host [--bare] [--overlay=DIR] [--bind=DIR] -- COMMAND [ARG …]
 //
 // The command sees the machine's own files, with DIR over them, a systemd that has just booted, and a /var/lib/rkt that is empty;
 // nothing that it does lasts. The exit status is the command's.
@@ -31,6 +31,7 @@ func run(ctx context.Context) (status int, err error) {
 	var c testkit.Config
 	flag.Func("overlay", "a folder that lies over the machine's root", func(s string) error { c.Overlay = append(c.Overlay, s); return nil })
 	flag.Func("bind", "a folder that the host has as it is", func(s string) error { c.Binds = append(c.Binds, s); return nil })
+	flag.BoolVar(&c.Bare, "bare", false, "no systemd in the host")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		return 0, errors.New("no command given")
