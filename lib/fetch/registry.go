@@ -79,17 +79,26 @@ func registryError(host string, err error) error {
 	return fmt.Errorf("registry %s: %w", host, err)
 }
 
-// guarded speaks plain HTTP only with this machine, on redirects too.
+// guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them than net/http does by itself:
+// go-containerregistry's client follows for ever.
 type guarded struct {
-	any   http.RoundTripper // for TLS
-	local http.RoundTripper // connects to loopback addresses only, whatever names and proxies say
+	tls   http.RoundTripper
+	plain http.RoundTripper
 }
 
+const maxRedirects = 10
+
 func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "http" {
-		return g.local.RoundTrip(r)
+	hops := 0
+	for q := r; q.Response != nil && q.Response.Request != nil; q = q.Response.Request { // each is there because of an answer
+		if hops++; hops > maxRedirects {
+			return nil, fmt.Errorf("more than %d redirects", maxRedirects)
+		}
 	}
-	return g.any.RoundTrip(r)
+	if r.URL.Scheme == "http" {
+		return g.plain.RoundTrip(r)
+	}
+	return g.tls.RoundTrip(r)
 }
 
 func newTransport(o Options) http.RoundTripper {
@@ -98,7 +107,7 @@ func newTransport(o Options) http.RoundTripper {
 	t.ResponseHeaderTimeout = time.Minute
 	t.DisableCompression = true // digests are of what is stored
 	if o.InsecureHTTP {
-		return t
+		return &guarded{tls: t, plain: t}
 	}
 	local := t.Clone()
 	local.Proxy = nil
@@ -115,5 +124,5 @@ func newTransport(o Options) http.RoundTripper {
 			return nil
 		},
 	}).DialContext
-	return &guarded{any: t, local: local}
+	return &guarded{tls: t, plain: local}
 }

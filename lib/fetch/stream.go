@@ -48,9 +48,14 @@ func (v *verifier) Read(p []byte) (int, error) {
 	case v.size >= 0 && v.got > v.size:
 		v.err = fmt.Errorf("longer than its %d bytes", v.size)
 		return 0, v.err
-	case v.size >= 0 && v.got < v.size && (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)):
+	case err == nil:
+	case v.ctx.Err() != nil:
+		v.err = v.ctx.Err()
+	case v.size >= 0 && v.got < v.size && err != io.EOF && err != io.ErrUnexpectedEOF:
+		v.err = fmt.Errorf("truncated: %d of %d bytes: %w", v.got, v.size, err)
+	case v.size >= 0 && v.got < v.size:
 		v.err = fmt.Errorf("truncated: %d of %d bytes", v.got, v.size)
-	case err == io.EOF && v.hash != nil && fmt.Sprintf("sha256:%x", v.hash.Sum(nil)) != v.digest:
+	case v.hash != nil && fmt.Sprintf("sha256:%x", v.hash.Sum(nil)) != v.digest:
 		v.err = fmt.Errorf("digest mismatch: got sha256:%x", v.hash.Sum(nil))
 	default:
 		v.err = err

@@ -83,6 +83,9 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, u.buffer); err != nil { // the padding
 		return fmt.Errorf("%w: %w", ErrArchive, err)
 	}
+	if o.Subtree != "" && !u.inside {
+		return fmt.Errorf("no %s in it", o.Subtree)
+	}
 	return u.finish()
 }
 
@@ -106,6 +109,7 @@ type unpacker struct {
 	root    int
 	options Options
 	bytes   int64 // sizes of all files so far
+	inside  bool  // there was an entry in the subtree
 	buffer  []byte
 	folders map[string]time.Time // to be set at the end: every file that is made in a folder changes the folder's
 
@@ -128,7 +132,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		if !ok {
 			return u.options.Outside(name, h, r)
 		}
-		name = inside
+		name, u.inside = inside, true
 	}
 	dir, base := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
