@@ -112,6 +112,9 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 		return err
 	}
 	run, err := start(interruptible, p, s)
+	if err != nil && verb == "run-prepared" {
+		return err // rkt-net has taken back what it did
+	}
 	if err == nil {
 		if err = stop(); err == nil { // from here on a signal is the pod's
 			err = cli.Exec(run[0], run, os.Environ())

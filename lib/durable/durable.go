@@ -69,6 +69,11 @@ func Lock(path string, wait time.Duration) (*os.File, error) {
 	return lock(path, unix.LOCK_EX, wait)
 }
 
+// Share takes a shared lock on the file or folder at path, waiting as long as somebody holds the exclusive one.
+func Share(path string) (*os.File, error) {
+	return lock(path, unix.LOCK_SH, -1)
+}
+
 // Locked tells whether some process holds the exclusive lock on path.
 func Locked(path string) (bool, error) {
 	f, err := lock(path, unix.LOCK_SH, 0)
@@ -83,7 +88,7 @@ func Locked(path string) (bool, error) {
 
 // WaitUnlocked blocks until nobody holds the exclusive lock on path.
 func WaitUnlocked(path string) error {
-	f, err := lock(path, unix.LOCK_SH, -1)
+	f, err := Share(path)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -72,6 +73,9 @@ func (c *Collector) Remove(ctx context.Context, p *pod.Pod) error {
 	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
+	if err := c.unregister(ctx, p); err != nil {
+		return err
+	}
 	if err := removeGroups(p); err != nil {
 		return err
 	}
@@ -100,6 +104,22 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *pod.Pod) error {
 	}
 	if err := c.ReleaseNetwork(ctx, p.UUID); err != nil {
 		return fmt.Errorf("pod %s: kept, since its network could not be released: %w", p.UUID, err)
+	}
+	return nil
+}
+
+// unregister has systemd-machined forget a pod whose systemd-nspawn was killed before it could do so; machined itself would only when
+// the unit ends, and with Restart= that is not now.
+func (c *Collector) unregister(ctx context.Context, p *pod.Pod) error {
+	name := stage1.MachineName(p.UUID)
+	if _, err := os.Lstat("/run/systemd/machines/" + name); err != nil { // machined's own note, which journalctl -M reads too
+		return nil
+	}
+	const machined = "org.freedesktop.machine1"
+	out, err := exec.CommandContext(ctx, "busctl", "--quiet", "call", machined, "/org/freedesktop/machine1", machined+".Manager",
+		"UnregisterMachine", "s", name).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "No machine") {
+		return fmt.Errorf("pod %s: systemd-machined: %s (%w)", p.UUID, strings.TrimSpace(string(out)), err)
 	}
 	return nil
 }

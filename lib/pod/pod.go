@@ -113,7 +113,13 @@ func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
 			return nil, nil, err
 		}
 	}
-	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a manifest that is alive.
+	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a manifest that is alive; and Sweep
+	// stays out of tmp for the instant in which the new one is not locked.
+	stay, err := durable.Share(p.tmp())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer stay.Close()
 	tmp, err := os.MkdirTemp(p.tmp(), "pod-")
 	if err != nil {
 		return nil, nil, err
@@ -231,19 +237,26 @@ func (p *Pod) Delete() error {
 func (p Pods) Sweep() error {
 	var errs []error
 	for _, dir := range []string{p.garbage(), p.tmp()} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-		for _, e := range entries {
-			path := filepath.Join(dir, e.Name())
-			// A directory in tmp is locked but for the instant after it is made: leave what is so young.
-			if info, err := e.Info(); err != nil || dir == p.tmp() && time.Since(info.ModTime()) < time.Minute {
-				continue
-			}
-			if locked, err := durable.Locked(path); err != nil || locked {
-				continue
-			}
+		errs = append(errs, sweep(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes what is in a folder and not locked.
+func sweep(dir string) error {
+	lock, err := durable.Lock(dir, lockPatience)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrLocked) { // the next call will find it
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if locked, err := durable.Locked(path); err == nil && !locked {
 			errs = append(errs, removeAll(path))
 		}
 	}

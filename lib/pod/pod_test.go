@@ -155,16 +155,12 @@ func TestSweep(t *testing.T) {
 	prepared(t, pods, NewUUID(), "")
 	old := filepath.Join(pods.tmp(), "pod-old")
 	grave := filepath.Join(pods.garbage(), "x-1", "x", "deep")
-	young := filepath.Join(pods.tmp(), "pod-young")
 	held := filepath.Join(pods.tmp(), "pod-held")
-	for _, dir := range []string{old, grave, young, held} {
+	for _, dir := range []string{old, grave, held} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	past := time.Now().Add(-time.Hour)
-	os.Chtimes(old, past, past)
-	os.Chtimes(held, past, past)
 	lock, err := durable.Lock(held, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +169,7 @@ func TestSweep(t *testing.T) {
 	if err := pods.Sweep(); err != nil {
 		t.Error(err)
 	}
-	for dir, want := range map[string]bool{old: false, grave: false, filepath.Join(pods.garbage(), "x-1"): false, young: true, held: true} {
+	for dir, want := range map[string]bool{old: false, grave: false, filepath.Join(pods.garbage(), "x-1"): false, held: true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s: there %v, want %v", dir, err == nil, want)
 		}
@@ -244,4 +240,36 @@ func FuzzFind(f *testing.F) {
 			t.Errorf("Find(%q) found %s where there is no pod", operand, p.UUID)
 		}
 	})
+}
+
+// Sweep never takes a directory from under somebody who is making it.
+func TestSweepAgainstCreate(t *testing.T) {
+	pods := In(t.TempDir())
+	stop, swept := make(chan bool), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				swept <- n
+				return
+			default:
+				if err := pods.Sweep(); err != nil {
+					t.Error(err)
+				}
+				n++
+			}
+		}
+	}()
+	for range 300 {
+		_, lock, err := pods.Create(NewUUID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock.Close()
+	}
+	close(stop)
+	if n := <-swept; n < 10 {
+		t.Errorf("only %d sweeps meanwhile", n)
+	}
 }
