@@ -33,8 +33,8 @@ mkdir -p /run/raw/root
 cp -a "/var/lib/rkt/pods/$pod/stage1/rootfs/." /run/raw/root
 mount --bind -o ro /usr /run/raw/root/usr
 mkdir -p /run/raw/upper /run/raw/work
-lower=$(for l in $(ls -r "/var/lib/rkt/pods/$pod/overlay/busybox/lower" 2>/dev/null || ls -r /var/lib/rkt/pods/$pod/overlay/*/lower); do readlink -f /var/lib/rkt/pods/$pod/overlay/*/lower/$l; done | paste -sd:)
 app=$(ls "/var/lib/rkt/pods/$pod/overlay")
+lower=$(readlink -f "/var/lib/rkt/pods/$pod/overlay/$app/lower/"* | tac | paste -sd:)
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=/run/raw/upper,workdir=/run/raw/work" "/run/raw/root/opt/stage2/$app/rootfs"
 
 median() { jq -r ".results[$1].median * 1000 | . * 10 | round / 10" "$2"; }
@@ -55,5 +55,6 @@ hyperfine --style=none --warmup 3 --runs 30 --export-json steps.json --prepare "
 	'rkt-net add --net=none $(cat pod)' 'rkt-list --no-legend' >/dev/null 2>&1
 printf 'rkt-prepare %s ms, rkt-net add --net=none %s ms\n' "$(median 0 prepare.json)" "$(median 0 steps.json)"
 
-umount -R /run/raw/root
+umount /run/raw/root/usr "/run/raw/root/opt/stage2/$app/rootfs"
+rm -rf /run/raw
 rkt-gc --grace-period=0s --expire-prepared=0s >/dev/null

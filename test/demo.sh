@@ -81,6 +81,7 @@ run rkt enter rkt-demo-redis redis-cli get greeting
 run journalctl --no-pager --lines=3 --machine="rkt-$(ls /var/lib/rkt/pods)"
 
 say "A stop goes through the pod's own systemd: redis saves, and exits by itself."
+pod=$(ls -t /var/lib/rkt/pods | head -n 1)
 run systemctl stop rkt-demo-redis
 run journalctl --no-pager --lines=8 --unit=rkt-demo-redis
 journalctl --no-pager --unit=rkt-demo-redis | grep -q 'DB saved on disk'
@@ -91,9 +92,11 @@ nothing() {
 	printf '$ %s\n' "$*"
 	if out=$(bash -c "$*") && test -n "$out"; then printf 'LEFT: %s\n' "$out"; exit 1; fi
 }
-nothing "find /var/lib/rkt/pods /run/rkt/netns -mindepth 1"
-nothing "findmnt --list --noheadings --output=TARGET | grep -E '^(/var/lib/rkt|/run/rkt)/'"
-nothing "grep -rlE '[0-9]' /var/lib/cni/networks/default | grep -v last_reserved"
-nothing "ip -o link show type veth"
-nothing "pgrep --list-full 'redis-server|systemd-nspawn'"
+nothing "find /var/lib/rkt /run/rkt /var/log/journal -name '*$pod*' -o -name '${pod//-/}'"
+nothing "findmnt --list --noheadings --output=TARGET | grep $pod"
+nothing "find /var/lib/cni/networks/default -name '172.*'"
+nothing "ip -o address | grep 172.16.28.101"
+nothing "ip -o route | grep 172.16.28.101"
+nothing "iptables-save | grep $pod"
+nothing "ps -A -o args | grep $pod | grep -v grep"
 say "Done."
