@@ -142,11 +142,14 @@ func parseDocker(s string) (Reference, error) {
 	if r.Host == "docker.io" || r.Host == "index.docker.io" {
 		r.Host = dockerHub
 	}
+	if !repositoryPattern.MatchString(name) {
+		return Reference{}, fmt.Errorf("%q is not the name of a repository (lower-case letters, digits, separators)", name)
+	}
 	if r.Host == dockerHub && !strings.Contains(name, "/") {
 		name = "library/" + name
 	}
-	if !repositoryPattern.MatchString(name) || len(name) > 255 {
-		return Reference{}, fmt.Errorf("%q is not the name of a repository (lower-case letters, digits, separators)", name)
+	if len(name) > 255 {
+		return Reference{}, fmt.Errorf("repository %q: longer than 255 bytes", name)
 	}
 	r.Repository = name
 	return r, nil

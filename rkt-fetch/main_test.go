@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/fetch"
+	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"rkt-fetch": main,
+		"mklayout":  tool(mklayout),
+		"mkaci":     tool(mkaci),
+		"spoil":     tool(spoil),
+		"push":      tool(push),
+		"mkcerts":   tool(mkcerts),
+		"proxy":     tool(proxy),
+		"await":     tool(await),
+	})
+}
+
+// TestScripts runs the sessions in testdata. $REGISTRY and $PROXY are addresses on which nobody listens yet, $RKT_DIR is a store of
+// the session's own.
+func TestScripts(t *testing.T) {
+	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux", "ip": "iproute2", "jq": "jq"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			for _, name := range []string{"REGISTRY", "PROXY"} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				defer l.Close()
+				e.Setenv(name, l.Addr().String())
+			}
+			e.Setenv("RKT_DIR", e.WorkDir+"/rkt")
+			e.Setenv("RKT_LOCAL_CONFIG", e.WorkDir+"/etc")
+			return nil
+		},
+	})
+}
+
+func TestParse(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/rkt.conf", []byte("pull-policy never\nport http:80\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args, env, want string
+	}{
+		{"a b", "", "{update false false [a b]}"},
+		{"--full --quiet a", "", "{update true true [a]}"},
+		{"--pull-policy=new a", "", "{new false false [a]}"},
+		{"--store-only a", "", "{never false false [a]}"},
+		{"--no-store a", "new", "{update false false [a]}"},
+		{"a", "new", "{new false false [a]}"},
+		{"--pull-policy=update a", "new", "{update false false [a]}"},
+		{"--local-config=" + dir + " a", "", "{never false false [a]}"},
+		{"--local-config=" + dir + " a", "new", "{new false false [a]}"},
+		{"--local-config=" + dir + " --pull-policy=update a", "new", "{update false false [a]}"},
+		{"", "", "no image given (--help shows how)"},
+		{"--pull-policy=sometimes a", "", "--pull-policy=sometimes: is none of never, new, update"},
+		{"--store-only --no-store a", "", "--store-only and --no-store exclude each other"},
+		{"--signature=x a", "", "--signature: checking signatures is not supported yet"},
+		{"a --signature=x", "", "--signature: checking signatures is not supported yet"},
+		{"a --full", "", "--full: flags come before the first image"},
+		{"--nope a", "", "unknown flag --nope (--help lists the flags)"},
+		{"--help", "", flag.ErrHelp.Error()},
+	} {
+		if c.env != "" {
+			t.Setenv("RKT_PULL_POLICY", c.env)
+		} else {
+			os.Unsetenv("RKT_PULL_POLICY")
+		}
+		got, err := parse(&cli.Process{Name: "rkt-fetch", Args: strings.Fields(c.args), Stderr: &bytes.Buffer{}, Getenv: os.Getenv})
+		text := ""
+		if err != nil {
+			text = err.Error()
+		} else {
+			text = fmt.Sprint(struct {
+				policy      fetch.PullPolicy
+				full, quiet bool
+				images      []string
+			}{got.options.PullPolicy, got.full, got.quiet, got.images})
+		}
+		if text != c.want {
+			t.Errorf("%s (%s): %s, want %s", c.args, c.env, text, c.want)
+		}
+	}
+}
+
+func TestInsecureOptions(t *testing.T) {
+	got, err := parse(&cli.Process{Args: []string{"--insecure-options=image,tls,http", "a"}, Getenv: os.Getenv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fetch.Options{PullPolicy: fetch.Update, InsecureImage: true, InsecureTLS: true, InsecureHTTP: true}
+	if !reflect.DeepEqual(got.options, want) {
+		t.Errorf("%+v", got.options)
+	}
+}
+
+// TestKilled kills fetches at random instants. Whatever is in the store then is whole, and the next fetch makes it right.
+func TestKilled(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the store needs root")
+	}
+	work := t.TempDir()
+	layout := work + "/image"
+	layers := []string{}
+	for i := range 6 {
+		entries := fmt.Sprintf("f%d:%d", i, 4_000_000)
+		for j := range 100 {
+			entries += fmt.Sprintf(",d%d/%d=text", j%7, j)
+		}
+		layers = append(layers, entries)
+	}
+	if err := mklayout(append([]string{layout}, layers...)); err != nil {
+		t.Fatal(err)
+	}
+	clean := work + "/clean"
+	begin := time.Now()
+	id := strings.TrimSpace(rktFetch(t, clean, layout))
+	took := time.Since(begin)
+	want := tree(t, clean)
+	partly := 0
+	for i := range 30 {
+		dir := fmt.Sprintf("%s/%d", work, i)
+		for range 1 + i%3 { // some are killed more than once
+			cmd := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "oci:"+layout)
+			var out bytes.Buffer
+			cmd.Stdout = &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(rand.Int64N(int64(took))))
+			cmd.Process.Kill()
+			cmd.Wait()
+			s, err := store.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.Image(id)
+			if err != nil && !errors.Is(err, store.ErrNotFound) || err != nil && out.Len() > 0 {
+				t.Errorf("after the kill: %v, printed %q", err, out.String())
+			}
+			if entries, _ := os.ReadDir(dir + "/cas/tmp"); len(entries) > 0 {
+				partly++
+			}
+		}
+		if again := strings.TrimSpace(rktFetch(t, dir, layout)); again != id {
+			t.Errorf("ID %s, want %s", again, id)
+		}
+		if got := tree(t, dir); got != want {
+			for _, line := range strings.Split(got, "\n") {
+				if !strings.Contains(want, line) {
+					t.Errorf("in the store, and not without kills: %s", line)
+				}
+			}
+			t.Errorf("another store than without kills: %d bytes of list, not %d", len(got), len(want))
+		}
+		os.RemoveAll(dir)
+	}
+	if partly == 0 {
+		t.Error("no kill came in the middle of the work")
+	}
+}
+
+func rktFetch(t *testing.T, dir, layout string) string {
+	t.Helper()
+	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "oci:"+layout).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// tree writes down what is in a store, but for the times of what nothing in an image has a time for.
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", `cd "$1/cas" && find . -printf '%p %y %m %U:%G\n' | sort && find . -type f -exec sha256sum {} + | sort`, "-", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
