@@ -43,7 +43,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// installed is a folder with what "make install" installs, the images, and mkimage.
+// installed is a folder with what "make install" installs, mkimage, and in /images the images and the documentation.
 func installed(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,6 +58,7 @@ func installed(t *testing.T) string {
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	command(t, "cp", "-r", "../../README.md", "../../docs", images)
 	command(t, mkimage, "busybox", images+"/busybox")
 	command(t, mkimage, "redis", images+"/redis")
 	command(t, mkimage, "aci", images+"/busybox", images+"/busybox.aci")

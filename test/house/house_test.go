@@ -1,0 +1,102 @@
+// Package house holds the rules that the code keeps to, as tests.
+package house
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// heavy are modules that cost milliseconds at every start; who may link which.
+var heavy = map[string][]string{
+	"github.com/appc/spec":                   {"rkt-fetch", "rkt-prepare", "rkt-enter", "rkt-list"},
+	"github.com/containernetworking/cni":     {"rkt-net"},
+	"github.com/google/go-containerregistry": {"rkt-fetch"},
+	"net/http":                               {"rkt-fetch"},
+	"github.com/vishvananda/netlink":         {},
+	"github.com/rkt-toolkit/rkt/lib/testkit": {},
+	"github.com/rogpeppe/go-internal":        {},
+}
+
+// sizes are the most that a program may weigh, in MiB, stripped.
+var sizes = map[string]int64{"rkt-fetch": 12}
+
+const otherSize = 6
+
+func programs(t *testing.T) []string {
+	t.Helper()
+	mains, err := filepath.Glob("../../rkt*/main.go")
+	if err != nil || len(mains) < 8 {
+		t.Fatalf("found the programs %v: %v", mains, err)
+	}
+	var names []string
+	for _, main := range mains {
+		names = append(names, filepath.Base(filepath.Dir(main)))
+	}
+	return names
+}
+
+func TestLinked(t *testing.T) {
+	for _, program := range programs(t) {
+		cmd := exec.Command("go", "list", "-deps", "./"+program)
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", program, err)
+		}
+		for module, users := range heavy {
+			links := slices.ContainsFunc(strings.Fields(string(out)), func(p string) bool { return p == module || strings.HasPrefix(p, module+"/") })
+			if links && !slices.Contains(users, program) {
+				t.Errorf("%s links %s, which only %v may", program, module, users)
+			}
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	dir := t.TempDir()
+	for _, program := range programs(t) {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "./"+program)
+		cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", program, err, out)
+		}
+		info, err := os.Stat(filepath.Join(dir, program))
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit := sizes[program]
+		if limit == 0 {
+			limit = otherSize
+		}
+		if info.Size() > limit<<20 {
+			t.Errorf("%s: %d bytes, more than %d MiB", program, info.Size(), limit)
+		}
+	}
+}
+
+// Only lib/cli prints, exits, or looks at the command line; only main packages and tests do so besides.
+func TestLibIsQuiet(t *testing.T) {
+	err := filepath.WalkDir("../../lib", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			strings.Contains(path, "/lib/cli/") || strings.Contains(path, "/lib/testkit/") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, word := range []string{"os.Exit(", "os.Args", "fmt.Print", "log.Print", "panic("} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("%s has %s", path, word)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
