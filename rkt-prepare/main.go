@@ -89,8 +89,8 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if o.UUID == "" {
 		o.UUID = pod.NewUUID()
 	}
-	if unit := systemd.Unit(); o.Name == "" && strings.HasSuffix(unit, ".service") {
-		o.Name = unit
+	if o.Name == "" && o.UUID == pod.Invocation(p.Getenv) { // the service's own pod has its name
+		o.Name = systemd.Unit()
 	}
 	o.Image = func(ctx context.Context, name string) (string, error) { return c.find(ctx, p, images, name) }
 	made, err := prepare.Pod(ctx, pods, images, o)

@@ -164,8 +164,14 @@ func step(ctx context.Context, p *cli.Process, name string, args ...string) (str
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, &out, p.Stderr
 	p.Debugf("run %q", cmd.Args)
 	err = cmd.Run()
+	if cmd.ProcessState != nil && cmd.ProcessState.Success() {
+		return out.String(), nil // a signal that came too late for it; what it made counts
+	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 		return "", cli.ExitStatus(cli.ExitFailure)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)

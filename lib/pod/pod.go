@@ -298,14 +298,23 @@ func NewUUID() string {
 	return dashed(fmt.Sprintf("%x", b))
 }
 
-// Self is the UUID of the pod that belongs to the running start of a systemd service: its $INVOCATION_ID, if systemd started
-// this very process ($SYSTEMD_EXEC_PID is pid) and not some parent of it. It is "" elsewhere. See systemd.exec(5).
-func Self(getenv func(string) string, pid int) string {
+// Invocation is the UUID form of the ID of the running start of the systemd service that the process belongs to, or "". See
+// $INVOCATION_ID in systemd.exec(5).
+func Invocation(getenv func(string) string) string {
 	id := getenv("INVOCATION_ID")
-	if getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(pid) || len(id) != 32 || !ValidUUID(dashed(id)) {
+	if len(id) != 32 || !ValidUUID(dashed(id)) {
 		return ""
 	}
 	return dashed(id)
+}
+
+// Self is the UUID of the pod that belongs to the running start of a service: Invocation, if systemd started this very process
+// ($SYSTEMD_EXEC_PID is pid) and not some parent of it, else "".
+func Self(getenv func(string) string, pid int) string {
+	if getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(pid) {
+		return ""
+	}
+	return Invocation(getenv)
 }
 
 func dashed(hex string) string {
