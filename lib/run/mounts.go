@@ -36,7 +36,11 @@ func mountAll(p *pod.Pod) error {
 		return err
 	}
 	for _, app := range apps {
-		if err := overlay.Mount(p.Path("overlay/"+app.Name()), p.Path(pod.RootDir+stage1.AppRoot(app.Name()))); err != nil {
+		root := p.Path(pod.RootDir + stage1.AppRoot(app.Name()))
+		if err := overlay.Mount(p.Path("overlay/"+app.Name()), root); err != nil {
+			return err
+		}
+		if err := mountDev(root); err != nil {
 			return err
 		}
 	}

@@ -155,9 +155,11 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 		units[a.name+".target"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
 			"Requires=end-" + a.name + ".service\nAfter=end-" + a.name + ".service\nAllowIsolate=yes\n"
 		units["end-"+a.name+".service"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
-			"Requires=shutdown.target\nAfter=shutdown.target\nSuccessAction=" + a.do + "\n\n[Service]\nType=oneshot\n"
+			"Requires=shutdown.target\nAfter=shutdown.target systemd-journald.service\nSuccessAction=" + a.do + "\n\n[Service]\nType=oneshot\n"
 	}
-	var names []string
+	// journald is started along with the apps, not by their first line, and the pod does not end before it is up (see "end-" above):
+	// what an app that ends at once has said would be lost.
+	names := []string{"systemd-journald.service"}
 	for _, app := range apps {
 		names = append(names, app.Name+".service")
 	}
@@ -241,8 +243,9 @@ func (a App) service() ([]byte, error) {
 		"ExecStart="+exec,
 		"ExecStopPost=+/bin/sh /rkt/app-stopped "+a.Name,
 		"RootDirectory="+AppRoot(a.Name), "RootDirectoryStartOnly=yes",
-		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's.
-		"MountAPIVFS=no", "BindPaths=/proc /sys /dev",
+		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
+		// /sys are the pod's control groups, whose limits are not the app's to change.
+		"MountAPIVFS=no", "BindPaths=/proc /dev/console /dev/pts /dev/shm /dev/mqueue", "BindReadOnlyPaths=/sys",
 		"WorkingDirectory="+dir,
 		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
 		"SupplementaryGroups="+join(a.SupplementaryGIDs),

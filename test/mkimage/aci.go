@@ -29,11 +29,8 @@ func aci(dir, file string) (err error) {
 	m.Name = types.ACIdentifier("example.com/" + strings.TrimSuffix(path.Base(file), ".aci"))
 	m.Labels = types.Labels{{Name: "version", Value: "1.0.0"}, {Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}
 	m.App = &types.App{
-		Exec: append([]string{"/bin/" + config.Config.Entrypoint[0]}, config.Config.Cmd...), User: "0", Group: "0",
+		Exec: append(config.Config.Entrypoint, config.Config.Cmd...), User: "0", Group: "0",
 		WorkingDirectory: config.Config.WorkingDir,
-	}
-	if path.Base(m.App.Exec[0]) == "sh" {
-		m.App.Exec = types.Exec{"/bin/sh"}
 	}
 	for _, v := range config.Config.Env {
 		name, value, _ := strings.Cut(v, "=")

@@ -23,7 +23,7 @@ const goarch = runtime.GOARCH
 
 const searchPath = "PATH=/usr/local/bin:/usr/bin:/bin"
 
-var busyboxConfig = v1.Config{Env: []string{searchPath}, Cmd: []string{"/bin/sh"}, Entrypoint: []string{"sh"}}
+var busyboxConfig = v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/bin/sh"}}
 
 var redisConfig = v1.Config{
 	Env: []string{searchPath, "REDIS_HOME=/data"}, WorkingDir: "/data", ExposedPorts: map[string]struct{}{"6379/tcp": {}}, User: "redis",
