@@ -129,8 +129,8 @@ func TestKilled(t *testing.T) {
 	layout := work + "/image"
 	layers := []string{}
 	for i := range 6 {
-		entries := fmt.Sprintf("f%d:%d", i, 4_000_000)
-		for j := range 100 {
+		entries := fmt.Sprintf("f%d:%d", i, 1_000_000)
+		for j := range 40 {
 			entries += fmt.Sprintf(",d%d/%d=text", j%7, j)
 		}
 		layers = append(layers, entries)

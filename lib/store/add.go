@@ -32,9 +32,13 @@ const lookAgain = 100 * time.Millisecond
 // begin makes and locks cas/tmp/<name>, empty. If another process has it, begin waits; it returns nil when done says that there
 // is nothing left to do.
 func (s *Store) begin(ctx context.Context, name string, done func() bool) (*draft, error) {
-	if err := s.make(); err != nil {
+	if err := s.make(ctx); err != nil {
 		return nil, err
 	}
+	return s.lock(ctx, name, done)
+}
+
+func (s *Store) lock(ctx context.Context, name string, done func() bool) (*draft, error) {
 	path := s.path("tmp", name)
 	for {
 		if done() {
@@ -116,9 +120,22 @@ func (d *draft) keep(name, final string) error {
 	return errors.Join(err, d.discard())
 }
 
+// write keeps a file with that content.
+func (d *draft) write(name string, data []byte, final string) error {
+	file := filepath.Join(d.path, name)
+	err := os.WriteFile(file, data, 0o600)
+	if err == nil {
+		err = durable.SyncDir(file) // fsync(2) is the same for a file
+	}
+	if err != nil {
+		return errors.Join(err, d.discard())
+	}
+	return d.keep(name, final)
+}
+
 // make makes an empty store of what is not there yet. Only root may look into it: it holds set-user-ID programs and device nodes
 // of images, out of reach of everybody else.
-func (s *Store) make() error {
+func (s *Store) make(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(s.cas), 0o755); err != nil {
 		return err
 	}
@@ -127,10 +144,12 @@ func (s *Store) make() error {
 			return err
 		}
 	}
-	if _, err := os.Lstat(s.path("version")); errors.Is(err, fs.ErrNotExist) {
-		return durable.WriteFile(s.path("version"), []byte(format), 0o600)
+	made := func() bool { _, err := os.Lstat(s.path("version")); return err == nil }
+	d, err := s.lock(ctx, "version", made)
+	if err != nil || d == nil {
+		return err
 	}
-	return nil
+	return d.write("version", []byte(format), s.path("version"))
 }
 
 // Clean removes what killed processes have left in the store: whatever nobody holds the lock of.
@@ -310,18 +329,11 @@ func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) erro
 	if err != nil {
 		return err
 	}
-	file, final := filepath.Join(d.path, "id"), s.path("ref", ref.Key())
-	err = os.WriteFile(file, []byte(id+"\n"), 0o600)
-	if err == nil {
-		err = durable.SyncDir(file)
-	}
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(final), 0o700)
-	}
-	if err != nil {
+	final := s.path("ref", ref.Key())
+	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
 		return errors.Join(err, d.discard())
 	}
-	return d.keep("id", final)
+	return d.write("id", []byte(id+"\n"), final)
 }
 
 // Ref is a name of an image in the store.
