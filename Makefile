@@ -46,7 +46,7 @@ demo: deps all
 	test/demo.sh
 
 test: deps
-	$(GO) test -timeout 25m ./...
+	$(GO) test -count=1 -timeout 25m ./...
 
 bench: deps all
 	test/bench.sh
