@@ -32,6 +32,9 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   net            give a pod its network, check it, take it away
   enter          run a command in a running pod
   list           list pods
+  status         tell the state of a pod, or wait for its end
+  cat-manifest   print a pod's manifest
+  stop           ask pods to end
   rm             remove pods that have ended
   gc             remove pods that ended a while ago
   version        print versions

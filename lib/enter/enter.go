@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/running"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
@@ -27,12 +28,12 @@ type Command struct {
 // Run runs a command in the app of a running pod and returns its exit status; 128+n if it died of signal n. The command gets the
 // app's capabilities at most. The process must do nothing else afterwards: the calling thread stays in the pod.
 func Run(p *pod.Pod, c Command) (status int, err error) {
-	leader, err := leader(p)
+	leader, err := running.Leader(p)
 	if err != nil {
 		return 0, err
 	}
 	target, subdir := leader, stage1.AppRoot(c.App)
-	if main := appProcess(leader, c.App); main != 0 { // else the app has ended, and its root is to be had from the pod's systemd
+	if main := running.AppProcess(leader, c.App); main != 0 { // else the app has ended, and its root is to be had from the pod's systemd
 		target, subdir = main, "/"
 	}
 	runtime.LockOSThread()
@@ -79,7 +80,7 @@ func join(leader, target int, subdir string) error {
 		return fmt.Errorf("process %d: %w", target, err)
 	}
 	defer unix.Close(pidfd)
-	if target != leader && !samePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
+	if target != leader && !running.SamePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
 		return errors.New("the app has just ended")
 	}
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", target), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -87,12 +88,12 @@ func join(leader, target int, subdir string) error {
 		return fmt.Errorf("process %d: %w", target, err)
 	}
 	defer unix.Close(root)
-	bounding, err := boundingSet(target)
+	bounding, err := running.BoundingSet(target)
 	if err != nil {
 		return err
 	}
 	flags := unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
-	if !sameNamespace("self", fmt.Sprint(target), "user") {
+	if !running.SameNamespace(os.Getpid(), target, "user") {
 		flags |= unix.CLONE_NEWUSER
 	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a mount namespace takes a thread with a root directory of its own

@@ -1,4 +1,5 @@
-package enter
+// Package running finds the processes of a running pod, and stops it.
+package running
 
 import (
 	"errors"
@@ -12,9 +13,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 
-// leader is the pod's PID 1 as the host numbers it: the one child of systemd-nspawn that is in a PID namespace of its own. The pod's
+// Leader is the pod's PID 1 as the host numbers it: the one child of systemd-nspawn that is in a PID namespace of its own. The pod's
 // lock tells that the process in the file ppid is still systemd-nspawn and not another of that number.
-func leader(p *pod.Pod) (int, error) {
+func Leader(p *pod.Pod) (int, error) {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		state, err := p.State()
 		if err != nil {
@@ -32,7 +33,7 @@ func leader(p *pod.Pod) (int, error) {
 			return 0, fmt.Errorf("%s: %w", p.Path(pod.PIDFile), err)
 		}
 		for _, child := range children(nspawn) {
-			if !samePIDNamespace(nspawn, child) {
+			if !SamePIDNamespace(nspawn, child) {
 				return child, nil
 			}
 		}
@@ -60,13 +61,13 @@ func children(pid int) []int {
 	})
 }
 
-// appProcess is a process of an app: one in the control group of the app's unit. It is 0 when the app has none.
-func appProcess(leader int, app string) int {
+// AppProcess is a process of an app: one in the control group of the app's unit. It is 0 when the app has none.
+func AppProcess(leader int, app string) int {
 	own := controlGroup(leader)
 	unit := strings.TrimSuffix(own, "/init.scope") + "/system.slice/" + app + ".service"
 	found := processes(func(pid int) bool {
 		group := controlGroup(pid)
-		return (group == unit || strings.HasPrefix(group, unit+"/")) && samePIDNamespace(leader, pid)
+		return (group == unit || strings.HasPrefix(group, unit+"/")) && SamePIDNamespace(leader, pid)
 	})
 	if own == "" || len(found) == 0 {
 		return 0
@@ -98,16 +99,18 @@ func processes(match func(pid int) bool) []int {
 	return pids
 }
 
-func samePIDNamespace(a, b int) bool { return sameNamespace(fmt.Sprint(a), fmt.Sprint(b), "pid") }
+// SamePIDNamespace tells whether two processes number processes alike.
+func SamePIDNamespace(a, b int) bool { return SameNamespace(a, b, "pid") }
 
-func sameNamespace(a, b, kind string) bool {
-	x, errX := os.Readlink("/proc/" + a + "/ns/" + kind)
-	y, errY := os.Readlink("/proc/" + b + "/ns/" + kind)
+// SameNamespace tells whether two processes share a namespace of a kind, by its name in /proc/PID/ns.
+func SameNamespace(a, b int, kind string) bool {
+	x, errX := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", a, kind))
+	y, errY := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", b, kind))
 	return errX == nil && errY == nil && x == y
 }
 
-// boundingSet is the set of capabilities that a process may have at most, a bit each.
-func boundingSet(pid int) (uint64, error) {
+// BoundingSet is the set of capabilities that a process may have at most, a bit each.
+func BoundingSet(pid int) (uint64, error) {
 	hex, err := status(pid, "CapBnd")
 	if err != nil {
 		return 0, err

@@ -1,0 +1,147 @@
+// Rkt-status tells the state of one pod, as KEY=VALUE lines or JSON, and waits for it to end.
+//
+//	rkt-status [--wait[=TIME]] POD
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/status"
+)
+
+const usage = `Usage: rkt-status [FLAGS] POD
+
+Prints what is known of a pod: state, created, started, networks, and of one that
+was started pid, exited, and app-NAME=STATUS for each app that has ended.
+
+POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
+
+Flags:
+  --wait[=TIME]      first wait until the pod has ended, for TIME at the most
+                     ("true" or no TIME: for ever)
+  --format=FORMAT    text (default), json, or json-pretty
+  --uuid-file=FILE   the pod whose UUID is in FILE
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-status", usage, tell) }
+
+// wait is the value of --wait: a truth value, as rkt had it, or a time.
+type wait struct {
+	on    bool
+	limit time.Duration // 0 is for ever
+}
+
+func (w *wait) IsBoolFlag() bool { return true }
+func (w *wait) String() string   { return "" }
+
+func (w *wait) Set(s string) (err error) {
+	*w = wait{}
+	if w.on, err = strconv.ParseBool(s); err == nil {
+		return nil
+	}
+	if w.limit, err = time.ParseDuration(s); err != nil || w.limit < 0 {
+		return fmt.Errorf("%q is neither a truth value nor a time such as 10s", s)
+	}
+	w.on = w.limit > 0
+	return nil
+}
+
+func tell(_ context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var w, alias wait
+	var format, uuidFile string
+	fs.Var(&w, "wait", "")
+	fs.Var(&alias, "wait-till-exited", "")
+	fs.StringVar(&format, "format", "text", "")
+	fs.StringVar(&uuidFile, "uuid-file", "", "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	if alias.on {
+		w = alias
+	}
+	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	if err != nil {
+		return err
+	}
+	if w.on {
+		if err := waitFor(found, w.limit); err != nil {
+			return err
+		}
+	}
+	s, err := status.Read(found)
+	if err != nil {
+		return err
+	}
+	switch format {
+	case "text", "":
+		return write(p.Stdout, found, s)
+	case "json", "json-pretty":
+		enc := json.NewEncoder(p.Stdout)
+		if format == "json-pretty" {
+			enc.SetIndent("", "\t")
+		}
+		return enc.Encode(s)
+	}
+	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+}
+
+// waitFor blocks until the pod is not locked any more; a prepared one never was, and has not ended.
+func waitFor(p *pod.Pod, limit time.Duration) error {
+	end := time.Now().Add(limit)
+	for {
+		state, err := p.State()
+		if err != nil {
+			return err
+		}
+		if state != pod.Prepared && state != pod.Running && state != pod.Preparing || limit > 0 && time.Now().After(end) {
+			return nil
+		}
+		if limit == 0 && state == pod.Running {
+			if err := p.Wait(); err != nil {
+				return err
+			}
+			continue
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func write(w io.Writer, p *pod.Pod, s status.Pod) error {
+	lines := []string{"state=" + s.State}
+	if s.CreatedAt != nil {
+		lines = append(lines, "created="+status.Time(s.CreatedAt))
+	}
+	if s.StartedAt != nil {
+		lines = append(lines, "started="+status.Time(s.StartedAt))
+	}
+	if len(s.Networks) > 0 {
+		lines = append(lines, "networks="+s.Addresses())
+	}
+	if s.StartedAt != nil {
+		pid, err := os.ReadFile(p.Path(pod.PIDFile))
+		if err != nil {
+			return err
+		}
+		lines = append(lines, "pid="+strings.TrimSpace(string(pid)), fmt.Sprintf("exited=%t", s.State != pod.Running.String()))
+	}
+	for _, a := range s.Apps {
+		if a.ExitCode != nil {
+			lines = append(lines, fmt.Sprintf("app-%s=%d", a.Name, *a.ExitCode))
+		}
+	}
+	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
+	return err
+}
