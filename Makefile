@@ -1,5 +1,5 @@
 # make            build the programs into bin/
-# make install    install them (DESTDIR, PREFIX)
+# make install    install them and their manual pages (DESTDIR, PREFIX)
 # make demo       the main job, from nothing to a redis that answers and is gone again
 # make test       all tests
 # make bench      whole processes side by side
@@ -17,17 +17,21 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # program:package pairs: what to look for, and what to install when it is not there
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
-	ip:iproute2 nsenter:util-linux systemd-analyze:systemd findmnt:mount gcc:gcc
+	ip:iproute2 nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
-.PHONY: all install demo test bench lint deps clean
+.PHONY: all man install demo test bench lint deps clean
 
 all:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
+man: all
+	$(GO) run ./docs/mkman bin bin/man
+
+install: all man
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/share/man/man1
 
 # The packages' own services are not wanted: where systemd would start them, they are masked for the time of the installation.
 deps:

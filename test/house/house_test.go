@@ -100,3 +100,25 @@ func TestLibIsQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Each program has a manual page that man can format without a complaint, made of its comment and its --help.
+func TestManualPages(t *testing.T) {
+	man, err := exec.LookPath("groff")
+	if err != nil {
+		t.Fatal("groff is missing: run make deps, or install Debian's package groff-base")
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/usr").CombinedOutput(); err != nil {
+		t.Fatalf("make install: %v\n%s", err, out)
+	}
+	for _, program := range programs(t) {
+		page := filepath.Join(dir, "usr/share/man/man1", program+".1")
+		text, err := exec.Command(man, "-man", "-Tutf8", "-ww", page).CombinedOutput()
+		if err != nil || strings.Contains(string(text), page+":") {
+			t.Errorf("%s: %v\n%.300s", page, err, text)
+		}
+		if !strings.Contains(string(text), "Flags of every program") && program != "rkt" && program != "rkt-net" {
+			t.Errorf("%s: the global flags are not in it", page)
+		}
+	}
+}
