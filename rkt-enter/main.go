@@ -59,6 +59,9 @@ func enterPod(_ context.Context, p *cli.Process) error {
 	if len(argv) > 0 && argv[0] == "--" {
 		argv = argv[1:]
 	}
+	if err := enter.Detach(append([]string{p.Name}, p.Args...), os.Environ()); err != nil {
+		return err
+	}
 	c, err := command(found, app, argv)
 	if err != nil {
 		return err

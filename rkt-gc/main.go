@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"strings"
 	"time"
@@ -44,21 +45,21 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 func main() { cli.Main("rkt-gc", usage, collect) }
 
 func collect(ctx context.Context, p *cli.Process) error {
-	fs, g := p.Flags()
+	flags, g := p.Flags()
 	var rules gc.Rules
 	var uuidFile string
-	fs.DurationVar(&rules.GracePeriod, "grace-period", 30*time.Minute, "")
-	fs.DurationVar(&rules.ExpirePrepared, "expire-prepared", 24*time.Hour, "")
-	fs.BoolVar(&rules.MarkOnly, "mark-only", false, "")
-	fs.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	flags.DurationVar(&rules.GracePeriod, "grace-period", 30*time.Minute, "")
+	flags.DurationVar(&rules.ExpirePrepared, "expire-prepared", 24*time.Hour, "")
+	flags.BoolVar(&rules.MarkOnly, "mark-only", false, "")
+	flags.StringVar(&uuidFile, "uuid-file", "", "")
+	if err := p.Parse(flags, g, p.Args); err != nil {
 		return err
 	}
 	c := &gc.Collector{
 		Pods:           pod.In(g.Dir),
 		ReleaseNetwork: func(ctx context.Context, uuid string) error { return releaseNetwork(ctx, p, g, uuid) },
 	}
-	operands := fs.Args()
+	operands := flags.Args()
 	if uuidFile != "" {
 		operands = append(operands, "@"+uuidFile)
 	}
@@ -74,7 +75,7 @@ func collect(ctx context.Context, p *cli.Process) error {
 	var errs []error
 	for _, operand := range operands {
 		found, err := c.Pods.Find(operand, pod.Self(p.Getenv, p.PID))
-		if errors.Is(err, pod.ErrNotFound) {
+		if errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 			p.Debugf("%v", err)
 			continue
 		}

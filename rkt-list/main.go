@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -42,15 +43,12 @@ func list(_ context.Context, p *cli.Process) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
 	}
-	entries, err := read(pod.In(g.Dir))
-	if err != nil {
-		return err
-	}
+	entries, unread := read(pod.In(g.Dir))
 	switch format {
 	case "text", "":
-		return t.write(p.Stdout, entries)
+		return errors.Join(t.write(p.Stdout, entries), unread)
 	case "json", "json-pretty":
-		return writeJSON(p.Stdout, entries, format == "json-pretty")
+		return errors.Join(writeJSON(p.Stdout, entries, format == "json-pretty"), unread)
 	}
 	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
 }

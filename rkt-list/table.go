@@ -21,19 +21,19 @@ func read(pods pod.Pods) ([]status.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := []status.Pod{}
+	entries, errs := []status.Pod{}, []error(nil)
 	for _, p := range all {
 		e, err := status.Read(p)
 		if errors.Is(err, pod.ErrNotFound) {
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if err != nil { // of one pod, which is no reason to hide the others
+			errs = append(errs, err)
 		}
 		entries = append(entries, e)
 	}
 	slices.SortStableFunc(entries, func(a, b status.Pod) int { return int(min(max(value(a.CreatedAt)-value(b.CreatedAt), -1), 1)) })
-	return entries, nil
+	return entries, errors.Join(errs...)
 }
 
 func value(n *int64) int64 {

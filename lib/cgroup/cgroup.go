@@ -2,6 +2,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -51,7 +52,7 @@ func own(groups, mounts string) []string {
 	return dirs
 }
 
-// Make makes groups of that name below the process's own, and returns their folders.
+// Make makes groups of that name below the process's own, unless they are there, and returns their folders.
 func Make(name string) ([]string, error) {
 	parents, err := Own()
 	if err != nil {
@@ -60,7 +61,7 @@ func Make(name string) ([]string, error) {
 	var made []string
 	for _, parent := range parents {
 		dir := filepath.Join(parent, name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return made, err
 		}
 		made = append(made, dir)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/running"
@@ -32,12 +33,15 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	target, subdir := leader, stage1.AppRoot(c.App)
-	if main := running.AppProcess(leader, c.App); main != 0 { // else the app has ended, and its root is to be had from the pod's systemd
-		target, subdir = main, "/"
+	target := running.AppProcess(leader, c.App, stage1.AppRoot(c.App))
+	for end := time.Now().Add(2 * time.Second); target == 0; time.Sleep(10 * time.Millisecond) { // it may be starting
+		if _, ended := p.AppStatus(c.App); ended || time.Now().After(end) {
+			return 0, fmt.Errorf("pod %s: app %q does not run", p.UUID, c.App)
+		}
+		target = running.AppProcess(leader, c.App, stage1.AppRoot(c.App))
 	}
 	runtime.LockOSThread()
-	if err := join(leader, target, subdir); err != nil {
+	if err := join(leader, target); err != nil {
 		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	dir := c.Dir
@@ -72,15 +76,15 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 	return state.ExitCode(), nil
 }
 
-// join moves the calling thread into the target's namespaces, with the root directory subdir of the target's, and leaves it with the
-// capabilities that the target may have at most. Children are in the pod's PID namespace; the thread itself is not.
-func join(leader, target int, subdir string) error {
+// join moves the calling thread into the target's namespaces and root directory, and leaves it with the capabilities that the target may
+// have at most. Children are in the pod's PID namespace; the thread itself is not.
+func join(leader, target int) error {
 	pidfd, err := unix.PidfdOpen(target, 0)
 	if err != nil {
 		return fmt.Errorf("process %d: %w", target, err)
 	}
 	defer unix.Close(pidfd)
-	if target != leader && !running.SamePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
+	if !running.SamePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
 		return errors.New("the app has just ended")
 	}
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", target), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -105,8 +109,8 @@ func join(leader, target int, subdir string) error {
 	if err := unix.Fchdir(root); err != nil {
 		return err
 	}
-	if err := unix.Chroot("." + subdir); err != nil {
-		return fmt.Errorf("%s: %w", subdir, err)
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("root of process %d: %w", target, err)
 	}
 	if err := unix.Chdir("/"); err != nil {
 		return err
@@ -118,7 +122,45 @@ func join(leader, target int, subdir string) error {
 			}
 		}
 	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("ambient capabilities: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
+	data[0].Inheritable, data[1].Inheritable = 0, 0 // they would survive the exec whatever the bounding set is
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
 	return nil
+}
+
+// Detach gives the process a copy of its own program that nobody can write to, and executes it, unless it runs from one already. A
+// process in a pod is visible to the pod's apps, and the file of its program through /proc/PID/exe (CVE-2019-5736). No descriptor but
+// 0 to 2 goes along, now or into the pod.
+func Detach(argv, env []string) error {
+	const name = "rkt-enter"
+	if link, err := os.Readlink("/proc/self/exe"); err == nil && strings.HasPrefix(link, "/memfd:"+name) {
+		return unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return fmt.Errorf("memfd: %w", err)
+	}
+	copied := os.NewFile(uintptr(fd), name)
+	if _, err := copied.Write(program); err != nil {
+		return fmt.Errorf("memfd: %w", err)
+	}
+	if _, err := unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+		return fmt.Errorf("memfd: %w", err)
+	}
+	return fmt.Errorf("memfd: %w", unix.Exec(fmt.Sprintf("/proc/self/fd/%d", fd), argv, env))
 }
 
 // lookPath finds a program as execvp(3) does, in the root and with the PATH that the command will have.

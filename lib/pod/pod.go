@@ -222,6 +222,11 @@ func (p *Pod) Delete() error {
 	if err := os.MkdirAll(p.pods.garbage(), 0o700); err != nil {
 		return err
 	}
+	stay, err := durable.Share(p.pods.garbage()) // Sweep would take the grave while it is empty
+	if err != nil {
+		return err
+	}
+	defer stay.Close()
 	grave, err := os.MkdirTemp(p.pods.garbage(), p.UUID+"-")
 	if err != nil {
 		return err
@@ -230,6 +235,7 @@ func (p *Pod) Delete() error {
 		os.Remove(grave)
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
+	stay.Close()
 	return removeAll(grave)
 }
 

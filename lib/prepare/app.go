@@ -73,7 +73,11 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	out.UID, out.GID, out.SupplementaryGIDs = id.uid, id.gid, a.SupplementaryGIDs
 	if a.SupplementaryGIDs == nil {
 		for _, gid := range effective.SupplementaryGIDs {
-			out.SupplementaryGIDs = append(out.SupplementaryGIDs, uint32(gid))
+			id, err := parseID(strconv.Itoa(gid))
+			if err != nil {
+				return out, nil, fmt.Errorf("supplementary group %d: %w", gid, err)
+			}
+			out.SupplementaryGIDs = append(out.SupplementaryGIDs, id)
 		}
 	}
 	if out.Capabilities, err = capabilities(a, effective.Isolators, o.AllCaps); err != nil {

@@ -75,6 +75,8 @@ func TestLookUp(t *testing.T) {
 		{"bad", "0", `the ID "many"`},
 		{"-1", "0", "not in the image"},
 		{"4294967295", "0", "not in the image"},
+		{"65535", "0", "not in the image"},
+		{"0", "65535", "not in the image"},
 		{"/absent", "0", "no such file in the image"},
 		{"/out", "0", "no such file in the image"}, // a link out of the root ends in the root
 	} {

@@ -17,7 +17,7 @@ type identity struct {
 }
 
 // maxAccounts bounds what is read of an image's passwd and group, bytes.
-const maxAccounts = 8 << 20
+const maxAccounts = 1 << 20
 
 // lookUp resolves appc's user and group (ace.md; rkt's --user and --group): a number, a name in the image's own passwd or group
 // file, or an absolute path in the image, whose owner is meant. The group "" is the user's own, as with Docker.
@@ -47,8 +47,10 @@ func lookUp(root *os.File, user, group string) (identity, error) {
 		if entry[6] != "" {
 			id.shell = entry[6]
 		}
-		if gid, err := strconv.ParseUint(entry[3], 10, 32); err == nil && group == "" {
-			id.gid = uint32(gid)
+		if group == "" {
+			if id.gid, err = parseID(entry[3]); err != nil {
+				return id, fmt.Errorf("user %q: the image gives it the group %q", user, entry[3])
+			}
 		}
 	}
 	if group == "" {
@@ -78,16 +80,29 @@ func number(root *os.File, name string, entries [][]string, wantGroup bool) (uin
 	}
 	for _, entry := range entries {
 		if len(entry) > 2 && entry[0] == name {
-			id, err := strconv.ParseUint(entry[2], 10, 32)
+			id, err := parseID(entry[2])
 			if err != nil {
 				return 0, fmt.Errorf("the image gives it the ID %q", entry[2])
 			}
-			return uint32(id), nil
+			return id, nil
 		}
 	}
-	id, err := strconv.ParseUint(name, 10, 32)
-	if err != nil || id == 1<<32-1 { // -1 means "leave as it is" to the kernel
+	id, err := parseID(name)
+	if err != nil {
 		return 0, errors.New("not in the image")
+	}
+	return id, nil
+}
+
+// parseID reads a number that a process can run as. -1 means "leave as it is" to the kernel, in 16 and in 32 bits, and systemd loads
+// no unit with either.
+func parseID(s string) (uint32, error) {
+	id, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return 0, err
+	}
+	if id == 1<<32-1 || id == 1<<16-1 {
+		return 0, errors.New("not an ID")
 	}
 	return uint32(id), nil
 }

@@ -45,6 +45,11 @@ func mountDev(appRoot string) error {
 		}
 		unix.Close(fd)
 		node, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err == nil { // read-only is the node, whose mode and owner are the host's, not the device
+			err = unix.MountSetattr(node, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
+				Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC,
+			})
+		}
 		if err == nil {
 			err = unix.MoveMount(node, "", dev, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
 			unix.Close(node)

@@ -51,10 +51,8 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.Interactive {
-		if err := giveTerminal(p); err != nil {
-			return err
-		}
+	if err := giveTerminal(p, o.Interactive); err != nil {
+		return err
 	}
 	if err := overlay.Private(); err != nil {
 		return err
@@ -92,7 +90,11 @@ func ownGroup(p *pod.Pod) error {
 	if err != nil {
 		return err
 	}
-	note := ""
+	earlier, err := os.ReadFile(p.Path(pod.CgroupFile)) // of a start that was killed, maybe in another group
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	note := string(earlier)
 	for _, parent := range parents {
 		note += filepath.Join(parent, name) + "\n"
 	}
@@ -158,11 +160,19 @@ func namespace(p *pod.Pod) (string, error) {
 	return path, nil
 }
 
-// giveTerminal has the pod's one app read from and write to the terminal.
-func giveTerminal(p *pod.Pod) error {
+// giveTerminal has the pod's one app read from and write to the terminal, or not, whatever a start that failed has left.
+func giveTerminal(p *pod.Pod, interactive bool) error {
 	apps, err := os.ReadDir(p.Path(pod.AppsDir))
 	if err != nil {
 		return err
+	}
+	if !interactive {
+		for _, app := range apps {
+			if err := os.RemoveAll(p.Path(pod.RootDir + stage1.UnitPath + "/" + app.Name() + ".service.d")); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if len(apps) != 1 {
 		return fmt.Errorf("pod %s: has %d apps; only one app can be interactive", p.UUID, len(apps))

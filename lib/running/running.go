@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"golang.org/x/sys/unix"
 )
 
 // Leader is the pod's PID 1 as the host numbers it: the one child of systemd-nspawn that is in a PID namespace of its own. The pod's
@@ -61,15 +62,21 @@ func children(pid int) []int {
 	})
 }
 
-// AppProcess is a process of an app: one in the control group of the app's unit. It is 0 when the app has none.
-func AppProcess(leader int, app string) int {
+// AppProcess is a process of an app: one in the control group of the app's unit, whose root directory is the app's root. One that the
+// pod's systemd has just forked for the app is not yet, and still has all the power of systemd. It is 0 when the app has none.
+func AppProcess(leader int, app, root string) int {
 	own := controlGroup(leader)
 	unit := strings.TrimSuffix(own, "/init.scope") + "/system.slice/" + app + ".service"
+	var want, got unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", leader, root), &want); err != nil || own == "" {
+		return 0
+	}
 	found := processes(func(pid int) bool {
 		group := controlGroup(pid)
-		return (group == unit || strings.HasPrefix(group, unit+"/")) && SamePIDNamespace(leader, pid)
+		return (group == unit || strings.HasPrefix(group, unit+"/")) && SamePIDNamespace(leader, pid) &&
+			unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino
 	})
-	if own == "" || len(found) == 0 {
+	if len(found) == 0 {
 		return 0
 	}
 	return found[0]

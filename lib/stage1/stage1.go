@@ -40,9 +40,9 @@ const UnitPath = "/etc/systemd/system"
 // AppRoot is an app's root, seen from the pod's systemd.
 func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
 
-// stopped is a script that is run by the pod's systemd when an app has ended. It leaves the app's exit status in a file (128+n for death by
-// signal n) and, if the app failed, ends the pod with that status: systemd's own FailureAction=exit has 255 for every signal.
-// An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus=").
+// stopped is a script that the pod's systemd runs when an app has ended (see recorder). It leaves the app's exit status in a file, 128+n
+// for death by signal n, and, if the app failed, ends the pod with that status: systemd's own FailureAction=exit has 255 for every
+// signal. An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus=").
 func stopped() string {
 	signals := ""
 	for n := range syscall.Signal(32) {
@@ -52,23 +52,41 @@ func stopped() string {
 	}
 	return `#!/bin/sh
 status=255
-case $EXIT_CODE in
-exited) status=$EXIT_STATUS ;;
+case $MONITOR_EXIT_CODE in
+exited) status=$MONITOR_EXIT_STATUS ;;
 killed | dumped)
-	case $EXIT_STATUS in
+	case $MONITOR_EXIT_STATUS in
 ` + signals + `	esac ;;
 esac
 echo "$status" >"/rkt/status/.$1" && mv "/rkt/status/.$1" "/rkt/status/$1"
-if test "$SERVICE_RESULT" != success; then
+if test "$MONITOR_SERVICE_RESULT" != success; then
 	test "$status" != 0 || status=255
 	exec /usr/bin/systemctl --quiet exit "$status" 2>/dev/null
 fi
 `
 }
 
+// recorder runs that script. It is no ExecStopPost= of the app's unit, which would be run, with all the power of the pod's systemd, in
+// the environment that the image asks for. Before= holds the end of the pod up for it; in a slice of its own it would end with that.
+// There are two such units because systemd sets $MONITOR_… (systemd.exec(5)) only where one dependency can have triggered the unit.
+const recorder = `[Unit]
+Description=End of app %i
+DefaultDependencies=no
+Before=end-exit.service end-halt.service end-poweroff.service end-reboot.service
+
+[Service]
+Type=oneshot
+Slice=system.slice
+ExecStart=/bin/sh /rkt/app-stopped %i
+StandardOutput=null
+StandardError=null
+`
+
 // base holds the units that every pod has. Targets and services of shutting down are here because without them the pod would
 // never end; what they start is a function of systemd, not a process.
 var base = map[string]string{
+	"app-succeeded@.service": recorder,
+	"app-failed@.service":    recorder,
 	// The pod ends well when no app needs it any more.
 	"pod.target": `[Unit]
 Description=Pod
@@ -163,7 +181,8 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 	for _, app := range apps {
 		names = append(names, app.Name+".service")
 	}
-	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nWants=" +
+	// Requires=: a unit that systemd refuses to load ends the pod at once, where Wants= would let it wait for ever.
+	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
 		strings.Join(names, " ") + "\n"
 	for name, text := range units {
 		files[UnitPath+"/"+name] = []byte(text)
@@ -234,15 +253,15 @@ func (a App) service() ([]byte, error) {
 	add("Unit", "Description="+a.Name, "DefaultDependencies=no",
 		"Requires=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
 		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
-		"Conflicts=shutdown.target", "Before=shutdown.target")
+		"Conflicts=shutdown.target", "Before=shutdown.target",
+		"OnSuccess=app-succeeded@"+a.Name+".service", "OnFailure=app-failed@"+a.Name+".service")
 	kind := "exec"
 	if a.Notify {
 		kind = "notify"
 	}
 	add("Service", "Type="+kind, "Restart=no",
 		"ExecStart="+exec,
-		"ExecStopPost=+/bin/sh /rkt/app-stopped "+a.Name,
-		"RootDirectory="+AppRoot(a.Name), "RootDirectoryStartOnly=yes",
+		"RootDirectory="+AppRoot(a.Name),
 		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
 		// /sys are the pod's control groups, whose limits are not the app's to change.
 		"MountAPIVFS=no", "BindPaths=/proc /dev/console /dev/pts /dev/shm /dev/mqueue", "BindReadOnlyPaths=/sys",

@@ -38,7 +38,7 @@ func TestService(t *testing.T) {
 			t.Errorf("no line %s in\n%s", line, text)
 		}
 	}
-	if n := strings.Count(string(text), "\nExec"); n != 2 { // ExecStart= and ExecStopPost=
+	if n := strings.Count(string(text), "\nExec"); n != 1 {
 		t.Errorf("%d lines that execute something:\n%s", n, text)
 	}
 	none, err := plain("a").service()
@@ -119,7 +119,7 @@ func TestStoppedKnowsEverySignal(t *testing.T) {
 		script := stopped()
 		cut := strings.Index(script, "echo \"$status\"")
 		cmd := exec.Command(sh, "-c", script[:cut]+"echo $status", "app-stopped", "app")
-		cmd.Env = []string{"EXIT_CODE=" + c.code, "EXIT_STATUS=" + c.status, "SERVICE_RESULT=" + c.result}
+		cmd.Env = []string{"MONITOR_EXIT_CODE=" + c.code, "MONITOR_EXIT_STATUS=" + c.status, "MONITOR_SERVICE_RESULT=" + c.result}
 		out, err := cmd.CombinedOutput()
 		if err != nil || strings.TrimSpace(string(out)) != c.want {
 			t.Errorf("%+v: %q, %v", c, out, err)
