@@ -27,6 +27,10 @@ const (
 	AnnotationEnvironment = "appc.io/docker/environment"
 )
 
+// maxList bounds each list of an image configuration. No program could be started with more variables of any length: the kernel takes 2
+// MiB of them.
+const maxList = 4096
+
 // config is the part of an OCI image configuration (image-spec, config.md) that means something to a pod.
 type config struct {
 	Created      string `json:"created"`
@@ -55,6 +59,9 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	var c config
 	if err := json.Unmarshal(configJSON, &c); err != nil {
 		return nil, fmt.Errorf("image config: %w", err)
+	}
+	if n := max(len(c.Config.Env), len(c.Config.ExposedPorts), len(c.Config.Volumes), len(c.Config.Labels)); n > maxList {
+		return nil, fmt.Errorf("image config: a list of %d entries, more than %d", n, maxList)
 	}
 	m := schema.BlankImageManifest()
 	name, version := ref.appcName()

@@ -244,3 +244,14 @@ func FuzzFromOCI(f *testing.F) {
 		}
 	})
 }
+
+func TestFromOCIRefusesEndlessLists(t *testing.T) {
+	ref, err := ParseReference("docker://x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := strings.Repeat(`"A=b",`, maxList) + `"A=b"`
+	if _, err := FromOCI([]byte(`{"config":{"Env":[`+many+`]}}`), ref); err == nil || !strings.Contains(err.Error(), "more than 4096") {
+		t.Errorf("%d variables: %v", maxList+1, err)
+	}
+}
