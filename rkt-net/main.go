@@ -89,9 +89,6 @@ func run(ctx context.Context, p *cli.Process) error {
 	var results []json.RawMessage
 	switch c.verb {
 	case "add":
-		if err := c.refusePorts(found); err != nil {
-			return err
-		}
 		results, err = cni.Add(ctx, found, c.nets, c.options)
 	case "del":
 		err = cni.Del(ctx, found, c.options)
@@ -105,30 +102,6 @@ func run(ctx context.Context, p *cli.Process) error {
 		if _, err := fmt.Fprintf(p.Stdout, "%s\n", strings.TrimSpace(string(result))); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// refusePorts refuses what cannot be done yet, rather than leave a port closed that the user believes forwarded.
-func (c config) refusePorts(p *pod.Pod) error {
-	text, err := os.ReadFile(p.Path(pod.ManifestFile))
-	if errors.Is(err, fs.ErrNotExist) || c.nets.String() == "host" { // where an app's port is the host's anyway
-		return nil
-	}
-	var manifest struct {
-		Ports []struct {
-			Name string `json:"name"`
-		} `json:"ports"`
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &manifest)
-	}
-	if err != nil {
-		return fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
-	}
-	if len(manifest.Ports) > 0 {
-		return fmt.Errorf("pod %s: forwarding a port (--port=%s:…) is not supported yet; use --net=host, or the pod's own address",
-			p.UUID, manifest.Ports[0].Name)
 	}
 	return nil
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +25,7 @@ import (
 var commands = map[string]func(){
 	"rkt-net": main,
 	"listen":  listen,
+	"serve":   serve,
 	"dial":    dial,
 }
 
@@ -121,7 +124,15 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("left behind: %s", left)
 				}
 			},
-			// running FILE… holds the locks of folders until the script ends, as a running pod does.
+			// manifest POD NAME:[IP:]PORT… prepares a pod that is to have ports forwarded.
+			"manifest": func(ts *testscript.TestScript, neg bool, args []string) {
+				dir := filepath.Join(ts.Getenv("RKT_DIR"), "pods", args[0])
+				if _, err := os.Stat(dir); err != nil {
+					ts.Check(prepare(ts.Getenv("RKT_DIR"), args[0]))
+				}
+				ts.Check(os.WriteFile(filepath.Join(dir, pod.ManifestFile), manifest(args[1:]...), 0o644))
+			},
+			// locked FILE… holds the locks of folders until the script ends, as a running pod does.
 			"locked": func(ts *testscript.TestScript, neg bool, args []string) {
 				f, err := os.Open(ts.MkAbs(args[0]))
 				ts.Check(err)
@@ -140,6 +151,27 @@ func prepare(dir, uuid string) error {
 	}
 	defer lock.Close()
 	return os.WriteFile(p.Path(pod.ManifestFile), []byte("{}\n"), 0o644)
+}
+
+// manifest is a pod manifest with the ports tcp (80/tcp), second (81/tcp), udp (53/udp) and range (7000-7009/tcp), of which
+// those given are forwarded.
+func manifest(forward ...string) []byte {
+	type object = map[string]any
+	ports := []object{}
+	for _, f := range forward {
+		name, host, _ := strings.Cut(f, ":")
+		port := object{"name": name}
+		if i := strings.LastIndex(host, ":"); i >= 0 {
+			port["hostIP"], host = host[:i], host[i+1:]
+		}
+		port["hostPort"], _ = strconv.Atoi(host)
+		ports = append(ports, port)
+	}
+	text, _ := json.Marshal(object{"ports": ports, "apps": []object{{"name": "app", "app": object{"ports": []object{
+		{"name": "tcp", "protocol": "tcp", "port": 80, "count": 1}, {"name": "second", "protocol": "tcp", "port": 81},
+		{"name": "udp", "protocol": "udp", "port": 53, "count": 1}, {"name": "range", "protocol": "tcp", "port": 7000, "count": 10},
+	}}}}})
+	return text
 }
 
 // leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a namespace some time after its
@@ -188,23 +220,66 @@ func leftovers() string {
 func listen() {
 	l, err := net.Listen("tcp", os.Args[1])
 	exitOn(err)
-	c, err := l.Accept()
-	exitOn(err)
-	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	exitOn(err)
-	fmt.Fprintln(c, host)
-	c.Close()
+	answer(l)
 }
 
-// dial ADDRESS prints what listen says, trying for a while.
+// serve tcp|udp ADDRESS tells every caller whom it sees, until it is killed; curl understands it, too.
+func serve() {
+	if os.Args[1] == "udp" {
+		c, err := net.ListenPacket("udp", os.Args[2])
+		exitOn(err)
+		var b [1024]byte
+		for {
+			_, from, err := c.ReadFrom(b[:])
+			exitOn(err)
+			host, _, _ := net.SplitHostPort(from.String())
+			c.WriteTo([]byte(host+"\n"), from)
+		}
+	}
+	l, err := net.Listen("tcp", os.Args[2])
+	exitOn(err)
+	for {
+		answer(l)
+	}
+}
+
+func answer(l net.Listener) {
+	c, err := l.Accept()
+	exitOn(err)
+	defer c.Close()
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	exitOn(err)
+	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if request, _ := bufio.NewReader(c).ReadString('\n'); strings.HasPrefix(request, "GET ") {
+		fmt.Fprintf(c, "HTTP/1.0 200 OK\r\n\r\n")
+	}
+	fmt.Fprintln(c, host)
+}
+
+// dial [-once] ADDRESS[/udp] prints what the server says, trying for a while, or once.
 func dial() {
+	tries, args := 100, os.Args[1:]
+	if args[0] == "-once" {
+		tries, args = 1, args[1:]
+	}
+	address, udp := strings.CutSuffix(args[0], "/udp")
+	network := "tcp"
+	if udp {
+		network = "udp"
+	}
 	var err error
-	for range 100 {
+	for range tries {
 		var c net.Conn
-		if c, err = net.DialTimeout("tcp", os.Args[1], time.Second); err == nil {
-			line, _ := bufio.NewReader(c).ReadString('\n')
-			fmt.Print(line)
-			return
+		if c, err = net.DialTimeout(network, address, time.Second); err == nil {
+			if udp {
+				fmt.Fprintln(c, "?")
+				c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			}
+			var line string
+			if line, err = bufio.NewReader(c).ReadString('\n'); err == nil {
+				fmt.Print(line)
+				return
+			}
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -41,7 +41,7 @@ Flags:
   --pull-policy=POLICY      never: only images in the store; new: fetch what is
                             not there (default); update: ask the source each time
   --port=NAME:[IP:]PORT     forward a port of the host to the port that an image
-                            declares under NAME (rkt-net cannot do it yet)
+                            declares under NAME (80-tcp in a Docker image)
   --set-env=NAME=VALUE      set an environment variable for every app
   --set-env-file=FILE       the same for each line of FILE
   --inherit-env             apps see the environment of this program, where

@@ -190,6 +190,14 @@ type Choice struct {
 	Args string // CNI_ARGS
 }
 
+// Label names the network in an error, with its file.
+func (c Choice) Label() string {
+	if c.File == "" {
+		return "network " + c.Name
+	}
+	return "network " + c.Name + " (" + c.File + ")"
+}
+
 // Resolve finds the networks that a Selection means, in its order; those of all follow in the order of configs. A request is by
 // name; where no network has the name, the one that has it as its type is meant: the only one among the files, else a built-in
 // one.

@@ -32,6 +32,7 @@ type Attachment struct {
 	Interface string
 	Config    []byte
 	Args      string
+	Ports     []Port // those that this network forwards
 	Result    []byte // nil when no plugin has answered yet
 }
 
@@ -59,6 +60,9 @@ func Attachments(podDir string) ([]Attachment, error) {
 			return nil, err
 		}
 		a.Args = strings.TrimSuffix(string(args), "\n")
+		if a.Ports, err = readPorts(filepath.Join(dir, e.Name(), PortsFile)); err != nil {
+			return nil, err
+		}
 		if a.Result, err = read(dir, e.Name(), ResultFile); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -67,6 +68,9 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
 	}
+	if err := checkPorts(o.Ports, found); err != nil {
+		return nil, err
+	}
 	p, lock, err := pods.Create(o.UUID)
 	if err != nil {
 		return nil, err
@@ -119,9 +123,6 @@ func fill(p *pod.Pod, o Options, images []*store.Image) error {
 			Annotations: o.Apps[i].Annotations,
 		})
 	}
-	if err := checkPorts(manifest); err != nil {
-		return err
-	}
 	if err := writeRoot(p, apps); err != nil {
 		return err
 	}
@@ -133,6 +134,9 @@ func fill(p *pod.Pod, o Options, images []*store.Image) error {
 	text, err := json.Marshal(manifest)
 	if err != nil {
 		return fmt.Errorf("pod manifest: %w", err)
+	}
+	if _, err := network.PodPorts(text); err != nil { // what rkt-net would say
+		return err
 	}
 	for _, dir := range []string{"stage1", "overlay"} {
 		if err := durable.SyncTree(p.Path(dir)); err != nil {
@@ -189,17 +193,20 @@ func writeRoot(p *pod.Pod, apps []stage1.App) error {
 	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts), 0o640)
 }
 
-// checkPorts refuses a --port that no app of the pod has.
-func checkPorts(m *schema.PodManifest) error {
-	for _, exposed := range m.Ports {
-		var names []string
-		for _, app := range m.Apps {
-			for _, port := range app.App.Ports {
-				names = append(names, port.Name.String())
-			}
+// checkPorts refuses a --port that no image of the pod has.
+func checkPorts(ports []types.ExposedPort, images []*store.Image) error {
+	var declared []string
+	for _, image := range images {
+		if image.Manifest.App == nil {
+			continue
 		}
-		if !slices.Contains(names, exposed.Name.String()) {
-			return fmt.Errorf("port %q: no image of the pod declares it (declared: %v)", exposed.Name, names)
+		for _, port := range image.Manifest.App.Ports {
+			declared = append(declared, port.Name.String())
+		}
+	}
+	for _, exposed := range ports {
+		if exposed.PodPort == nil && !slices.Contains(declared, exposed.Name.String()) {
+			return fmt.Errorf("port %q: no image of the pod declares it (declared: %v)", exposed.Name, declared)
 		}
 	}
 	return nil

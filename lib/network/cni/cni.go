@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/types/create"
 	"github.com/rkt-toolkit/rkt/lib/durable"
@@ -64,8 +66,8 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 	if err != nil {
 		return nil, err
 	}
-	if err := o.detach(ctx, p); err != nil {
-		return nil, fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
+	if err := o.note(ctx, p, attachments); err != nil {
+		return nil, err
 	}
 	results, err := o.attach(ctx, p, selection, attachments)
 	if err != nil {
@@ -75,6 +77,23 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 		return nil, err
 	}
 	return results, nil
+}
+
+// note writes down what is intended, when all that can be known beforehand says that it can be done.
+func (o Options) note(ctx context.Context, p *pod.Pod, attachments []*attachment) error {
+	for _, a := range attachments {
+		if len(a.Ports) > 0 {
+			lock, err := o.reserve(ctx, p, a.Ports)
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+		}
+	}
+	if err := o.detach(ctx, p); err != nil {
+		return fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
+	}
+	return record(p, o.PluginDirs, attachments)
 }
 
 // busy is the error for a pod whose lock somebody else holds.
@@ -100,8 +119,15 @@ func attached(p *pod.Pod) (bool, error) {
 
 // intend finds all that is needed to attach the pod, and changes nothing.
 func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selection) ([]*attachment, error) {
-	if selection.Host() || selection.None() {
+	if selection.Host() { // where a port of the pod is the host's
 		return nil, nil
+	}
+	ports, err := podPorts(p)
+	if err != nil {
+		return nil, err
+	}
+	if selection.None() {
+		return nil, forward(nil, ports)
 	}
 	configs, err := network.Load(o.ConfigDirs...)
 	if err != nil {
@@ -115,16 +141,23 @@ func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selec
 	var attachments []*attachment
 	for i, choice := range choices {
 		a, err := newAttachment(network.Attachment{Interface: network.Interface(i), Config: choice.List, Args: choice.Args})
-		if err == nil {
-			err = calls.settleVersion(ctx, a)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", choice.Label(), err)
 		}
+		a.label = choice.Label()
+		attachments = append(attachments, a)
+	}
+	if err := forward(attachments, ports); err != nil {
+		return nil, err
+	}
+	for _, a := range attachments {
+		err := calls.settleVersion(ctx, a)
 		if err == nil {
 			err = calls.ready(a)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("network %s: %w", choice.Name, err)
+			return nil, fmt.Errorf("%s: %w", a.label, err)
 		}
-		attachments = append(attachments, a)
 	}
 	return attachments, nil
 }
@@ -137,8 +170,12 @@ func (p *plugins) ready(a *attachment) error {
 		}
 	}
 	for _, plugin := range a.list.Plugins {
-		if optionsOf(plugin).iptables() && lookSystem("iptables") == "" {
-			return fmt.Errorf("plugin %s: ipMasq needs iptables, which is not in $PATH (Debian package iptables)", plugin.Network.Type)
+		why := "ipMasq"
+		if plugin.Network.Type == portmap {
+			why = "a forwarded port"
+		}
+		if (optionsOf(plugin).iptables() || plugin.Network.Type == portmap) && lookSystem("iptables") == "" {
+			return fmt.Errorf("plugin %s: %s needs iptables, which is not in $PATH (Debian package iptables)", plugin.Network.Type, why)
 		}
 	}
 	return nil
@@ -157,11 +194,8 @@ func lookSystem(name string) string {
 	return ""
 }
 
-// attach writes down what is intended, does it, and writes net/netns last.
+// attach does what is noted, and writes net/netns last.
 func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) ([]json.RawMessage, error) {
-	if err := record(p, o.PluginDirs, attachments); err != nil {
-		return nil, err
-	}
 	where := network.Host
 	if !selection.Host() {
 		where = netns.Path(p.UUID)
@@ -173,9 +207,14 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 	results := []json.RawMessage{}
 	for _, a := range attachments {
 		if err := calls.add(ctx, p, a); err != nil {
-			return nil, fmt.Errorf("network %s: %w", a.list.Name, err)
+			return nil, fmt.Errorf("%s: %w", a.label, err)
 		}
 		results = append(results, a.Result)
+	}
+	for _, a := range attachments {
+		if n, err := a.Network(); len(a.Ports) > 0 && len(n.IPs) == 0 {
+			return nil, errors.Join(err, fmt.Errorf("%s: gives the pod no address to forward ports to", a.label))
+		}
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -200,6 +239,13 @@ func record(p *pod.Pod, pluginDirs []string, attachments []*attachment) error {
 		files[filepath.Join(a.Interface, network.ConfigFile)] = string(a.Config)
 		if a.Args != "" {
 			files[filepath.Join(a.Interface, network.ArgsFile)] = a.Args + "\n"
+		}
+		if len(a.Ports) > 0 {
+			text, err := json.Marshal(a.Ports)
+			if err != nil {
+				return err
+			}
+			files[filepath.Join(a.Interface, network.PortsFile)] = string(text) + "\n"
 		}
 	}
 	for name, data := range files {
@@ -385,6 +431,7 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	if a.Result == nil {
 		errs = append(errs, sweepReservations(a))
 	}
+	errs = append(errs, sweepShared(ctx, a))
 	return oneLine(errs)
 }
 
@@ -453,9 +500,21 @@ func (p *plugins) check(ctx context.Context, a *attachment) error {
 	}
 	var errs []error
 	for _, plugin := range a.list.Plugins {
-		if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil {
+		if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil && !a.mistaken(plugin, err) {
 			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
 		}
 	}
 	return oneLine(errs)
+}
+
+// mistaken tells whether portmap misses the rules of an address family in which the pod has no address: it looks for IPv4's, then
+// for IPv6's, whatever the pod has.
+func (a *attachment) mistaken(plugin *libcni.PluginConfig, err error) bool {
+	n, errNetwork := a.Network()
+	if plugin.Network.Type != portmap || errNetwork != nil {
+		return false
+	}
+	has4 := slices.ContainsFunc(n.IPs, netip.Addr.Is4)
+	has6 := slices.ContainsFunc(n.IPs, netip.Addr.Is6)
+	return !has6 && strings.Contains(err.Error(), "could not check ipv6 dnat") || !has4 && strings.Contains(err.Error(), "could not check ipv4 dnat")
 }

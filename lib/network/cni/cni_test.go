@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/network"
@@ -74,5 +75,77 @@ func TestBuiltin(t *testing.T) {
 		if err != nil || !a.speaks("0.4.0") || !slices.Equal(a.programs(), []string{"host-local", "ptp"}) {
 			t.Errorf("%s: %v", c.Name, err)
 		}
+	}
+}
+
+// natTable is what iptables-save prints with a pod's ports, Docker's, and rules that forward nothing.
+const natTable = `*nat
+:PREROUTING ACCEPT [0:0]
+:CNI-DN-720a3f7d3cc38078f8c8d - [0:0]
+:CNI-HOSTPORT-DNAT - [0:0]
+:CNI-HOSTPORT-MASQ - [0:0]
+:CNI-HOSTPORT-SETMARK - [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-A POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ
+-A CNI-DN-720a3f7d3cc38078f8c8d -s 172.16.28.0/24 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK
+-A CNI-DN-720a3f7d3cc38078f8c8d -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.16.28.2:80
+-A CNI-DN-720a3f7d3cc38078f8c8d -d 192.0.2.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 172.16.28.2:53
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"default\" id: \"0ed5c2f6\"" -m multiport --dports 8080 -j CNI-DN-720a3f7d3cc38078f8c8d
+-A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
+-A CNI-HOSTPORT-SETMARK -m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark 0x2000/0x2000
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 90:91 -j DNAT --to-destination 172.17.0.2:90-91
+-A DOCKER -i eth7 -p tcp -m tcp --dport 99 -j DNAT --to-destination 172.17.0.2:99
+COMMIT
+`
+
+func TestForwards(t *testing.T) {
+	var got []string
+	for _, f := range forwards(natTable) {
+		got = append(got, f.String()+" "+f.to+" "+f.chain)
+	}
+	want := []string{
+		"8080/tcp 172.16.28.2:80 CNI-DN-720a3f7d3cc38078f8c8d", "192.0.2.1:53/udp 172.16.28.2:53 CNI-DN-720a3f7d3cc38078f8c8d",
+		"90/tcp 172.17.0.2:90-91 DOCKER", "91/tcp 172.17.0.2:90-91 DOCKER",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if owner := forwards(natTable)[0].owner; !strings.Contains(owner, `id: \"0ed5c2f6\"`) {
+		t.Errorf("the owner of the first: %q", owner)
+	}
+}
+
+func TestSharedScript(t *testing.T) {
+	without := func(words ...string) (kept string) {
+		for line := range strings.Lines(natTable) {
+			if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
+				kept += line
+			}
+		}
+		return kept
+	}
+	chains := shared[portmap]
+	if script := sharedScript(natTable, "nat", chains); script != "" {
+		t.Errorf("in use, and removed: %s", script)
+	}
+	if script := sharedScript(without("-A CNI-HOSTPORT-DNAT"), "nat", chains); script != "" { // its plugin was killed
+		t.Errorf("used by a pod's chain, and removed: %s", script)
+	}
+	const want = `*nat
+-D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+-D POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ
+-D CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
+-D CNI-HOSTPORT-SETMARK -m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark 0x2000/0x2000
+-X CNI-HOSTPORT-DNAT
+-X CNI-HOSTPORT-MASQ
+-X CNI-HOSTPORT-SETMARK
+COMMIT
+`
+	if script := sharedScript(without("CNI-DN-"), "nat", chains); script != want {
+		t.Errorf("got\n%s", script)
+	}
+	if script := sharedScript(without("CNI-HOSTPORT"), "nat", chains); script != "" {
+		t.Errorf("nothing there: %s", script)
 	}
 }

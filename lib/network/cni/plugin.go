@@ -89,6 +89,17 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 		defer lock.Close()
 		cmd.ExtraFiles = []*os.File{lock}
 	}
+	if name := filepath.Base(path); usesShared(name) && command(env) == "ADD" {
+		if err := lockDir(chainsLock); err != nil {
+			return nil, err
+		}
+		lock, err := durable.Share(chainsLock)
+		if err != nil {
+			return nil, err
+		}
+		defer lock.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+	}
 	start := time.Now()
 	err := cmd.Run()
 	if p.called != nil {
@@ -148,6 +159,9 @@ const systemPath = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 // call runs one plugin of an attachment's list for one command.
 func (p *plugins) call(ctx context.Context, command string, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (types.Result, error) {
 	inject := map[string]any{"name": a.list.Name, "cniVersion": a.list.CNIVersion}
+	if len(a.Ports) > 0 && plugin.Network.Capabilities[capability] {
+		inject["runtimeConfig"] = map[string]any{capability: a.Ports}
+	}
 	if previous != nil {
 		inject["prevResult"] = previous
 	}
@@ -177,6 +191,7 @@ type attachment struct {
 	network.Attachment
 	list   *libcni.NetworkConfigList
 	result types.Result
+	label  string // names it in an error
 }
 
 func newAttachment(a network.Attachment) (*attachment, error) {
@@ -195,11 +210,20 @@ func (a *attachment) speaks(v string) bool {
 
 // options are what of a plugin's configuration is looked at here.
 type options struct {
-	Masquerade bool   `json:"ipMasq"`
-	Backend    string `json:"ipMasqBackend"`
-	IPAM       struct {
+	Masquerade     bool   `json:"ipMasq"`
+	Backend        string `json:"ipMasqBackend"`
+	Bridge         string `json:"bridge"`
+	DefaultGateway bool   `json:"isDefaultGateway"`
+	IPAM           struct {
 		Type    string `json:"type"`
 		DataDir string `json:"dataDir"`
+		Subnet  string `json:"subnet"`
+		Ranges  [][]struct {
+			Subnet string `json:"subnet"`
+		} `json:"ranges"`
+		Routes []struct {
+			Dst string `json:"dst"`
+		} `json:"routes"`
 	} `json:"ipam"`
 }
 

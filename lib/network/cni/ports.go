@@ -1,0 +1,343 @@
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"golang.org/x/sys/unix"
+)
+
+// capability is what a plugin that forwards ports declares; portmap is the one that is added to a network without any.
+const capability, portmap = "portMappings", "portmap"
+
+// Folders that are locked, under /run because what the locks guard is gone with a reboot.
+const (
+	portsLock  = "/run/rkt/ports"  // from the look whether a port is free to the note that it is taken; milliseconds
+	chainsLock = "/run/rkt/chains" // shared by plugins that use chains of all pods, exclusive for who removes those
+)
+
+func lockDir(dir string) error { return os.MkdirAll(dir, 0o755) }
+
+// podPorts reads the ports that are to be forwarded to a pod.
+func podPorts(p *pod.Pod) ([]network.Port, error) {
+	manifest, err := os.ReadFile(p.Path(pod.ManifestFile))
+	if err != nil {
+		return nil, err
+	}
+	ports, err := network.PodPorts(manifest)
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return ports, nil
+}
+
+// forward has one network forward the ports, as rkt chose it: the first that masquerades, else the last.
+func forward(attachments []*attachment, ports []network.Port) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	if len(attachments) == 0 {
+		return fmt.Errorf("port %s: a pod without a network (--net=none) can't have a port forwarded", ports[0])
+	}
+	chosen := attachments[len(attachments)-1]
+	for _, a := range attachments {
+		if a.masquerades() {
+			chosen = a
+			break
+		}
+	}
+	chosen.Ports = ports
+	if chosen.forwards() {
+		return nil
+	}
+	if v := chosen.list.CNIVersion; v != "" && !chosen.speaks("0.3.0") {
+		return fmt.Errorf("%s: has cniVersion %s: forwarding ports needs 0.3.0 or later", chosen.label, v)
+	}
+	return chosen.chain(map[string]any{
+		"type": portmap, "capabilities": map[string]bool{capability: true}, "snat": true,
+		"masqAll": !chosen.routed(), // or the pod could not answer whom it has no route to; portmap 1.1 does not know it
+	})
+}
+
+func (a *attachment) masquerades() bool {
+	for _, plugin := range a.list.Plugins {
+		if optionsOf(plugin).Masquerade {
+			return true
+		}
+	}
+	return false
+}
+
+// forwards tells whether one of the list's plugins forwards ports.
+func (a *attachment) forwards() bool {
+	for _, plugin := range a.list.Plugins {
+		if plugin.Network.Capabilities[capability] {
+			return true
+		}
+	}
+	return false
+}
+
+// routed tells whether the network gives a pod a default route, so far as its configuration says.
+func (a *attachment) routed() bool {
+	for _, plugin := range a.list.Plugins {
+		o := optionsOf(plugin)
+		if o.IPAM.Type == "dhcp" || o.DefaultGateway {
+			return true
+		}
+		for _, route := range o.IPAM.Routes {
+			if prefix, err := netip.ParsePrefix(route.Dst); err == nil && prefix.Bits() == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// chain adds a plugin to the end of the list.
+func (a *attachment) chain(plugin any) error {
+	var list map[string]json.RawMessage
+	var plugins []json.RawMessage
+	if err := json.Unmarshal(a.Config, &list); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(list["plugins"], &plugins); err != nil {
+		return err
+	}
+	added, err := json.Marshal(plugin)
+	if err != nil {
+		return err
+	}
+	if list["plugins"], err = json.Marshal(append(plugins, added)); err != nil {
+		return err
+	}
+	if a.Config, err = json.Marshal(list); err != nil {
+		return err
+	}
+	changed, err := newAttachment(a.Attachment)
+	if err == nil {
+		a.list = changed.list
+	}
+	return err
+}
+
+// reserve looks whether the ports are free and returns a lock under which the caller notes that they are taken: of two pods that
+// want the same port at the same time, one sees the other. A pod that has exited loses its network to one that wants its ports.
+func (o Options) reserve(ctx context.Context, p *pod.Pod, ports []network.Port) (*os.File, error) {
+	if err := lockDir(portsLock); err != nil {
+		return nil, err
+	}
+	for {
+		lock, err := durable.Lock(portsLock, lockPatience)
+		if err != nil {
+			return nil, err
+		}
+		holder, port, err := heldBy(p, ports)
+		if err == nil && holder == nil {
+			for _, port := range ports {
+				if err := bindTest(port); err != nil {
+					lock.Close()
+					return nil, err
+				}
+			}
+			if err := foreignForward(ctx, p.UUID, ports); err != nil {
+				lock.Close()
+				return nil, err
+			}
+			return lock, nil
+		}
+		lock.Close()
+		if err != nil {
+			return nil, err
+		}
+		released, err := o.releaseExited(ctx, holder)
+		if err != nil {
+			return nil, fmt.Errorf("port %s: was forwarded to pod %s, which has exited: %w", port, holder.UUID, err)
+		}
+		if !released {
+			return nil, fmt.Errorf("port %s: is forwarded to pod %s already", port, holder.UUID)
+		}
+	}
+}
+
+// heldBy finds another pod that has one of the ports.
+func heldBy(p *pod.Pod, ports []network.Port) (*pod.Pod, network.Port, error) {
+	all, err := pod.In(filepath.Dir(filepath.Dir(p.Dir()))).All()
+	if err != nil {
+		return nil, network.Port{}, err
+	}
+	for _, other := range all {
+		if other.UUID == p.UUID {
+			continue
+		}
+		taken, err := network.Forwarded(other.Dir())
+		if err != nil {
+			return nil, network.Port{}, err
+		}
+		for _, t := range taken {
+			for _, port := range ports {
+				if port.Conflicts(t) {
+					return other, port, nil
+				}
+			}
+		}
+	}
+	return nil, network.Port{}, nil
+}
+
+// releaseExited takes the network of a pod away that has exited and that nobody works on.
+func (o Options) releaseExited(ctx context.Context, p *pod.Pod) (bool, error) {
+	lock, err := p.Lock()
+	if errors.Is(err, durable.ErrLocked) {
+		return false, nil
+	}
+	if errors.Is(err, pod.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	if state := p.StateHeld(); state != pod.Exited && state != pod.ExitedGarbage {
+		return false, nil
+	}
+	return true, o.detach(ctx, p)
+}
+
+// bindTest tells whether a program of the host has a port.
+func bindTest(port network.Port) error {
+	kind, protocol := unix.SOCK_STREAM, 0
+	switch port.Protocol {
+	case "udp":
+		kind = unix.SOCK_DGRAM
+	case "sctp":
+		protocol = unix.IPPROTO_SCTP
+	}
+	addresses := []string{port.HostIP}
+	if port.HostIP == "" {
+		addresses = []string{"0.0.0.0", "::"}
+	}
+	for _, address := range addresses {
+		ip, err := netip.ParseAddr(address)
+		if err != nil {
+			return fmt.Errorf("port %s: %w", port, err)
+		}
+		family, to := unix.AF_INET, unix.Sockaddr(nil)
+		if ip.Is4() {
+			to = &unix.SockaddrInet4{Port: port.HostPort, Addr: ip.As4()}
+		} else {
+			family, to = unix.AF_INET6, &unix.SockaddrInet6{Port: port.HostPort, Addr: ip.As16()}
+		}
+		socket, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, protocol)
+		if err == unix.EAFNOSUPPORT || err == unix.EPROTONOSUPPORT { // then nobody has one
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("port %s: %w", port, err)
+		}
+		if kind == unix.SOCK_STREAM { // connections that have ended are in nobody's way
+			unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		}
+		if ip.Is6() {
+			unix.SetsockoptInt(socket, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+			unix.SetsockoptInt(socket, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
+		} else { // an address that the host does not have now it may have later
+			unix.SetsockoptInt(socket, unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+		}
+		err = unix.Bind(socket, to)
+		unix.Close(socket)
+		if err == unix.EADDRINUSE {
+			return fmt.Errorf("port %s: is in use on the host", port)
+		}
+		if err != nil && err != unix.EADDRNOTAVAIL { // no IPv6
+			return fmt.Errorf("port %s: %w", port, err)
+		}
+	}
+	return nil
+}
+
+// foreignForward tells whether a rule that is not of this toolkit's pods of the same data directory has one of the ports.
+func foreignForward(ctx context.Context, uuid string, ports []network.Port) error {
+	save := lookSystem("iptables-save")
+	if save == "" {
+		return nil
+	}
+	rules, err := output(exec.CommandContext(ctx, save, "-t", "nat"))
+	if err != nil {
+		return err
+	}
+	for _, f := range forwards(string(rules)) {
+		if strings.Contains(f.owner, `id: \"`+uuid+`\"`) {
+			continue
+		}
+		for _, port := range ports {
+			if port.Conflicts(f.Port) {
+				return fmt.Errorf("port %s: is forwarded to %s already, by a rule in the nat table's chain %s", port, f.to, f.chain)
+			}
+		}
+	}
+	return nil
+}
+
+// forwarding is a rule that sends a port of the host elsewhere.
+type forwarding struct {
+	network.Port
+	chain, to string
+	owner     string // the rule that leads to the chain
+}
+
+// forwards finds in what iptables-save prints the rules that forward a port for everyone.
+func forwards(saved string) (found []forwarding) {
+	owners := map[string]string{}
+	for line := range strings.Lines(saved) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "-A" {
+			continue
+		}
+		option := func(name string) string {
+			for i, w := range words[:len(words)-1] {
+				if w == name && words[i-1] != "!" {
+					return words[i+1]
+				}
+			}
+			return ""
+		}
+		target := option("-j")
+		if target != "DNAT" {
+			owners[target] += line
+			continue
+		}
+		first, last, isRange := strings.Cut(option("--dport"), ":")
+		low, err := strconv.Atoi(first)
+		high := low
+		if isRange && err == nil {
+			high, err = strconv.Atoi(last)
+		}
+		if err != nil || option("-s") != "" || option("-i") != "" {
+			continue
+		}
+		address, bits, _ := strings.Cut(option("-d"), "/")
+		if bits != "32" {
+			address = ""
+		}
+		for n := low; n <= high; n++ {
+			found = append(found, forwarding{Port: network.Port{HostPort: n, Protocol: option("-p"), HostIP: address},
+				chain: words[1], to: option("--to-destination")})
+		}
+	}
+	for i := range found {
+		found[i].owner = owners[found[i].chain]
+	}
+	return found
+}

@@ -1,0 +1,150 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+)
+
+// PortsFile is in the folder of the interface whose network forwards the pod's ports: a JSON array of Port.
+const PortsFile = "ports"
+
+// Port is a port of the host that is forwarded to the pod. Its JSON is that of CNI's portMappings capability (CNI's
+// CONVENTIONS.md).
+type Port struct {
+	HostPort      int    `json:"hostPort"`
+	ContainerPort int    `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP,omitempty"` // "" is every address of the host
+}
+
+// String is the host's side: ADDRESS:PORT/PROTOCOL, or PORT/PROTOCOL.
+func (p Port) String() string {
+	s := fmt.Sprintf("%d/%s", p.HostPort, p.Protocol)
+	if p.HostIP == "" {
+		return s
+	}
+	if ip, err := netip.ParseAddr(p.HostIP); err == nil && ip.Is6() {
+		return "[" + p.HostIP + "]:" + s
+	}
+	return p.HostIP + ":" + s
+}
+
+// Conflicts tells whether one packet from outside could be meant for both.
+func (p Port) Conflicts(q Port) bool {
+	return p.HostPort == q.HostPort && p.Protocol == q.Protocol && (p.any() || q.any() || p.HostIP == q.HostIP)
+}
+
+// any tells whether all of the host's addresses are meant. That 0.0.0.0 is not :: makes no difference to who may have a port.
+func (p Port) any() bool {
+	ip, err := netip.ParseAddr(p.HostIP)
+	return err != nil || ip.IsUnspecified()
+}
+
+// maxPorts bounds what a manifest can ask for: each port is a handful of rules.
+const maxPorts = 1024
+
+// PodPorts reads the forwarded ports of a pod manifest (appc's PodManifest, "ports"): each names a port that an app declares,
+// or has the port itself. Ranges become single ports.
+func PodPorts(manifest []byte) ([]Port, error) {
+	type appPort struct {
+		Name     string `json:"name"`
+		Protocol string `json:"protocol"`
+		Port     int    `json:"port"`
+		Count    int    `json:"count"`
+	}
+	var pod struct {
+		Ports []struct {
+			Name     string   `json:"name"`
+			HostPort int      `json:"hostPort"`
+			HostIP   string   `json:"hostIP"`
+			PodPort  *appPort `json:"podPort"`
+		} `json:"ports"`
+		Apps []struct {
+			App struct {
+				Ports []appPort `json:"ports"`
+			} `json:"app"`
+		} `json:"apps"`
+	}
+	if err := unmarshal(manifest, &pod); err != nil {
+		return nil, err
+	}
+	var all []Port
+	for _, exposed := range pod.Ports {
+		to := exposed.PodPort
+		for i := range pod.Apps {
+			for j := range pod.Apps[i].App.Ports {
+				if port := &pod.Apps[i].App.Ports[j]; to == nil && port.Name == exposed.Name {
+					to = port
+				}
+			}
+		}
+		if to == nil {
+			return nil, fmt.Errorf("port %q: no app of the pod declares it", exposed.Name)
+		}
+		if exposed.HostIP != "" {
+			ip, err := netip.ParseAddr(exposed.HostIP)
+			if err != nil {
+				return nil, fmt.Errorf("port %q: %w", exposed.Name, err)
+			}
+			exposed.HostIP = ip.Unmap().String()
+		}
+		count := max(to.Count, 1)
+		if exposed.HostPort < 1 || exposed.HostPort+count > 1<<16 || to.Port < 1 || to.Port+count > 1<<16 {
+			return nil, fmt.Errorf("port %q: %d from %d on to %d: not within 1 to 65535", exposed.Name, count, exposed.HostPort, to.Port)
+		}
+		if len(all)+count > maxPorts {
+			return nil, fmt.Errorf("port %q: with it the pod has more than %d ports to forward", exposed.Name, maxPorts)
+		}
+		switch to.Protocol {
+		case "tcp", "udp", "sctp":
+		default:
+			return nil, fmt.Errorf("port %q: protocol %q can't be forwarded", exposed.Name, to.Protocol)
+		}
+		for i := range count {
+			p := Port{exposed.HostPort + i, to.Port + i, to.Protocol, exposed.HostIP}
+			for _, other := range all {
+				if p.Conflicts(other) {
+					return nil, fmt.Errorf("port %q: %s is forwarded twice", exposed.Name, p)
+				}
+			}
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// Forwarded reads which ports of the host are forwarded to the pod in podDir, or are about to be.
+func Forwarded(podDir string) ([]Port, error) {
+	files, err := filepath.Glob(filepath.Join(podDir, Dir, "eth*", PortsFile))
+	if err != nil {
+		return nil, err
+	}
+	var all []Port
+	for _, file := range files {
+		ports, err := readPorts(file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ports...)
+	}
+	return all, nil
+}
+
+// readPorts returns nil for a file that is not there.
+func readPorts(file string) (ports []Port, err error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &ports)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return ports, nil
+}
