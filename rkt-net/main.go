@@ -1,11 +1,12 @@
 // Rkt-net gives a prepared pod its network, takes it away again, and checks it.
 //
-//	rkt-net add   [--net=NETWORKS]… [--cni-path=DIRS] [--format=json] POD
+//	rkt-net add   [--net=NETWORKS]… [--dns=SERVERS]… [--cni-path=DIRS] [--format=json] POD
 //	rkt-net del   [--cni-path=DIRS] POD
 //	rkt-net check [--cni-path=DIRS] [--format=json] POD
 //
 // add makes a network namespace, pins it at /run/rkt/netns/UUID, and calls the CNI plugins of each network of --net in turn.
-// What it is about to do is in the pod's net/ before it does it; net/netns, which rkt-run-prepared reads, is written last. An
+// The ports of the host that rkt-prepare --port has put into the pod's manifest are forwarded by the first network that
+// masquerades, else by the last one. What it is about to do is in the pod's net/ before it does it; net/netns, which rkt-run-prepared reads, is written last. An
 // add that fails takes back what it did; one that was killed is taken back by del, by rkt-gc, or by the next add.
 //
 // del works from net/ alone: no file in net.d is read, and the namespace may be gone. It does what it can, says what is left,
@@ -44,6 +45,12 @@ the start of one, @FILE, a pod's name, or self.
   --net=NETWORKS      add: host, none, all, default (when not given),
                       default-restricted, or names from net.d, as in
                       n1,n2:IP=10.1.2.3;KEY=VALUE; may be repeated
+  --dns=ADDRESS,...   add: name servers of the apps; host: those of the host;
+                      none: the image's own file, whatever the network says
+  --dns-search=DOMAIN,..., --dns-opt=OPTION,..., --dns-domain=DOMAIN
+                      add: the rest of their resolv.conf(5)
+  --hosts-entry=ADDRESS=NAME,...
+                      add: lines of their hosts(5); host: the host's file
   --cni-path=DIRS     folders to look for plugins in first, with : between them
   --format=json       add, check: print the CNI results, one network a line
   --uuid-file=FILE    the pod whose UUID is in FILE
@@ -139,6 +146,12 @@ func parse(p *cli.Process) (config, error) {
 	var path, format string
 	fs, global := p.Flags()
 	fs.Var(&c.nets, "net", "")
+	for name, set := range map[string]func(string) error{
+		"dns": c.options.Names.SetServers, "dns-search": c.options.Names.SetSearch, "dns-opt": c.options.Names.SetOption,
+		"dns-domain": c.options.Names.SetDomain, "hosts-entry": c.options.Names.SetHosts,
+	} {
+		fs.Func(name, "", set)
+	}
 	fs.StringVar(&path, "cni-path", "", "")
 	fs.StringVar(&format, "format", "", "")
 	fs.StringVar(&c.uuidFile, "uuid-file", "", "")
@@ -157,8 +170,10 @@ func parse(p *cli.Process) (config, error) {
 	}
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if given["net"] && c.verb != "add" {
-		return c, fmt.Errorf("--net is for add, not for %s", c.verb)
+	for _, name := range []string{"net", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry"} {
+		if given[name] && c.verb != "add" {
+			return c, fmt.Errorf("--%s is for add, not for %s", name, c.verb)
+		}
 	}
 	if given["format"] && c.verb == "del" {
 		return c, errors.New("--format is for add and check: del prints nothing")

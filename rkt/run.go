@@ -25,6 +25,9 @@ network and becomes it. Takes the flags of rkt-prepare, of rkt-net add and of
 rkt-run-prepared:
 
   --net=NAME[:KEY=VALUE;...],...   networks (default: default), host, or none
+  --port=NAME:[IP:]PORT            forward a port of the host
+  --dns=ADDRESS,..., --hosts-entry=ADDRESS=NAME,...
+                                   how apps find names; "rkt-net --help" tells more
   --hostname=NAME                  the pod's host name (default rkt-UUID)
   --interactive                    give the pod's one app the terminal
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -106,4 +107,38 @@ func fileMode(mode uint32) os.FileMode {
 		m |= os.ModeSticky
 	}
 	return m
+}
+
+// WriteFile puts a regular file in the place of whatever has the name, as an app sees the folders above it. A link of that name is
+// replaced and not followed; a folder stays, and is an error.
+func WriteFile(root *os.File, name string, data []byte, mode uint32) error {
+	parent, base := path.Split(path.Clean("/" + name))
+	if err := MkdirAll(root, parent, 0o755); err != nil {
+		return err
+	}
+	dir, err := Open(root, parent, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	fail := func(err error) error { return &os.PathError{Op: "write", Path: name, Err: err} }
+	tmp := ".rkt-" + base
+	if err := unix.Unlinkat(int(dir.Fd()), tmp, 0); err != nil && err != unix.ENOENT {
+		return fail(err)
+	}
+	fd, err := unix.Openat(int(dir.Fd()), tmp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return fail(err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(fileMode(mode)), f.Close()) // without the umask
+	if err == nil {
+		err = unix.Renameat(int(dir.Fd()), tmp, int(dir.Fd()), base)
+	}
+	if err != nil {
+		unix.Unlinkat(int(dir.Fd()), tmp, 0)
+		return fail(err)
+	}
+	return nil
 }

@@ -16,8 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself.
-func mountAll(p *pod.Pod) error {
+// mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and gives the apps the files in which
+// they look names up.
+func mountAll(p *pod.Pod, hostname string) error {
+	names, err := readNames(p, hostname)
+	if err != nil {
+		return err
+	}
 	text, err := os.ReadFile(p.Path(pod.MountsFile))
 	if err != nil {
 		return err
@@ -42,6 +47,9 @@ func mountAll(p *pod.Pod) error {
 		}
 		if err := mountDev(root); err != nil {
 			return err
+		}
+		if err := names.give(root); err != nil {
+			return fmt.Errorf("app %q: %w", app.Name(), err)
 		}
 	}
 	return nspawnRuntime()

@@ -47,6 +47,9 @@ func Become(p *pod.Pod, o Options) error {
 		}
 		return fmt.Errorf("pod %s: has run already, and a pod runs once; prepare a new one", p.UUID)
 	}
+	if o.Hostname != "" && !validHostname(o.Hostname) {
+		return fmt.Errorf("--hostname=%q: not a host name of at most 64 letters, digits, - and .", o.Hostname)
+	}
 	argv, err := command(p, o)
 	if err != nil {
 		return err
@@ -57,7 +60,7 @@ func Become(p *pod.Pod, o Options) error {
 	if err := overlay.Private(); err != nil {
 		return err
 	}
-	if err := mountAll(p); err != nil {
+	if err := mountAll(p, o.Hostname); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := unix.Chdir(p.Dir()); err != nil {

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // TestSessions boots a host for each session.
 func TestSessions(t *testing.T) {
-	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server", "redis-cli", "busybox", "pgrep")
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server", "redis-cli", "busybox", "pgrep", "dnsmasq", "socat")
 	overlay := installed(t)
 	sessions, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(sessions) == 0 {

@@ -32,6 +32,7 @@ type Options struct {
 	PluginDirs []string   // the first that has a plugin wins
 	Stderr     io.Writer  // what plugins write there; may be nil
 	Called     func(Call) // told of each call of a plugin; may be nil
+	Names      network.Names
 }
 
 func (o Options) plugins(uuid, netDir string, dirs []string) *plugins {
@@ -219,7 +220,33 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
+	if err := o.writeNames(p, attachments, selection.Host()); err != nil {
+		return nil, err
+	}
 	return results, durable.WriteFile(p.Path(pod.NetnsFile), []byte(where+"\n"), 0o644)
+}
+
+// writeNames writes the files by which apps find names. They need not last longer than the namespace, which no reboot survives; a
+// pod in the host's network has none.
+func (o Options) writeNames(p *pod.Pod, attachments []*attachment, host bool) error {
+	var results [][]byte
+	for _, a := range attachments {
+		results = append(results, a.Result)
+	}
+	files, err := o.Names.Files(results, host)
+	if err != nil {
+		return err
+	}
+	write := os.WriteFile
+	if host {
+		write = durable.WriteFile
+	}
+	for name, text := range files {
+		if err := write(filepath.Join(p.Path(pod.NetDir), name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // record makes the pod's net/ in one rename.
