@@ -6,12 +6,16 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -238,9 +242,12 @@ func TestBroken(t *testing.T) {
 			noise := []byte(strings.Repeat("noise", 1000))
 			l.image(layer{gzipped(t, noise), digest(noise)})
 		}, "bad archive: archive/tar: invalid tar header"},
-		{"layer is xz", func(l layout) {
+		{"layer is the beginning of xz", func(l layout) {
 			l.image(layer{[]byte("\xfd7zXZ\x00\x00"), digest(nil)})
-		}, "xz is not supported yet"},
+		}, "bad archive: xz: data is truncated or corrupt"},
+		{"layer is xz that wants 4 GiB of memory", func(l layout) {
+			l.image(layer{greedyXZ(t), digest(nil)})
+		}, "bad archive: xz: LZMA2 dictionary size exceeds max"},
 		{"name with dot-dot", func(l layout) { l.image(gzipLayer(t, "../evil=x")) }, `entry "../evil": .. in the name`},
 		{"name through a link", func(l layout) { l.image(gzipLayer(t, "l->../../../..", "l/evil=x")) }, `entry "l/evil": folder "l": a link in it leads out`},
 		{"one layer of many", func(l layout) {
@@ -573,8 +580,13 @@ func TestACI(t *testing.T) {
 	plain := tarOf(t, "manifest="+aciText+"}", "rootfs/", "rootfs/bin/app=1", "rootfs/.wh.x=not special", "rootfs/l->/etc")
 	bz, err := base64.StdEncoding.DecodeString(bzip2ACI)
 	must(t, err)
+	xz := exec.Command("xz", "-c")
+	xz.Stdin = bytes.NewReader(plain)
+	xzed, err := xz.Output()
+	must(t, err)
 	want := fmt.Sprintf("sha512-%x", sha512.Sum512(plain))
-	for name, data := range map[string][]byte{"plain": plain, "gzip": gzipped(t, plain), "zstd": zstded(t, plain), "bzip2": bz} {
+	for name, data := range map[string][]byte{"plain": plain, "gzip": gzipped(t, plain), "zstd": zstded(t, plain), "bzip2": bz, "xz": xzed,
+		"gzip in two members": append(gzipped(t, plain[:700]), gzipped(t, plain[700:])...)} {
 		s, dir := newStore(t)
 		file := filepath.Join(t.TempDir(), "app.aci")
 		must(t, os.WriteFile(file, data, 0o644))
@@ -605,6 +617,14 @@ func TestACI(t *testing.T) {
 
 // bzip2ACI was made by Python; Go only reads bzip2.
 const bzip2ACI = `QlpoOTFBWSZTWep94OsAAMN/iM2QABBQBf/QACoBYH+n3koAgAgIMAC5thqgGgA0AAAA0ADU0iMCYABMAAAAbUkRpoyZDTQZGgMgaGml9vTLJM2BhrmQEWISBZ5mtJ1DGiWfU4jMYITJHNyWbJR5rseupc0NKqig+WtUn0JYZByArVjwEqJnnkKK6pLAQL6C/SnVVWB0iB1GAM3CRBkA5H0fH+by4wZVJ1zxsGlugyGFxzX5532QIsLoiJAwTBUzvoZSgiA+JBQq8fgjoEJfxdyRThQkOp94OsA=`
+
+// greedyXZ is the beginning of an xz stream whose only block says that a dictionary of 4 GiB is needed.
+func greedyXZ(t testing.TB) []byte {
+	t.Helper()
+	crc := func(data []byte) []byte { return binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(data)) }
+	flags, block := []byte{0, 4}, []byte{2, 0, 0x21, 1, 40, 0, 0, 0} // xz-file-format.txt 2.1.1 and 3.1: LZMA2, dictionary size 40
+	return slices.Concat([]byte("\xfd7zXZ\x00"), flags, crc(flags), block, crc(block), make([]byte, 100))
+}
 
 func TestBadACI(t *testing.T) {
 	whole := tarOf(t, "manifest="+aciText+"}", "rootfs/", "rootfs/a=1", "rootfs/b=2")
@@ -668,4 +688,24 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%+v, want %d bytes", p, n)
 		}
 	}
+}
+
+// FuzzDecompress has each kind of stream be wrong in all ways: an error or an end, within bounds.
+func FuzzDecompress(f *testing.F) {
+	text := []byte(strings.Repeat("some text ", 100))
+	bz, err := base64.StdEncoding.DecodeString(bzip2ACI)
+	must(f, err)
+	xz, err := base64.StdEncoding.DecodeString("/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4APnABZdADmbyfLnULjF4ly1leg8txYIRko/DQAAAACOxnHdQkfjJQABMugHAAAA3MaUD7HEZ/sCAAAAAARZWg==")
+	must(f, err)
+	for _, seed := range [][]byte{text, gzipped(f, text), zstded(f, text), bz, xz, greedyXZ(f)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := decompress(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		_, _ = io.Copy(io.Discard, io.LimitReader(r, 16<<20))
+	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/rkt-toolkit/rkt/lib/unpack"
+	"github.com/therootcompany/xz"
 )
 
 // verifier reads a blob and fails at its end, or as soon as it is too long, if it is not the one that was promised.
@@ -83,7 +84,11 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte("BZh")):
 		return io.NopCloser(bzip2.NewReader(b)), nil
 	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, errors.New("xz is not supported yet: decompress it first")
+		z, err := xz.NewReader(b, 64<<20) // what "xz -9" needs
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(z), nil
 	}
 	return io.NopCloser(b), nil
 }
