@@ -17,7 +17,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # program:package pairs: what to look for, and what to install when it is not there
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
-	xz:xz-utils bzip2:bzip2 zstd:zstd \
+	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman \
 	ip:iproute2 dnsmasq:dnsmasq-base socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 

@@ -27,6 +27,9 @@ IMAGE is one of:
   docker://[HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST]
                             an image in a registry (default: Docker Hub, latest)
   oci:DIR[:TAG]             an OCI image layout
+  oci-archive:FILE[:TAG]    the same in a tar file, compressed or not
+  docker-archive:FILE[:NAME[:TAG]]
+                            what docker save or podman save has written
   PATH, file:///PATH        an ACI (a path has a slash or ends in .aci)
   sha512-ID                 an image in the store, also by the beginning of its ID
 

@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs the sessions in testdata. $REGISTRY and $PROXY are addresses on which nobody listens yet, $RKT_DIR is a store of
 // the session's own.
 func TestScripts(t *testing.T) {
-	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux", "ip": "iproute2", "jq": "jq"} {
+	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux", "ip": "iproute2", "jq": "jq",
+		"skopeo": "skopeo", "podman": "podman", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
 		}

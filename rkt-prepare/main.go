@@ -30,8 +30,8 @@ const usage = `Usage: rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE
 Makes a pod out of images and prints its UUID. rkt-net then gives it a network,
 and rkt-run-prepared starts it.
 
-IMAGE is what rkt-fetch takes: docker://NAME, oci:DIR, an ACI file, or the ID of
-an image in the store. An image that is not in the store is fetched.
+IMAGE is what rkt-fetch takes: docker://NAME, oci:DIR, docker-archive:FILE, an
+ACI file, the ID of an image in the store and more. What is not there is fetched.
 
 Flags:
   --pod-name=NAME           a name for the pod (in a service: the unit's name)
@@ -127,8 +127,7 @@ func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, 
 	if ref.Kind == image.ID {
 		return name, nil
 	}
-	local := ref.Kind == image.File || ref.Kind == image.OCILayout // may have changed, and a look costs little
-	if c.pullPolicy == "never" || c.pullPolicy == "new" && !local {
+	if c.pullPolicy == "never" || c.pullPolicy == "new" && !ref.Local() {
 		id, err := images.Lookup(ref)
 		if err == nil {
 			if _, err = images.Image(id); err == nil {

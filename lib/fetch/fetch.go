@@ -1,4 +1,4 @@
-// Package fetch brings images into the store: from registries, OCI image layouts and ACI files. Every byte is checked against
+// Package fetch brings images into the store: from registries, OCI image layouts, archives and ACI files. Every byte is checked against
 // its digest while it streams into a folder that becomes part of the store only when all is well.
 package fetch
 
@@ -63,8 +63,7 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	if o.MaxEntries == 0 {
 		o.MaxEntries = defaultMaxEntries
 	}
-	local := ref.Kind == image.File || ref.Kind == image.OCILayout
-	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !local {
+	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local() {
 		id, err := stored(s, ref)
 		switch {
 		case err == nil:
@@ -77,7 +76,8 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 			return "", err
 		}
 	}
-	kind := map[image.Kind]string{image.Docker: "docker images", image.OCILayout: "oci layouts", image.File: "this ACI"}[ref.Kind]
+	kind := map[image.Kind]string{image.Docker: "docker images", image.OCILayout: "oci layouts", image.OCIArchive: "oci archives",
+		image.DockerArchive: "docker archives", image.File: "this ACI"}[ref.Kind]
 	switch {
 	case ref.Kind == image.URL:
 		return "", errors.New("fetching an ACI from a URL is not supported yet: download it and give its path")
@@ -93,6 +93,8 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		id, err = fromRegistry(ctx, s, ref, o)
 	case image.OCILayout:
 		id, err = fromLayout(ctx, s, ref, o)
+	case image.OCIArchive, image.DockerArchive:
+		id, err = fromArchive(ctx, s, ref, o)
 	default:
 		id, err = fromACI(ctx, s, ref, o)
 	}

@@ -146,7 +146,7 @@ func TestBroken(t *testing.T) {
 		{"two images", func(l layout) {
 			d := l.json(typeManifest, l.manifest(config(good), good))
 			l.index(d, d)
-		}, "more than one image in it: name one as oci:DIR:TAG (it has no tags)"},
+		}, "more than one image in it: name one with :TAG at the end (it has no tags)"},
 		{"an index in itself", func(l layout) {
 			d := l.json(typeIndex, object{"manifests": []object{}})
 			for range 6 {
@@ -326,7 +326,7 @@ func TestChoose(t *testing.T) {
 	if ids["1"] == ids["2"] || ids["1"] != ids["many"] {
 		t.Errorf("%v", ids)
 	}
-	for tag, want := range map[string]string{"": "more than one image in it: name one as oci:DIR:TAG (it has 1, 2, many)",
+	for tag, want := range map[string]string{"": "more than one image in it: name one with :TAG at the end (it has 1, 2, many)",
 		":3": `no image of tag "3" in it (it has 1, 2, many)`} {
 		if _, err := Fetch(t.Context(), s, reference(t, "oci:"+l.dir+tag), unsigned); err == nil || err.Error() != want {
 			t.Errorf("%q: %v", tag, err)

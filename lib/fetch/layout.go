@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,44 +22,64 @@ const (
 	maxManifest = 8 << 20 // bytes of a manifest or index
 	maxNesting  = 4       // indexes in indexes
 
-	refName = "org.opencontainers.image.ref.name" // image-spec, annotations.md
+	refName        = "org.opencontainers.image.ref.name" // image-spec, annotations.md
+	containerdName = "io.containerd.image.name"          // what docker save calls an image in full
 )
 
-// fromLayout fetches from an OCI image layout (image-spec, image-layout.md).
+// files opens a file of a layout by its name there. The error is or wraps os.ErrNotExist if there is no such file.
+type files func(name string) (io.ReadCloser, error)
+
+// fromLayout fetches from an OCI image layout in a folder.
 func fromLayout(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	return files(func(name string) (io.ReadCloser, error) {
+		return openRegular(filepath.Join(ref.Path, name))
+	}).fetch(ctx, s, ref, o)
+}
+
+// fetch fetches from an OCI image layout (image-spec, image-layout.md).
+func (open files) fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-		return openRegular(filepath.Join(ref.Path, "blobs", d.Digest.Algorithm, d.Digest.Hex))
+		return open("blobs/" + d.Digest.Algorithm + "/" + d.Digest.Hex)
 	}
-	manifest, err := layoutManifest(ctx, ref, get)
+	manifest, err := open.manifest(ctx, ref, get)
 	if err != nil {
 		return "", err
 	}
 	return addOCI(ctx, s, ref, o, manifest, get)
 }
 
-// layoutManifest finds the manifest of a tag, or of the only image.
-func layoutManifest(ctx context.Context, ref image.Reference, get blobs) (*v1.Manifest, error) {
-	f, err := openRegular(filepath.Join(ref.Path, "index.json"))
+// readJSON reads a small file of a layout.
+func (open files) readJSON(ctx context.Context, name string, v any) error {
+	f, err := open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := readSmall(&verifier{ctx: ctx, r: f, size: -1}, maxManifest)
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// manifest finds the manifest of a tag, or of the only image.
+func (open files) manifest(ctx context.Context, ref image.Reference, get blobs) (*v1.Manifest, error) {
+	var index v1.IndexManifest
+	err := open.readJSON(ctx, "index.json", &index)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("not an OCI image layout: %w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := readSmall(&verifier{ctx: ctx, r: f, size: -1}, maxManifest)
-	if err != nil {
-		return nil, fmt.Errorf("index.json: %w", err)
-	}
-	var index v1.IndexManifest
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("index.json: %w", err)
-	}
 	candidates := index.Manifests
 	if ref.Tag != "" {
 		candidates = nil
 		for _, d := range index.Manifests {
-			if d.Annotations[refName] == ref.Tag {
+			if d.Annotations[refName] == ref.Tag || sameName(d.Annotations[containerdName], ref.Tag) {
 				candidates = append(candidates, d)
 			}
 		}
@@ -117,13 +138,13 @@ func choose(all []v1.Descriptor) (v1.Descriptor, error) {
 	if fit[0].Platform != nil && fit[0].Annotations[refName] == fit[1].Annotations[refName] {
 		return fit[0], nil // variants of one processor: the first, as image-index.md has it
 	}
-	return v1.Descriptor{}, fmt.Errorf("more than one image in it: name one as oci:DIR:TAG (it has %s)", tags(fit))
+	return v1.Descriptor{}, fmt.Errorf("more than one image in it: name one with :TAG at the end (it has %s)", tags(fit))
 }
 
 func tags(all []v1.Descriptor) string {
 	var names []string
 	for _, d := range all {
-		if tag := d.Annotations[refName]; tag != "" {
+		if tag := cmp.Or(d.Annotations[containerdName], d.Annotations[refName]); tag != "" {
 			names = append(names, tag)
 		}
 	}

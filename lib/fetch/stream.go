@@ -64,31 +64,47 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// decompress tells the compression by the first bytes, because media types and file names are at times wrong.
-func decompress(r io.Reader) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 256<<10)
-	head, err := b.Peek(6)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(b)
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+// compressions are told by the first bytes, because media types and file names are at times wrong.
+var compressions = map[string]func(r io.Reader) (io.ReadCloser, error){
+	"\x1f\x8b": func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
+	"\x28\xb5\x2f\xfd": func(r io.Reader) (io.ReadCloser, error) {
 		// The window is what the zstd program itself accepts without being told to.
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return nil, err
 		}
 		return z.IOReadCloser(), nil
-	case bytes.HasPrefix(head, []byte("BZh")):
-		return io.NopCloser(bzip2.NewReader(b)), nil
-	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		z, err := xz.NewReader(b, 64<<20) // what "xz -9" needs
+	},
+	"BZh": func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil },
+	"\xfd7zXZ\x00": func(r io.Reader) (io.ReadCloser, error) {
+		z, err := xz.NewReader(r, 64<<20) // what "xz -9" needs
 		if err != nil {
 			return nil, err
 		}
 		return io.NopCloser(z), nil
+	},
+}
+
+// compression is how a file that begins so is compressed, nil if it is not.
+func compression(head []byte) func(io.Reader) (io.ReadCloser, error) {
+	for magic, open := range compressions {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return open
+		}
+	}
+	return nil
+}
+
+const maxMagic = 6 // bytes
+
+func decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 256<<10)
+	head, err := b.Peek(maxMagic)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if open := compression(head); open != nil {
+		return open(b)
 	}
 	return io.NopCloser(b), nil
 }

@@ -152,6 +152,14 @@ func (r Reference) appcName() (name, version string) {
 		return r.Host + "/" + r.Repository, r.Tag
 	case OCILayout:
 		return path.Base(r.Path), r.Tag
+	case OCIArchive, DockerArchive:
+		file := path.Base(r.Path)
+		for _, ending := range []string{".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz"} {
+			if short := strings.TrimSuffix(file, ending); short != "" {
+				file = short
+			}
+		}
+		return file, r.Tag
 	}
 	return r.Name(), ""
 }

@@ -189,6 +189,8 @@ func TestFromOCIPlatformAndName(t *testing.T) {
 	for _, c := range []struct{ config, ref, name, labels string }{
 		{`{"os":"linux","architecture":"amd64","variant":"v2"}`, "docker://h.x:1/a_b", "h.x_1/a_b", "version=latest os=linux arch=amd64"},
 		{`{"os":"linux","architecture":"riscv64"}`, "oci:/srv/My App:1", "my_app", "version=1 os=linux"},
+		{`{}`, "oci-archive:/srv/app.tar.gz:1", "app", "version=1"},
+		{`{}`, "docker-archive:/srv/.tar", "tar", ""},
 		{`{"os":"plan9","architecture":"386"}`, "oci:/srv/app", "app", ""},
 		{`{"os":"linux","architecture":"arm","variant":"v7"}`, "oci:/srv/app", "app", "os=linux arch=armv7l"},
 		{`{}`, "docker://a@sha256:" + strings.Repeat("0", 64), "registry-1.docker.io/library/a", "version=sha256:" + strings.Repeat("0", 64)},

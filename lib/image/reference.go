@@ -21,12 +21,14 @@ import (
 type Kind string
 
 const (
-	Docker    Kind = "docker" // docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST], an image in a registry
-	OCILayout Kind = "oci"    // oci:DIR[:TAG], an OCI image layout in a folder
-	File      Kind = "file"   // file:///PATH or a path: an ACI
-	URL       Kind = "url"    // http:// or https://, an ACI
-	ID        Kind = "id"     // sha512-HEX or a prefix of it: an image in the store
-	Appc      Kind = "appc"   // NAME[:VERSION][,LABEL=VALUE…], found by appc discovery (appc spec, discovery.md)
+	Docker        Kind = "docker"         // docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST], an image in a registry
+	OCILayout     Kind = "oci"            // oci:DIR[:TAG], an OCI image layout in a folder
+	OCIArchive    Kind = "oci-archive"    // oci-archive:FILE[:TAG], an OCI image layout in a tar file
+	DockerArchive Kind = "docker-archive" // docker-archive:FILE[:NAME[:TAG]], what docker save writes
+	File          Kind = "file"           // file:///PATH or a path: an ACI
+	URL           Kind = "url"            // http:// or https://, an ACI
+	ID            Kind = "id"             // sha512-HEX or a prefix of it: an image in the store
+	Appc          Kind = "appc"           // NAME[:VERSION][,LABEL=VALUE…], found by appc discovery (appc spec, discovery.md)
 )
 
 // dockerHub is the registry of names without one, as Docker's own client and rkt know it.
@@ -45,8 +47,8 @@ type Reference struct {
 	Host       string // Docker: registry, with the port if one was given
 	Repository string // Docker: name in the registry, library/ included
 	Digest     string // Docker: "sha256:…", then Tag is ""
-	Tag        string // Docker: "latest" if none was given; OCILayout: may be ""
-	Path       string // OCILayout, File: absolute and clean
+	Tag        string // Docker: "latest" if none was given; OCILayout, OCIArchive, DockerArchive (NAME[:TAG]): may be ""
+	Path       string // OCILayout, OCIArchive, DockerArchive, File: absolute and clean
 	URL        string // URL: as given
 	ID         string // ID: "sha512-" and 2 to 128 lower-case hex digits
 	App        string // Appc: name without version and labels
@@ -91,13 +93,11 @@ func ParseReference(s string) (Reference, error) {
 		}
 		return parsePath(File, file)
 	case strings.HasPrefix(s, "oci:"):
-		dir, tag, hasTag := strings.Cut(s[len("oci:"):], ":") // the first colon, as in skopeo: tags may have more
-		if dir == "" || hasTag && !layoutTagPattern.MatchString(tag) {
-			return Reference{}, errors.New("not oci:DIR or oci:DIR:TAG")
-		}
-		r, err := parsePath(OCILayout, dir)
-		r.Tag = tag
-		return r, err
+		return parseTagged(OCILayout, "DIR", s)
+	case strings.HasPrefix(s, "oci-archive:"):
+		return parseTagged(OCIArchive, "FILE", s)
+	case strings.HasPrefix(s, "docker-archive:"):
+		return parseTagged(DockerArchive, "FILE", s)
 	case hasScheme && !strings.HasPrefix(s, ".") && !strings.HasPrefix(s, "/"):
 		return Reference{}, fmt.Errorf("unknown kind of image %s:// (known are docker, file, http, https)", scheme)
 	case strings.HasPrefix(s, "sha512-"):
@@ -169,6 +169,17 @@ func parseURL(s string) (Reference, error) {
 	return Reference{Kind: URL, URL: s}, nil
 }
 
+// parseTagged reads KIND:PATH[:TAG], the path up to the first colon, as in skopeo: tags may have more.
+func parseTagged(kind Kind, what, s string) (Reference, error) {
+	file, tag, hasTag := strings.Cut(s[len(kind)+1:], ":")
+	if file == "" || hasTag && !layoutTagPattern.MatchString(tag) {
+		return Reference{}, fmt.Errorf("not %s:%s or %s:%s:TAG", kind, what, kind, what)
+	}
+	r, err := parsePath(kind, file)
+	r.Tag = tag
+	return r, err
+}
+
 func parsePath(kind Kind, file string) (Reference, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -214,16 +225,20 @@ func parseAppc(s string) (Reference, error) {
 	return r, nil
 }
 
+// Local tells whether the reference names a file or folder of this machine, which may have changed since it was fetched and costs
+// little to look at.
+func (r Reference) Local() bool { return r.Path != "" }
+
 // Name is the reference in full, as it is shown: with the default registry and tag filled in, labels sorted.
 func (r Reference) Name() string {
 	switch r.Kind {
 	case Docker:
 		return r.Host + "/" + r.dockerName()
-	case OCILayout:
+	case OCILayout, OCIArchive, DockerArchive:
 		if r.Tag == "" {
-			return "oci:" + r.Path
+			return string(r.Kind) + ":" + r.Path
 		}
-		return "oci:" + r.Path + ":" + r.Tag
+		return string(r.Kind) + ":" + r.Path + ":" + r.Tag
 	case File:
 		return r.Path
 	case URL:
@@ -256,8 +271,8 @@ func (r Reference) Key() string {
 	case Docker:
 		dir, last := path.Split(r.dockerName())
 		return string(Docker) + "/" + r.Host + "/" + dir + shorten(last)
-	case OCILayout:
-		return string(OCILayout) + "/" + component(r.Path+":"+r.Tag)
+	case OCILayout, OCIArchive, DockerArchive:
+		return string(r.Kind) + "/" + component(r.Path+":"+r.Tag)
 	case File:
 		return string(File) + "/" + component(r.Path)
 	case URL:

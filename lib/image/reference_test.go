@@ -22,6 +22,10 @@ func TestParseReference(t *testing.T) {
 		{"oci:/srv/redis", "oci:/srv/redis", "oci/%2Fsrv%2Fredis:"},
 		{"oci:redis:7", "oci:/usr/redis:7", "oci/%2Fusr%2Fredis:7"},
 		{"oci:d:docker.io/library/redis:7", "oci:/usr/d:docker.io/library/redis:7", "oci/%2Fusr%2Fd:docker.io%2Flibrary%2Fredis:7"},
+		{"oci-archive:a.tar", "oci-archive:/usr/a.tar", "oci-archive/%2Fusr%2Fa.tar:"},
+		{"oci-archive:/a.tar:7", "oci-archive:/a.tar:7", "oci-archive/%2Fa.tar:7"},
+		{"docker-archive:a.tar", "docker-archive:/usr/a.tar", "docker-archive/%2Fusr%2Fa.tar:"},
+		{"docker-archive:a.tar:h.x:5000/redis:7", "docker-archive:/usr/a.tar:h.x:5000/redis:7", "docker-archive/%2Fusr%2Fa.tar:h.x:5000%2Fredis:7"},
 		{"app.aci", "/usr/app.aci", "file/%2Fusr%2Fapp.aci"},
 		{"./app", "/usr/app", "file/%2Fusr%2Fapp"},
 		{"../app", "/app", "file/%2Fapp"},
@@ -52,6 +56,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 		"", "docker://", "docker:///x", "docker://Redis", "docker://a//b", "docker://../x", "docker://host.x/../y",
 		"docker://x:", "docker://x:a/b", "docker://x@sha256:12", "docker://x@md5:aa", "docker://a_b.c/x", "docker://h:port/x",
 		"docker://x\x00", "docker://x\n", "docker://" + strings.Repeat("a/", 200) + "a", "docker://-h.x/y",
+		"oci-archive:", "docker-archive::x", "docker-archive:x:", "docker-archive:/", "oci-archive:x:a b",
 		"oci:", "oci::tag", "oci:dir:", "oci:dir:a b", "oci:/",
 		"file://", "file://x", "file:///", "file:///a%00b", "file:///%zz", "/",
 		"ftp://x/y", "http://", "https:///x", "https://u:p@h/x",
@@ -68,7 +73,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 }
 
 func FuzzParseReference(f *testing.F) {
-	for _, s := range []string{"docker://h.x:1/a/b:t@sha256:", "oci:a:b", "file:///a", "./a", "a.aci", "sha512-ab", "a/b:1,c=d",
+	for _, s := range []string{"docker://h.x:1/a/b:t@sha256:", "oci:a:b", "oci-archive:./a:b:c", "docker-archive:a:b/c:d", "file:///a", "./a", "a.aci", "sha512-ab", "a/b:1,c=d",
 		"https://a/../b", "a:..", "a,b=" + strings.Repeat("%", 200), "oci:.:..", "docker://a/" + strings.Repeat("b", 250)} {
 		f.Add(s)
 	}

@@ -185,6 +185,19 @@ func (s *Store) Clean() error {
 	return errors.Join(errs...)
 }
 
+// Scratch gives an empty file without a name, gone when it is closed, for what is needed for a moment and too large for memory.
+func (s *Store) Scratch(ctx context.Context) (*os.File, error) {
+	d, err := s.begin(ctx, "scratch-"+uuid.NewString(), func() bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(d.path, "file"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err := errors.Join(err, d.discard()); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // Layer is a layer that is being made.
 type Layer struct {
 	Root  *os.File // an empty folder that no other process touches
