@@ -3,10 +3,13 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
@@ -45,6 +48,10 @@ type Options struct {
 
 	// Progress, if not nil, is called from several goroutines with how far a layer has come, at least when it begins and ends.
 	Progress func(Progress)
+
+	// Of tests: what firstDelay and bodyIdle are, and how to reach a host.
+	delay, idle time.Duration
+	dial        func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Progress is how far a layer or an ACI has come.
@@ -57,12 +64,9 @@ type Progress struct {
 // the store but whole layers. An error that wraps store.ErrNotFound says that the image is not in the store and was not to be
 // looked for elsewhere. Errors do not repeat the reference.
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
-	if o.MaxBytes == 0 {
-		o.MaxBytes = defaultMaxBytes
-	}
-	if o.MaxEntries == 0 {
-		o.MaxEntries = defaultMaxEntries
-	}
+	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
+	o.MaxEntries = cmp.Or(o.MaxEntries, defaultMaxEntries)
+	o.delay, o.idle = cmp.Or(o.delay, firstDelay), cmp.Or(o.idle, bodyIdle)
 	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local() {
 		id, err := stored(s, ref)
 		switch {

@@ -34,6 +34,7 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		remote.WithTransport(newTransport(o)),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
 		remote.WithUserAgent("rkt"),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
 	)
 	if err != nil {
 		return "", err
@@ -106,8 +107,11 @@ func newTransport(o Options) http.RoundTripper {
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
 	t.ResponseHeaderTimeout = time.Minute
 	t.DisableCompression = true // digests are of what is stored
+	if o.dial != nil {
+		t.DialContext = o.dial
+	}
 	if o.InsecureHTTP {
-		return &guarded{tls: t, plain: t}
+		return &patient{&guarded{tls: t, plain: t}, o.delay, o.idle}
 	}
 	local := t.Clone()
 	local.Proxy = nil
@@ -124,5 +128,5 @@ func newTransport(o Options) http.RoundTripper {
 			return nil
 		},
 	}).DialContext
-	return &guarded{tls: t, plain: local}
+	return &patient{&guarded{tls: t, plain: local}, o.delay, o.idle}
 }
