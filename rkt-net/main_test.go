@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -103,8 +104,13 @@ func (s serial) Run(name string, f func(testscript.T)) {
 	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
 }
 
+// ours are the network devices that are not a pod's: lo, and those that isolate and the scripts make.
+var ours = regexp.MustCompile(`^\d+: (lo|out0|eth\d)[@:]`)
+
 func TestScripts(t *testing.T) {
 	isolate(t)
+	documentation, err := filepath.Abs("../docs/networking.md")
+	must(t, err)
 	testscript.RunT(serial{t}, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -123,6 +129,24 @@ func TestScripts(t *testing.T) {
 				if left := leftovers(); left != "" {
 					ts.Fatalf("left behind: %s", left)
 				}
+			},
+			// example NAME FILE takes a file from the documentation, where a line that is its name introduces it.
+			"example": func(ts *testscript.TestScript, neg bool, args []string) {
+				page, err := os.ReadFile(documentation)
+				ts.Check(err)
+				_, after, found := strings.Cut(string(page), "\n`"+args[0]+"`:\n\n")
+				if !found {
+					ts.Fatalf("%s: has no %s", documentation, args[0])
+				}
+				var block strings.Builder
+				for line := range strings.Lines(after) {
+					code, ok := strings.CutPrefix(line, "    ")
+					if !ok && line != "\n" {
+						break
+					}
+					block.WriteString(code)
+				}
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(block.String()), 0o644))
 			},
 			// manifest POD NAME:[IP:]PORT… prepares a pod that is to have ports forwarded.
 			"manifest": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -182,7 +206,7 @@ func leftovers() string {
 		left = nil
 		links, _ := exec.Command("ip", "-o", "link").Output()
 		for line := range strings.Lines(string(links)) {
-			if strings.Contains(line, "veth") {
+			if !ours.MatchString(line) {
 				left = append(left, line)
 			}
 		}
@@ -196,7 +220,7 @@ func leftovers() string {
 		}
 		routes, _ := exec.Command("ip", "route").Output()
 		for line := range strings.Lines(string(routes)) {
-			if !strings.Contains(line, "out0") {
+			if !strings.Contains(line, "out0") && !strings.Contains(line, "eth") {
 				left = append(left, line)
 			}
 		}

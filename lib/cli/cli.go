@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -102,9 +103,9 @@ func (p *Process) report(usage string, err error) int {
 	return ExitFailure
 }
 
-// print writes a line for each error that was joined to others.
+// print writes a line for each error that errors.Join has joined. One that only wraps several has words of its own.
 func (p *Process) print(err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == errors.Join(joined.Unwrap()...).Error() {
 		for _, err := range joined.Unwrap() {
 			p.print(err)
 		}
@@ -192,6 +193,9 @@ func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 	return nil
 }
 
+// wrongValue is what package flag says of a value that a flag does not take.
+var wrongValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^ :]+): (.*)$`)
+
 // FlagError rewords what package flag and ff say into one line in the house's form. flag.ErrHelp stays what it is.
 func FlagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
@@ -203,6 +207,9 @@ func FlagError(err error) error {
 	}
 	if name, ok := strings.CutPrefix(s, "flag needs an argument: -"); ok {
 		return fmt.Errorf("flag --%s needs a value", strings.TrimLeft(name, "-"))
+	}
+	if m := wrongValue.FindStringSubmatch(s); m != nil {
+		return fmt.Errorf("--%s=%s: %s", m[2], m[1], m[3])
 	}
 	return errors.New(s)
 }

@@ -5,6 +5,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -105,6 +106,11 @@ func parseRequest(item string) (Request, error) {
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok || !validKey(key) || strings.ContainsFunc(value, unprintable) {
 			return Request{}, fmt.Errorf("network %q: %q is not KEY=VALUE", name, arg)
+		}
+		if address, _, _ := strings.Cut(value, "/"); key == "IP" {
+			if _, err := netip.ParseAddr(address); err != nil {
+				return Request{}, fmt.Errorf("network %q: %q is not an IP address", name, value)
+			}
 		}
 	}
 	return Request{name, args}, nil

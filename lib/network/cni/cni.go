@@ -151,6 +151,9 @@ func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selec
 	if err := forward(attachments, ports); err != nil {
 		return nil, err
 	}
+	if err := overlap(attachments); err != nil {
+		return nil, err
+	}
 	for _, a := range attachments {
 		err := calls.settleVersion(ctx, a)
 		if err == nil {
@@ -171,6 +174,9 @@ func (p *plugins) ready(a *attachment) error {
 		}
 	}
 	for _, plugin := range a.list.Plugins {
+		if err := optionsOf(plugin).daemon(); err != nil {
+			return err
+		}
 		why := "ipMasq"
 		if plugin.Network.Type == portmap {
 			why = "a forwarded port"
@@ -207,15 +213,14 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.PluginDirs)
 	results := []json.RawMessage{}
 	for _, a := range attachments {
-		if err := calls.add(ctx, p, a); err != nil {
+		err := calls.add(ctx, p, a)
+		if err == nil {
+			err = a.asExpected()
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.label, err)
 		}
 		results = append(results, a.Result)
-	}
-	for _, a := range attachments {
-		if n, err := a.Network(); len(a.Ports) > 0 && len(n.IPs) == 0 {
-			return nil, errors.Join(err, fmt.Errorf("%s: gives the pod no address to forward ports to", a.label))
-		}
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -224,6 +229,28 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 		return nil, err
 	}
 	return results, durable.WriteFile(p.Path(pod.NetnsFile), []byte(where+"\n"), 0o644)
+}
+
+// asExpected tells whether plugins that were content have done what was asked of them.
+func (a *attachment) asExpected() error {
+	n, err := a.Network()
+	if err != nil {
+		return err
+	}
+	if len(a.Ports) > 0 && len(n.IPs) == 0 {
+		return errors.New("gives the pod no address to forward ports to")
+	}
+	for arg := range strings.SplitSeq(a.Args, ";") {
+		address, ok := strings.CutPrefix(arg, "IP=")
+		if !ok {
+			continue
+		}
+		address, _, _ = strings.Cut(address, "/")
+		if ip, err := netip.ParseAddr(address); err == nil && !slices.Contains(n.IPs, ip) {
+			return fmt.Errorf("its plugins do not heed %s, they gave %v", arg, n.IPs)
+		}
+	}
+	return nil
 }
 
 // writeNames writes the files by which apps find names. They need not last longer than the namespace, which no reboot survives; a
@@ -445,8 +472,10 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 		_, err := p.call(ctx, "DEL", plugin, a, previous)
 		if err != nil && a.Result == nil {
 			// ptp 1.1 removes the interface and then stumbles over the rules that a killed ADD has not made yet. The second
-			// time there is no interface, and it is content.
-			_, err = p.call(ctx, "DEL", plugin, a, previous)
+			// time there is no interface, and it is content. And DEL needs no arguments, which may be why ADD has failed.
+			unargued := *a
+			unargued.Args = ""
+			_, err = p.call(ctx, "DEL", plugin, &unargued, previous)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
@@ -510,13 +539,42 @@ func Check(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, error
 	return results, nil
 }
 
+// interfaces are those that the network has in the pod: all but loopback make the one they are told to.
+func (a *attachment) interfaces() ([]string, error) {
+	var result struct {
+		Interfaces []struct {
+			Name    string `json:"name"`
+			Sandbox string `json:"sandbox"`
+		} `json:"interfaces"`
+	}
+	if err := json.Unmarshal(a.Result, &result); err != nil {
+		return nil, fmt.Errorf("%s: %w", network.ResultFile, err)
+	}
+	var names []string
+	for _, i := range result.Interfaces {
+		if i.Sandbox != "" {
+			names = append(names, i.Name)
+		}
+	}
+	if names == nil { // CNI before 0.3.0
+		names = []string{a.Interface}
+	}
+	return names, nil
+}
+
 func (p *plugins) check(ctx context.Context, a *attachment) error {
-	has, err := netns.HasInterface(p.uuid, a.Interface)
+	interfaces, err := a.interfaces()
 	if err != nil {
 		return err
 	}
-	if !has {
-		return errors.New("the interface is gone")
+	for _, name := range interfaces {
+		has, err := netns.HasInterface(p.uuid, name)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return fmt.Errorf("the interface %s is gone", name)
+		}
 	}
 	if a.list.DisableCheck || !a.speaks("0.4.0") {
 		return nil
@@ -527,21 +585,30 @@ func (p *plugins) check(ctx context.Context, a *attachment) error {
 	}
 	var errs []error
 	for _, plugin := range a.list.Plugins {
-		if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil && !a.mistaken(plugin, err) {
+		if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil && !a.mistaken(ctx, plugin, err) {
 			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
 		}
 	}
 	return oneLine(errs)
 }
 
-// mistaken tells whether portmap misses the rules of an address family in which the pod has no address: it looks for IPv4's, then
-// for IPv6's, whatever the pod has.
-func (a *attachment) mistaken(plugin *libcni.PluginConfig, err error) bool {
+// mistaken tells whether portmap's CHECK misses what need not be there. It looks for rules of IPv4, then of IPv6, whatever addresses
+// the pod has; and where the pod has both it looks for IPv4's rules among IPv6's (containernetworking/plugins 1.1). Those are then
+// looked for here.
+func (a *attachment) mistaken(ctx context.Context, plugin *libcni.PluginConfig, err error) bool {
 	n, errNetwork := a.Network()
 	if plugin.Network.Type != portmap || errNetwork != nil {
 		return false
 	}
-	has4 := slices.ContainsFunc(n.IPs, netip.Addr.Is4)
-	has6 := slices.ContainsFunc(n.IPs, netip.Addr.Is6)
-	return !has6 && strings.Contains(err.Error(), "could not check ipv6 dnat") || !has4 && strings.Contains(err.Error(), "could not check ipv4 dnat")
+	is4 := slices.IndexFunc(n.IPs, netip.Addr.Is4)
+	is6 := slices.IndexFunc(n.IPs, netip.Addr.Is6)
+	switch {
+	case is4 < 0:
+		return strings.Contains(err.Error(), "could not check ipv4 dnat")
+	case !strings.Contains(err.Error(), "could not check ipv6 dnat"):
+		return false
+	case is6 < 0:
+		return true
+	}
+	return strings.Contains(err.Error(), n.IPs[is4].String()) && forwarded(ctx, "ip6tables", a.Ports, n.IPs[is6]) == nil
 }

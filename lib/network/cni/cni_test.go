@@ -101,7 +101,7 @@ COMMIT
 
 func TestForwards(t *testing.T) {
 	var got []string
-	for _, f := range forwards(natTable) {
+	for _, f := range parseForwards(natTable) {
 		got = append(got, f.String()+" "+f.to+" "+f.chain)
 	}
 	want := []string{
@@ -111,7 +111,7 @@ func TestForwards(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
-	if owner := forwards(natTable)[0].owner; !strings.Contains(owner, `id: \"0ed5c2f6\"`) {
+	if owner := parseForwards(natTable)[0].owner; !strings.Contains(owner, `id: \"0ed5c2f6\"`) {
 		t.Errorf("the owner of the first: %q", owner)
 	}
 }

@@ -174,7 +174,7 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 		return nil, err
 	}
 	args := &invoke.Args{
-		Command: command, ContainerID: p.uuid, IfName: a.Interface, PluginArgsStr: a.Args,
+		Command: command, ContainerID: p.uuid, IfName: a.Interface, PluginArgsStr: cniArgs(a.Args),
 		Path: strings.Join(p.dirs, string(filepath.ListSeparator)),
 	}
 	if netns.Pinned(p.uuid) {
@@ -184,6 +184,15 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 		return invoke.ExecPluginWithResult(ctx, path, config.Bytes, args, p)
 	}
 	return nil, invoke.ExecPluginWithoutResult(ctx, path, config.Bytes, args, p)
+}
+
+// cniArgs are what plugins get of a user's arguments. An argument is meant for one plugin of several, and the others, which know only
+// their own, are told not to mind (CNI's CONVENTIONS.md).
+func cniArgs(args string) string {
+	if args == "" || strings.Contains(args, "IgnoreUnknown=") {
+		return args
+	}
+	return args + ";IgnoreUnknown=1"
 }
 
 // attachment is an attachment with its configuration and result in libcni's form.
@@ -213,18 +222,24 @@ type options struct {
 	Masquerade     bool   `json:"ipMasq"`
 	Backend        string `json:"ipMasqBackend"`
 	Bridge         string `json:"bridge"`
+	Gateway        bool   `json:"isGateway"`
 	DefaultGateway bool   `json:"isDefaultGateway"`
 	IPAM           struct {
-		Type    string `json:"type"`
-		DataDir string `json:"dataDir"`
-		Subnet  string `json:"subnet"`
-		Ranges  [][]struct {
-			Subnet string `json:"subnet"`
-		} `json:"ranges"`
-		Routes []struct {
+		ipRange
+		Type    string      `json:"type"`
+		DataDir string      `json:"dataDir"`
+		Socket  string      `json:"daemonSocketPath"`
+		Ranges  [][]ipRange `json:"ranges"`
+		Routes  []struct {
 			Dst string `json:"dst"`
 		} `json:"routes"`
 	} `json:"ipam"`
+}
+
+// ipRange is a range of host-local's.
+type ipRange struct {
+	Subnet  string `json:"subnet"`
+	Gateway string `json:"gateway"`
 }
 
 func optionsOf(plugin *libcni.PluginConfig) (o options) {
@@ -234,6 +249,24 @@ func optionsOf(plugin *libcni.PluginConfig) (o options) {
 
 // iptables tells whether the plugin masquerades by iptables.
 func (o options) iptables() bool { return o.Masquerade && o.Backend != "nftables" }
+
+// dhcpSocket is where the dhcp plugin's daemon listens.
+const dhcpSocket = "/run/cni/dhcp.sock"
+
+// daemon tells whether the daemon that the IPAM plugin needs is missing.
+func (o options) daemon() error {
+	if o.IPAM.Type != "dhcp" {
+		return nil
+	}
+	socket := o.IPAM.Socket
+	if socket == "" {
+		socket = dhcpSocket
+	}
+	if err := unix.Access(socket, unix.W_OK); err != nil {
+		return fmt.Errorf("plugin dhcp: its daemon's socket %s: %w (start it: %s)", socket, err, `"dhcp daemon", in the folder of the plugins`)
+	}
+	return nil
+}
 
 // programs are the programs that an attachment needs: the plugins and their IPAM plugins.
 func (a *attachment) programs() []string {

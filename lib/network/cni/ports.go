@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -269,25 +270,51 @@ func bindTest(port network.Port) error {
 
 // foreignForward tells whether a rule that is not of this toolkit's pods of the same data directory has one of the ports.
 func foreignForward(ctx context.Context, uuid string, ports []network.Port) error {
-	save := lookSystem("iptables-save")
-	if save == "" {
-		return nil
-	}
-	rules, err := output(exec.CommandContext(ctx, save, "-t", "nat"))
-	if err != nil {
-		return err
-	}
-	for _, f := range forwards(string(rules)) {
-		if strings.Contains(f.owner, `id: \"`+uuid+`\"`) {
-			continue
+	for _, family := range []string{"iptables", "ip6tables"} {
+		rules, err := forwards(ctx, family)
+		if err != nil {
+			return err
 		}
-		for _, port := range ports {
-			if port.Conflicts(f.Port) {
-				return fmt.Errorf("port %s: is forwarded to %s already, by a rule in the nat table's chain %s", port, f.to, f.chain)
+		for _, f := range rules {
+			if strings.Contains(f.owner, `id: \"`+uuid+`\"`) {
+				continue
+			}
+			for _, port := range ports {
+				if port.Conflicts(f.Port) {
+					return fmt.Errorf("port %s: is forwarded to %s already, by a rule in the nat table's chain %s", port, f.to, f.chain)
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// forwarded tells which port is not forwarded to a pod's address, by the rules that there are.
+func forwarded(ctx context.Context, family string, ports []network.Port, to netip.Addr) error {
+	rules, err := forwards(ctx, family)
+	if err != nil {
+		return err
+	}
+	for _, port := range ports {
+		if ip, err := netip.ParseAddr(port.HostIP); err == nil && ip.Is4() != to.Is4() {
+			continue
+		}
+		there := netip.AddrPortFrom(to, uint16(port.ContainerPort)).String()
+		if !slices.ContainsFunc(rules, func(f forwarding) bool { return port.Conflicts(f.Port) && f.to == there }) {
+			return fmt.Errorf("port %s: is not forwarded to %s", port, there)
+		}
+	}
+	return nil
+}
+
+// forwards lists the rules of a family ("iptables", "ip6tables") that forward a port for everyone.
+func forwards(ctx context.Context, family string) ([]forwarding, error) {
+	save := lookSystem(family + "-save")
+	if save == "" {
+		return nil, nil
+	}
+	rules, err := output(exec.CommandContext(ctx, save, "-t", "nat"))
+	return parseForwards(string(rules)), err
 }
 
 // forwarding is a rule that sends a port of the host elsewhere.
@@ -297,8 +324,8 @@ type forwarding struct {
 	owner     string // the rule that leads to the chain
 }
 
-// forwards finds in what iptables-save prints the rules that forward a port for everyone.
-func forwards(saved string) (found []forwarding) {
+// parseForwards finds them in what iptables-save prints.
+func parseForwards(saved string) (found []forwarding) {
 	owners := map[string]string{}
 	for line := range strings.Lines(saved) {
 		words := strings.Fields(line)
@@ -328,7 +355,7 @@ func forwards(saved string) (found []forwarding) {
 			continue
 		}
 		address, bits, _ := strings.Cut(option("-d"), "/")
-		if bits != "32" {
+		if bits != "32" && bits != "128" {
 			address = ""
 		}
 		for n := low; n <= high; n++ {
