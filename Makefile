@@ -1,7 +1,9 @@
 # make            build the programs into bin/
 # make install    install them and their manual pages (DESTDIR, PREFIX)
+# make cni        build the CNI plugins of the CNI project and install them for the toolkit (DESTDIR, PREFIX), for hosts that have none
 # make demo       the main job, from nothing to a redis that answers and is gone again
 # make test       all tests
+# make torture    the long runs: hundreds of kills
 # make bench      whole processes side by side
 # make lint       gofmt, go vet, staticcheck
 # make deps       install the Debian packages that tests, demo and bench need
@@ -21,7 +23,7 @@ NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables doc
 	ip:iproute2 dnsmasq:dnsmasq-base socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
-.PHONY: all man install demo test bench lint deps clean
+.PHONY: all man install cni demo test torture bench lint deps clean
 
 all:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
@@ -33,6 +35,10 @@ install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/share/man/man1
+
+cni:
+	install -d $(DESTDIR)$(PREFIX)/libexec/rkt/cni
+	cd cni && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(abspath $(DESTDIR)$(PREFIX)/libexec/rkt/cni)/ tool
 
 # The packages' own services are not wanted: where systemd would start them, they are masked for the time of the installation.
 deps:
@@ -52,6 +58,9 @@ demo: deps all
 
 test: deps
 	$(GO) test -count=1 -timeout 25m ./...
+
+torture: deps
+	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 60m -run 'Killed|Torture|Many' ./...
 
 bench: deps all
 	test/bench.sh

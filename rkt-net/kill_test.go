@@ -17,18 +17,53 @@ import (
 // TestKilled kills rkt-net at random instants, alone or with all that it started, and then takes the network away.
 func TestKilled(t *testing.T) {
 	isolate(t)
+	rounds := 60
+	if os.Getenv("RKT_TORTURE") != "" {
+		rounds = 400
+	}
+	for _, test := range []struct {
+		name   string
+		nets   string
+		ports  []string
+		rounds int
+	}{
+		{"default", "default", nil, rounds},
+		{"ports", "default", []string{"tcp:8080", "udp:5353"}, rounds / 4},
+		{"several", "default-restricted,guarded,web", []string{"tcp:127.0.0.1:8080"}, rounds / 4},
+	} {
+		t.Run(test.name, func(t *testing.T) { killRounds(t, test.nets, test.ports, test.rounds) })
+	}
+}
+
+func killRounds(t *testing.T, nets string, ports []string, rounds int) {
 	dir := t.TempDir()
-	uuid := pod.NewUUID()
-	must(t, prepare(dir, uuid))
+	must(t, os.Mkdir(filepath.Join(dir, "net.d"), 0o755))
+	for _, name := range []string{"60-guarded.conflist", "20-web.conf"} {
+		must(t, example("/etc/rkt/net.d/"+name, filepath.Join(dir, "net.d", name)))
+	}
+	prepared := func() string {
+		uuid := pod.NewUUID()
+		must(t, prepare(dir, uuid))
+		must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, pod.ManifestFile), manifest(ports...), 0o644))
+		return uuid
+	}
+	args := func(verb, uuid string) []string {
+		if verb == "add" {
+			return []string{verb, "--net=" + nets, uuid}
+		}
+		return []string{verb, uuid}
+	}
+	uuid := prepared()
 	took := map[string]time.Duration{}
 	for _, verb := range []string{"add", "del"} {
 		start := time.Now()
-		if out, err := rktNet(t.Context(), dir, verb, uuid).CombinedOutput(); err != nil {
+		if out, err := rktNet(t.Context(), dir, args(verb, uuid)...).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		took[verb] = time.Since(start)
 	}
-	for i := range 60 {
+	kills := map[string]int{}
+	for i := range rounds {
 		verb, target := "add", "rkt-net"
 		if i%3 == 2 {
 			verb = "del"
@@ -36,29 +71,33 @@ func TestKilled(t *testing.T) {
 		if i%2 == 0 {
 			target = "all of it"
 		}
-		uuid := pod.NewUUID()
-		must(t, prepare(dir, uuid))
+		uuid := prepared()
 		if verb == "del" {
-			if out, err := rktNet(t.Context(), dir, "add", uuid).CombinedOutput(); err != nil {
+			if out, err := rktNet(t.Context(), dir, args("add", uuid)...).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 		}
 		after := time.Duration(rand.Int64N(int64(took[verb])))
-		cmd := rktNet(t.Context(), dir, verb, uuid)
+		cmd := rktNet(t.Context(), dir, args(verb, uuid)...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		must(t, cmd.Start())
 		time.Sleep(after)
 		cmd.Process.Kill()
 		for target != "rkt-net" && killSession(cmd.Process.Pid) {
 		}
-		cmd.Wait()
+		if err := cmd.Wait(); err != nil {
+			kills[verb]++
+		}
 		if verb == "add" && i%4 == 0 { // run again, it finishes
-			if out, err := rktNet(t.Context(), dir, "add", uuid).CombinedOutput(); err != nil && !whole(dir, uuid) {
+			if out, err := rktNet(t.Context(), dir, args("add", uuid)...).CombinedOutput(); err != nil && !whole(dir, uuid) {
 				t.Fatalf("add again, %s killed after %v: %v\n%s", target, after, err, out)
 			}
 		}
 		if out, err := rktNet(t.Context(), dir, "del", uuid).CombinedOutput(); err != nil || len(out) > 0 {
 			t.Fatalf("%s of %s killed after %v: del: %v\n%s", target, verb, after, err, out)
+		}
+		if strings.Contains(nets, "web") { // whose bridge stays
+			shell(t, "! ip link show rkt0 >/dev/null 2>&1 || ip link del rkt0")
 		}
 		if left := leftovers(); left != "" {
 			t.Fatalf("%s of %s killed after %v: left behind:\n%s", target, verb, after, left)
@@ -67,6 +106,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("%s of %s killed after %v: %s", target, verb, after, entries)
 		}
 	}
+	t.Logf("%d rounds: %d adds (of %v) and %d dels (of %v) killed before their end; nothing left", rounds, kills["add"], took["add"], kills["del"], took["del"])
 }
 
 func whole(dir, uuid string) bool {

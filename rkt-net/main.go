@@ -6,8 +6,9 @@
 //
 // add makes a network namespace, pins it at /run/rkt/netns/UUID, and calls the CNI plugins of each network of --net in turn.
 // The ports of the host that rkt-prepare --port has put into the pod's manifest are forwarded by the first network that
-// masquerades, else by the last one. What it is about to do is in the pod's net/ before it does it; net/netns, which rkt-run-prepared reads, is written last. An
-// add that fails takes back what it did; one that was killed is taken back by del, by rkt-gc, or by the next add.
+// masquerades, else by the last one. What it is about to do is in the pod's net/ before it does it; net/netns, which
+// rkt-run-prepared reads, is written last. An add that fails takes back what it did; one that was killed is taken back by del,
+// by rkt-gc, or by the next add.
 //
 // del works from net/ alone: no file in net.d is read, and the namespace may be gone. It does what it can, says what is left,
 // and can be run again. A pod or a network that is not there is success, so that an ExecStopPost= line does not fail a unit.

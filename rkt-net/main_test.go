@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,12 +70,35 @@ func isolate(t *testing.T) {
 	must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"))
 	must(t, os.MkdirAll("/var/lib/cni", 0o755))
 	must(t, unix.Mount("tmpfs", "/var/lib/cni", "tmpfs", 0, "mode=755"))
+	if plugins := os.Getenv(pluginsVariable); plugins != "" {
+		must(t, unix.Mount(plugins, "/usr/lib/cni", "", unix.MS_BIND, ""))
+	}
 	shell(t, `ip link set lo up
 		ip netns add outside
 		ip link add out0 type veth peer name eth0 netns outside
 		ip addr add 192.0.2.1/24 dev out0; ip link set out0 up
 		ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside link set eth0 up; ip -n outside link set lo up`)
 	os.Setenv("RKT_NET_TEST", "ready")
+}
+
+// pluginsVariable names a folder of plugins to test with instead of Debian's.
+const pluginsVariable = "RKT_NET_TEST_PLUGINS"
+
+// TestUpstream runs the scripts with the plugins that "make cni" builds.
+func TestUpstream(t *testing.T) {
+	if os.Getenv(pluginsVariable) != "" {
+		return
+	}
+	dir := t.TempDir()
+	shell(t, "make --silent -C .. cni PREFIX=/usr DESTDIR="+dir)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestScripts|TestMany)$", "-test.v", "-test.timeout=5m")
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RKT_NET_TEST=") }),
+		pluginsVariable+"="+dir+"/usr/libexec/rkt/cni")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestScripts/types") {
+		t.Fatalf("%v\n%s", err, out)
+	}
 }
 
 func must(t *testing.T, err error) {
@@ -109,10 +133,11 @@ var ours = regexp.MustCompile(`^\d+: (lo|out0|eth\d)[@:]`)
 
 func TestScripts(t *testing.T) {
 	isolate(t)
-	documentation, err := filepath.Abs("../docs/networking.md")
-	must(t, err)
+
 	testscript.RunT(serial{t}, testscript.Params{
-		Dir: "testdata",
+		Dir:       "testdata",
+		Deadline:  time.Now().Add(2 * time.Minute), // or what ignores an interrupt is waited for after a failure
+		Condition: func(name string) (bool, error) { return name == "upstream" && os.Getenv(pluginsVariable) != "", nil },
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RKT_DIR", filepath.Join(env.WorkDir, "rkt"))
 			env.Setenv("RKT_LOCAL_CONFIG", filepath.Join(env.WorkDir, "etc"))
@@ -132,21 +157,7 @@ func TestScripts(t *testing.T) {
 			},
 			// example NAME FILE takes a file from the documentation, where a line that is its name introduces it.
 			"example": func(ts *testscript.TestScript, neg bool, args []string) {
-				page, err := os.ReadFile(documentation)
-				ts.Check(err)
-				_, after, found := strings.Cut(string(page), "\n`"+args[0]+"`:\n\n")
-				if !found {
-					ts.Fatalf("%s: has no %s", documentation, args[0])
-				}
-				var block strings.Builder
-				for line := range strings.Lines(after) {
-					code, ok := strings.CutPrefix(line, "    ")
-					if !ok && line != "\n" {
-						break
-					}
-					block.WriteString(code)
-				}
-				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(block.String()), 0o644))
+				ts.Check(example(args[0], ts.MkAbs(args[1])))
 			},
 			// manifest POD NAME:[IP:]PORT… prepares a pod that is to have ports forwarded.
 			"manifest": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -165,6 +176,30 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// documentation is where the examples are.
+const documentation = "../docs/networking.md"
+
+// example takes a file from the documentation, where a line that is its name introduces it.
+func example(name, file string) error {
+	page, err := os.ReadFile(documentation)
+	if err != nil {
+		return err
+	}
+	_, after, found := strings.Cut(string(page), "\n`"+name+"`:\n\n")
+	if !found {
+		return fmt.Errorf("%s: has no %s", documentation, name)
+	}
+	var block strings.Builder
+	for line := range strings.Lines(after) {
+		code, ok := strings.CutPrefix(line, "    ")
+		if !ok && line != "\n" {
+			break
+		}
+		block.WriteString(code)
+	}
+	return os.WriteFile(file, []byte(block.String()), 0o644)
 }
 
 // prepare makes a pod as rkt-prepare leaves it, so far as rkt-net looks.

@@ -17,7 +17,7 @@ import (
 func TestMany(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
-	const n = 20
+	const n = 50
 	uuids := make([]string, n)
 	for i := range uuids {
 		uuids[i] = pod.NewUUID()
@@ -54,6 +54,52 @@ func TestMany(t *testing.T) {
 		t.Errorf("%d pods have %d addresses", n, len(taken))
 	}
 	each("del")
+	if left := leftovers(); left != "" {
+		t.Error(left)
+	}
+}
+
+// TestSmallSubnet: of eight pods that want an address of a /29 at once, the five that it has room for get one, and the others are
+// told so and leave nothing.
+func TestSmallSubnet(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "net.d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "net.d", "small.conf"),
+		[]byte(`{"name":"small","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"10.40.0.0/29"}}`), 0o644))
+	type answer struct{ uuid, out string }
+	answers := make(chan answer)
+	for range 8 {
+		uuid := pod.NewUUID()
+		must(t, prepare(dir, uuid))
+		go func() {
+			out, _ := rktNet(t.Context(), dir, "add", "--net=small", uuid).CombinedOutput()
+			answers <- answer{uuid, string(out)}
+		}()
+	}
+	var attached []string
+	for range 8 {
+		a := <-answers
+		if a.out == "" {
+			attached = append(attached, a.uuid)
+			continue
+		}
+		if !strings.HasPrefix(a.out, "rkt-net: network small (") || !strings.Contains(a.out, "no IP addresses available in range set: 10.40.0.1-10.40.0.6") ||
+			strings.Count(a.out, "\n") != 1 {
+			t.Errorf("said %q", a.out)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "pods", a.uuid, "net")); err == nil {
+			t.Errorf("%s: net/ is left", a.uuid)
+		}
+	}
+	if len(attached) != 5 {
+		t.Errorf("%d pods have an address", len(attached))
+	}
+	for _, uuid := range attached {
+		if out, err := rktNet(t.Context(), dir, "del", uuid).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
 	if left := leftovers(); left != "" {
 		t.Error(left)
 	}

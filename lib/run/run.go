@@ -48,7 +48,7 @@ func Become(p *pod.Pod, o Options) error {
 		return fmt.Errorf("pod %s: has run already, and a pod runs once; prepare a new one", p.UUID)
 	}
 	if o.Hostname != "" && !validHostname(o.Hostname) {
-		return fmt.Errorf("--hostname=%q: not a host name of at most 64 letters, digits, - and .", o.Hostname)
+		return fmt.Errorf("--hostname=%q: no host name: at most 64 letters, digits, dashes and dots", o.Hostname)
 	}
 	argv, err := command(p, o)
 	if err != nil {

@@ -94,6 +94,7 @@ const natTable = `*nat
 -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"default\" id: \"0ed5c2f6\"" -m multiport --dports 8080 -j CNI-DN-720a3f7d3cc38078f8c8d
 -A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
 -A CNI-HOSTPORT-SETMARK -m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark 0x2000/0x2000
+-A CNI-DN-ofadeadplugin -p tcp -m tcp --dport 8081 -j DNAT --to-destination 172.16.28.9:80
 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 90:91 -j DNAT --to-destination 172.17.0.2:90-91
 -A DOCKER -i eth7 -p tcp -m tcp --dport 99 -j DNAT --to-destination 172.17.0.2:99
 COMMIT

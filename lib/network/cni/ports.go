@@ -366,5 +366,7 @@ func parseForwards(saved string) (found []forwarding) {
 	for i := range found {
 		found[i].owner = owners[found[i].chain]
 	}
-	return found
+	return slices.DeleteFunc(found, func(f forwarding) bool { // of a chain to which nothing leads: its plugin was killed
+		return f.owner == "" && strings.HasPrefix(f.chain, "CNI-")
+	})
 }
