@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"net/http"
 	"runtime"
 
 	"github.com/appc/spec/schema"
@@ -19,56 +21,149 @@ import (
 // maxACIManifest bounds the manifest of an ACI, bytes.
 const maxACIManifest = 16 << 20
 
-// fromACI fetches an ACI file (appc spec, aci.md): a tar of manifest and rootfs, compressed or not. Its ID is the SHA-512 of the
-// uncompressed tar, so it is known only when all of the file has been read.
-func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
-	f, err := openRegular(ref.Path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	v := func() *verifier {
-		v := &verifier{ctx: ctx, r: f, size: info.Size()}
-		if o.Progress != nil {
-			v.progress = func(got int64) { o.Progress(Progress{Blob: ref.Path, Got: got, Size: info.Size()}) }
-			v.progress(0)
-		}
-		return v
-	}
-	limits := unpackLimits(o, info.Size())
-	h := sha512.New()
-	sum := func() string { return fmt.Sprintf("sha512-%x", h.Sum(nil)) }
-	if id, err := stored(s, ref); err == nil { // then most likely it is that, and to read it costs less than to unpack it
-		err := eachByte(v(), h, func(r io.Reader) error {
-			n, err := io.Copy(io.Discard, io.LimitReader(r, limits.MaxBytes+1))
-			if err == nil && n > limits.MaxBytes {
-				err = fmt.Errorf("larger than %d bytes", limits.MaxBytes)
-			}
-			return err
-		})
-		if err != nil {
-			return "", err
-		}
-		if sum() == id {
-			return id, nil
-		}
-		h.Reset()
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return "", err
-		}
-	}
+// acis fetches ACIs: the one that is asked for, and those that it depends on.
+type acis struct {
+	store   *store.Store
+	options Options
+	client  *http.Client
+	got     map[string]found // dependencies that this call has found
+	names   []known          // and what the store is to know them by
+	images  int              // in the tree of dependencies so far
+}
 
+type known struct {
+	ref image.Reference
+	id  string
+}
+
+// found is an ACI whose rootfs is in the store.
+type found struct {
+	id       string
+	manifest *schema.ImageManifest
+}
+
+// want is what is known of an ACI before it is fetched. The zero value is nothing.
+type want struct {
+	name image.Reference // appc, or none
+	id   string
+	size int64 // bytes, of the ACI as it is sent or uncompressed
+}
+
+// fromACI fetches an ACI (appc spec, aci.md), from a file, a URL or by its name, and what it depends on.
+func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o)}, got: map[string]found{}}
+	root, err := f.get(ctx, ref, want{})
+	if err != nil {
+		return "", err
+	}
+	t, err := f.tree(ctx, root, nil)
+	if err != nil {
+		return "", err
+	}
+	if err := f.add(ctx, t, map[string]bool{}); err != nil {
+		return "", err
+	}
+	for _, n := range f.names {
+		if err := s.SetRef(ctx, n.ref, n.id); err != nil {
+			return "", err
+		}
+	}
+	return root.id, nil
+}
+
+// get fetches one ACI.
+func (f *acis) get(ctx context.Context, ref image.Reference, w want) (found, error) {
+	switch ref.Kind {
+	case image.URL:
+		return f.fromURL(ctx, ref, w)
+	case image.Appc:
+		w.name = ref
+		return f.byName(ctx, ref, w)
+	}
+	return f.fromFile(ctx, ref)
+}
+
+// have gives an image of the store if its own rootfs is there as well, which images that depend on it need.
+func (f *acis) have(id string) (found, bool) {
+	img, err := f.store.Image(id)
+	if err != nil || !f.store.HasLayer(img.ID) {
+		return found{}, false
+	}
+	return found{img.ID, img.Manifest}, true
+}
+
+// check refuses an image that is not the one that is wanted.
+func (w want) check(m *schema.ImageManifest) error {
+	if w.name.App == "" {
+		return nil
+	}
+	return w.name.Describes(m)
+}
+
+// fromFile fetches an ACI file. Its ID is known only when all of it has been read.
+func (f *acis) fromFile(ctx context.Context, ref image.Reference) (found, error) {
+	file, err := openRegular(ref.Path)
+	if err != nil {
+		return found{}, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return found{}, err
+	}
+	if id, err := stored(f.store, ref); err == nil { // then most likely it is that, and to read it costs less than to unpack it
+		if old, ok := f.have(id); ok {
+			same, err := f.same(ctx, file, ref.Path, info.Size(), id)
+			if err != nil {
+				return found{}, err
+			}
+			if same {
+				return old, nil
+			}
+			if _, err := file.Seek(0, io.SeekStart); err != nil {
+				return found{}, err
+			}
+		}
+	}
+	return f.unpack(ctx, f.reader(ctx, file, ref.Path, info.Size()), want{})
+}
+
+// reader bounds and shows what is read of an ACI. size is -1 if it is not known.
+func (f *acis) reader(ctx context.Context, r io.Reader, name string, size int64) *verifier {
+	v := &verifier{ctx: ctx, r: r, size: size, max: f.options.MaxBytes}
+	if progress := f.options.Progress; progress != nil {
+		v.progress = func(got int64) { progress(Progress{Blob: name, Got: got, Size: size}) }
+		v.progress(0)
+	}
+	return v
+}
+
+// same tells whether a file is the ACI of that ID.
+func (f *acis) same(ctx context.Context, r io.Reader, name string, size int64, id string) (bool, error) {
+	h := sha512.New()
+	limit := unpackLimits(f.options, size).MaxBytes
+	err := eachByte(f.reader(ctx, r, name, size), h, func(r io.Reader) error {
+		n, err := io.Copy(io.Discard, io.LimitReader(r, limit+1))
+		if err == nil && n > limit {
+			err = fmt.Errorf("larger than %d bytes", limit)
+		}
+		return err
+	})
+	return err == nil && fmt.Sprintf("sha512-%x", h.Sum(nil)) == id, err
+}
+
+// unpack makes a layer of an ACI's rootfs. The ID is the SHA-512 of the uncompressed ACI, and the layer's name.
+func (f *acis) unpack(ctx context.Context, v *verifier, w want) (found, error) {
 	var manifest *schema.ImageManifest
+	limits := unpackLimits(f.options, v.size)
 	limits.EndMarker = true // nobody has told us a digest
 	limits.Subtree = "rootfs"
 	limits.Outside = func(name string, h *tar.Header, r io.Reader) (err error) {
 		switch {
 		case name == "manifest" && h.Typeflag == tar.TypeReg && manifest == nil:
-			manifest, err = aciManifest(r)
+			if manifest, err = aciManifest(r); err == nil {
+				err = w.check(manifest)
+			}
 			return err
 		case name == "manifest":
 			return errors.New("a second manifest, or not a file")
@@ -77,25 +172,43 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 		}
 		return errors.New("an ACI holds only manifest and rootfs")
 	}
-	layer, err := s.NewLayer(ctx)
-	if err != nil {
-		return "", err
+	if w.size > 0 {
+		v.max = min(v.max, w.size)
 	}
-	err = unpackStream(layer.Root, v(), h, limits)
-	if err == nil && manifest == nil {
+	layer, err := f.store.NewLayer(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	h := &counter{Hash: sha512.New()}
+	err = unpackStream(layer.Root, v, h, limits)
+	id := fmt.Sprintf("sha512-%x", h.Sum(nil))
+	switch {
+	case err != nil:
+	case manifest == nil:
 		err = errors.New("not an ACI: it has no manifest")
+	case w.id != "" && w.id != id:
+		err = fmt.Errorf("its ID is %s, not %s", id, w.id)
+	case w.size > 0 && w.size != v.got && w.size != h.bytes:
+		err = fmt.Errorf("it has %d bytes, %d uncompressed, and not %d", v.got, h.bytes, w.size)
 	}
 	if err != nil {
-		return "", errors.Join(err, layer.Discard())
+		return found{}, errors.Join(err, layer.Discard())
 	}
-	id := sum()
-	if err := layer.Commit(id); err != nil {
-		return "", err
-	}
-	return id, s.AddImage(ctx, id, manifest, []string{id}, nil)
+	return found{id, manifest}, layer.Commit(id)
 }
 
-// aciManifest reads an image manifest and refuses what this program would not do as it says.
+// counter counts what it hashes.
+type counter struct {
+	hash.Hash
+	bytes int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.bytes += int64(len(p))
+	return c.Hash.Write(p)
+}
+
+// aciManifest reads an image manifest and refuses one of another machine.
 func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 	text, err := readSmall(&verifier{ctx: context.Background(), r: r, size: -1}, maxACIManifest)
 	if err != nil {
@@ -105,16 +218,19 @@ func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, err
 	}
-	if len(m.Dependencies) > 0 {
-		return nil, fmt.Errorf("it depends on another image (%s), which is not supported yet", m.Dependencies[0].ImageName)
-	}
-	if len(m.PathWhitelist) > 0 {
-		return nil, errors.New("it has a pathWhitelist, which is not supported yet")
-	}
-	os, _ := m.Labels.Get("os")
+	system, _ := m.Labels.Get("os")
 	arch, _ := m.Labels.Get("arch")
-	if _, want, err := types.ToAppcOSArch("linux", runtime.GOARCH, ""); err == nil && arch == want {
+	if arch == appcArch() {
 		arch = runtime.GOARCH
 	}
-	return m, checkPlatform(os, arch)
+	return m, checkPlatform(system, arch)
+}
+
+// appcArch is what appc calls this machine's processor.
+func appcArch() string {
+	_, arch, err := types.ToAppcOSArch("linux", runtime.GOARCH, "")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	return arch
 }

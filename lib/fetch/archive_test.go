@@ -17,14 +17,14 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
-// part is an entry of an archive.
-type part struct {
+// entryOf is an entry of an archive.
+type entryOf struct {
 	name, text string
 	link       string // of the kind that typ says, a symbolic one if it is 0
 	typ        byte
 }
 
-func archiveOf(t testing.TB, parts ...part) []byte {
+func archiveOf(t testing.TB, parts ...entryOf) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -60,18 +60,18 @@ func plainLayer(t testing.TB, entries ...string) layer {
 func hexOf(data []byte) string { return strings.TrimPrefix(digest(data), "sha256:") }
 
 // savedParts is what old Dockers write for an image: a folder for each layer, config and manifest.json beside them.
-func savedParts(t testing.TB, tags []string, layers ...layer) []part {
+func savedParts(t testing.TB, tags []string, layers ...layer) []entryOf {
 	t.Helper()
 	configJSON := text(t, config(layers...))
-	parts := []part{{name: hexOf([]byte(configJSON)) + ".json", text: configJSON}}
+	parts := []entryOf{{name: hexOf([]byte(configJSON)) + ".json", text: configJSON}}
 	var names []string
 	for _, l := range layers {
 		dir := hexOf([]byte(l.diffID))
 		names = append(names, dir+"/layer.tar")
-		parts = append(parts, part{name: dir + "/", typ: tar.TypeDir}, part{name: dir + "/VERSION", text: "1.0"},
-			part{name: dir + "/layer.tar", text: string(l.compressed)})
+		parts = append(parts, entryOf{name: dir + "/", typ: tar.TypeDir}, entryOf{name: dir + "/VERSION", text: "1.0"},
+			entryOf{name: dir + "/layer.tar", text: string(l.compressed)})
 	}
-	return append(parts, part{name: "manifest.json", text: text(t, []object{{"Config": parts[0].name, "RepoTags": tags, "Layers": names}})})
+	return append(parts, entryOf{name: "manifest.json", text: text(t, []object{{"Config": parts[0].name, "RepoTags": tags, "Layers": names}})})
 }
 
 func archiveFile(t testing.TB, data []byte) string {
@@ -82,9 +82,9 @@ func archiveFile(t testing.TB, data []byte) string {
 }
 
 // layoutParts is a layout as an archive.
-func layoutParts(t testing.TB, l layout) []part {
+func layoutParts(t testing.TB, l layout) []entryOf {
 	t.Helper()
-	var parts []part
+	var parts []entryOf
 	must(t, filepath.WalkDir(l.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -94,7 +94,7 @@ func layoutParts(t testing.TB, l layout) []part {
 			return err
 		}
 		name, err := filepath.Rel(l.dir, path)
-		parts = append(parts, part{name: name, text: string(data)})
+		parts = append(parts, entryOf{name: name, text: string(data)})
 		return err
 	}))
 	return parts
@@ -109,13 +109,13 @@ func TestArchive(t *testing.T) {
 	linked := savedParts(t, nil, base, top) // as skopeo and docker write a layer that is there already
 	for i, p := range linked {
 		if p.name == hexOf([]byte(top.diffID))+"/layer.tar" {
-			linked[i] = part{name: p.name, link: "../x/hard.tar"}
+			linked[i] = entryOf{name: p.name, link: "../x/hard.tar"}
 		}
 	}
-	linked = append(linked, part{name: "x/hard.tar", link: "y.tar", typ: tar.TypeLink}, part{name: "y.tar", text: string(top.compressed)})
+	linked = append(linked, entryOf{name: "x/hard.tar", link: "y.tar", typ: tar.TypeLink}, entryOf{name: "y.tar", text: string(top.compressed)})
 	both := layoutParts(t, l) // Docker 25 and later
 	configJSON := text(t, config(base, top))
-	both = append(both, part{name: "manifest.json", text: text(t, []object{{"Config": "blobs/sha256/" + hexOf([]byte(configJSON)),
+	both = append(both, entryOf{name: "manifest.json", text: text(t, []object{{"Config": "blobs/sha256/" + hexOf([]byte(configJSON)),
 		"RepoTags": []string{"redis:7"}, "Layers": []string{"blobs/sha256/" + hexOf(gzipped(t, base.compressed)), "blobs/sha256/" + hexOf(zipped.compressed)}}})})
 	for _, c := range []struct {
 		name, ref string // %s is the file
@@ -166,15 +166,15 @@ func TestArchive(t *testing.T) {
 
 func TestBadArchive(t *testing.T) {
 	good := plainLayer(t, "file=text")
-	parts := func(change func(parts []part) []part) []byte {
+	parts := func(change func(parts []entryOf) []entryOf) []byte {
 		return archiveOf(t, change(savedParts(t, []string{"app:1"}, good))...)
 	}
 	manifest := func(v any) []byte {
-		return parts(func(p []part) []part { p[len(p)-1].text = text(t, v); return p })
+		return parts(func(p []entryOf) []entryOf { p[len(p)-1].text = text(t, v); return p })
 	}
 	configName := savedParts(t, nil, good)[0].name
 	layerName := hexOf([]byte(good.diffID)) + "/layer.tar"
-	two := append(savedParts(t, []string{"one:1"}, good)[:4:4], part{name: "manifest.json", text: text(t, []object{
+	two := append(savedParts(t, []string{"one:1"}, good)[:4:4], entryOf{name: "manifest.json", text: text(t, []object{
 		{"Config": configName, "RepoTags": []string{"one:1"}, "Layers": []string{layerName}},
 		{"Config": configName, "RepoTags": []string{"two:1"}, "Layers": []string{layerName}}})})
 	l := newLayout(t)
@@ -187,12 +187,12 @@ func TestBadArchive(t *testing.T) {
 		{"empty", "docker-archive:", nil, "neither index.json nor manifest.json"},
 		{"text", "docker-archive:", []byte(strings.Repeat("no archive ", 100)), "bad archive: archive/tar: invalid tar header"},
 		{"truncated header", "docker-archive:", archiveOf(t, two...)[:300], "bad archive: unexpected EOF"},
-		{"truncated layer", "docker-archive:", parts(func(p []part) []part { return p })[:6*512+100], "bad archive: unexpected EOF"},
-		{"truncated gzip", "docker-archive:", gzipped(t, parts(func(p []part) []part { return p }))[:200], "unexpected EOF"},
-		{"none of ours", "oci-archive:", archiveOf(t, part{name: "repositories", text: "{}"}), "not an archive of images"},
-		{"manifest is no JSON", "docker-archive:", archiveOf(t, part{name: "manifest.json", text: "x"}), "manifest.json: invalid character"},
-		{"manifest of 100 MB", "docker-archive:", archiveOf(t, part{name: "manifest.json", text: strings.Repeat(" ", 100<<20)}), "manifest.json: larger than 8388608 bytes"},
-		{"manifest of 100 MB in gzip", "docker-archive:", gzipped(t, archiveOf(t, part{name: "manifest.json", text: strings.Repeat(" ", 100<<20)})), "larger than 8388608 bytes"},
+		{"truncated layer", "docker-archive:", parts(func(p []entryOf) []entryOf { return p })[:6*512+100], "bad archive: unexpected EOF"},
+		{"truncated gzip", "docker-archive:", gzipped(t, parts(func(p []entryOf) []entryOf { return p }))[:200], "unexpected EOF"},
+		{"none of ours", "oci-archive:", archiveOf(t, entryOf{name: "repositories", text: "{}"}), "not an archive of images"},
+		{"manifest is no JSON", "docker-archive:", archiveOf(t, entryOf{name: "manifest.json", text: "x"}), "manifest.json: invalid character"},
+		{"manifest of 100 MB", "docker-archive:", archiveOf(t, entryOf{name: "manifest.json", text: strings.Repeat(" ", 100<<20)}), "manifest.json: larger than 8388608 bytes"},
+		{"manifest of 100 MB in gzip", "docker-archive:", gzipped(t, archiveOf(t, entryOf{name: "manifest.json", text: strings.Repeat(" ", 100<<20)})), "larger than 8388608 bytes"},
 		{"no image", "docker-archive:", manifest([]object{}), "no image in it"},
 		{"which of two", "docker-archive:", archiveOf(t, two...), "more than one image in it: name one with :NAME:TAG at the end (it has one:1, two:1)"},
 		{"neither of two", "docker-archive:%s:three", archiveOf(t, two...), `no image of name "three" in it (it has one:1, two:1)`},
@@ -204,25 +204,25 @@ func TestBadArchive(t *testing.T) {
 		{"absolute layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{"/etc/passwd"}}}), "layer /etc/passwd: not in the archive"},
 		{"no layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{}}}), "manifest.json and config disagree: 0 layers, 1 diff IDs"},
 		{"a folder as layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{filepath.Dir(layerName)}}}), "not in the archive"},
-		{"changed config", "docker-archive:", parts(func(p []part) []part { p[0].text += " "; return p }), "digest mismatch: got sha256:"},
-		{"changed layer", "docker-archive:", parts(func(p []part) []part { p[3].text = string(tarOf(t, "file=evil")); return p }), "digest mismatch: got sha256:"},
-		{"changed compressed layer", "docker-archive:", parts(func(p []part) []part {
+		{"changed config", "docker-archive:", parts(func(p []entryOf) []entryOf { p[0].text += " "; return p }), "digest mismatch: got sha256:"},
+		{"changed layer", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3].text = string(tarOf(t, "file=evil")); return p }), "digest mismatch: got sha256:"},
+		{"changed compressed layer", "docker-archive:", parts(func(p []entryOf) []entryOf {
 			p[3].text = string(gzipped(t, tarOf(t, "file=evil")))
 			return p
 		}), "digest mismatch: unpacked it is sha256:"},
-		{"layer twice", "docker-archive:", parts(func(p []part) []part { return append(p, p[3]) }), "layer.tar: twice in the archive"},
-		{"manifest twice", "docker-archive:", parts(func(p []part) []part { return append(p, p[4]) }), "manifest.json: twice in the archive"},
-		{"layer is a link out", "docker-archive:", parts(func(p []part) []part { p[3] = part{name: layerName, link: "/etc/passwd"}; return p }),
+		{"layer twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[3]) }), "layer.tar: twice in the archive"},
+		{"manifest twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[4]) }), "manifest.json: twice in the archive"},
+		{"layer is a link out", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "/etc/passwd"}; return p }),
 			"a link that leads out of the archive"},
-		{"layer is a link up", "docker-archive:", parts(func(p []part) []part { p[3] = part{name: layerName, link: "../../../etc/passwd"}; return p }), "not in the archive"},
-		{"layer is a link to itself", "docker-archive:", parts(func(p []part) []part { p[3] = part{name: layerName, link: "layer.tar"}; return p }), "links without end"},
-		{"layer is a hard link to itself", "docker-archive:", parts(func(p []part) []part {
-			p[3] = part{name: layerName, link: layerName, typ: tar.TypeLink}
+		{"layer is a link up", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "../../../etc/passwd"}; return p }), "not in the archive"},
+		{"layer is a link to itself", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "layer.tar"}; return p }), "links without end"},
+		{"layer is a hard link to itself", "docker-archive:", parts(func(p []entryOf) []entryOf {
+			p[3] = entryOf{name: layerName, link: layerName, typ: tar.TypeLink}
 			return p
 		}), "links without end"},
-		{"layer is a fifo", "docker-archive:", parts(func(p []part) []part { p[3] = part{name: layerName, typ: tar.TypeFifo}; return p }), "not a regular file"},
+		{"layer is a fifo", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, typ: tar.TypeFifo}; return p }), "not a regular file"},
 		{"layer leaves its folder", "docker-archive:", archiveOf(t, savedParts(t, nil, plainLayer(t, "../evil=x"))...), `entry "../evil": .. in the name`},
-		{"names leave the archive", "docker-archive:", append(archiveOf(t, part{name: "../../evil", text: "x"}, part{name: "/etc/evil", text: "x"})[:2048],
+		{"names leave the archive", "docker-archive:", append(archiveOf(t, entryOf{name: "../../evil", text: "x"}, entryOf{name: "/etc/evil", text: "x"})[:2048],
 			manifest([]object{{"Config": "x"}})...), "config x: not in the archive"},
 		{"layout without its blob", "oci-archive:", archiveOf(t, layoutParts(t, l)[3:]...), "not in the archive"},
 		{"layout of another tag", "oci-archive:%s:2", archiveOf(t, layoutParts(t, l)...), `no image of tag "2" in it (it has no tags)`},
@@ -280,8 +280,8 @@ func TestArchiveBomb(t *testing.T) {
 func FuzzArchive(f *testing.F) {
 	good := plainLayer(f, "file=text")
 	f.Add(archiveOf(f, savedParts(f, []string{"app:1"}, good)...), "")
-	f.Add(archiveOf(f, part{name: "manifest.json", link: "a"}, part{name: "a", text: `[{"Config":"a","Layers":["a"],"RepoTags":[":"]}]`}), ":")
-	f.Add(archiveOf(f, part{name: "index.json", text: `{"manifests":[{"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}), "1")
+	f.Add(archiveOf(f, entryOf{name: "manifest.json", link: "a"}, entryOf{name: "a", text: `[{"Config":"a","Layers":["a"],"RepoTags":[":"]}]`}), ":")
+	f.Add(archiveOf(f, entryOf{name: "index.json", text: `{"manifests":[{"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}), "1")
 	f.Fuzz(func(t *testing.T, data []byte, tag string) {
 		file, err := os.CreateTemp(t.TempDir(), "")
 		must(t, err)

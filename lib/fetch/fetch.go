@@ -80,14 +80,7 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 			return "", err
 		}
 	}
-	kind := map[image.Kind]string{image.Docker: "docker images", image.OCILayout: "oci layouts", image.OCIArchive: "oci archives",
-		image.DockerArchive: "docker archives", image.File: "this ACI"}[ref.Kind]
-	switch {
-	case ref.Kind == image.URL:
-		return "", errors.New("fetching an ACI from a URL is not supported yet: download it and give its path")
-	case ref.Kind == image.Appc:
-		return "", errors.New("finding an appc name is not supported yet: give the path of an ACI, or docker://NAME for an image in a registry")
-	case !o.InsecureImage:
+	if kind := kinds[ref.Kind]; !o.InsecureImage {
 		return "", fmt.Errorf("no signature is known for %s: use --insecure-options=image to run it unsigned", kind)
 	}
 	var id string
@@ -106,6 +99,12 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		return "", err
 	}
 	return id, s.SetRef(ctx, ref, id)
+}
+
+// kinds are what images of each kind are called.
+var kinds = map[image.Kind]string{
+	image.Docker: "docker images", image.OCILayout: "oci layouts", image.OCIArchive: "oci archives", image.DockerArchive: "docker archives",
+	image.File: "this ACI", image.URL: "this ACI", image.Appc: "this ACI",
 }
 
 // stored finds a whole image in the store.

@@ -354,8 +354,11 @@ func TestPolicy(t *testing.T) {
 		{"/no/such.aci", Options{PullPolicy: New}, "no signature is known for this ACI: use --insecure-options=image to run it unsigned"},
 		{"oci:/no/such", Options{PullPolicy: Update}, "no signature is known for oci layouts: use --insecure-options=image to run it unsigned"},
 		{"sha512-abcd", unsigned, "not in the store"},
-		{"https://example.com/x.aci", unsigned, "fetching an ACI from a URL is not supported yet: download it and give its path"},
-		{"example.com/x", unsigned, "finding an appc name is not supported yet: give the path of an ACI, or docker://NAME for an image in a registry"},
+		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
+		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: New}, "no signature is known for this ACI: use --insecure-options=image to run it unsigned"},
+		{"https://127.0.0.1:1/x.aci", unsigned, `Get "https://127.0.0.1:1/x.aci": dial tcp 127.0.0.1:1: connect: connection refused`},
+		{"example.com/x", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
+		{"example.com/x", Options{PullPolicy: Update}, "no signature is known for this ACI: use --insecure-options=image to run it unsigned"},
 		{"/no/such.aci", unsigned, "open /no/such.aci: no such file or directory"},
 	} {
 		if _, err := Fetch(t.Context(), s, reference(t, c.name), c.o); err == nil || err.Error() != c.want {
@@ -645,9 +648,6 @@ func TestBadACI(t *testing.T) {
 		{"manifest with a bad name", "ACIdentifier", tarOf(t, `manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"../x"}`, "rootfs/")},
 		{"something else", `entry "etc/passwd": an ACI holds only manifest and rootfs`, tarOf(t, "manifest="+aciText+"}", "rootfs/", "etc/passwd=x")},
 		{"dot-dot", `entry "rootfs/../../x": .. in the name`, tarOf(t, "manifest="+aciText+"}", "rootfs/../../x=1")},
-		{"dependencies", "it depends on another image (example.com/base), which is not supported yet",
-			tarOf(t, "manifest="+aciText+`,"dependencies":[{"imageName":"example.com/base"}]}`, "rootfs/")},
-		{"pathWhitelist", "it has a pathWhitelist, which is not supported yet", tarOf(t, "manifest="+aciText+`,"pathWhitelist":["/a"]}`, "rootfs/")},
 		{"other machine", "it is for freebsd/", tarOf(t, "manifest="+aciText+`,"labels":[{"name":"os","value":"freebsd"},{"name":"arch","value":"amd64"}]}`, "rootfs/")},
 	} {
 		s, dir := newStore(t)

@@ -25,6 +25,7 @@ type verifier struct {
 	digest   string    // "sha256:…"; "" if none is known
 	hash     hash.Hash // nil if no digest is known
 	size     int64     // -1 if unknown
+	max      int64     // the most that is read; 0 means no limit
 	got      int64
 	progress func(got int64)
 	err      error // for ever, once it is set
@@ -48,6 +49,9 @@ func (v *verifier) Read(p []byte) (int, error) {
 	switch {
 	case v.size >= 0 && v.got > v.size:
 		v.err = fmt.Errorf("longer than its %d bytes", v.size)
+		return 0, v.err
+	case v.max > 0 && v.got > v.max:
+		v.err = fmt.Errorf("longer than %d bytes", v.max)
 		return 0, v.err
 	case err == nil:
 	case v.ctx.Err() != nil:
@@ -206,7 +210,7 @@ func eachByte(v *verifier, h hash.Hash, use func(io.Reader) error) error {
 	} else {
 		err = fmt.Errorf("%w: %w", unpack.ErrArchive, err)
 	}
-	if err != nil && !errors.Is(err, unpack.ErrArchive) {
+	if err != nil && (!errors.Is(err, unpack.ErrArchive) || v.hash == nil && v.size < 0) {
 		return err // nothing that the rest of the blob could explain
 	}
 	if _, cause := io.Copy(io.Discard, v); cause != nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
 )
 
@@ -192,37 +193,70 @@ func parsePath(kind Kind, file string) (Reference, error) {
 }
 
 func parseAppc(s string) (Reference, error) {
-	r := Reference{Kind: Appc, Labels: map[string]string{}}
+	labels := map[string]string{}
 	fields := strings.Split(s, ",")
-	r.App, r.Version, _ = strings.Cut(fields[0], ":")
-	if _, err := types.NewACIdentifier(r.App); err != nil {
+	name, version, hasVersion := strings.Cut(fields[0], ":")
+	if _, err := types.NewACIdentifier(name); err != nil {
 		return Reference{}, fmt.Errorf("%q is not the name of an image (docker://NAME, oci:DIR, a path with a slash, or an appc name)", s)
 	}
-	for part := range strings.SplitSeq(r.App, "/") { // NewACIdentifier lets these through
+	if hasVersion && version == "" {
+		return Reference{}, errors.New("empty version")
+	}
+	if hasVersion {
+		labels["version"] = version
+	}
+	for _, field := range fields[1:] {
+		label, value, ok := strings.Cut(field, "=")
+		if _, err := types.NewACIdentifier(label); err != nil || !ok || value == "" {
+			return Reference{}, fmt.Errorf("%q is not LABEL=VALUE", field)
+		}
+		if _, twice := labels[label]; twice {
+			return Reference{}, fmt.Errorf("label %q is given twice", label)
+		}
+		labels[label] = value
+	}
+	return AppcReference(name, labels)
+}
+
+// AppcReference is the reference to an image by its appc name and labels, the version being one of them.
+func AppcReference(name string, labels map[string]string) (Reference, error) {
+	if _, err := types.NewACIdentifier(name); err != nil {
+		return Reference{}, fmt.Errorf("%q is not the name of an image: %w", name, err)
+	}
+	for part := range strings.SplitSeq(name, "/") { // NewACIdentifier lets these through
 		if part == "" || part == "." || part == ".." || len(part) > 240 {
 			return Reference{}, fmt.Errorf("%q cannot be a part of an image's name", part)
 		}
 	}
-	if strings.HasSuffix(fields[0], ":") {
-		return Reference{}, errors.New("empty version")
-	}
-	for _, field := range fields[1:] {
-		name, value, ok := strings.Cut(field, "=")
-		if _, err := types.NewACIdentifier(name); err != nil || !ok || value == "" {
-			return Reference{}, fmt.Errorf("%q is not LABEL=VALUE", field)
-		}
-		switch _, twice := r.Labels[name]; {
-		case name == "version" && r.Version == "":
-			r.Version = value
-		case name == "version" || twice:
-			return Reference{}, fmt.Errorf("label %q is given twice", name)
-		case name == "name":
+	r := Reference{Kind: Appc, App: name, Version: labels["version"], Labels: maps.Clone(labels)}
+	delete(r.Labels, "version")
+	for label, value := range r.Labels {
+		if label == "name" {
 			return Reference{}, errors.New(`"name" is no label`)
-		default:
-			r.Labels[name] = value
+		}
+		if value == "" {
+			return Reference{}, fmt.Errorf("label %q has no value", label)
 		}
 	}
 	return r, nil
+}
+
+// Describes tells of an appc reference why an image of that manifest is not the one that it names, or nil if it is: the manifest has
+// its name and all of its labels, and maybe more (appc spec, discovery.md, "Validation").
+func (r Reference) Describes(m *schema.ImageManifest) error {
+	if m.Name.String() != r.App {
+		return fmt.Errorf("it is called %s in its manifest", m.Name)
+	}
+	labels := maps.Clone(r.Labels)
+	if r.Version != "" {
+		labels["version"] = r.Version
+	}
+	for _, label := range slices.Sorted(maps.Keys(labels)) {
+		if value, _ := m.Labels.Get(label); value != labels[label] {
+			return fmt.Errorf("its label %s is %q, not %q", label, value, labels[label])
+		}
+	}
+	return nil
 }
 
 // Local tells whether the reference names a file or folder of this machine, which may have changed since it was fetched and costs

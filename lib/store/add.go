@@ -274,7 +274,8 @@ func (s *Store) AddLayer(ctx context.Context, name string, fill func(root *os.Fi
 }
 
 // AddImage puts an image into the store, its layers (names, lowest first) being there already. config is the OCI image config as
-// fetched, nil for an ACI. An image that is there already is left alone if it is complete: the ID names all of its content.
+// fetched, nil for an ACI. An image that is there already is left alone if it is complete and has those layers: the ID names all of
+// its content, but what an ACI depends on may have changed.
 //
 // A layer that is there twice is listed once, at its upper place: overlayfs refuses a lower directory that is there twice, and
 // nothing that the lower copy adds or hides is left undone by the upper one.
@@ -295,7 +296,14 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if err != nil {
 		return fmt.Errorf("image %s: manifest: %w", id, err)
 	}
-	done := func() bool { _, err := s.Image(id); return err == nil }
+	done := func() bool {
+		old, err := os.ReadFile(s.path("image", id, "layers"))
+		if err == nil && string(old) == list {
+			_, err = s.Image(id)
+			return err == nil
+		}
+		return false
+	}
 	d, err := s.begin(ctx, "image-"+id, done)
 	if err != nil || d == nil {
 		return err
@@ -318,8 +326,8 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 		if err := durable.SyncTree(dir); err != nil {
 			return err
 		}
-		// A damaged image of this ID makes room.
-		if err := os.Rename(final, filepath.Join(d.path, "damaged")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// A damaged image of this ID makes room, and one with other layers.
+		if err := os.Rename(final, filepath.Join(d.path, "former")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
@@ -26,7 +27,9 @@ const format = "1\n"
 // validID and validLayer are not regular expressions because those take milliseconds for the names of a thousand images.
 func validID(s string) bool { return hexAfter(s, "sha512-", 128) }
 
-func validLayer(s string) bool { return hexAfter(s, "sha256-", 64) || validID(s) }
+func validLayer(s string) bool {
+	return hexAfter(s, "sha256-", 64) || validID(s) || hexAfter(s, "part-", 128)
+}
 
 func hexAfter(s, prefix string, digits int) bool {
 	hex, ok := strings.CutPrefix(s, prefix)
@@ -69,7 +72,8 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.cas}, elem...)...)
 }
 
-// LayerPath is where the layer of that name ("sha256-…" by diff ID, "sha512-…" for an ACI) is when it is in the store.
+// LayerPath is where the layer of that name ("sha256-…" by diff ID, "sha512-…" for an ACI, "part-…" for what another image takes of
+// one) is when it is in the store.
 func (s *Store) LayerPath(name string) string { return s.path("layer", name) }
 
 // HasLayer tells whether the layer of that name is in the store.
@@ -143,12 +147,16 @@ func (s *Store) complete(prefix string) (string, error) {
 }
 
 // Lookup finds the ID of the image that a reference named when it was fetched last, or that an ID or its prefix names. The image
-// may be gone all the same: Image tells. The error is or wraps ErrNotFound if the store does not know the name.
+// may be gone all the same: Image tells. An appc name with a version is also that of an image that came by another way, as in rkt.
+// The error is or wraps ErrNotFound if the store does not know the name.
 func (s *Store) Lookup(ref image.Reference) (string, error) {
 	if ref.Kind == image.ID {
 		return s.complete(ref.ID)
 	}
 	text, err := os.ReadFile(s.path("ref", ref.Key()))
+	if errors.Is(err, fs.ErrNotExist) && ref.Kind == image.Appc && ref.Version != "" {
+		return s.Find(ref)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", ErrNotFound
 	}
@@ -160,6 +168,35 @@ func (s *Store) Lookup(ref image.Reference) (string, error) {
 		return "", fmt.Errorf("damaged: %s: no image ID in it", s.path("ref", ref.Key()))
 	}
 	return id, nil
+}
+
+// Find finds the newest whole image whose manifest has an appc reference's name, version and labels, those that are given. The error
+// is or wraps ErrNotFound if there is none.
+func (s *Store) Find(ref image.Reference) (string, error) {
+	ids, err := s.Images()
+	if err != nil {
+		return "", err
+	}
+	found, newest := "", time.Time{}
+	for _, id := range ids {
+		file := s.path("image", id, "manifest")
+		text, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(text, []byte(`"`+ref.App+`"`)) { // which spares reading the others as JSON
+			continue
+		}
+		info, err := os.Stat(file)
+		if err != nil || !info.ModTime().After(newest) {
+			continue
+		}
+		img, err := s.Image(id)
+		if err == nil && ref.Describes(img.Manifest) == nil {
+			found, newest = id, info.ModTime()
+		}
+	}
+	if found == "" {
+		return "", ErrNotFound
+	}
+	return found, nil
 }
 
 // Images lists the IDs of all images, sorted.
