@@ -2,8 +2,9 @@
 //
 //	rkt-fetch [FLAGS] IMAGE…
 //
-// An image is unpacked once, here, into folders that every pod of it shares; a layer that the store has is not downloaded again.
-// Everything is checked against its digest on the way. A fetch that fails or is killed leaves nothing that anybody takes for an
+// An image is unpacked once, here, into folders that every pod of it shares; a layer that the store has is not downloaded again, nor
+// an ACI whose server says that it is the same. Everything is checked against its digest on the way. A download that breaks off goes
+// on where it was, and what a busy server refuses is tried again. What an ACI depends on is fetched with it. A fetch that fails or is killed leaves nothing that anybody takes for an
 // image, and what it leaves the next fetch removes. Any number of fetches may run at a time: of several that want one layer, one
 // downloads it.
 package main
@@ -31,6 +32,9 @@ IMAGE is one of:
   docker-archive:FILE[:NAME[:TAG]]
                             what docker save or podman save has written
   PATH, file:///PATH        an ACI (a path has a slash or ends in .aci)
+  https://HOST/PATH         an ACI on a web server
+  HOST/NAME[:VERSION][,LABEL=VALUE...]
+                            an ACI by its name, found by appc discovery
   sha512-ID                 an image in the store, also by the beginning of its ID
 
 Flags:

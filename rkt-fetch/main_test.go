@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		"rkt-fetch": main,
 		"mklayout":  tool(mklayout),
 		"mkaci":     tool(mkaci),
+		"webserver": tool(webserver),
 		"spoil":     tool(spoil),
 		"push":      tool(push),
 		"mkcerts":   tool(mkcerts),

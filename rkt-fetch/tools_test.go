@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	crand "crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -115,15 +116,82 @@ func mklayout(args []string) error {
 	return path.AppendImage(img)
 }
 
-// mkaci FILE ENTRY... makes an ACI.
+// mkaci FILE [NAME[,FIELDS]:] ENTRY... makes an ACI; FIELDS are further ones of the manifest.
 func mkaci(args []string) error {
 	f, err := os.Create(args[0])
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	manifest := `manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app","app":{"exec":["/app"],"user":"0","group":"0"}}`
-	return tarStream(f, append([]string{manifest, "rootfs/"}, args[1:]...))
+	name, fields, entries := "example.com/app", "", args[1:]
+	if len(entries) > 0 && strings.HasSuffix(entries[0], ":") {
+		name, fields, _ = strings.Cut(strings.TrimSuffix(entries[0], ":"), ",")
+		if entries = entries[1:]; fields != "" {
+			fields = "," + fields
+		}
+	}
+	manifest := fmt.Sprintf(`manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"%s"%s,"app":{"exec":["/app"],"user":"0","group":"0"}}`, name, fields)
+	return tarStream(f, append([]string{manifest, "rootfs/"}, entries...))
+}
+
+// webserver ADDRESS DIR LOG [CERT KEY] serves files, with ETags, and writes down requests and what came of them. If there is a file
+// DIR/break, the next answer is cut after that many bytes. The page of / is DIR/index.
+func webserver(args []string) error {
+	dir := args[1]
+	log, err := os.OpenFile(args[2], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &answer{ResponseWriter: w, status: http.StatusOK, left: -1}
+		defer func() { fmt.Fprintln(log, r.Method, r.Host+r.URL.RequestURI(), r.Header.Get("Range"), a.status) }()
+		file := filepath.Join(dir, filepath.FromSlash(r.URL.Path))
+		if r.URL.Path == "/" {
+			file = dir + "/index"
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			http.NotFound(a, r)
+			return
+		}
+		if text, err := os.ReadFile(dir + "/break"); err == nil {
+			if err := os.Remove(dir + "/break"); err == nil {
+				a.left, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			}
+		}
+		a.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(data)))
+		if text, err := os.ReadFile(dir + "/cache-control"); err == nil {
+			a.Header().Set("Cache-Control", strings.TrimSpace(string(text)))
+		}
+		http.ServeContent(a, r, file, time.Time{}, bytes.NewReader(data))
+	})
+	if len(args) > 3 {
+		return http.ListenAndServeTLS(args[0], args[3], args[4], handler)
+	}
+	return http.ListenAndServe(args[0], handler)
+}
+
+type answer struct {
+	http.ResponseWriter
+	status, left int
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.left < 0 || len(p) < a.left {
+		n, err := a.ResponseWriter.Write(p)
+		if a.left >= 0 {
+			a.left -= n
+		}
+		return n, err
+	}
+	_, _ = a.ResponseWriter.Write(p[:a.left])
+	a.ResponseWriter.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 // spoil DIR truncate|change spoils the largest blob of a layout or of a registry's folder.
@@ -182,7 +250,7 @@ func mkcerts([]string) error {
 	if err != nil {
 		return err
 	}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+	cert := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost", "example.com"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
 	caDER, err1 := x509.CreateCertificate(crand.Reader, ca, ca, &caKey.PublicKey, caKey)
 	certDER, err2 := x509.CreateCertificate(crand.Reader, cert, ca, &key.PublicKey, caKey)

@@ -379,7 +379,7 @@ func (r rendererStore) GetImageManifest(key string) (*schema.ImageManifest, erro
 func TestLikeACIRenderer(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	paths := []string{"a", "b", "d/", "d/x", "d/y", "d/e/", "d/e/z", "f/", "f/g"}
-	for round := range 150 {
+	for round := range 60 {
 		shop := newShop(t)
 		reference512 := rendererStore{}
 		depth := 1 + random.IntN(5)

@@ -24,6 +24,9 @@ const (
 // do: a URL that follows from name and labels. Then the pages under the name say in meta tags where the image is (appc spec,
 // discovery.md). Of several places, the first that has the image is taken.
 func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, error) {
+	if !strings.ContainsAny(ref.App, "./") {
+		return found{}, fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", ref.App)
+	}
 	labels := map[types.ACIdentifier]string{"os": "linux", "arch": appcArch()}
 	for name, value := range ref.Labels {
 		labels[types.ACIdentifier(name)] = value

@@ -164,7 +164,7 @@ func TestHostilePages(t *testing.T) {
 				_, _ = w.Write(bytes.Repeat([]byte("x"), 10_000))
 			}
 		},
-		"redirects without end": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", 302) },
+		"redirects without end": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) },
 		"endless templates": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, strings.Repeat(`<meta name="ac-discovery" content="example.com https://{name}/{name}/{name}.{ext}">`, 1000))
 		},

@@ -219,11 +219,11 @@ func TestBadURL(t *testing.T) {
 		want   string
 	}{
 		{"not there", http.NotFound, "not on the server 127.0.0.1:"},
-		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) }, "does not show it to everybody (403 Forbidden)"},
-		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, ": 500 Internal Server Error"},
-		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(304) }, "which nobody asked"},
-		{"partial, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(206) }, ": 206 Partial Content"},
-		{"empty", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }, ": 204 No Content"},
+		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, "does not show it to everybody (403 Forbidden)"},
+		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, ": 500 Internal Server Error"},
+		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) }, "which nobody asked"},
+		{"partial, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusPartialContent) }, ": 206 Partial Content"},
+		{"empty", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }, ": 204 No Content"},
 		{"a page", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, "<html>", strings.Repeat("Welcome! ", 100))
 		}, "bad archive: "},
@@ -252,10 +252,14 @@ func TestBadURL(t *testing.T) {
 				_, _ = z.Write(make([]byte, 64<<10))
 			}
 		}, "larger than 4194304 bytes"},
-		{"redirects without end", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", 302) }, "stopped after 10 redirects"},
-		{"plain HTTP from another machine", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/app.aci", 302) },
+		{"redirects without end", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) }, "stopped after 10 redirects"},
+		{"plain HTTP from another machine", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/app.aci", http.StatusFound)
+		},
 			"plain HTTP to another machine: use --insecure-options=http to allow it"},
-		{"another protocol", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", 302) }, "unsupported protocol scheme"},
+		{"another protocol", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, "unsupported protocol scheme"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, dir := newStore(t)
