@@ -49,7 +49,7 @@ func (d *display) update(now fetch.Progress) {
 	var got, size int64
 	done := 0
 	for _, b := range d.blobs {
-		got, size = got+b.Got, size+b.Size
+		got, size = got+b.Got, size+max(b.Got, b.Size)
 		if b.Got == b.Size {
 			done++
 		}

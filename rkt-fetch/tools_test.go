@@ -135,7 +135,7 @@ func mkaci(args []string) error {
 }
 
 // webserver ADDRESS DIR LOG [CERT KEY] serves files, with ETags, and writes down requests and what came of them. If there is a file
-// DIR/break, the next answer is cut after that many bytes. The page of / is DIR/index.
+// DIR/break, the next answer is cut after that many bytes; if there is DIR/stall, it stands still there until the other side has gone. The page of / is DIR/index.
 func webserver(args []string) error {
 	dir := args[1]
 	log, err := os.OpenFile(args[2], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -154,9 +154,13 @@ func webserver(args []string) error {
 			http.NotFound(a, r)
 			return
 		}
-		if text, err := os.ReadFile(dir + "/break"); err == nil {
-			if err := os.Remove(dir + "/break"); err == nil {
+		for _, trouble := range []string{dir + "/break", dir + "/stall"} {
+			text, err := os.ReadFile(trouble)
+			if err == nil && os.Remove(trouble) == nil {
 				a.left, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+				if trouble == dir+"/stall" {
+					a.gone = r.Context().Done()
+				}
 			}
 		}
 		a.Header().Set("ETag", fmt.Sprintf(`"%x"`, sha256.Sum256(data)))
@@ -174,6 +178,7 @@ func webserver(args []string) error {
 type answer struct {
 	http.ResponseWriter
 	status, left int
+	gone         <-chan struct{}
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -191,6 +196,9 @@ func (a *answer) Write(p []byte) (int, error) {
 	}
 	_, _ = a.ResponseWriter.Write(p[:a.left])
 	a.ResponseWriter.(http.Flusher).Flush()
+	if a.gone != nil {
+		<-a.gone
+	}
 	panic(http.ErrAbortHandler)
 }
 

@@ -132,7 +132,7 @@ func (f *acis) fromFile(ctx context.Context, ref image.Reference) (found, error)
 func (f *acis) reader(ctx context.Context, r io.Reader, name string, size int64) *verifier {
 	v := &verifier{ctx: ctx, r: r, size: size, max: f.options.MaxBytes}
 	if progress := f.options.Progress; progress != nil {
-		v.progress = func(got int64) { progress(Progress{Blob: name, Got: got, Size: size}) }
+		v.progress = func(got int64) { progress(Progress{Blob: name, Got: got, Size: v.size}) }
 		v.progress(0)
 	}
 	return v

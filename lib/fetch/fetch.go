@@ -56,8 +56,8 @@ type Options struct {
 
 // Progress is how far a layer or an ACI has come.
 type Progress struct {
-	Blob      string // digest of a layer, path of an ACI
-	Got, Size int64  // bytes read, bytes in all
+	Blob      string // digest of a layer, path or URL of an ACI
+	Got, Size int64  // bytes read, bytes in all (-1 as long as nobody knows)
 }
 
 // Fetch makes sure that the store has the image that a reference names and returns its ID. On an error nothing of it is added to

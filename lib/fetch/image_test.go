@@ -175,7 +175,7 @@ func reference(t testing.TB, name string) image.Reference {
 // wantNothing fails if anything of an image is in the store, or anything half-made.
 func wantNothing(t testing.TB, dir string) {
 	t.Helper()
-	for _, sub := range []string{"image", "layer", "tmp", "ref"} {
+	for _, sub := range []string{"image", "layer", "tmp", "ref", "partial", "remote"} {
 		err := filepath.WalkDir(filepath.Join(dir, "cas", sub), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && path != filepath.Join(dir, "cas", sub) {
 				err = fmt.Errorf("left over: %s", path)

@@ -64,6 +64,10 @@ func (v *verifier) Read(p []byte) (int, error) {
 		v.err = fmt.Errorf("digest mismatch: got sha256:%x", v.hash.Sum(nil))
 	default:
 		v.err = err
+		if v.size < 0 && v.progress != nil { // now it is known
+			v.size = v.got
+			v.progress(v.got)
+		}
 	}
 	return n, v.err
 }

@@ -2,7 +2,9 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,56 +20,127 @@ const (
 )
 
 // fromURL fetches an ACI from a web server. What it sent before is not sent again as long as it says so (RFC 9111: max-age, else ETag
-// or Last-Modified).
-func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (found, error) {
-	known, err := f.store.Remote(ref)
-	old, have := found{}, false
-	if err == nil {
-		old, have = f.have(known.ID)
+// or Last-Modified), and a download that was ended goes on where it was, if it is still the same.
+func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got found, err error) {
+	if got, known := f.remembered(ref, w); known != nil && time.Now().Before(known.Expires) {
+		return got, nil
 	}
-	if have = have && w.check(old.manifest) == nil && (w.id == "" || w.id == old.id); have && time.Now().Before(known.Expires) {
-		return old, nil
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ref.URL, nil)
+	part, err := f.store.Partial(ctx, ref)
 	if err != nil {
 		return found{}, err
 	}
-	r.Header.Set("User-Agent", "rkt")
-	if have && known.ETag != "" {
-		r.Header.Set("If-None-Match", known.ETag)
+	keep := false
+	defer func() {
+		if keep {
+			err = errors.Join(err, part.Keep())
+		} else {
+			err = errors.Join(err, part.Drop())
+		}
+	}()
+	for {
+		got, known := f.remembered(ref, w) // again: the process that we have waited for may have fetched it
+		if known != nil && time.Now().Before(known.Expires) {
+			return got, nil
+		}
+		answer, err := f.ask(ctx, ref, part, known)
+		if err != nil {
+			keep = part.Size > 0
+			return found{}, err // names the URL
+		}
+		defer answer.Body.Close()
+		host := answer.Request.URL.Host
+		size := answer.ContentLength
+		switch {
+		case answer.StatusCode == http.StatusNotModified && known != nil:
+		case answer.StatusCode == http.StatusPartialContent && part.Size > 0:
+			var from int64
+			if from, size, err = contentRange(answer); err == nil && from == part.Size {
+				break
+			}
+			fallthrough
+		case answer.StatusCode == http.StatusRequestedRangeNotSatisfiable && part.Size > 0: // it has become shorter
+			drop(answer)
+			if err := part.Restart(""); err != nil {
+				return found{}, err
+			}
+			continue
+		case answer.StatusCode == http.StatusOK:
+			if err := part.Restart(validator(answer)); err != nil {
+				return found{}, err
+			}
+		case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusGone:
+			return found{}, fmt.Errorf("not on the server %s (%s)", host, answer.Status)
+		case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
+			return found{}, fmt.Errorf("the server %s does not show it to everybody (%s)", host, answer.Status)
+		default:
+			keep = part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
+			return found{}, fmt.Errorf("server %s: %s", host, answer.Status)
+		}
+		now := freshness(answer, time.Now())
+		if answer.StatusCode == http.StatusNotModified {
+			if now.ETag == "" && now.LastModified == "" { // as RFC 9110, 15.4.5 allows
+				now.ETag, now.LastModified = known.ETag, known.LastModified
+			}
+		} else {
+			rest := &source{r: answer.Body, copy: part}
+			whole := io.MultiReader(io.NewSectionReader(part.File, 0, part.Size), rest)
+			if got, err = f.unpack(ctx, f.reader(ctx, whole, ref.URL, size), w); err != nil {
+				keep = part.Validator != "" && (rest.broken || ctx.Err() != nil)
+				return found{}, err
+			}
+		}
+		now.ID, now.Manifest = got.id, got.manifest
+		return got, f.store.SetRemote(ctx, ref, now)
 	}
-	if have && known.LastModified != "" {
+}
+
+// remembered gives the image that a URL was last, if the store has it and it can be what is wanted.
+func (f *acis) remembered(ref image.Reference, w want) (found, *store.Remote) {
+	known, err := f.store.Remote(ref)
+	if err != nil {
+		return found{}, nil
+	}
+	if !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
+		return found{}, nil
+	}
+	return found{known.ID, known.Manifest}, &known
+}
+
+// ask asks for a URL: for the rest of what has come, or for what is not known.
+func (f *acis) ask(ctx context.Context, ref image.Reference, part *store.Partial, known *store.Remote) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ref.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("User-Agent", "rkt")
+	switch {
+	case part.Size > 0:
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", part.Size))
+		r.Header.Set("If-Range", part.Validator)
+	case known != nil && known.ETag != "":
+		r.Header.Set("If-None-Match", known.ETag)
+	case known != nil && known.LastModified != "":
 		r.Header.Set("If-Modified-Since", known.LastModified)
 	}
-	answer, err := f.client.Do(r)
-	if err != nil {
-		return found{}, err // names the URL
-	}
-	defer answer.Body.Close()
-	host := answer.Request.URL.Host
-	switch answer.StatusCode {
-	case http.StatusOK:
-		if old, err = f.unpack(ctx, f.reader(ctx, answer.Body, ref.URL, answer.ContentLength), w); err != nil {
-			return found{}, err
+	return f.client.Do(r)
+}
+
+// source keeps what is read of a body, and tells whether it broke off.
+type source struct {
+	r      io.Reader
+	copy   *store.Partial
+	broken bool
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if s.copy.Validator != "" {
+		if _, err := s.copy.File.Write(p[:n]); err != nil {
+			return 0, err
 		}
-		known = store.Remote{}
-	case http.StatusNotModified:
-		if !have {
-			return found{}, fmt.Errorf("the server %s says that it is unchanged, which nobody asked", host)
-		}
-	case http.StatusNotFound, http.StatusGone:
-		return found{}, fmt.Errorf("not on the server %s (%s)", host, answer.Status)
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return found{}, fmt.Errorf("the server %s does not show it to everybody (%s)", host, answer.Status)
-	default:
-		return found{}, fmt.Errorf("server %s: %s", host, answer.Status)
 	}
-	now := freshness(answer, time.Now())
-	now.ID = old.id
-	if answer.StatusCode == http.StatusNotModified && now.ETag == "" && now.LastModified == "" { // as RFC 9110, 15.4.5 allows
-		now.ETag, now.LastModified = known.ETag, known.LastModified
-	}
-	return old, f.store.SetRemote(ctx, ref, now)
+	s.broken = s.broken || err != nil && err != io.EOF
+	return n, err
 }
 
 // freshness reads what an answer says of the time for which it is good, and how to ask for news.

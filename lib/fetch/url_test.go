@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
 // web serves files with ETags, and writes down what is asked of it.
@@ -127,8 +128,10 @@ func TestURL(t *testing.T) {
 	g.wantAsked(t, "/app.aci 304")
 	fetch(idOf(two), Update)
 	g.wantAsked(t)
-	must(t, s.SetRemote(t.Context(), ref, freshness(&http.Response{Header: http.Header{}}, time.Now())))
-	if _, err := s.Remote(ref); err == nil || !strings.Contains(err.Error(), "no image ID in it") {
+	damaged, err := filepath.Glob(dir + "/cas/remote/*")
+	must(t, err)
+	must(t, os.WriteFile(damaged[0], []byte(`{"id":"x"}`), 0o600))
+	if _, err := s.Remote(ref); err == nil || !strings.Contains(err.Error(), "damaged: ") {
 		t.Error(err)
 	}
 	g.header = http.Header{"Cache-Control": {"no-store"}} // nothing is remembered, not even the ETag; what was is damaged
@@ -211,6 +214,138 @@ func TestURLBreaksOff(t *testing.T) {
 	}
 }
 
+// TestURLGoesOn has a later fetch go on with what an earlier one got.
+func TestURLGoesOn(t *testing.T) {
+	var noise strings.Builder
+	for range 20_000 {
+		noise.WriteString(rand.Text())
+	}
+	aci := aciOf(t, "example.com/app", "", "noise="+noise.String())
+	data := gzipped(t, aci)
+	const got = 100_000
+	for _, c := range []struct {
+		name   string
+		change func(t *testing.T, g *web, dir string)
+		tag    string   // the ETag of the first answer
+		ranges []string // of the second fetch
+	}{
+		{"", func(*testing.T, *web, string) {}, `"1"`, []string{"bytes=100000-"}},
+		{"changed", func(t *testing.T, g *web, _ string) { g.header["Etag"] = []string{`"2"`} }, `"1"`, []string{"bytes=100000-"}},
+		{"no ranges", func(t *testing.T, g *web, _ string) { g.header["Range"] = nil }, `"1"`, []string{"bytes=100000-"}},
+		{"no validator", func(*testing.T, *web, string) {}, "", []string{""}},
+		{"shorter", func(t *testing.T, g *web, dir string) {
+			files, err := filepath.Glob(dir + "/cas/partial/*/data")
+			must(t, err)
+			must(t, os.Truncate(files[0], 10<<20))
+		}, `"1"`, []string{"bytes=10485760-", ""}},
+		{"after a boot", func(t *testing.T, g *web, dir string) {
+			files, err := filepath.Glob(dir + "/cas/partial/*/validator")
+			must(t, err)
+			must(t, os.WriteFile(files[0], []byte("another\n\"1\""), 0o600))
+		}, `"1"`, []string{""}},
+		{"half a note", func(t *testing.T, g *web, dir string) {
+			files, err := filepath.Glob(dir + "/cas/partial/*/validator")
+			must(t, err)
+			must(t, os.Truncate(files[0], 10))
+		}, `"1"`, []string{""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, dir := newStore(t)
+			g := &web{files: map[string][]byte{"/app.aci": data}, header: http.Header{"Etag": {c.tag}}}
+			var ranges []string
+			first := true
+			g.override = func(w http.ResponseWriter, r *http.Request) bool {
+				ranges = append(ranges, r.Header.Get("Range"))
+				if _, none := g.header["Range"]; none {
+					r.Header.Del("Range")
+				}
+				if !first {
+					return false
+				}
+				if len(ranges) > 1 {
+					panic(http.ErrAbortHandler)
+				}
+				w.Header().Set("ETag", c.tag)
+				http.ServeContent(&breaking{w.(*statusWriter).ResponseWriter, got}, r, "", time.Time{}, bytes.NewReader(data))
+				return true
+			}
+			server := httptest.NewUnstartedServer(g)
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.Start()
+			defer server.Close()
+			ref := reference(t, server.URL+"/app.aci")
+			if _, err := Fetch(t.Context(), s, ref, quick); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("truncated: %d of %d bytes", got, len(data))) {
+				t.Fatal(err)
+			}
+			if ids, _ := s.Images(); len(ids) > 0 {
+				t.Error("half an image is in the store")
+			}
+			c.change(t, g, dir)
+			first, ranges = false, nil
+			if id, err := Fetch(t.Context(), s, ref, quick); id != idOf(aci) || err != nil {
+				t.Errorf("%s %v", id, err)
+			}
+			if fmt.Sprint(ranges) != fmt.Sprint(c.ranges) {
+				t.Errorf("asked for %q, want %q", ranges, c.ranges)
+			}
+			if left, _ := filepath.Glob(dir + "/cas/partial/*"); len(left) > 0 {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+// TestURLManyAtOnce has many want one URL: one downloads it.
+func TestURLManyAtOnce(t *testing.T) {
+	aci := aciOf(t, "example.com/app", "", "noise="+strings.Repeat(rand.Text(), 50_000))
+	g := &web{files: map[string][]byte{"/app.aci": gzipped(t, aci)}}
+	server := httptest.NewServer(g)
+	defer server.Close()
+	_, dir := newStore(t)
+	ref := reference(t, server.URL+"/app.aci")
+	var wait sync.WaitGroup
+	for range 6 {
+		wait.Go(func() {
+			s, err := store.Open(dir)
+			if err == nil {
+				err = s.Clean()
+			}
+			id := ""
+			if err == nil {
+				id, err = Fetch(t.Context(), s, ref, quick)
+			}
+			if id != idOf(aci) || err != nil {
+				t.Errorf("%s %v", id, err)
+			}
+		})
+	}
+	wait.Wait()
+	if n := strings.Count(fmt.Sprint(g.asked), "/app.aci 200"); n != 1 {
+		t.Errorf("asked %q", g.asked)
+	}
+}
+
+// TestURLWithoutLength shows how far it has come all the same.
+func TestURLWithoutLength(t *testing.T) {
+	aci := aciOf(t, "example.com/app", "", "f="+strings.Repeat("x", 1<<20))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		_, _ = w.Write(aci)
+	}))
+	defer server.Close()
+	s, _ := newStore(t)
+	o := quick
+	var all []Progress
+	o.Progress = func(p Progress) { all = append(all, p) }
+	if id, err := Fetch(t.Context(), s, reference(t, server.URL+"/app.aci"), o); id != idOf(aci) || err != nil {
+		t.Errorf("%s %v", id, err)
+	}
+	n := int64(len(aci))
+	if first, last := all[0], all[len(all)-1]; first.Got != 0 || first.Size != -1 || last.Got != n || last.Size != n {
+		t.Errorf("%+v to %+v, want %d bytes", first, last, n)
+	}
+}
+
 func TestBadURL(t *testing.T) {
 	good := aciOf(t, "example.com/app", "", "f=one")
 	for _, c := range []struct {
@@ -221,7 +356,7 @@ func TestBadURL(t *testing.T) {
 		{"not there", http.NotFound, "not on the server 127.0.0.1:"},
 		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, "does not show it to everybody (403 Forbidden)"},
 		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, ": 500 Internal Server Error"},
-		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) }, "which nobody asked"},
+		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) }, ": 304 Not Modified"},
 		{"partial, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusPartialContent) }, ": 206 Partial Content"},
 		{"empty", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }, ": 204 No Content"},
 		{"a page", func(w http.ResponseWriter, r *http.Request) {
@@ -272,9 +407,6 @@ func TestBadURL(t *testing.T) {
 				t.Errorf("%s %v\nwant %s", id, err, c.want)
 			}
 			wantNothing(t, dir)
-			if _, err := os.Stat(filepath.Join(dir, "cas/remote")); err == nil {
-				t.Error("it is remembered")
-			}
 		})
 	}
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())

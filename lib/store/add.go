@@ -39,7 +39,19 @@ func (s *Store) begin(ctx context.Context, name string, done func() bool) (*draf
 }
 
 func (s *Store) lock(ctx context.Context, name string, done func() bool) (*draft, error) {
-	path := s.path("tmp", name)
+	d, err := hold(ctx, s.path("tmp", name), done)
+	if err != nil || d == nil {
+		return nil, err
+	}
+	if err := d.wipe(); err != nil { // its maker was killed
+		d.lock.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// hold makes and locks a folder, which may be there with something in it.
+func hold(ctx context.Context, path string, done func() bool) (*draft, error) {
 	for {
 		if done() {
 			return nil, nil
@@ -67,10 +79,6 @@ func (s *Store) lock(ctx context.Context, name string, done func() bool) (*draft
 			continue
 		case done():
 			return nil, d.discard()
-		}
-		if err := d.wipe(); err != nil { // its maker was killed
-			lock.Close()
-			return nil, err
 		}
 		return d, nil
 	}
@@ -152,9 +160,14 @@ func (s *Store) make(ctx context.Context) error {
 	return d.write("version", []byte(format), s.path("version"))
 }
 
-// Clean removes what killed processes have left in the store: whatever nobody holds the lock of.
+// Clean removes what killed processes have left in the store: whatever nobody holds the lock of. Parts of downloads stay for a day.
 func (s *Store) Clean() error {
-	entries, err := os.ReadDir(s.path("tmp"))
+	return errors.Join(clean(s.path("tmp"), time.Time{}), clean(s.path("partial"), time.Now().Add(-partialAge)))
+}
+
+// clean removes the folders in a folder that nobody holds the lock of and that were last changed before that time, if one is given.
+func clean(dir string, before time.Time) error {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -163,9 +176,9 @@ func (s *Store) Clean() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		path := s.path("tmp", e.Name())
-		if !e.IsDir() {
-			continue // none of ours
+		path := filepath.Join(dir, e.Name())
+		if info, err := e.Info(); !e.IsDir() || err == nil && !before.IsZero() && info.ModTime().After(before) {
+			continue // none of ours, or not old enough
 		}
 		lock, err := durable.Lock(path, 0)
 		if errors.Is(err, durable.ErrLocked) || errors.Is(err, fs.ErrNotExist) {

@@ -10,16 +10,18 @@ import (
 	"path"
 	"time"
 
+	"github.com/appc/spec/schema"
 	"github.com/google/uuid"
 	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
 // Remote is what a server said of an image that came from a URL, so that it need not send it again (RFC 9111).
 type Remote struct {
-	ID           string    `json:"id"`
-	ETag         string    `json:"etag,omitempty"`
-	LastModified string    `json:"lastModified,omitempty"`
-	Expires      time.Time `json:"expires,omitzero"` // until then the server need not be asked
+	ID           string                `json:"id"`
+	Manifest     *schema.ImageManifest `json:"manifest"` // needed while what it depends on is fetched, and it is no image yet
+	ETag         string                `json:"etag,omitempty"`
+	LastModified string                `json:"lastModified,omitempty"`
+	Expires      time.Time             `json:"expires,omitzero"` // until then the server need not be asked
 }
 
 // Remote gives what is known of a URL. The error is or wraps ErrNotFound if nothing is.
@@ -32,8 +34,8 @@ func (s *Store) Remote(url image.Reference) (Remote, error) {
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}
-	if err == nil && !validID(r.ID) {
-		err = errors.New("no image ID in it")
+	if err == nil && (!validID(r.ID) || r.Manifest == nil) {
+		err = errors.New("no image in it")
 	}
 	if err != nil {
 		return Remote{}, fmt.Errorf("damaged: %s: %w", s.remote(url), err)
