@@ -20,7 +20,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman \
-	ip:iproute2 dnsmasq:dnsmasq-base socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base
+	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
 .PHONY: all man install cni demo test torture bench lint deps clean
@@ -47,11 +47,11 @@ deps:
 	for need in $(NEEDS_FILES); do test -e $${need%%:*} || missing="$$missing $${need##*:}"; done; \
 	test -n "$$missing" || exit 0; \
 	echo "make deps: installing$$missing"; \
-	test ! -d /run/systemd/system || systemctl mask --runtime redis-server.service docker-registry.service; \
+	test ! -d /run/systemd/system || systemctl mask --runtime redis-server.service docker-registry.service etcd.service; \
 	DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
 	{ apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
 		|| { tail -20 /tmp/make-deps.log; exit 1; }; \
-	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service
+	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service etcd.service
 
 demo: deps all
 	test/demo.sh

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -38,7 +39,7 @@ func main() { cli.Main("rkt-run-prepared", usage, become) }
 
 func become(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
-	o := run.Options{Env: os.Environ()}
+	o := run.Options{Env: os.Environ(), Warn: func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }}
 	var uuidFile string
 	fs.StringVar(&o.Hostname, "hostname", "", "")
 	fs.BoolVar(&o.Interactive, "interactive", false, "")

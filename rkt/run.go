@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -97,6 +98,10 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	if err := export(fs); err != nil {
 		return err
 	}
+	sockets := listenFDs(p)
+	for _, fd := range sockets { // they are the pod's, not of every program of the chain
+		unix.CloseOnExec(fd)
+	}
 	interruptible, stop := cli.Interruptible(ctx)
 	defer stop()
 	pods := pod.In(g.Dir)
@@ -120,6 +125,9 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	}
 	if err == nil {
 		if err = stop(); err == nil { // from here on a signal is the pod's
+			for _, fd := range sockets {
+				unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+			}
 			err = cli.Exec(run[0], run, os.Environ())
 		}
 	}
@@ -129,6 +137,18 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	}
 	_, undone := step(ctx, p, undo[0], undo[1:]...)
 	return errors.Join(err, undone)
+}
+
+// listenFDs are the descriptors that systemd has passed by socket activation (sd_listen_fds(3)).
+func listenFDs(p *cli.Process) (fds []int) {
+	n, err := strconv.Atoi(p.Getenv("LISTEN_FDS"))
+	if err != nil || p.Getenv("LISTEN_PID") != strconv.Itoa(p.PID) {
+		return nil
+	}
+	for fd := range n {
+		fds = append(fds, 3+fd)
+	}
+	return fds
 }
 
 // start gives the pod its network and returns the command line that becomes it.

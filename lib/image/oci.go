@@ -27,6 +27,15 @@ const (
 	AnnotationEnvironment = "appc.io/docker/environment"
 )
 
+// What an ACI says by its ports and annotations, an OCI image says by labels.
+const (
+	// AnnotationNotify is rkt's: an app of an image with the value "true" calls sd_notify(3). As a label it has the same name.
+	AnnotationNotify = "appc.io/executor/supports-systemd-notify"
+	// labelActivated holds names of ports, separated by commas, that are socket activated: "80-tcp,443-tcp", or a name of no exposed
+	// port for a unix socket.
+	labelActivated = "appc.io/executor/socket-activated"
+)
+
 // maxList bounds each list of an image configuration. No program could be started with more variables of any length: the kernel takes 2
 // MiB of them.
 const maxList = 4096
@@ -94,6 +103,12 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	app.Environment, odd = environment(c.Config.Env)
 	if app.Ports, err = ports(c.Config.ExposedPorts); err != nil {
 		return nil, err
+	}
+	if err := activate(app, c.Config.Labels[labelActivated]); err != nil {
+		return nil, err
+	}
+	if notify, ok := c.Config.Labels[AnnotationNotify]; ok {
+		m.Annotations.Set(AnnotationNotify, notify)
 	}
 	if app.MountPoints, err = mountPoints(c.Config.Volumes); err != nil {
 		return nil, err
@@ -224,6 +239,26 @@ func ports(exposed map[string]struct{}) ([]types.Port, error) {
 		all = append(all, types.Port{Name: name, Protocol: protocol, Port: uint(low), Count: uint(high - low + 1)})
 	}
 	return all, nil
+}
+
+// activate marks the ports that labelActivated names. A name of its own is a unix socket's; appc has none without a number.
+func activate(app *types.App, names string) error {
+	if names == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		name, err := types.NewACName(strings.Replace(strings.TrimSpace(name), "/", "-", 1))
+		if err != nil {
+			return fmt.Errorf("image config: label %s: %w", labelActivated, err)
+		}
+		i := slices.IndexFunc(app.Ports, func(p types.Port) bool { return p.Name == *name })
+		if i < 0 {
+			i = len(app.Ports)
+			app.Ports = append(app.Ports, types.Port{Name: *name, Protocol: "unix", Port: 1, Count: 1})
+		}
+		app.Ports[i].SocketActivated = true
+	}
+	return nil
 }
 
 // mountPoints names a volume "volume-" and its path with dashes, as docker2aci did; a number after it keeps two paths apart

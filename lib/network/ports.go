@@ -48,13 +48,14 @@ func (p Port) any() bool {
 const maxPorts = 1024
 
 // PodPorts reads the forwarded ports of a pod manifest (appc's PodManifest, "ports"): each names a port that an app declares,
-// or has the port itself. Ranges become single ports.
+// or has the port itself. Ranges become single ports. A port that is socket activated is not forwarded.
 func PodPorts(manifest []byte) ([]Port, error) {
 	type appPort struct {
-		Name     string `json:"name"`
-		Protocol string `json:"protocol"`
-		Port     int    `json:"port"`
-		Count    int    `json:"count"`
+		Name      string `json:"name"`
+		Protocol  string `json:"protocol"`
+		Port      int    `json:"port"`
+		Count     int    `json:"count"`
+		Activated bool   `json:"socketActivated"`
 	}
 	var pod struct {
 		Ports []struct {
@@ -84,6 +85,9 @@ func PodPorts(manifest []byte) ([]Port, error) {
 		}
 		if to == nil {
 			return nil, fmt.Errorf("port %q: no app of the pod declares it", exposed.Name)
+		}
+		if to.Activated { // the host's systemd listens there for the app
+			continue
 		}
 		if exposed.HostIP != "" {
 			ip, err := netip.ParseAddr(exposed.HostIP)

@@ -20,9 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// annotationNotify is rkt's: the app calls sd_notify(3).
-const annotationNotify = "appc.io/executor/supports-systemd-notify"
-
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // appName is what the command line says, else the last part of the image's name.
@@ -112,10 +109,10 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, err
 		}
 	}
-	if v, ok := img.Annotations.Get(annotationNotify); ok {
+	if v, ok := img.Annotations.Get(image.AnnotationNotify); ok {
 		out.Notify = v == "true"
 	}
-	if v, ok := a.Annotations.Get(annotationNotify); ok {
+	if v, ok := a.Annotations.Get(image.AnnotationNotify); ok {
 		out.Notify = v == "true"
 	}
 

@@ -27,6 +27,7 @@ type Options struct {
 	Hostname    string // "" is rkt-UUID
 	Interactive bool   // the app gets the terminal
 	Env         []string
+	Warn        func(line string) // told of what is odd and does not keep the pod from starting
 }
 
 // Become turns the process into the pod. It returns only on failure, and then the pod is prepared as before. The one descriptor
@@ -54,8 +55,20 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := giveTerminal(p, o.Interactive); err != nil {
+	if err := clearDropIns(p); err != nil {
 		return err
+	}
+	if o.Interactive {
+		if err := giveTerminal(p); err != nil {
+			return err
+		}
+	}
+	env, ignored, err := activate(p, o.Env)
+	if err != nil {
+		return err
+	}
+	for _, line := range ignored {
+		o.Warn(line)
 	}
 	if err := overlay.Private(); err != nil {
 		return err
@@ -80,7 +93,7 @@ func Become(p *pod.Pod, o Options) error {
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
-	err = cli.Exec(argv[0], argv, o.Env)
+	err = cli.Exec(argv[0], argv, env)
 	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))
 }
 
@@ -163,31 +176,19 @@ func namespace(p *pod.Pod) (string, error) {
 	return path, nil
 }
 
-// giveTerminal has the pod's one app read from and write to the terminal, or not, whatever a start that failed has left.
-func giveTerminal(p *pod.Pod, interactive bool) error {
+// giveTerminal has the pod's one app read from and write to the terminal.
+func giveTerminal(p *pod.Pod) error {
 	apps, err := os.ReadDir(p.Path(pod.AppsDir))
 	if err != nil {
 		return err
 	}
-	if !interactive {
-		for _, app := range apps {
-			if err := os.RemoveAll(p.Path(pod.RootDir + stage1.UnitPath + "/" + app.Name() + ".service.d")); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	if len(apps) != 1 {
 		return fmt.Errorf("pod %s: has %d apps; only one app can be interactive", p.UUID, len(apps))
-	}
-	dir := p.Path(pod.RootDir + stage1.UnitPath + "/" + apps[0].Name() + ".service.d")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
 	}
 	text := "[Service]\nStandardInput=tty\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\n" +
 		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
 	if term := os.Getenv("TERM"); term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
 		text += "Environment=TERM=" + term + "\n"
 	}
-	return os.WriteFile(filepath.Join(dir, "interactive.conf"), []byte(text), 0o644)
+	return dropIn(p, apps[0].Name()+".service", "interactive.conf", text)
 }

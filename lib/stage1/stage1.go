@@ -42,7 +42,8 @@ func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
 
 // stopped is a script that the pod's systemd runs when an app has ended (see recorder). It leaves the app's exit status in a file, 128+n
 // for death by signal n, and, if the app failed, ends the pod with that status: systemd's own FailureAction=exit has 255 for every
-// signal. An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus=").
+// signal. An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus="). One that its
+// socket would have started a second time (see package run) has ended before.
 func stopped() string {
 	signals := ""
 	for n := range syscall.Signal(32) {
@@ -51,6 +52,7 @@ func stopped() string {
 		}
 	}
 	return `#!/bin/sh
+test "$MONITOR_SERVICE_RESULT" != start-limit-hit || exit 0
 status=255
 case $MONITOR_EXIT_CODE in
 exited) status=$MONITOR_EXIT_STATUS ;;

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // TestSessions boots a host for each session.
 func TestSessions(t *testing.T) {
-	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server", "redis-cli", "busybox", "pgrep", "dnsmasq", "socat")
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server", "redis-cli", "busybox", "pgrep", "dnsmasq", "socat", "etcd")
 	overlay := installed(t)
 	sessions, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(sessions) == 0 {
@@ -61,7 +61,15 @@ func installed(t *testing.T) string {
 	command(t, "cp", "-r", "../../README.md", "../../docs", images)
 	command(t, mkimage, "busybox", images+"/busybox")
 	command(t, mkimage, "redis", images+"/redis")
+	command(t, mkimage, "etcd", images+"/etcd")
 	command(t, mkimage, "aci", images+"/busybox", images+"/busybox.aci")
+	command(t, mkimage, "aci", images+"/etcd", images+"/etcd.aci", "coreos.com/etcd:v2.2.5")
+	testapp := filepath.Join(images, "testapp")
+	command(t, "env", "CGO_ENABLED=0", "go", "build", "-o", testapp, "../testapp")
+	command(t, mkimage, "program", images+"/app", testapp, "serve", "80/tcp", "81/tcp", "53/udp",
+		"appc.io/executor/socket-activated=80-tcp,81-tcp,53-udp,control")
+	command(t, mkimage, "program", images+"/notify", testapp, "appc.io/executor/supports-systemd-notify=true")
+	command(t, mkimage, "aci", images+"/app", images+"/my-socket-activated-app.aci", "myapp.com/my-socket-activated-app:v1.0", "80-tcp=80/tcp/activated")
 	return dir
 }
 

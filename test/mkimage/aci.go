@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// aci writes an ACI (appc spec, aci.md) with the content and the command of an OCI image.
-func aci(dir, file string) (err error) {
+// aci writes an ACI (appc spec, aci.md) with the content and the command of an OCI image. What follows is its name, and ports.
+func aci(dir, file string, more []string) (err error) {
 	img, err := read(dir)
 	if err != nil {
 		return err
@@ -26,11 +26,27 @@ func aci(dir, file string) (err error) {
 		return err
 	}
 	m := schema.BlankImageManifest()
-	m.Name = types.ACIdentifier("example.com/" + strings.TrimSuffix(path.Base(file), ".aci"))
-	m.Labels = types.Labels{{Name: "version", Value: "1.0.0"}, {Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}
+	name, version := "example.com/"+strings.TrimSuffix(path.Base(file), ".aci"), "1.0.0"
+	var ports []types.Port
+	if len(more) > 0 {
+		name, version, _ = strings.Cut(more[0], ":")
+		for _, spec := range more[1:] {
+			spec, activated := strings.CutSuffix(spec, "/activated")
+			of, rest, _ := strings.Cut(spec, "=")
+			number, protocol, _ := strings.Cut(rest, "/")
+			port, err := types.PortFromString(of + ",protocol=" + protocol + ",count=1,port=" + number)
+			if err != nil {
+				return err
+			}
+			port.SocketActivated = activated
+			ports = append(ports, *port)
+		}
+	}
+	m.Name = types.ACIdentifier(name)
+	m.Labels = types.Labels{{Name: "version", Value: version}, {Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}
 	m.App = &types.App{
 		Exec: append(config.Config.Entrypoint, config.Config.Cmd...), User: "0", Group: "0",
-		WorkingDirectory: config.Config.WorkingDir,
+		WorkingDirectory: config.Config.WorkingDir, Ports: ports,
 	}
 	for _, v := range config.Config.Env {
 		name, value, _ := strings.Cut(v, "=")

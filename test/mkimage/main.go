@@ -2,7 +2,11 @@
 //
 //	mkimage busybox DIR          an OCI layout: a static busybox, two layers
 //	mkimage redis DIR            an OCI layout: redis-server with the libraries that ldd names
-//	mkimage aci DIR FILE         an ACI of what is in an OCI layout
+//	mkimage etcd DIR             an OCI layout: etcd, likewise
+//	mkimage program DIR FILE [LABEL=VALUE|PORT/PROTOCOL|ARG]...
+//	                             an OCI layout: busybox and a static program, /app, which is its entry point
+//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]]...]
+//	                             an ACI of what is in an OCI layout
 //	mkimage push DIR HOST/NAME:TAG
 //	mkimage big DIR BYTES        busybox and a file of that size
 //
@@ -38,15 +42,19 @@ func run(args []string) error {
 	case verb == "busybox" && len(args) == 2:
 		return write(args[1], busyboxConfig, busybox, motd)
 	case verb == "redis" && len(args) == 2:
-		return write(args[1], redisConfig, libraries, redis)
+		return write(args[1], redisConfig, libraries("redis-server", "redis-cli"), redis)
 	case verb == "big" && len(args) == 3:
 		size, err := strconv.ParseInt(args[2], 10, 64)
 		if err != nil {
 			return err
 		}
 		return write(args[1], busyboxConfig, busybox, big(size))
-	case verb == "aci" && len(args) == 3:
-		return aci(args[1], args[2])
+	case verb == "etcd" && len(args) == 2:
+		return write(args[1], etcdConfig, etcd)
+	case verb == "program" && len(args) >= 3:
+		return program(args[1], args[2], args[3:])
+	case verb == "aci" && len(args) >= 3:
+		return aci(args[1], args[2], args[3:])
 	case verb == "push" && len(args) == 3:
 		return push(args[1], args[2])
 	}

@@ -131,30 +131,75 @@ func motd(t *tree) error {
 	return nil
 }
 
-var libraryPath = regexp.MustCompile(`/[^ ]*\.so[^ ]*`)
+var etcdConfig = v1.Config{
+	ExposedPorts: map[string]struct{}{"2379/tcp": {}, "2380/tcp": {}}, Entrypoint: []string{"/etcd"},
+}
 
-// libraries are what redis's programs need, at the paths where the loader looks.
-func libraries(t *tree) error {
-	for _, name := range []string{"redis-server", "redis-cli"} {
-		program, err := exec.LookPath(name)
-		if err != nil {
-			return fmt.Errorf("%w: run make deps", err)
-		}
-		out, err := exec.Command("ldd", program).Output()
-		if err != nil {
-			return fmt.Errorf("ldd %s: %w", program, err)
-		}
-		paths := libraryPath.FindAllString(string(out), -1)
-		slices.Sort(paths)
-		for _, lib := range paths {
-			content, err := os.ReadFile(lib)
-			if err != nil {
-				return err
-			}
-			t.file(strings.TrimPrefix(filepath.Clean(lib), "/"), 0o755, content)
+// etcd has its one program where CoreOS's image had it.
+func etcd(t *tree) error {
+	if err := libraries("etcd")(t); err != nil {
+		return err
+	}
+	from, err := exec.LookPath("etcd")
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	t.file("etcd", 0o755, content)
+	t.text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+	return nil
+}
+
+// program makes an image of busybox and a static program. What follows is LABEL=VALUE, PORT/PROTOCOL or an argument.
+func program(dir, file string, more []string) error {
+	config := v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/app"}, Labels: map[string]string{}, ExposedPorts: map[string]struct{}{}}
+	for _, item := range more {
+		if label, value, ok := strings.Cut(item, "="); ok {
+			config.Labels[label] = value
+		} else if strings.Contains(item, "/") {
+			config.ExposedPorts[item] = struct{}{}
+		} else {
+			config.Cmd = append(config.Cmd, item)
 		}
 	}
-	return nil
+	return write(dir, config, busybox, func(t *tree) error {
+		content, err := os.ReadFile(file)
+		if err == nil {
+			t.file("app", 0o755, content)
+		}
+		return err
+	})
+}
+
+var libraryPath = regexp.MustCompile(`/[^ ]*\.so[^ ]*`)
+
+// libraries are what programs of the machine need, at the paths where the loader looks.
+func libraries(names ...string) func(*tree) error {
+	return func(t *tree) error {
+		for _, name := range names {
+			program, err := exec.LookPath(name)
+			if err != nil {
+				return fmt.Errorf("%w: run make deps", err)
+			}
+			out, err := exec.Command("ldd", program).CombinedOutput()
+			if err != nil && !strings.Contains(string(out), "not a dynamic executable") {
+				return fmt.Errorf("ldd %s: %w: %s", program, err, out)
+			}
+			paths := libraryPath.FindAllString(string(out), -1)
+			slices.Sort(paths)
+			for _, lib := range paths {
+				content, err := os.ReadFile(lib)
+				if err != nil {
+					return err
+				}
+				t.file(strings.TrimPrefix(filepath.Clean(lib), "/"), 0o755, content)
+			}
+		}
+		return nil
+	}
 }
 
 func redis(t *tree) error {

@@ -1,0 +1,133 @@
+// Testapp is an app as the tests need it and Debian has none: it serves the sockets that it was activated with and speaks
+// sd_notify(3).
+//
+//	testapp serve              answers every connection or packet with what sd_listen_fds(3) says; ends with 3 if there is no socket
+//	testapp end STATUS         ends with that status
+//	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
+//	testapp memory MB          takes that much memory and stays
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	verb, args := "", os.Args[1:]
+	if len(args) > 0 {
+		verb, args = args[0], args[1:]
+	}
+	switch {
+	case verb == "serve":
+		serve()
+	case verb == "end" && len(args) == 1:
+		status, err := strconv.Atoi(args[0])
+		check(err)
+		fmt.Println("ends with", status)
+		os.Exit(status)
+	case verb == "notify" && len(args) == 2:
+		beReady(args[0], args[1])
+	case verb == "memory" && len(args) == 1:
+		mb, err := strconv.Atoi(args[0])
+		check(err)
+		memory := make([]byte, mb<<20)
+		for i := 0; i < len(memory); i += 4096 {
+			memory[i] = 1
+		}
+		fmt.Println("took", mb, "MB")
+		time.Sleep(time.Hour)
+	default:
+		fmt.Fprintln(os.Stderr, "testapp: see its source")
+		os.Exit(2)
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testapp:", err)
+		os.Exit(1)
+	}
+}
+
+func serve() {
+	n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || n == 0 {
+		fmt.Println("no socket was passed")
+		os.Exit(3)
+	}
+	said := fmt.Sprintf("LISTEN_FDS=%d LISTEN_FDNAMES=%s\n", n, os.Getenv("LISTEN_FDNAMES"))
+	fmt.Print(said)
+	for fd := 3; fd < 3+n; fd++ {
+		file := os.NewFile(uintptr(fd), "socket")
+		if l, err := net.FileListener(file); err == nil {
+			go func() {
+				for {
+					c, err := l.Accept()
+					check(err)
+					fmt.Fprintf(c, "fd=%d %s", fd, said)
+					c.Close()
+				}
+			}()
+			continue
+		}
+		c, err := net.FilePacketConn(file)
+		check(err)
+		go func() {
+			for {
+				var b [1500]byte
+				_, from, err := c.ReadFrom(b[:])
+				check(err)
+				_, err = c.WriteTo([]byte(fmt.Sprintf("fd=%d %s", fd, said)), from)
+				check(err)
+			}
+		}()
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	<-stop
+	fmt.Println("stopped in order")
+}
+
+func notify(text string) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		check(fmt.Errorf("no NOTIFY_SOCKET for %q", text))
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	check(err)
+	_, err = c.Write([]byte(text))
+	check(err)
+	c.Close()
+}
+
+func beReady(delay, status string) {
+	d, err := time.ParseDuration(delay)
+	check(err)
+	hang, stop := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hang, syscall.SIGUSR1)
+	signal.Notify(stop, syscall.SIGTERM)
+	time.Sleep(d)
+	notify("READY=1\nSTATUS=" + status)
+	fmt.Println("ready, WATCHDOG_USEC=" + os.Getenv("WATCHDOG_USEC"))
+	usec, _ := strconv.Atoi(os.Getenv("WATCHDOG_USEC"))
+	tick := time.NewTicker(max(time.Duration(usec)*time.Microsecond/3, time.Millisecond*10))
+	for {
+		select {
+		case <-hang:
+			fmt.Println("hanging")
+			tick.Stop()
+		case <-stop:
+			fmt.Println("stopped in order")
+			return
+		case <-tick.C:
+			if usec > 0 {
+				notify("WATCHDOG=1")
+			}
+		}
+	}
+}
