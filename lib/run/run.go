@@ -51,10 +51,6 @@ func Become(p *pod.Pod, o Options) error {
 	if o.Hostname != "" && !validHostname(o.Hostname) {
 		return fmt.Errorf("--hostname=%q: no host name: at most 64 letters, digits, dashes and dots", o.Hostname)
 	}
-	argv, err := command(p, o)
-	if err != nil {
-		return err
-	}
 	if err := clearDropIns(p); err != nil {
 		return err
 	}
@@ -69,6 +65,14 @@ func Become(p *pod.Pod, o Options) error {
 	}
 	for _, line := range ignored {
 		o.Warn(line)
+	}
+	env, options, err := notifications(p, env)
+	if err != nil {
+		return err
+	}
+	argv, err := command(p, o, options)
+	if err != nil {
+		return err
 	}
 	if err := overlay.Private(); err != nil {
 		return err
@@ -93,7 +97,9 @@ func Become(p *pod.Pod, o Options) error {
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
-	err = cli.Exec(argv[0], argv, env)
+	if err = nameStream(p); err == nil {
+		err = cli.Exec(argv[0], argv, env)
+	}
 	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))
 }
 
@@ -127,8 +133,8 @@ func ownGroup(p *pod.Pod) error {
 	return nil
 }
 
-// command is what the process becomes.
-func command(p *pod.Pod, o Options) ([]string, error) {
+// command is what the process becomes, with further arguments of systemd-nspawn.
+func command(p *pod.Pod, o Options, further []string) ([]string, error) {
 	nspawn, err := cli.LookPath("systemd-nspawn")
 	if err != nil {
 		return nil, fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
@@ -152,7 +158,7 @@ func command(p *pod.Pod, o Options) ([]string, error) {
 		KeepUnit: !register || strings.HasSuffix(systemd.Unit(), ".service"),
 		Netns:    netns,
 		Hostname: o.Hostname,
-		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
+		Options:  append(strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }), further...),
 	}), nil
 }
 

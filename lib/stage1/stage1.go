@@ -89,6 +89,19 @@ StandardError=null
 var base = map[string]string{
 	"app-succeeded@.service": recorder,
 	"app-failed@.service":    recorder,
+	// Started by the sockets that package run makes for apps that call sd_notify(3), when it is any use (see there).
+	"rkt-notify.service": `[Unit]
+Description=Notifications of the apps
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Slice=system.slice
+ExecStart=/rkt/notify
+StandardOutput=null
+StandardError=journal
+`,
 	// The pod ends well when no app needs it any more.
 	"pod.target": `[Unit]
 Description=Pod

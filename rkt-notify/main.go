@@ -1,0 +1,60 @@
+// Rkt-notify carries what a pod's apps say by sd_notify(3) to the unit on the host.
+//
+//	rkt-notify
+//
+// It is no program for a command line: the pod's own systemd starts it, for a pod with apps that call sd_notify(3), in a unit with
+// NotifyAccess=all. It is given a socket for each such app, by socket activation under the app's name. The pod's systemd hears all that an
+// app says there; the host's hears its STATUS=, its WATCHDOG=1 (when every such app of the pod has said it), WATCHDOG=trigger and
+// EXTEND_TIMEOUT_USEC=, at most ten times a second, and nothing else. It ends with the pod.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/notify"
+)
+
+const usage = `Usage: rkt-notify
+
+Carries what a pod's apps say by sd_notify(3) to the unit on the host. The pod's
+own systemd starts it, with a socket for each app that does.
+`
+
+// The sockets of the two systemds, seen from the pod's.
+const inner, outer = "/run/systemd/notify", "/run/rkt/host-notify"
+
+func main() { cli.Main("rkt-notify", usage, run) }
+
+func run(_ context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(p.Getenv("LISTEN_FDS"))
+	names := strings.Split(p.Getenv("LISTEN_FDNAMES"), ":")
+	if err != nil || n != len(names) || p.Getenv("LISTEN_PID") != strconv.Itoa(p.PID) {
+		return errors.New("no sockets were passed; the pod's systemd starts this program")
+	}
+	sockets := map[string]*net.UnixConn{}
+	for i, name := range names {
+		file := os.NewFile(uintptr(3+i), name)
+		conn, err := net.FilePacketConn(file)
+		file.Close()
+		if err != nil {
+			return fmt.Errorf("socket of app %s: %w", name, err)
+		}
+		socket, ok := conn.(*net.UnixConn)
+		if !ok {
+			return fmt.Errorf("socket of app %s: not a unix socket", name)
+		}
+		sockets[name] = socket
+	}
+	return notify.Serve(sockets, inner, outer)
+}
