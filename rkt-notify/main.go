@@ -25,6 +25,9 @@ const usage = `Usage: rkt-notify
 
 Carries what a pod's apps say by sd_notify(3) to the unit on the host. The pod's
 own systemd starts it, with a socket for each app that does.
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
 `
 
 // The sockets of the two systemds, seen from the pod's.
