@@ -3,11 +3,14 @@ package fetch
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/rand"
 	"crypto/sha512"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -421,4 +424,31 @@ func TestBadURL(t *testing.T) {
 		!strings.Contains(err.Error(), "plain HTTP to another machine") {
 		t.Error(err)
 	}
+}
+
+// FuzzACI has an ACI be anything: an error and nothing in the store, or an image.
+func FuzzACI(f *testing.F) {
+	whole := aciOf(f, "example.com/app", `,"pathWhitelist":["/a","/d/../b"]`, "a=1", "d/", "d/b=2", "l->/etc")
+	f.Add(whole)
+	f.Add(gzipped(f, whole))
+	f.Add(aciOf(f, "example.com/app", `,"dependencies":[{"imageName":"x"}]`, "a=1"))
+	f.Add(aciOf(f, "example.com/app", `,"labels":[{"name":"os","value":"plan9"}]`))
+	f.Add(whole[:len(whole)-1024])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, dir := newStore(t)
+		id, err := Fetch(t.Context(), s, reference(t, archiveFile(t, data)), Options{PullPolicy: New, InsecureImage: true, MaxBytes: 1 << 20, MaxEntries: 100,
+			dial: func(context.Context, string, string) (net.Conn, error) { return nil, fs.ErrNotExist }})
+		if err == nil {
+			if _, err := s.Image(id); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if ids, _ := s.Images(); len(ids) > 0 {
+			t.Errorf("%v, and %v is in the store", err, ids)
+		}
+		if left, _ := os.ReadDir(filepath.Join(dir, "cas/tmp")); len(left) > 0 {
+			t.Errorf("left over: %v", left)
+		}
+	})
 }
