@@ -141,7 +141,7 @@ func (f *acis) reader(ctx context.Context, r io.Reader, name string, size int64)
 // same tells whether a file is the ACI of that ID.
 func (f *acis) same(ctx context.Context, r io.Reader, name string, size int64, id string) (bool, error) {
 	h := sha512.New()
-	limit := unpackLimits(f.options, size).MaxBytes
+	limit := maxUnpacked(f.options, size)
 	err := eachByte(f.reader(ctx, r, name, size), h, func(r io.Reader) error {
 		n, err := io.Copy(io.Discard, io.LimitReader(r, limit+1))
 		if err == nil && n > limit {
@@ -155,7 +155,10 @@ func (f *acis) same(ctx context.Context, r io.Reader, name string, size int64, i
 // unpack makes a layer of an ACI's rootfs. The ID is the SHA-512 of the uncompressed ACI, and the layer's name.
 func (f *acis) unpack(ctx context.Context, v *verifier, w want) (found, error) {
 	var manifest *schema.ImageManifest
-	limits := unpackLimits(f.options, v.size)
+	limits := unpackLimits(f.options, max(v.size, 0))
+	if v.size < 0 {
+		limits.Growing = func() int64 { return maxUnpacked(f.options, v.seen.Load()) }
+	}
 	limits.EndMarker = true // nobody has told us a digest
 	limits.Subtree = "rootfs"
 	limits.Outside = func(name string, h *tar.Header, r io.Reader) (err error) {

@@ -113,7 +113,7 @@ func inflate(ctx context.Context, s *store.Store, f *os.File, name string, o Opt
 	if err != nil {
 		return nil, err
 	}
-	limit := unpackLimits(o, info.Size()).MaxBytes
+	limit := maxUnpacked(o, info.Size())
 	n, err := io.Copy(scratch, io.LimitReader(plain, limit+1))
 	if err == nil && n > limit {
 		err = fmt.Errorf("larger than %d bytes", limit)

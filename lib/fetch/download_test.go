@@ -186,6 +186,33 @@ func TestPatient(t *testing.T) {
 	}
 }
 
+// TestPatientHTTP2 has an answer break off that is one stream of several in a connection.
+func TestPatientHTTP2(t *testing.T) {
+	data := []byte(strings.Repeat(rand.Text(), 40_000))
+	n := 0
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n++; n == 1 {
+			w = &breaking{w, 100_000}
+		}
+		if r.ProtoMajor != 2 {
+			t.Errorf("spoken: %s", r.Proto)
+		}
+		w.Header().Set("ETag", `"1"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	client := &http.Client{Transport: newTransport(Options{InsecureTLS: true, delay: time.Millisecond, idle: time.Second})}
+	answer, err := client.Get(server.URL)
+	must(t, err)
+	defer answer.Body.Close()
+	got, err := io.ReadAll(answer.Body)
+	if err != nil || !bytes.Equal(got, data) || n != 2 {
+		t.Errorf("%d bytes of %d after %d requests: %v", len(got), len(data), n, err)
+	}
+}
+
 // TestPatientCancelled ends what waits for a second try, and what waits for a body.
 func TestPatientCancelled(t *testing.T) {
 	for _, status := range []int{http.StatusServiceUnavailable, http.StatusOK} {

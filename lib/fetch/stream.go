@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -27,6 +28,7 @@ type verifier struct {
 	size     int64     // -1 if unknown
 	max      int64     // the most that is read; 0 means no limit
 	got      int64
+	seen     atomic.Int64 // got, for other goroutines
 	progress func(got int64)
 	err      error // for ever, once it is set
 }
@@ -40,6 +42,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	}
 	n, err := v.r.Read(p)
 	v.got += int64(n)
+	v.seen.Store(v.got)
 	if v.hash != nil {
 		v.hash.Write(p[:n])
 	}
@@ -225,11 +228,15 @@ func eachByte(v *verifier, h hash.Hash, use func(io.Reader) error) error {
 
 // unpackLimits are the limits for a blob of that size.
 func unpackLimits(o Options, size int64) unpack.Options {
-	limit := o.MaxBytes
-	if size >= 0 && size < limit/maxRatio {
-		limit = min(limit, freeBytes+size*maxRatio)
+	return unpack.Options{MaxBytes: maxUnpacked(o, size), MaxEntries: o.MaxEntries}
+}
+
+// maxUnpacked is what a blob of that size may unpack to, bytes.
+func maxUnpacked(o Options, size int64) int64 {
+	if size < o.MaxBytes/maxRatio {
+		return min(o.MaxBytes, freeBytes+size*maxRatio)
 	}
-	return unpack.Options{MaxBytes: limit, MaxEntries: o.MaxEntries}
+	return o.MaxBytes
 }
 
 // readSmall reads a blob that is to be held in memory.

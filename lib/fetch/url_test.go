@@ -1,11 +1,13 @@
 package fetch
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -347,6 +349,48 @@ func TestURLWithoutLength(t *testing.T) {
 	if first, last := all[0], all[len(all)-1]; first.Got != 0 || first.Size != -1 || last.Got != n || last.Size != n {
 		t.Errorf("%+v to %+v, want %d bytes", first, last, n)
 	}
+}
+
+// TestURLBomb is an ACI that does not say how long it is: what it may unpack to grows with what has come of it.
+func TestURLBomb(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	w := tar.NewWriter(z)
+	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "rootfs/zeros", Size: 3 << 30}))
+	_, err := w.Write(make([]byte, 8<<20)) // it does not come to the rest
+	must(t, errors.Join(err, z.Close()))
+	holes := append(gnuSparse(t, "rootfs/holes", 3<<30), aciOf(t, "example.com/app", "")...)
+	for name, data := range map[string][]byte{"zeros": bomb.Bytes(), "holes": gzipped(t, holes), "plain holes": holes} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			_, _ = w.Write(data)
+		}))
+		defer server.Close()
+		s, dir := newStore(t)
+		_, err := Fetch(t.Context(), s, reference(t, server.URL+"/app.aci"), quick)
+		if err == nil || !strings.Contains(err.Error(), "the files are larger than 1") {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantNothing(t, dir)
+	}
+}
+
+// gnuSparse is the entry of a file that is one hole (GNU tar's old sparse format).
+func gnuSparse(t testing.TB, name string, size int64) []byte {
+	t.Helper()
+	h := make([]byte, 512)
+	copy(h, name)
+	copy(h[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00")
+	h[156] = 'S'
+	copy(h[257:], "ustar  \x00")
+	copy(h[483:], fmt.Sprintf("%011o", size))
+	copy(h[148:], "        ")
+	sum := 0
+	for _, c := range h {
+		sum += int(c)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return h
 }
 
 func TestBadURL(t *testing.T) {

@@ -43,8 +43,16 @@ type Options struct {
 	// that one was cut between two entries.
 	EndMarker bool
 
-	MaxBytes   int64 // of the stream, and of the files in it, whose holes a stream need not have
+	MaxBytes   int64        // of the stream, and of the files in it, whose holes a stream need not have
+	Growing    func() int64 // what MaxBytes is by now, if it depends on a size that only the end tells; else nil
 	MaxEntries int64
+}
+
+func (o *Options) maxBytes() int64 {
+	if o.Growing != nil {
+		return o.Growing()
+	}
+	return o.MaxBytes
 }
 
 // Tar unpacks the stream r into root and reads it to its end. On an error the folder holds a part of the archive.
@@ -60,7 +68,7 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 		buffer: make([]byte, 256<<10), folders: map[string]time.Time{},
 	}
 	defer u.forget()
-	in := &stream{r: r, max: o.MaxBytes}
+	in := &stream{r: r, max: o.maxBytes}
 	archive := tar.NewReader(in)
 	for n := int64(1); ; n++ {
 		h, err := archive.Next()
@@ -91,15 +99,17 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 
 // stream counts what is read, and fails where there is too much.
 type stream struct {
-	r          io.Reader
-	bytes, max int64
-	ended      bool // somebody asked for more than there is
+	r     io.Reader
+	bytes int64
+	max   func() int64
+	ended bool // somebody asked for more than there is
 }
 
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if s.bytes += int64(n); s.max > 0 && s.bytes > s.max {
-		return 0, fmt.Errorf("larger than %d bytes", s.max)
+	s.bytes += int64(n)
+	if limit := s.max(); limit > 0 && s.bytes > limit {
+		return 0, fmt.Errorf("larger than %d bytes", limit)
 	}
 	s.ended = s.ended || n == 0 && err == io.EOF
 	return n, err
@@ -317,8 +327,9 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 }
 
 func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
-	if u.bytes += h.Size; u.options.MaxBytes > 0 && (u.bytes > u.options.MaxBytes || u.bytes < 0) {
-		return fmt.Errorf("with it the files are larger than %d bytes", u.options.MaxBytes)
+	u.bytes += h.Size
+	if limit := u.options.maxBytes(); limit > 0 && (u.bytes > limit || u.bytes < 0) {
+		return fmt.Errorf("with it the files are larger than %d bytes", limit)
 	}
 	fd := -1
 	err := u.make(at, base, func() (err error) {
