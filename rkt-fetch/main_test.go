@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,16 +143,63 @@ func TestKilled(t *testing.T) {
 	if err := mklayout(append([]string{layout}, layers...)); err != nil {
 		t.Fatal(err)
 	}
+	killAll(t, work, nil, "oci:"+layout)
+}
+
+// TestKilledURL does the same with an ACI from a web server of which a whitelist hides something, and that lies on another.
+func TestKilledURL(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the store needs root")
+	}
+	work := t.TempDir()
+	base, app := []string{`example.com/base,"labels":[{"name":"version","value":"1"}]:`}, []string{"rootfs/noise:4000000"}
+	for i := range 300 {
+		base = append(base, fmt.Sprintf("rootfs/d%d/%d=text", i%7, i))
+		app = append(app, fmt.Sprintf("rootfs/e%d/%d=text", i%7, i))
+	}
+	head := `example.com/app,"dependencies":[{"imageName":"example.com/base","labels":[{"name":"version","value":"1"}]}],"pathWhitelist":["/noise","/d1/1","/e2/2"]:`
+	if err := errors.Join(mkaci(append([]string{work + "/base.aci"}, base...)), mkaci(append([]string{work + "/app.aci", head}, app...))); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(work + "/app.aci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumed := atomic.Int32{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" {
+			resumed.Add(1)
+		}
+		w.Header().Set("ETag", `"1"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}))
+	defer server.Close()
+	killAll(t, work, []string{work + "/base.aci"}, server.URL+"/app.aci")
+	if resumed.Load() == 0 {
+		t.Error("no fetch went on with the download of a killed one")
+	}
+}
+
+// killAll kills fetches of an image into new stores, which have some images already, and compares the stores with one without kills.
+func killAll(t *testing.T, work string, before []string, name string) {
+	t.Helper()
+	fill := func(dir string) {
+		for _, name := range before {
+			rktFetch(t, dir, name)
+		}
+	}
 	clean := work + "/clean"
+	fill(clean)
 	begin := time.Now()
-	id := strings.TrimSpace(rktFetch(t, clean, layout))
+	id := strings.TrimSpace(rktFetch(t, clean, name))
 	took := time.Since(begin)
 	want := tree(t, clean)
 	partly := 0
 	for i := range 30 {
 		dir := fmt.Sprintf("%s/%d", work, i)
+		fill(dir)
 		for range 1 + i%3 { // some are killed more than once
-			cmd := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "oci:"+layout)
+			cmd := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--pull-policy=new", name)
 			var out bytes.Buffer
 			cmd.Stdout = &out
 			if err := cmd.Start(); err != nil {
@@ -170,7 +220,7 @@ func TestKilled(t *testing.T) {
 				partly++
 			}
 		}
-		if again := strings.TrimSpace(rktFetch(t, dir, layout)); again != id {
+		if again := strings.TrimSpace(rktFetch(t, dir, name)); again != id {
 			t.Errorf("ID %s, want %s", again, id)
 		}
 		if got := tree(t, dir); got != want {
@@ -188,9 +238,9 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-func rktFetch(t *testing.T, dir, layout string) string {
+func rktFetch(t *testing.T, dir, name string) string {
 	t.Helper()
-	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "oci:"+layout).CombinedOutput()
+	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--pull-policy=new", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
