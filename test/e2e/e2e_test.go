@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,6 +68,8 @@ func installed(t *testing.T) string {
 	command(t, mkimage, "program", images+"/app", testapp, "serve", "80/tcp", "81/tcp", "53/udp",
 		"appc.io/executor/socket-activated=80-tcp,81-tcp,53-udp,control")
 	command(t, mkimage, "program", images+"/notify", testapp, "appc.io/executor/supports-systemd-notify=true")
+	command(t, mkimage, "program", images+"/web", testapp, "web")
+	command(t, mkimage, "aci", images+"/web", images+"/myapp.aci", "myapp.com/myapp-1.3.4", "http=80/tcp")
 	command(t, mkimage, "aci", images+"/app", images+"/my-socket-activated-app.aci", "myapp.com/my-socket-activated-app:v1.0", "80-tcp=80/tcp/activated")
 	return dir
 }
@@ -161,7 +162,7 @@ func TestInside(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LANG", "C.UTF-8")
 			return nil
@@ -175,16 +176,7 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	text := "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " + ts.MkAbs("registry") + "}}\nhttp: {addr: '127.0.0.1:5000'}\n"
 	ts.Check(os.WriteFile(config, []byte(text), 0o600))
 	ts.Check(ts.Exec("systemd-run", "--quiet", "--unit=registry", "docker-registry", "serve", config))
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", "127.0.0.1:5000")
-		if err == nil {
-			conn.Close()
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("the registry does not answer: %v", err)
-		}
-	}
+	awaitPort(ts, "127.0.0.1:5000")
 }
 
 // waitfor runs a command until it succeeds: waitfor [-t SECONDS] COMMAND…

@@ -43,7 +43,10 @@ func aci(dir, file string, more []string) (err error) {
 		}
 	}
 	m.Name = types.ACIdentifier(name)
-	m.Labels = types.Labels{{Name: "version", Value: version}, {Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}
+	if version != "" {
+		m.Labels = append(m.Labels, types.Label{Name: "version", Value: version})
+	}
+	m.Labels = append(m.Labels, types.Labels{{Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}...)
 	m.App = &types.App{
 		Exec: append(config.Config.Entrypoint, config.Config.Cmd...), User: "0", Group: "0",
 		WorkingDirectory: config.Config.WorkingDir, Ports: ports,

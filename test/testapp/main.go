@@ -2,6 +2,7 @@
 // sd_notify(3).
 //
 //	testapp serve              answers every connection or packet with what sd_listen_fds(3) says; ends with 3 if there is no socket
+//	testapp web                shows its environment on port 80
 //	testapp end STATUS         ends with that status
 //	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
 //	testapp memory MB          takes that much memory and stays
@@ -10,6 +11,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
@@ -25,6 +27,12 @@ func main() {
 	switch {
 	case verb == "serve":
 		serve()
+	case verb == "web" && len(args) == 0:
+		check(http.ListenAndServe(":80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for _, kv := range os.Environ() {
+				fmt.Fprintln(w, kv)
+			}
+		})))
 	case verb == "end" && len(args) == 1:
 		status, err := strconv.Atoi(args[0])
 		check(err)
