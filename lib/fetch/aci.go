@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha512"
 	"encoding/json"
@@ -47,12 +48,14 @@ type want struct {
 	name image.Reference // appc, or none
 	id   string
 	size int64 // bytes, of the ACI as it is sent or uncompressed
+
+	signature string // path or URL of its signature; "" is where one is by custom
 }
 
 // fromACI fetches an ACI (appc spec, aci.md), from a file, a URL or by its name, and what it depends on.
 func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o)}, got: map[string]found{}}
-	root, err := f.get(ctx, ref, want{})
+	root, err := f.get(ctx, ref, want{signature: o.Signature})
 	if err != nil {
 		return "", err
 	}
@@ -80,7 +83,7 @@ func (f *acis) get(ctx context.Context, ref image.Reference, w want) (found, err
 		w.name = ref
 		return f.byName(ctx, ref, w)
 	}
-	return f.fromFile(ctx, ref)
+	return f.fromFile(ctx, ref, w)
 }
 
 // have gives an image of the store if its own rootfs is there as well, which images that depend on it need.
@@ -101,7 +104,11 @@ func (w want) check(m *schema.ImageManifest) error {
 }
 
 // fromFile fetches an ACI file. Its ID is known only when all of it has been read.
-func (f *acis) fromFile(ctx context.Context, ref image.Reference) (found, error) {
+func (f *acis) fromFile(ctx context.Context, ref image.Reference, w want) (found, error) {
+	proof, err := f.proof(ctx, cmp.Or(w.signature, ref.Path+".asc"))
+	if err != nil {
+		return found{}, err
+	}
 	file, err := openRegular(ref.Path)
 	if err != nil {
 		return found{}, err
@@ -113,19 +120,22 @@ func (f *acis) fromFile(ctx context.Context, ref image.Reference) (found, error)
 	}
 	if id, err := stored(f.store, ref); err == nil { // then most likely it is that, and to read it costs less than to unpack it
 		if old, ok := f.have(id); ok {
-			same, err := f.same(ctx, file, ref.Path, info.Size(), id)
-			if err != nil {
+			v := f.reader(ctx, file, ref.Path, info.Size())
+			proof.of(file, v)
+			switch same, err := f.same(v, id); {
+			case err != nil:
 				return found{}, err
-			}
-			if same {
-				return old, nil
+			case same:
+				return old, proof.check(ctx, old.manifest.Name.String(), v.got)
 			}
 			if _, err := file.Seek(0, io.SeekStart); err != nil {
 				return found{}, err
 			}
 		}
 	}
-	return f.unpack(ctx, f.reader(ctx, file, ref.Path, info.Size()), want{})
+	v := f.reader(ctx, file, ref.Path, info.Size())
+	proof.of(file, v)
+	return f.unpack(ctx, v, want{}, proof)
 }
 
 // reader bounds and shows what is read of an ACI. size is -1 if it is not known.
@@ -139,10 +149,10 @@ func (f *acis) reader(ctx context.Context, r io.Reader, name string, size int64)
 }
 
 // same tells whether a file is the ACI of that ID.
-func (f *acis) same(ctx context.Context, r io.Reader, name string, size int64, id string) (bool, error) {
+func (f *acis) same(v *verifier, id string) (bool, error) {
 	h := sha512.New()
-	limit := maxUnpacked(f.options, size)
-	err := eachByte(f.reader(ctx, r, name, size), h, func(r io.Reader) error {
+	limit := maxUnpacked(f.options, v.size)
+	err := eachByte(v, h, func(r io.Reader) error {
 		n, err := io.Copy(io.Discard, io.LimitReader(r, limit+1))
 		if err == nil && n > limit {
 			err = fmt.Errorf("larger than %d bytes", limit)
@@ -153,7 +163,7 @@ func (f *acis) same(ctx context.Context, r io.Reader, name string, size int64, i
 }
 
 // unpack makes a layer of an ACI's rootfs. The ID is the SHA-512 of the uncompressed ACI, and the layer's name.
-func (f *acis) unpack(ctx context.Context, v *verifier, w want) (found, error) {
+func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found, error) {
 	var manifest *schema.ImageManifest
 	limits := unpackLimits(f.options, max(v.size, 0))
 	if v.size < 0 {
@@ -193,6 +203,8 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want) (found, error) {
 		err = fmt.Errorf("its ID is %s, not %s", id, w.id)
 	case w.size > 0 && w.size != v.got && w.size != h.bytes:
 		err = fmt.Errorf("it has %d bytes, %d uncompressed, and not %d", v.got, h.bytes, w.size)
+	default:
+		err = p.check(ctx, manifest.Name.String(), v.got)
 	}
 	if err != nil {
 		return found{}, errors.Join(err, layer.Discard())

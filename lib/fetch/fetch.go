@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"time"
@@ -42,6 +43,12 @@ type Options struct {
 	InsecureImage bool // an image without a signature is taken
 	InsecureTLS   bool // any certificate is taken
 	InsecureHTTP  bool // plain HTTP is spoken with any host, not only with this one
+
+	// Verify, if not nil, tells whether somebody who is trusted for an ACI of that name has signed it: nil if so. It is called for each
+	// ACI that is read, before it is part of the store, unless InsecureImage says that nobody need have. signed is all of the ACI as it
+	// was sent; what of it is not read counts as changed.
+	Verify    func(ctx context.Context, name string, signature []byte, signed io.Reader) error
+	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
 	MaxBytes   int64 // of one unpacked layer or ACI; 0 means 64 GiB
 	MaxEntries int64 // of one layer or ACI; 0 means 2 Mi
@@ -80,8 +87,9 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 			return "", err
 		}
 	}
-	if kind := kinds[ref.Kind]; !o.InsecureImage {
-		return "", fmt.Errorf("no signature is known for %s: use --insecure-options=image to run it unsigned", kind)
+	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
+	if !o.InsecureImage && (!isACI || o.Verify == nil) {
+		return "", fmt.Errorf("no signature is known for %s: use --insecure-options=image to run it unsigned", kinds[ref.Kind])
 	}
 	var id string
 	var err error

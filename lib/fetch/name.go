@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,14 +36,16 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 		labels["version"] = ref.Version
 	}
 	var errs []error
-	try := func(url string) (found, bool) {
+	try := func(url, signature string) (found, bool) {
 		if !strings.HasPrefix(url, "https://") && !strings.HasPrefix(url, "http://") {
 			return found{}, false // another protocol
 		}
 		at, err := image.ParseReference(url)
 		if err == nil {
 			var got found
-			if got, err = f.fromURL(ctx, at, w); err == nil {
+			there := w
+			there.signature = cmp.Or(w.signature, signature)
+			if got, err = f.fromURL(ctx, at, there); err == nil {
 				return got, true
 			}
 		}
@@ -50,7 +53,7 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 		return found{}, false
 	}
 	if ref.Version != "" {
-		if got, ok := try(fmt.Sprintf("https://%s-%s-%s-%s.aci", ref.App, ref.Version, labels["os"], labels["arch"])); ok {
+		if got, ok := try(fmt.Sprintf("https://%s-%s-%s-%s.aci", ref.App, ref.Version, labels["os"], labels["arch"]), ""); ok {
 			return got, nil
 		}
 		if ctx.Err() != nil {
@@ -63,7 +66,7 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 		return found{}, err
 	}
 	for _, endpoint := range endpoints[:min(len(endpoints), maxPlaces)] {
-		if got, ok := try(endpoint.ACI); ok {
+		if got, ok := try(endpoint.ACI, endpoint.ASC); ok {
 			return got, nil
 		}
 		if ctx.Err() != nil {

@@ -22,6 +22,9 @@ const (
 // fromURL fetches an ACI from a web server. What it sent before is not sent again as long as it says so (RFC 9111: max-age, else ETag
 // or Last-Modified), and a download that was ended goes on where it was, if it is still the same.
 func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got found, err error) {
+	if w.signature == "" {
+		w.signature = beside(ref.URL)
+	}
 	if got, known := f.remembered(ref, w); known != nil && time.Now().Before(known.Expires) {
 		return got, nil
 	}
@@ -41,6 +44,13 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 		got, known := f.remembered(ref, w) // again: the process that we have waited for may have fetched it
 		if known != nil && time.Now().Before(known.Expires) {
 			return got, nil
+		}
+		var proof *proof
+		if known == nil { // else it was checked when it came
+			if proof, err = f.proof(ctx, w.signature); err != nil {
+				keep = part.Size > 0
+				return found{}, err
+			}
 		}
 		answer, err := f.ask(ctx, ref, part, known)
 		if err != nil {
@@ -82,25 +92,32 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 				now.ETag, now.LastModified = known.ETag, known.LastModified
 			}
 		} else {
-			rest := &source{r: answer.Body, copy: part}
-			whole := io.MultiReader(io.NewSectionReader(part.File, 0, part.Size), rest)
-			if got, err = f.unpack(ctx, f.reader(ctx, whole, ref.URL, size), w); err != nil {
+			if proof == nil {
+				if proof, err = f.proof(ctx, w.signature); err != nil {
+					return found{}, err
+				}
+			}
+			rest := &source{r: answer.Body, copy: part, all: proof != nil}
+			v := f.reader(ctx, io.MultiReader(io.NewSectionReader(part.File, 0, part.Size), rest), ref.URL, size)
+			proof.of(part.File, v)
+			if got, err = f.unpack(ctx, v, w, proof); err != nil {
 				keep = part.Validator != "" && (rest.broken || ctx.Err() != nil)
 				return found{}, err
 			}
 		}
 		now.ID, now.Manifest = got.id, got.manifest
+		now.Verified = proof != nil || answer.StatusCode == http.StatusNotModified && known.Verified
 		return got, f.store.SetRemote(ctx, ref, now)
 	}
 }
 
-// remembered gives the image that a URL was last, if the store has it and it can be what is wanted.
+// remembered gives the image that a URL was last, if the store has it, it was verified if it must be, and it can be what is wanted.
 func (f *acis) remembered(ref image.Reference, w want) (found, *store.Remote) {
 	known, err := f.store.Remote(ref)
 	if err != nil {
 		return found{}, nil
 	}
-	if !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
+	if f.verifies() && !known.Verified || !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
 		return found{}, nil
 	}
 	return found{known.ID, known.Manifest}, &known
@@ -129,12 +146,13 @@ func (f *acis) ask(ctx context.Context, ref image.Reference, part *store.Partial
 type source struct {
 	r      io.Reader
 	copy   *store.Partial
+	all    bool // the copy is needed even if nothing can go on with it
 	broken bool
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if s.copy.Validator != "" {
+	if s.all || s.copy.Validator != "" {
 		if _, err := s.copy.File.Write(p[:n]); err != nil {
 			return 0, err
 		}

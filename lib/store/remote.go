@@ -18,7 +18,8 @@ import (
 // Remote is what a server said of an image that came from a URL, so that it need not send it again (RFC 9111).
 type Remote struct {
 	ID           string                `json:"id"`
-	Manifest     *schema.ImageManifest `json:"manifest"` // needed while what it depends on is fetched, and it is no image yet
+	Manifest     *schema.ImageManifest `json:"manifest"`           // needed while what it depends on is fetched, and it is no image yet
+	Verified     bool                  `json:"verified,omitempty"` // its signature was checked
 	ETag         string                `json:"etag,omitempty"`
 	LastModified string                `json:"lastModified,omitempty"`
 	Expires      time.Time             `json:"expires,omitzero"` // until then the server need not be asked

@@ -1,0 +1,102 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// maxSignature bounds a signature, bytes. An armoured one has about 800.
+const maxSignature = 1 << 20
+
+// proof is what shows who vouches for an ACI. A nil one is of an ACI for which nobody need.
+type proof struct {
+	verify    func(ctx context.Context, name string, signature []byte, signed io.Reader) error
+	signature []byte
+	signed    io.ReaderAt
+	hash      hash.Hash // of what has been unpacked, which must be what is signed
+}
+
+// verifies tells whether ACIs must be signed.
+func (f *acis) verifies() bool { return !f.options.InsecureImage }
+
+// proof gets the signature of an ACI from a path or a URL, before the ACI itself.
+func (f *acis) proof(ctx context.Context, at string) (*proof, error) {
+	if !f.verifies() {
+		return nil, nil
+	}
+	p := &proof{verify: f.options.Verify, hash: sha256.New()}
+	r, err := f.openSignature(ctx, at)
+	if err == nil {
+		defer r.Close()
+		p.signature, err = readSmall(&verifier{ctx: ctx, r: r, size: -1}, maxSignature)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no signature of it (%w): use --insecure-options=image to run it unsigned", err)
+	}
+	return p, nil
+}
+
+func (f *acis) openSignature(ctx context.Context, at string) (io.ReadCloser, error) {
+	if !strings.HasPrefix(at, "https://") && !strings.HasPrefix(at, "http://") {
+		return openRegular(at)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("User-Agent", "rkt")
+	answer, err := f.client.Do(r)
+	if err != nil {
+		return nil, err // names the URL
+	}
+	if answer.StatusCode != http.StatusOK {
+		drop(answer)
+		return nil, fmt.Errorf("%s: %s", at, answer.Status)
+	}
+	return answer.Body, nil
+}
+
+// beside is where the signature of a URL is by custom.
+func beside(aci string) string {
+	u, err := url.Parse(aci)
+	if err != nil {
+		return aci + ".asc"
+	}
+	u.Path += ".asc"
+	if u.RawPath != "" {
+		u.RawPath += ".asc"
+	}
+	return u.String()
+}
+
+// of tells where all of the ACI is once v has been read, and has v hash what it reads.
+func (p *proof) of(signed io.ReaderAt, v *verifier) {
+	if p != nil {
+		p.signed = signed
+		p.hash.Reset()
+		v.r = io.TeeReader(v.r, p.hash)
+	}
+}
+
+// check refuses an ACI of that name and size that nobody vouches for.
+func (p *proof) check(ctx context.Context, name string, size int64) error {
+	if p == nil {
+		return nil
+	}
+	h := sha256.New()
+	if err := p.verify(ctx, name, p.signature, io.TeeReader(&verifier{ctx: ctx, r: io.NewSectionReader(p.signed, 0, size), size: size}, h)); err != nil {
+		return err
+	}
+	if !bytes.Equal(h.Sum(nil), p.hash.Sum(nil)) {
+		return errors.New("it was changed while it was read")
+	}
+	return nil
+}
