@@ -20,7 +20,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman \
-	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base
+	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
+	gpg:gpg openssl:openssl
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
 .PHONY: all man install cni demo test torture bench lint deps clean

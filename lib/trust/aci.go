@@ -1,0 +1,212 @@
+package trust
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// MaxSignature is how many bytes a file of signatures may have.
+const MaxSignature = 256 << 10
+
+const (
+	maxPackets = 64 // signatures in one file
+	maxTried   = 4  // of them by keys that are trusted: each is a reading of the whole image
+)
+
+// sha1End is when signatures made with SHA-1 ceased to count (RFC 9580, 9.5: those after it are not to be validated).
+var sha1End = time.Date(2023, time.February, 1, 0, 0, 0, 0, time.UTC)
+
+// NoKey is the error of an image for whose name no key is trusted.
+type NoKey struct {
+	Name string
+	PEM  bool // a public key in PEM is wanted
+}
+
+func (e *NoKey) Error() string {
+	file := ""
+	if e.PEM {
+		file = " FILE.pub"
+	}
+	return fmt.Sprintf("no key is trusted for %s: trust its signer's with \"rkt trust --prefix=%s%s\", or use --insecure-options=image to run it unsigned",
+		e.Name, e.Name, file)
+}
+
+// CheckACI verifies a detached OpenPGP signature, armored or not, of an ACI as it is sent (appc spec, aci.md: compressed or not) by a
+// key that is trusted for images of that name. It returns the key's fingerprint. It reads aci from its beginning, and leaves it there.
+func (s Keystore) CheckACI(name string, aci io.ReadSeeker, signature []byte) (string, error) {
+	keys, err := s.Keys(name)
+	if err != nil {
+		return "", err
+	}
+	var ring openpgp.EntityList
+	for _, k := range keys {
+		if k.pgp != nil {
+			ring = append(ring, k.pgp)
+		}
+	}
+	if ring == nil {
+		return "", &NoKey{Name: name}
+	}
+	packets, err := splitSignatures(signature)
+	if err != nil {
+		return "", fmt.Errorf("signature: %w", err)
+	}
+	var issuers []string
+	var why error
+	tried := 0
+	for _, p := range packets {
+		sig, err := readSignature(p)
+		if err != nil {
+			why = errors.Join(why, err)
+			continue
+		}
+		issuers = append(issuers, fmt.Sprintf("%016x", *sig.IssuerKeyId))
+		if len(ring.KeysById(*sig.IssuerKeyId)) == 0 {
+			continue
+		}
+		if tried++; tried > maxTried {
+			return "", fmt.Errorf("signature: more than %d by trusted keys, and none of the first is valid", maxTried)
+		}
+		signer, err := checkOne(ring, aci, p)
+		if err == nil {
+			_, err = aci.Seek(0, io.SeekStart)
+			return fmt.Sprintf("%x", signer.PrimaryKey.Fingerprint), err
+		}
+		if bad := usable(ring, *sig.IssuerKeyId); bad != nil {
+			err = bad
+		}
+		why = err
+	}
+	if tried == 0 && why == nil {
+		return "", fmt.Errorf("signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts the key that its server names)",
+			strings.Join(issuers, ", "), name, name)
+	}
+	return "", fmt.Errorf("signature: %w", why)
+}
+
+// usable tells what is wrong with the key of that ID.
+func usable(ring openpgp.EntityList, id uint64) error {
+	for _, k := range ring.KeysById(id) {
+		if err := (Key{Fingerprint: fmt.Sprintf("%x", k.Entity.PrimaryKey.Fingerprint), pgp: k.Entity}).Usable(); err != nil {
+			return err
+		}
+		if k.PublicKey != k.Entity.PrimaryKey && k.Revoked(time.Now()) {
+			return fmt.Errorf("subkey %016x is revoked", id)
+		}
+	}
+	return nil
+}
+
+func checkOne(ring openpgp.EntityList, aci io.ReadSeeker, signature []byte) (*openpgp.Entity, error) {
+	if _, err := aci.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	r := &reader{r: aci}
+	signer, err := openpgp.CheckDetachedSignature(ring, r, bytes.NewReader(signature), nil)
+	switch {
+	case r.err != nil:
+		return nil, r.err
+	case errors.Is(err, pgperrors.ErrUnknownIssuer):
+		return nil, errors.New("by a key that may not sign")
+	case errors.Is(err, pgperrors.ErrSignatureExpired):
+		return nil, errors.New("it has expired")
+	}
+	if _, wrong := errors.AsType[pgperrors.SignatureError](err); wrong {
+		return nil, fmt.Errorf("it is not of these bytes: the image or the signature was changed (%w)", err)
+	}
+	return signer, err
+}
+
+// reader remembers why reading failed.
+type reader struct {
+	r   io.Reader
+	err error
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// splitSignatures gives each packet of a detached signature by itself.
+func splitSignatures(text []byte) ([][]byte, error) {
+	if len(text) > MaxSignature {
+		return nil, fmt.Errorf("larger than %d bytes", MaxSignature)
+	}
+	if len(text) == 0 {
+		return nil, errors.New("an empty file")
+	}
+	var r io.Reader = bytes.NewReader(text)
+	if text[0]&0x80 == 0 {
+		block, err := armor.Decode(r)
+		if err == io.EOF {
+			return nil, errors.New("not an OpenPGP signature")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if block.Type != openpgp.SignatureType {
+			return nil, fmt.Errorf("%q, and not a detached signature (gpg --armor --detach-sign makes one)", block.Type)
+		}
+		r = block.Body
+	}
+	var all [][]byte
+	for packets := packet.NewOpaqueReader(r); ; {
+		p, err := packets.Next()
+		if err == io.EOF && len(all) > 0 {
+			return all, nil
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = errors.New("truncated")
+		}
+		if err == nil && len(all) == maxPackets {
+			err = fmt.Errorf("more than %d signatures", maxPackets)
+		}
+		var b bytes.Buffer
+		if err == nil {
+			err = p.Serialize(&b)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b.Bytes())
+	}
+}
+
+// readSignature reads one, and refuses what does not count.
+func readSignature(text []byte) (*packet.Signature, error) {
+	p, err := packet.NewReader(bytes.NewReader(text)).Next()
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = errors.New("truncated, or of an unknown kind")
+	}
+	if err != nil {
+		return nil, err
+	}
+	sig, ok := p.(*packet.Signature)
+	switch {
+	case !ok:
+		return nil, errors.New("not a signature")
+	case sig.IssuerKeyId == nil:
+		return nil, errors.New("it does not say whose it is")
+	case sig.SigType != packet.SigTypeBinary:
+		return nil, errors.New("not a signature of a file")
+	case sig.Hash == crypto.SHA1 && sig.CreationTime.After(sha1End):
+		return nil, errors.New("made with SHA-1")
+	case sig.Hash == crypto.MD5 || sig.Hash == crypto.RIPEMD160:
+		return nil, fmt.Errorf("made with %s", sig.Hash)
+	}
+	return sig, nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"rkt-trust": main,
+		"keyserver": func() {
+			fmt.Fprintln(os.Stderr, keyserver(os.Args[1]))
+			os.Exit(1)
+		},
+	})
+}
+
+// TestScripts runs the sessions in testdata, with keys of the real gpg and openssl.
+func TestScripts(t *testing.T) {
+	for program, pkg := range map[string]string{"gpg": "gpg", "openssl": "openssl", "unshare": "util-linux", "ip": "iproute2", "curl": "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("RKT_LOCAL_CONFIG", e.WorkDir+"/etc")
+			home, err := os.MkdirTemp("", "gnupg") // gpg's sockets have short names
+			if err != nil {
+				return err
+			}
+			e.Defer(func() {
+				_ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run()
+				os.RemoveAll(home)
+			})
+			e.Setenv("GNUPGHOME", home)
+			return os.Chmod(home, 0o700)
+		},
+	})
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--prefix=example.com/app k1 k2", "{/etc/rkt example.com/app [k1 k2] {false false} true false}"},
+		{"--prefix=example.com/app", "{/etc/rkt example.com/app [] {false false} true false}"},
+		{"--prefix=docker://localhost:5000/app k", "{/etc/rkt localhost:5000/app [k] {false false} true false}"},
+		{"--root k --skip-fingerprint-review", "{/etc/rkt  [k] {false false} false false}"},
+		{"k --prefix example.com l --insecure-allow-http", "{/etc/rkt example.com [k l] {true false} true false}"},
+		{"--local-config=/x --trust-keys-from-https --root k", "{/x  [k] {false false} true true}"},
+		{"--insecure-options=pubkey,tls --root k", "{/etc/rkt  [k] {true true} true false}"},
+		{"k", "--prefix=NAME, or --root to trust a key for every image, is needed"},
+		{"--root", "--root needs a file or URL of a key"},
+		{"--root --prefix=a k", "--root and --prefix exclude each other"},
+		{"--prefix=https://example.com k", "--prefix=https://example.com: a name without a scheme"},
+		{"--prefix=../x k", `--prefix: "../x" is not the name of an image or the beginning of one (as in example.com/app)`},
+		{"--nope", "unknown flag --nope (--help lists the flags)"},
+	} {
+		got, err := parse(&cli.Process{Name: "rkt-trust", Args: strings.Fields(c.args), Getenv: os.Getenv})
+		text := fmt.Sprint(err)
+		if err == nil {
+			text = fmt.Sprint(*got)
+		}
+		if text != c.want {
+			t.Errorf("%s: %s, want %s", c.args, text, c.want)
+		}
+	}
+}
+
+// keyserver DIR serves files to https://example.com and http://example.com, with a certificate of a new authority, ca.pem. The page of
+// each folder is its file index. /redirect leads to http.
+func keyserver(dir string) error {
+	caKey, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"example.com"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
+	caDER, err1 := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	certDER, err2 := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
+	keyDER, err3 := x509.MarshalPKCS8PrivateKey(key)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	for file, block := range map[string]*pem.Block{"ca.pem": {Type: "CERTIFICATE", Bytes: caDER},
+		"cert.pem": {Type: "CERTIFICATE", Bytes: certDER}, "key.pem": {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			return err
+		}
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/redirect" {
+			http.Redirect(w, r, "http://example.com/key.asc", http.StatusFound)
+			return
+		}
+		text, err := os.ReadFile(dir + r.URL.Path)
+		if err != nil {
+			text, err = os.ReadFile(dir + r.URL.Path + "/index")
+		}
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write(text)
+	})
+	ended := make(chan error, 2)
+	go func() { ended <- http.ListenAndServe("127.0.0.1:80", handler) }()
+	go func() { ended <- http.ListenAndServeTLS("127.0.0.1:443", "cert.pem", "key.pem", handler) }()
+	return <-ended
+}
