@@ -183,7 +183,7 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 		case name == "" && h.Typeflag == tar.TypeDir:
 			return nil
 		}
-		return errors.New("an ACI holds only manifest and rootfs")
+		return errors.New("an ACI holds only manifest and rootfs (give what docker save wrote as docker-archive:FILE)")
 	}
 	if w.size > 0 {
 		v.max = min(v.max, w.size)

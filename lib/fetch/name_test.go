@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/appc/spec/discovery"
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
 // example is the machine that has all names that end in example.com, over TLS.
@@ -185,4 +187,33 @@ func TestHostilePages(t *testing.T) {
 			wantNothing(t, dir)
 		})
 	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// FuzzDiscoveryPage has the pages be anything.
+func FuzzDiscoveryPage(f *testing.F) {
+	f.Add(tag("example.com https://example.com/{name}-{version}.{ext}"), "example.com/app", "1")
+	f.Add([]byte("<meta name=ac-discovery content='x {ext}'><meta name='ac-discovery"), "x", "{ext}")
+	f.Fuzz(func(t *testing.T, page []byte, name, version string) {
+		ref, err := image.AppcReference(name, map[string]string{"version": version})
+		if err != nil {
+			return
+		}
+		a := &acis{client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(page))}, nil
+		})}}
+		app := discovery.App{Name: types.ACIdentifier(ref.App), Labels: map[types.ACIdentifier]string{"version": ref.Version}}
+		endpoints, err := a.discover(t.Context(), app)
+		if err == nil && len(endpoints) == 0 {
+			t.Error("neither a place nor an error")
+		}
+		for _, e := range endpoints {
+			if !strings.Contains(string(page), "ac-discovery") || e.ACI == "" {
+				t.Errorf("%+v is not in the page", e)
+			}
+		}
+	})
 }

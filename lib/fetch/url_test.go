@@ -185,6 +185,17 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
+func FuzzFreshness(f *testing.F) {
+	f.Add("max-age=60, no-cache", "5", `"1"`)
+	f.Fuzz(func(t *testing.T, control, age, tag string) {
+		now := time.Unix(1e9, 0)
+		r := freshness(&http.Response{Header: http.Header{"Cache-Control": {control}, "Age": {age}, "Etag": {tag}, "Last-Modified": {tag}}}, now)
+		if len(r.ETag) > maxValidator || len(r.LastModified) > maxValidator || !r.Expires.IsZero() && (r.Expires.Before(now) || r.Expires.After(now.Add(maxAge))) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // TestURLBreaksOff has a download go on where it broke off, in the middle of a gzip stream.
 func TestURLBreaksOff(t *testing.T) {
 	aci := aciOf(t, "example.com/app", "", "noise="+strings.Repeat(rand.Text(), 50_000))

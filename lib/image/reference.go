@@ -177,7 +177,9 @@ func parseTagged(kind Kind, what, s string) (Reference, error) {
 		return Reference{}, fmt.Errorf("not %s:%s or %s:%s:TAG", kind, what, kind, what)
 	}
 	r, err := parsePath(kind, file)
-	r.Tag = tag
+	if r.Tag = tag; len(r.Name()) > maxReference {
+		return Reference{}, fmt.Errorf("path and tag longer than %d bytes", maxReference)
+	}
 	return r, err
 }
 
@@ -188,6 +190,9 @@ func parsePath(kind Kind, file string) (Reference, error) {
 	}
 	if abs == "/" {
 		return Reference{}, errors.New("the root folder is no image")
+	}
+	if len(abs) > maxReference {
+		return Reference{}, fmt.Errorf("path longer than %d bytes", maxReference)
 	}
 	return Reference{Kind: kind, Path: abs}, nil
 }

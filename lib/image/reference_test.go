@@ -62,6 +62,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 		"ftp://x/y", "http://", "https:///x", "https://u:p@h/x",
 		"sha512-", "sha512-a", "sha512-XY", "sha512-" + strings.Repeat("a", 129),
 		"Redis", "a b", "a//b", "a/../b", "a/./b", "x:", "x,", "x,a", "x,a=", "x,a=1,a=2", "x:1,version=2", "x,name=y", "-x",
+		"./" + strings.Repeat("a/", 2046), "oci:" + strings.Repeat("a/", 2044), // longer with the working directory
 		strings.Repeat("a", 300) + "/b", strings.Repeat("/a", 3000),
 	} {
 		if r, err := ParseReference(in); err == nil {
@@ -73,6 +74,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 }
 
 func FuzzParseReference(f *testing.F) {
+	f.Add("./" + strings.Repeat("a/", 2040))
 	for _, s := range []string{"docker://h.x:1/a/b:t@sha256:", "oci:a:b", "oci-archive:./a:b:c", "docker-archive:a:b/c:d", "file:///a", "./a", "a.aci", "sha512-ab", "a/b:1,c=d",
 		"https://a/../b", "a:..", "a,b=" + strings.Repeat("%", 200), "oci:.:..", "docker://a/" + strings.Repeat("b", 250)} {
 		f.Add(s)
