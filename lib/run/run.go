@@ -158,6 +158,7 @@ func command(p *pod.Pod, o Options, further []string) ([]string, error) {
 		KeepUnit: !register || strings.HasSuffix(systemd.Unit(), ".service"),
 		Netns:    netns,
 		Hostname: o.Hostname,
+		Terminal: o.Interactive,
 		Options:  append(strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }), further...),
 	}), nil
 }

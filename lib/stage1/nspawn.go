@@ -72,6 +72,7 @@ type Start struct {
 	KeepUnit bool     // stay in the unit that the process is in, instead of a new scope
 	Netns    string   // path of the network namespace; "" is the host's
 	Hostname string   // "" is rkt-UUID
+	Terminal bool     // an app reads from it; otherwise ^C is a signal that ends the pod
 	Options  []string // what Options gave when the pod was prepared
 }
 
@@ -93,6 +94,11 @@ func Command(nspawn string, s Start) []string {
 	if s.Netns != "" {
 		argv = append(argv, "--network-namespace-path="+s.Netns)
 	}
+	console := "read-only"
+	if s.Terminal {
+		console = "interactive"
+	}
+	argv = append(argv, "--console="+console)
 	if s.Hostname != "" {
 		argv = append(argv, "--hostname="+s.Hostname)
 	}
