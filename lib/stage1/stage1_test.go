@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,6 +89,7 @@ func TestVerify(t *testing.T) {
 		if !ok {
 			continue
 		}
+		text = bytes.ReplaceAll(text, []byte("ExecStart=/rkt/notify"), []byte("ExecStart=/bin/sh")) // which is there only when it is wanted
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}

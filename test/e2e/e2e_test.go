@@ -162,7 +162,7 @@ func TestInside(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LANG", "C.UTF-8")
 			return nil
