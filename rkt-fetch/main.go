@@ -13,11 +13,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/fetch"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
 const usage = `Usage: rkt-fetch [FLAGS] IMAGE...
@@ -43,8 +45,10 @@ Flags:
   --full                    print whole IDs
   --quiet                   show no progress (it is shown only on a terminal)
 
-No signature of an image can be checked yet, so an image is fetched only with
---insecure-options=image. Plain HTTP is spoken only with this machine, and with
+An ACI must be signed by a key that is trusted for its name (rkt-trust), by a file
+beside it (URL.asc, PATH.asc) or --signature=FILE behind its name. No signature of
+another image can be checked yet: it is fetched only with --insecure-options=image,
+and so is an unsigned ACI. Plain HTTP is spoken only with this machine, and with
 others with --insecure-options=http; --insecure-options=tls takes any certificate.
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -69,10 +73,10 @@ func run(ctx context.Context, p *cli.Process) error {
 	if err := images.Clean(); err != nil { // of killed fetches; what cannot be removed is in nobody's way
 		p.Debugf("leftovers in the store: %v", err)
 	}
-	for _, name := range c.images {
-		id, err := c.fetch(ctx, p, images, name)
+	for _, img := range c.images {
+		id, err := c.fetch(ctx, p, images, img)
 		if err != nil {
-			return fmt.Errorf("image %q: %w", name, err)
+			return fmt.Errorf("image %q: %w", img.name, err)
 		}
 		if !c.full {
 			id = id[:shortID]
@@ -87,14 +91,23 @@ func run(ctx context.Context, p *cli.Process) error {
 // shortID is how much of an ID rkt printed: half of the hash. Every program takes it for the whole.
 const shortID = len("sha512-") + 32
 
-func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store, name string) (string, error) {
-	ref, err := image.ParseReference(name)
+func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store, img operand) (string, error) {
+	ref, err := image.ParseReference(img.name)
 	if err != nil {
 		return "", err
 	}
 	o := c.options
+	o.Signature = img.signature
+	keys := trust.New(c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig)
+	o.Verify = func(_ context.Context, name string, signature []byte, signed io.ReadSeeker) error {
+		by, err := keys.CheckACI(name, signed, signature)
+		if err == nil {
+			p.Debugf("%s: signed by %s", name, by)
+		}
+		return err
+	}
 	if !c.quiet {
-		display := newDisplay(p, name, c.global.Debug)
+		display := newDisplay(p, img.name, c.global.Debug)
 		o.Progress = display.update
 		defer display.clear()
 	}

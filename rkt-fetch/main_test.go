@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // the session's own.
 func TestScripts(t *testing.T) {
 	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux", "ip": "iproute2", "jq": "jq",
-		"skopeo": "skopeo", "podman": "podman", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"} {
+		"skopeo": "skopeo", "podman": "podman", "xz": "xz-utils", "gpg": "gpg", "zstd": "zstd", "bzip2": "bzip2"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
 		}
@@ -73,21 +73,26 @@ func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		args, env, want string
 	}{
-		{"a b", "", "{update false false [a b]}"},
-		{"--full --quiet a", "", "{update true true [a]}"},
-		{"--pull-policy=new a", "", "{new false false [a]}"},
-		{"--store-only a", "", "{never false false [a]}"},
-		{"--no-store a", "new", "{update false false [a]}"},
-		{"a", "new", "{new false false [a]}"},
-		{"--pull-policy=update a", "new", "{update false false [a]}"},
-		{"--local-config=" + dir + " a", "", "{never false false [a]}"},
-		{"--local-config=" + dir + " a", "new", "{new false false [a]}"},
-		{"--local-config=" + dir + " --pull-policy=update a", "new", "{update false false [a]}"},
+		{"a b", "", "{update false false [{a } {b }]}"},
+		{"--full --quiet a", "", "{update true true [{a }]}"},
+		{"--pull-policy=new a", "", "{new false false [{a }]}"},
+		{"--store-only a", "", "{never false false [{a }]}"},
+		{"--no-store a", "new", "{update false false [{a }]}"},
+		{"a", "new", "{new false false [{a }]}"},
+		{"--pull-policy=update a", "new", "{update false false [{a }]}"},
+		{"--local-config=" + dir + " a", "", "{never false false [{a }]}"},
+		{"--local-config=" + dir + " a", "new", "{new false false [{a }]}"},
+		{"--local-config=" + dir + " --pull-policy=update a", "new", "{update false false [{a }]}"},
 		{"", "", "no image given (--help shows how)"},
 		{"--pull-policy=sometimes a", "", "--pull-policy=sometimes: is none of never, new, update"},
 		{"--store-only --no-store a", "", "--store-only and --no-store exclude each other"},
-		{"--signature=x a", "", "--signature: checking signatures is not supported yet"},
-		{"a --signature=x", "", "--signature: checking signatures is not supported yet"},
+		{"--signature=x a", "", "{update false false [{a x}]}"},
+		{"a --signature=x b c --signature y", "", "{update false false [{a x} {b } {c y}]}"},
+		{"--signature=x a b", "", "--signature=x: of which image? It comes behind one of several"},
+		{"--signature=x a --signature=y", "", "--signature=x: of which image? It comes behind one of several"},
+		{"a --signature=x --signature=y", "", "--signature=y: one file for each image"},
+		{"a --signature=", "", "--signature=: one file for each image"},
+		{"a --signature", "", "--signature: flags come before the first image"},
 		{"a --full", "", "--full: flags come before the first image"},
 		{"--nope a", "", "unknown flag --nope (--help lists the flags)"},
 		{"--help", "", flag.ErrHelp.Error()},
@@ -105,7 +110,7 @@ func TestParse(t *testing.T) {
 			text = fmt.Sprint(struct {
 				policy      fetch.PullPolicy
 				full, quiet bool
-				images      []string
+				images      []operand
 			}{got.options.PullPolicy, got.full, got.quiet, got.images})
 		}
 		if text != c.want {

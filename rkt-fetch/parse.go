@@ -15,8 +15,11 @@ type config struct {
 	options fetch.Options
 	full    bool
 	quiet   bool
-	images  []string
+	images  []operand
 }
+
+// operand is an image, and the file of its signature if one was given.
+type operand struct{ name, signature string }
 
 func parse(p *cli.Process) (*config, error) {
 	fs, g := p.Flags()
@@ -29,12 +32,11 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&c.full, "full", false, "")
 	fs.BoolVar(&c.quiet, "quiet", false, "")
 	fs.StringVar(&signature, "signature", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	err := p.Parse(fs, g, p.Args)
+	if err != nil {
 		return nil, err
 	}
 	switch {
-	case signature != "":
-		return nil, errors.New("--signature: checking signatures is not supported yet")
 	case storeOnly && noStore:
 		return nil, errors.New("--store-only and --no-store exclude each other")
 	case storeOnly:
@@ -48,17 +50,41 @@ func parse(p *cli.Process) (*config, error) {
 		return nil, fmt.Errorf("--pull-policy=%s: is none of never, new, update", policy)
 	}
 	c.options.InsecureImage, c.options.InsecureTLS, c.options.InsecureHTTP = g.Insecure.Image, g.Insecure.TLS, g.Insecure.HTTP
-	c.images = fs.Args()
-	if len(c.images) == 0 {
-		return nil, errors.New("no image given (--help shows how)")
-	}
-	for _, name := range c.images {
-		if strings.HasPrefix(name, "--signature") {
-			return nil, errors.New("--signature: checking signatures is not supported yet")
-		}
-		if strings.HasPrefix(name, "-") {
-			return nil, fmt.Errorf("%s: flags come before the first image", name)
-		}
+	if c.images, err = operands(fs.Args(), signature); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// operands reads IMAGE [--signature=FILE] …: like rkt, a signature belongs to the image before it. One before all images is that of the
+// only one.
+func operands(args []string, signature string) ([]operand, error) {
+	var all []operand
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		value, isSignature := strings.CutPrefix(arg, "--signature=")
+		if arg == "--signature" && i+1 < len(args) {
+			i++
+			value, isSignature = args[i], true
+		}
+		switch {
+		case isSignature && len(all) > 0 && all[len(all)-1].signature == "" && value != "":
+			all[len(all)-1].signature = value
+		case isSignature:
+			return nil, fmt.Errorf("--signature=%s: one file for each image", value)
+		case strings.HasPrefix(arg, "-"):
+			return nil, fmt.Errorf("%s: flags come before the first image", arg)
+		default:
+			all = append(all, operand{name: arg})
+		}
+	}
+	switch {
+	case len(all) == 0:
+		return nil, errors.New("no image given (--help shows how)")
+	case signature != "" && (len(all) > 1 || all[0].signature != ""):
+		return nil, fmt.Errorf("--signature=%s: of which image? It comes behind one of several", signature)
+	case signature != "":
+		all[0].signature = signature
+	}
+	return all, nil
 }

@@ -46,8 +46,8 @@ type Options struct {
 
 	// Verify, if not nil, tells whether somebody who is trusted for an ACI of that name has signed it: nil if so. It is called for each
 	// ACI that is read, before it is part of the store, unless InsecureImage says that nobody need have. signed is all of the ACI as it
-	// was sent; what of it is not read counts as changed.
-	Verify    func(ctx context.Context, name string, signature []byte, signed io.Reader) error
+	// was sent; it is to be read from its beginning to its end, at least the last time.
+	Verify    func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
 	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
 	MaxBytes   int64 // of one unpacked layer or ACI; 0 means 64 GiB

@@ -18,7 +18,7 @@ const maxSignature = 1 << 20
 
 // proof is what shows who vouches for an ACI. A nil one is of an ACI for which nobody need.
 type proof struct {
-	verify    func(ctx context.Context, name string, signature []byte, signed io.Reader) error
+	verify    func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
 	signature []byte
 	signed    io.ReaderAt
 	hash      hash.Hash // of what has been unpacked, which must be what is signed
@@ -91,12 +91,40 @@ func (p *proof) check(ctx context.Context, name string, size int64) error {
 	if p == nil {
 		return nil
 	}
-	h := sha256.New()
-	if err := p.verify(ctx, name, p.signature, io.TeeReader(&verifier{ctx: ctx, r: io.NewSectionReader(p.signed, 0, size), size: size}, h)); err != nil {
+	r := &passes{ctx: ctx, r: io.NewSectionReader(p.signed, 0, size), hash: sha256.New()}
+	if err := p.verify(ctx, name, p.signature, r); err != nil {
 		return err
 	}
-	if !bytes.Equal(h.Sum(nil), p.hash.Sum(nil)) {
+	if !bytes.Equal(r.last, p.hash.Sum(nil)) {
 		return errors.New("it was changed while it was read")
 	}
 	return nil
+}
+
+// passes hashes what is read from the beginning to the end, each time.
+type passes struct {
+	ctx  context.Context
+	r    *io.SectionReader
+	hash hash.Hash
+	at   int64
+	last []byte // of the last time
+}
+
+func (p *passes) Read(b []byte) (int, error) {
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := p.r.Read(b)
+	p.hash.Write(b[:n])
+	if p.at += int64(n); err == io.EOF && p.at == p.r.Size() {
+		p.last = p.hash.Sum(nil)
+	}
+	return n, err
+}
+
+func (p *passes) Seek(offset int64, whence int) (int64, error) {
+	at, err := p.r.Seek(offset, whence)
+	p.at = at
+	p.hash.Reset() // what is read from elsewhere than the beginning is not all
+	return at, err
 }

@@ -17,7 +17,7 @@ import (
 // sign makes what testVerify takes for a signature.
 func sign(name string, aci []byte) []byte { return fmt.Appendf(nil, "%s %x", name, sha256.Sum256(aci)) }
 
-func testVerify(_ context.Context, name string, signature []byte, signed io.Reader) error {
+func testVerify(_ context.Context, name string, signature []byte, signed io.ReadSeeker) error {
 	data, err := io.ReadAll(signed)
 	if err == nil && !bytes.Equal(signature, sign(name, data)) {
 		err = errors.New("bad signature")
@@ -57,7 +57,7 @@ func TestSignedFile(t *testing.T) {
 	o.Signature = file + ".sig"
 	fetch("", o)
 	fetch("", quick)
-	o.Verify = func(_ context.Context, _ string, _ []byte, r io.Reader) error {
+	o.Verify = func(_ context.Context, _ string, _ []byte, r io.ReadSeeker) error {
 		_, err := r.Read(make([]byte, 10))
 		return err
 	}
