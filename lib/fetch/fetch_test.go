@@ -491,6 +491,44 @@ func TestBadRegistry(t *testing.T) {
 	}
 }
 
+// TestRegistryBreaksOff has a layer break off, and the registry be too busy in between.
+func TestRegistryBreaksOff(t *testing.T) {
+	var noise strings.Builder
+	for range 10_000 {
+		noise.WriteString(rand.Text())
+	}
+	big := gzipLayer(t, "noise="+noise.String())
+	l := newLayout(t)
+	l.image(big)
+	var ranges []string
+	g := &registry{dir: l.dir, override: func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, digest(big.compressed)) {
+			return false
+		}
+		switch ranges = append(ranges, r.Header.Get("Range")); len(ranges) {
+		case 1:
+			w.WriteHeader(http.StatusTooManyRequests)
+			return true
+		case 2:
+			http.ServeContent(&breaking{w, 50_000}, r, "", time.Unix(1e9, 0), bytes.NewReader(big.compressed))
+		case 3:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		http.ServeContent(w, r, "", time.Unix(1e9, 0), bytes.NewReader(big.compressed))
+		return true
+	}}
+	server := httptest.NewServer(g)
+	defer server.Close()
+	s, _ := newStore(t)
+	if _, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"), quick); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"", "", "bytes=50000-", "bytes=50000-"}; !slices.Equal(ranges, want) {
+		t.Errorf("asked for %q, want %q", ranges, want)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	l := newLayout(t)
 	l.image(gzipLayer(t, "f"))
@@ -620,6 +658,17 @@ func TestACI(t *testing.T) {
 // bzip2ACI was made by Python; Go only reads bzip2.
 const bzip2ACI = `QlpoOTFBWSZTWep94OsAAMN/iM2QABBQBf/QACoBYH+n3koAgAgIMAC5thqgGgA0AAAA0ADU0iMCYABMAAAAbUkRpoyZDTQZGgMgaGml9vTLJM2BhrmQEWISBZ5mtJ1DGiWfU4jMYITJHNyWbJR5rseupc0NKqig+WtUn0JYZByArVjwEqJnnkKK6pLAQL6C/SnVVWB0iB1GAM3CRBkA5H0fH+by4wZVJ1zxsGlugyGFxzX5532QIsLoiJAwTBUzvoZSgiA+JBQq8fgjoEJfxdyRThQkOp94OsA=`
 
+// TestNotCompressed is an archive whose first name looks like the beginning of a compressed file.
+func TestNotCompressed(t *testing.T) {
+	s, _ := newStore(t)
+	l := newLayout(t)
+	data := tarOf(t, "BZhang=1", "BZh91AY&S=2")
+	l.image(layer{data, digest(data)}, layer{tarOf(t, "BZh9/"), digest(tarOf(t, "BZh9/"))})
+	if _, err := Fetch(t.Context(), s, reference(t, "oci:"+l.dir), unsigned); err != nil {
+		t.Error(err)
+	}
+}
+
 // greedyXZ is the beginning of an xz stream whose only block says that a dictionary of 4 GiB is needed.
 func greedyXZ(t testing.TB) []byte {
 	t.Helper()
@@ -647,6 +696,8 @@ func TestBadACI(t *testing.T) {
 		{"manifest with a bad name", "ACIdentifier", tarOf(t, `manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"../x"}`, "rootfs/")},
 		{"something else", `entry "etc/passwd": an ACI holds only manifest and rootfs`, tarOf(t, "manifest="+aciText+"}", "rootfs/", "etc/passwd=x")},
 		{"dot-dot", `entry "rootfs/../../x": .. in the name`, tarOf(t, "manifest="+aciText+"}", "rootfs/../../x=1")},
+		{"manifest of 100 MB", `entry "manifest": larger than 16777216 bytes`, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/")},
+		{"manifest of 100 MB in gzip", `entry "manifest": larger than 16777216 bytes`, gzipped(t, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/"))},
 		{"other machine", "it is for freebsd/", tarOf(t, "manifest="+aciText+`,"labels":[{"name":"os","value":"freebsd"},{"name":"arch","value":"amd64"}]}`, "rootfs/")},
 	} {
 		s, dir := newStore(t)

@@ -75,38 +75,36 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// compressions are told by the first bytes, because media types and file names are at times wrong.
-var compressions = map[string]func(r io.Reader) (io.ReadCloser, error){
-	"\x1f\x8b": func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
-	"\x28\xb5\x2f\xfd": func(r io.Reader) (io.ReadCloser, error) {
-		// The window is what the zstd program itself accepts without being told to.
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	},
-	"BZh": func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil },
-	"\xfd7zXZ\x00": func(r io.Reader) (io.ReadCloser, error) {
-		z, err := xz.NewReader(r, 64<<20) // what "xz -9" needs
-		if err != nil {
-			return nil, err
-		}
-		return io.NopCloser(z), nil
-	},
-}
-
-// compression is how a file that begins so is compressed, nil if it is not.
+// compression is how a file that begins so is compressed, nil if it is not. The first bytes tell, because media types and file names
+// are at times wrong; and enough of them that no name of a file does, with which a tar archive begins.
 func compression(head []byte) func(io.Reader) (io.ReadCloser, error) {
-	for magic, open := range compressions {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return open
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b\x08")):
+		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
+		return func(r io.Reader) (io.ReadCloser, error) {
+			// The window is what the zstd program itself accepts without being told to.
+			z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+			if err != nil {
+				return nil, err
+			}
+			return z.IOReadCloser(), nil
+		}
+	case bytes.HasPrefix(head, []byte("BZh")) && (bytes.HasSuffix(head, []byte("1AY&SY")) || bytes.HasSuffix(head, []byte("\x17rE8P\x90"))):
+		return func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }
+	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+		return func(r io.Reader) (io.ReadCloser, error) {
+			z, err := xz.NewReader(r, 64<<20) // what "xz -9" needs
+			if err != nil {
+				return nil, err
+			}
+			return io.NopCloser(z), nil
 		}
 	}
 	return nil
 }
 
-const maxMagic = 6 // bytes
+const maxMagic = 10 // bytes, of bzip2
 
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 256<<10)
