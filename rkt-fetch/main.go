@@ -44,6 +44,7 @@ Flags:
                             not there; update: ask the source each time (default)
   --full                    print whole IDs
   --quiet                   show no progress (it is shown only on a terminal)
+  --trust-keys-from-https   trust the keys that an image's server names
 
 An ACI must be signed by a key that is trusted for its name (rkt-trust), by a file
 beside it (URL.asc, PATH.asc) or --signature=FILE behind its name. No signature of
@@ -91,6 +92,24 @@ func run(ctx context.Context, p *cli.Process) error {
 // shortID is how much of an ID rkt printed: half of the hash. Every program takes it for the whole.
 const shortID = len("sha512-") + 32
 
+// haveKey tells whether an ACI of that name can be verified. With --trust-keys-from-https its server is asked for a key.
+func (c *config) haveKey(ctx context.Context, p *cli.Process, keys trust.Keystore, name string) error {
+	g := c.global
+	err := keys.HaveKey(name)
+	if _, none := errors.AsType[*trust.NoKey](err); !none || !g.TrustKeysFrom {
+		return err
+	}
+	source := trust.Source{HTTP: g.Insecure.Pubkey, TLS: g.Insecure.TLS}
+	files, found := source.AddDiscovered(ctx, g.LocalConfig, name)
+	for _, file := range files {
+		fmt.Fprintf(p.Stderr, "Added key for prefix %q at %q\n", name, file)
+	}
+	if found != nil {
+		return fmt.Errorf("%w; %w", err, found)
+	}
+	return keys.HaveKey(name)
+}
+
 func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store, img operand) (string, error) {
 	ref, err := image.ParseReference(img.name)
 	if err != nil {
@@ -106,6 +125,7 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 		}
 		return err
 	}
+	o.HaveKey = func(ctx context.Context, name string) error { return c.haveKey(ctx, p, keys, name) }
 	if !c.quiet {
 		display := newDisplay(p, img.name, c.global.Debug)
 		o.Progress = display.update

@@ -46,6 +46,10 @@ func TestScripts(t *testing.T) {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
 		}
 	}
+	programs := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-trust").CombinedOutput(); err != nil {
+		t.Fatalf("rkt-trust: %v\n%s", err, out)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -60,6 +64,17 @@ func TestScripts(t *testing.T) {
 			}
 			e.Setenv("RKT_DIR", e.WorkDir+"/rkt")
 			e.Setenv("RKT_LOCAL_CONFIG", e.WorkDir+"/etc")
+			e.Setenv("RKT_SYSTEM_CONFIG", e.WorkDir+"/usr")
+			e.Setenv("PATH", programs+":"+e.Getenv("PATH"))
+			home, err := os.MkdirTemp("", "gnupg") // gpg's sockets have short names
+			if err != nil {
+				return err
+			}
+			e.Setenv("GNUPGHOME", home)
+			e.Defer(func() {
+				_ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run()
+				os.RemoveAll(home)
+			})
 			return nil
 		},
 	})

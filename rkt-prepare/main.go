@@ -52,6 +52,7 @@ Flags of an app, after its image:
   --name=NAME               the app's name (default: the last part of the image's)
   --exec=PATH               run this program instead of the image's command
   --working-dir=DIR         run it there
+  --signature=FILE          its signature, if it is not beside the image
   --user=USER, --group=GROUP
                             as whom: a number, a name in the image, or a file in
                             the image whose owner is meant
@@ -92,7 +93,7 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if o.Name == "" && o.UUID == pod.Invocation(p.Getenv) { // the service's own pod has its name
 		o.Name = systemd.Unit()
 	}
-	o.Image = func(ctx context.Context, name string) (string, error) { return c.find(ctx, p, images, name) }
+	o.Image = func(ctx context.Context, app prepare.App) (string, error) { return c.find(ctx, p, images, app) }
 	made, err := prepare.Pod(ctx, pods, images, o)
 	if err != nil {
 		return err
@@ -119,7 +120,8 @@ func remove(p *pod.Pod) error {
 }
 
 // find looks an image up as the pull policy says, and runs rkt-fetch for what is to be fetched.
-func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, name string) (string, error) {
+func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, app prepare.App) (string, error) {
+	name := app.Image
 	ref, err := image.ParseReference(name)
 	if err != nil {
 		return "", fmt.Errorf("image %q: %w", name, err)
@@ -145,7 +147,8 @@ func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, 
 	if err != nil {
 		return "", fmt.Errorf("image %q: not in the store, and %w", name, err)
 	}
-	cmd := exec.CommandContext(ctx, fetch, append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy, name)...)
+	args := append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy, "--signature="+app.Signature, name)
+	cmd := exec.CommandContext(ctx, fetch, args...)
 	var id bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Env = &id, p.Stderr, os.Environ()
 	p.Debugf("run %q", cmd.Args)

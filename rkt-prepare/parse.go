@@ -125,6 +125,7 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	fs.StringVar(&app.Name, "name", "", "")
+	fs.StringVar(&app.Signature, "signature", "", "")
 	fs.StringVar(&app.Exec, "exec", "", "")
 	fs.StringVar(&app.WorkingDir, "working-dir", "", "")
 	fs.StringVar(&app.User, "user", "", "")

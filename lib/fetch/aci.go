@@ -165,6 +165,7 @@ func (f *acis) same(v *verifier, id string) (bool, error) {
 // unpack makes a layer of an ACI's rootfs. The ID is the SHA-512 of the uncompressed ACI, and the layer's name.
 func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found, error) {
 	var manifest *schema.ImageManifest
+	var untrusted error
 	limits := unpackLimits(f.options, max(v.size, 0))
 	if v.size < 0 {
 		limits.Growing = func() int64 { return maxUnpacked(f.options, v.seen.Load()) }
@@ -176,6 +177,10 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 		case name == "manifest" && h.Typeflag == tar.TypeReg && manifest == nil:
 			if manifest, err = aciManifest(r); err == nil {
 				err = w.check(manifest)
+			}
+			if err == nil && p != nil && f.options.HaveKey != nil {
+				untrusted = f.options.HaveKey(ctx, manifest.Name.String())
+				err = untrusted
 			}
 			return err
 		case name == "manifest":
@@ -196,6 +201,8 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 	err = unpackStream(layer.Root, v, h, limits)
 	id := fmt.Sprintf("sha512-%x", h.Sum(nil))
 	switch {
+	case untrusted != nil:
+		err = untrusted
 	case err != nil:
 	case manifest == nil:
 		err = errors.New("not an ACI: it has no manifest")

@@ -47,7 +47,9 @@ type Options struct {
 	// Verify, if not nil, tells whether somebody who is trusted for an ACI of that name has signed it: nil if so. It is called for each
 	// ACI that is read, before it is part of the store, unless InsecureImage says that nobody need have. signed is all of the ACI as it
 	// was sent; it is to be read from its beginning to its end, at least the last time.
-	Verify    func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
+	Verify func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
+	// HaveKey, if not nil, tells it as soon as the name is known whether there is somebody who is trusted for it.
+	HaveKey   func(ctx context.Context, name string) error
 	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
 	MaxBytes   int64 // of one unpacked layer or ACI; 0 means 64 GiB
@@ -90,6 +92,9 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
 	if !o.InsecureImage && (!isACI || o.Verify == nil) {
 		return "", fmt.Errorf("no signature is known for %s: use --insecure-options=image to run it unsigned", kinds[ref.Kind])
+	}
+	if !isACI && o.Signature != "" {
+		return "", errors.New("--signature: it is for ACIs")
 	}
 	var id string
 	var err error

@@ -24,6 +24,7 @@ import (
 // App is an app as the command line describes it. What is empty is as the image says.
 type App struct {
 	Image             string // as the user named it
+	Signature         string // file that its signature is in; "" if it is at its usual place
 	Name              string
 	Exec              string // replaces the image's program and its arguments
 	Args              []string
@@ -49,7 +50,7 @@ type Options struct {
 	AllCaps     bool              // --insecure-options=capabilities
 
 	// Image finds the image that an App names, fetching it if the pull policy says so, and returns its ID.
-	Image func(ctx context.Context, name string) (id string, err error)
+	Image func(ctx context.Context, app App) (id string, err error)
 }
 
 // Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the program is killed, what is
@@ -60,7 +61,7 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 	}
 	found := make([]*store.Image, len(o.Apps))
 	for i, app := range o.Apps { // before the pod is made: this may take as long as a download
-		id, err := o.Image(ctx, app.Image)
+		id, err := o.Image(ctx, app)
 		if err != nil {
 			return nil, err
 		}

@@ -2,11 +2,13 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -20,7 +22,7 @@ const MaxSignature = 256 << 10
 
 const (
 	maxPackets = 64 // signatures in one file
-	maxTried   = 4  // of them by keys that are trusted: each is a reading of the whole image
+	maxTrusted = 8  // of them by keys that are trusted: each is a hash of the whole image
 )
 
 // sha1End is when signatures made with SHA-1 ceased to count (RFC 9580, 9.5: those after it are not to be validated).
@@ -41,21 +43,35 @@ func (e *NoKey) Error() string {
 		e.Name, e.Name, file)
 }
 
-// CheckACI verifies a detached OpenPGP signature, armored or not, of an ACI as it is sent (appc spec, aci.md: compressed or not) by a
-// key that is trusted for images of that name. It returns the key's fingerprint. It reads aci from its beginning, and leaves it there.
-func (s Keystore) CheckACI(name string, aci io.ReadSeeker, signature []byte) (string, error) {
-	keys, err := s.Keys(name)
-	if err != nil {
-		return "", err
+// HaveKey tells whether some key is trusted for ACIs of that name; the error is a *NoKey if none is.
+func (s Keystore) HaveKey(name string) error {
+	ring, err := s.ring(name)
+	if err == nil && ring == nil {
+		err = &NoKey{Name: name}
 	}
+	return err
+}
+
+func (s Keystore) ring(name string) (openpgp.EntityList, error) {
+	keys, err := s.Keys(name)
 	var ring openpgp.EntityList
 	for _, k := range keys {
 		if k.pgp != nil {
 			ring = append(ring, k.pgp)
 		}
 	}
-	if ring == nil {
-		return "", &NoKey{Name: name}
+	return ring, err
+}
+
+// CheckACI verifies a detached OpenPGP signature, armored or not, of an ACI as it is sent (appc spec, aci.md: compressed or not) by a
+// key that is trusted for images of that name. It returns the key's fingerprint. If the signature is good, aci has been read to its end.
+func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (string, error) {
+	ring, err := s.ring(name)
+	if err == nil && ring == nil {
+		err = &NoKey{Name: name}
+	}
+	if err != nil {
+		return "", err
 	}
 	packets, err := splitSignatures(signature)
 	if err != nil {
@@ -63,82 +79,91 @@ func (s Keystore) CheckACI(name string, aci io.ReadSeeker, signature []byte) (st
 	}
 	var issuers []string
 	var why error
-	tried := 0
+	var ids []uint64
+	var trusted [][]byte
 	for _, p := range packets {
 		sig, err := readSignature(p)
 		if err != nil {
-			why = errors.Join(why, err)
+			why = cmp.Or(why, err)
 			continue
 		}
-		issuers = append(issuers, fmt.Sprintf("%016x", *sig.IssuerKeyId))
-		if len(ring.KeysById(*sig.IssuerKeyId)) == 0 {
-			continue
+		if id := *sig.IssuerKeyId; len(ring.KeysById(id)) > 0 {
+			ids, trusted = append(ids, id), append(trusted, p)
+		} else {
+			issuers = append(issuers, fmt.Sprintf("%016X", id))
 		}
-		if tried++; tried > maxTried {
-			return "", fmt.Errorf("signature: more than %d by trusted keys, and none of the first is valid", maxTried)
-		}
-		signer, err := checkOne(ring, aci, p)
-		if err == nil {
-			_, err = aci.Seek(0, io.SeekStart)
-			return fmt.Sprintf("%x", signer.PrimaryKey.Fingerprint), err
-		}
-		if bad := usable(ring, *sig.IssuerKeyId); bad != nil {
-			err = bad
-		}
-		why = err
 	}
-	if tried == 0 && why == nil {
-		return "", fmt.Errorf("signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts the key that its server names)",
-			strings.Join(issuers, ", "), name, name)
+	if len(trusted) > maxTrusted {
+		return "", fmt.Errorf("more than %d signatures by trusted keys", maxTrusted)
+	}
+	signers, errs, err := checkAll(ring, aci, trusted)
+	if err != nil {
+		return "", err
+	}
+	for i, signer := range signers {
+		if signer != nil {
+			return fmt.Sprintf("%x", signer.PrimaryKey.Fingerprint), nil
+		}
+		why = cmp.Or(unusable(ring, ids[i]), errs[i])
+	}
+	if why == nil {
+		return "", fmt.Errorf("signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts a key)", strings.Join(issuers, ", "), name, name)
 	}
 	return "", fmt.Errorf("signature: %w", why)
 }
 
-// usable tells what is wrong with the key of that ID.
-func usable(ring openpgp.EntityList, id uint64) error {
-	for _, k := range ring.KeysById(id) {
-		if err := (Key{Fingerprint: fmt.Sprintf("%x", k.Entity.PrimaryKey.Fingerprint), pgp: k.Entity}).Usable(); err != nil {
-			return err
-		}
-		if k.PublicKey != k.Entity.PrimaryKey && k.Revoked(time.Now()) {
-			return fmt.Errorf("subkey %016x is revoked", id)
-		}
+// checkAll checks several signatures in one reading of what they are of. A signature has either a signer or an error.
+func checkAll(ring openpgp.EntityList, aci io.Reader, signatures [][]byte) ([]*openpgp.Entity, []error, error) {
+	if len(signatures) == 0 {
+		return nil, nil, nil
 	}
-	return nil
+	signers, errs := make([]*openpgp.Entity, len(signatures)), make([]error, len(signatures))
+	var writers []io.Writer
+	var pipes []*io.PipeWriter
+	var wait sync.WaitGroup
+	for i, text := range signatures {
+		r, w := io.Pipe()
+		writers, pipes = append(writers, w), append(pipes, w)
+		wait.Go(func() {
+			signers[i], errs[i] = checkOne(ring, r, text)
+			_, _ = io.Copy(io.Discard, r) // for the others
+		})
+	}
+	_, err := io.Copy(io.MultiWriter(writers...), aci)
+	for _, w := range pipes {
+		w.CloseWithError(err) // io.EOF if it is nil
+	}
+	wait.Wait()
+	return signers, errs, err
 }
 
-func checkOne(ring openpgp.EntityList, aci io.ReadSeeker, signature []byte) (*openpgp.Entity, error) {
-	if _, err := aci.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	r := &reader{r: aci}
-	signer, err := openpgp.CheckDetachedSignature(ring, r, bytes.NewReader(signature), nil)
+func checkOne(ring openpgp.EntityList, aci io.Reader, signature []byte) (*openpgp.Entity, error) {
+	signer, err := openpgp.CheckDetachedSignature(ring, aci, bytes.NewReader(signature), nil)
 	switch {
-	case r.err != nil:
-		return nil, r.err
+	case err == nil:
+		return signer, nil
 	case errors.Is(err, pgperrors.ErrUnknownIssuer):
 		return nil, errors.New("by a key that may not sign")
 	case errors.Is(err, pgperrors.ErrSignatureExpired):
 		return nil, errors.New("it has expired")
 	}
 	if _, wrong := errors.AsType[pgperrors.SignatureError](err); wrong {
-		return nil, fmt.Errorf("it is not of these bytes: the image or the signature was changed (%w)", err)
+		err = fmt.Errorf("it is not of these bytes: the image or the signature was changed (%w)", err)
 	}
-	return signer, err
+	return nil, err
 }
 
-// reader remembers why reading failed.
-type reader struct {
-	r   io.Reader
-	err error
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF {
-		r.err = err
+// unusable tells what is wrong with the key of that ID, nil if nothing is.
+func unusable(ring openpgp.EntityList, id uint64) error {
+	for _, k := range ring.KeysById(id) {
+		if err := (Key{Fingerprint: fmt.Sprintf("%x", k.Entity.PrimaryKey.Fingerprint), pgp: k.Entity}).Usable(); err != nil {
+			return err
+		}
+		if k.PublicKey != k.Entity.PrimaryKey && k.Revoked(time.Now()) {
+			return fmt.Errorf("subkey %016X is revoked", id)
+		}
 	}
-	return n, err
+	return nil
 }
 
 // splitSignatures gives each packet of a detached signature by itself.

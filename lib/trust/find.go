@@ -126,6 +126,33 @@ func (s Source) Discover(ctx context.Context, prefix string) ([]string, error) {
 
 var discovering sync.Mutex
 
+// AddDiscovered trusts the keys for a prefix that discovery finds, as far as their servers were known by their certificates, without
+// anybody looking at them. It returns the files that they are in now, in that configuration folder.
+func (s Source) AddDiscovered(ctx context.Context, config, prefix string) ([]string, error) {
+	locations, err := s.Discover(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, location := range locations {
+		if !s.HTTPS(location) {
+			return files, fmt.Errorf("key %s: not by HTTPS with a certificate that was checked: it has to be looked at", location)
+		}
+		keys, err := s.Read(ctx, location)
+		for i := 0; err == nil && i < len(keys); i++ {
+			if err = keys[i].Usable(); err == nil {
+				var file string
+				file, err = Add(config, prefix, keys[i])
+				files = append(files, file)
+			}
+		}
+		if err != nil {
+			return files, fmt.Errorf("key %s: %w", location, err)
+		}
+	}
+	return files, nil
+}
+
 // transport keeps to the schemes that are allowed, also on redirects, and bounds what comes.
 func (s Source) transport(ctx context.Context) http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
