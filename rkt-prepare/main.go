@@ -58,6 +58,12 @@ Flags of an app, after its image:
                             the image whose owner is meant
   --supplementary-gids=GID,...
   --environment=NAME=VALUE  set an environment variable
+  --memory=BYTES            as in 128M; --cpu=500m: half of a processor;
+  --cpu-shares=N            its weight, 1024 by default
+  --oom-score-adj=N         -1000 to 1000
+  --seccomp=mode=retain|remove[,errno=NAME],CALL,...
+                            let only these system calls pass, or none of them;
+                            @systemd/GROUP and @docker/default-blacklist are sets
   --caps-retain=CAP,...     keep just these capabilities
   --caps-remove=CAP,...     keep the default ones without these
   --annotation=NAME=VALUE, --user-annotation=NAME=VALUE, --user-label=NAME=VALUE

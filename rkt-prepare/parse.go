@@ -39,6 +39,8 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&noStore, "no-store", false, "")
 	fs.BoolVar(&inherit, "inherit-env", false, "")
 	fs.BoolVar(&quiet, "quiet", false, "")
+	fs.BoolVar(&c.options.Strict, "strict-isolators", false, "")
+	c.options.Warn = func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }
 	fs.Func("port", "", func(s string) error { return appendParsed(&c.options.Ports, s, parsePort) })
 	fs.Func("set-env", "", func(s string) error { return appendParsed(&c.options.Environment, s, parseVariable) })
 	fs.Func("set-env-file", "", func(s string) error { envFiles = append(envFiles, s); return nil })
@@ -70,7 +72,7 @@ func parse(p *cli.Process) (*config, error) {
 	if inherit {
 		c.options.Inherit = inherited(os.Environ())
 	}
-	c.options.AllCaps = g.Insecure.Capabilities
+	c.options.AllCaps, c.options.AllCalls = g.Insecure.Capabilities, g.Insecure.Seccomp
 	c.options.Apps, err = parseApps(fs.Args())
 	return c, err
 }
@@ -148,6 +150,19 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	for _, name := range []string{"caps-remove", "cap-remove"} {
 		fs.Func(name, "", func(s string) error { app.CapsRemove = append(app.CapsRemove, strings.Split(s, ",")...); return nil })
 	}
+	fs.StringVar(&app.Limits.Memory, "memory", "", "")
+	fs.StringVar(&app.Limits.CPU, "cpu", "", "")
+	fs.StringVar(&app.Limits.Seccomp, "seccomp", "", "")
+	number := func(name string, to **int) {
+		fs.Func(name, "", func(s string) error {
+			n, err := strconv.Atoi(s)
+			*to = &n
+			return err
+		})
+	}
+	number("cpu-shares", &app.Limits.CPUShares)
+	number("oom-score-adj", &app.Limits.OOMScore)
+	number("oom-score-adjust", &app.Limits.OOMScore) // as rkt's documentation called it
 	fs.Func("annotation", "", func(s string) error {
 		v, err := parseVariable(s)
 		if err != nil {

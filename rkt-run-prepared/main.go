@@ -29,6 +29,7 @@ The pod needs a network first: see rkt-net.
 Flags:
   --hostname=NAME    the pod's host name (default rkt-UUID)
   --interactive      give the pod's one app the terminal
+  --strict-isolators refuse to start if a limit of an app can't be enforced
   --uuid-file=FILE   the pod whose UUID is in FILE
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -44,9 +45,11 @@ func become(_ context.Context, p *cli.Process) error {
 	fs.StringVar(&o.Hostname, "hostname", "", "")
 	fs.BoolVar(&o.Interactive, "interactive", false, "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
+	fs.BoolVar(&o.Strict, "strict-isolators", false, "")
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
 	}
+	o.Unfiltered = g.Insecure.Seccomp
 	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err

@@ -69,6 +69,10 @@ func parseChain(fs *flag.FlagSet, args []string) (*steps, error) {
 		value(name)
 	}
 	fs.StringVar(&s.uuid, "uuid", "", "")
+	fs.BoolFunc("strict-isolators", "", func(v string) error {
+		s.prepare, s.run = append(s.prepare, "--strict-isolators="+v), append(s.run, "--strict-isolators="+v)
+		return nil
+	})
 	for _, name := range []string{"interactive", "mds-register", "no-overlay", "private-users", "inherit-env", "store-only", "no-store"} {
 		fs.BoolFunc(name, "", func(v string) error {
 			list := s.step(name)

@@ -80,6 +80,9 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Capabilities, err = capabilities(a, effective.Isolators, o.AllCaps); err != nil {
 		return out, nil, err
 	}
+	if err := isolate(&out, a, effective.Isolators, o); err != nil {
+		return out, nil, err
+	}
 
 	odd, err := list(img, image.AnnotationEnvironment) // what appc's manifest has no place for
 	if err != nil {

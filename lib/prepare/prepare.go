@@ -34,6 +34,7 @@ type App struct {
 	Environment       []stage1.Variable
 	CapsRetain        []string
 	CapsRemove        []string
+	Limits            Limits
 	Annotations       types.Annotations
 	UserAnnotations   types.UserAnnotations
 	UserLabels        types.UserLabels
@@ -48,6 +49,10 @@ type Options struct {
 	Inherit     []stage1.Variable // the caller's environment, if the apps are to inherit it
 	Environment []stage1.Variable // for every app
 	AllCaps     bool              // --insecure-options=capabilities
+	AllCalls    bool              // --insecure-options=seccomp
+
+	Strict bool              // an isolator that is not honoured is an error
+	Warn   func(line string) // told of it otherwise
 
 	// Image finds the image that an App names, fetching it if the pull policy says so, and returns its ID.
 	Image func(ctx context.Context, app App) (id string, err error)

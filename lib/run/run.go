@@ -27,6 +27,8 @@ type Options struct {
 	Hostname    string // "" is rkt-UUID
 	Interactive bool   // the app gets the terminal
 	Env         []string
+	Strict      bool              // a limit that can't be enforced is an error
+	Unfiltered  bool              // without systemd-nspawn's own filter of system calls
 	Warn        func(line string) // told of what is odd and does not keep the pod from starting
 }
 
@@ -50,6 +52,9 @@ func Become(p *pod.Pod, o Options) error {
 	}
 	if o.Hostname != "" && !validHostname(o.Hostname) {
 		return fmt.Errorf("--hostname=%q: no host name: at most 64 letters, digits, dashes and dots", o.Hostname)
+	}
+	if err := strictly(p, o); err != nil {
+		return err
 	}
 	if err := clearDropIns(p); err != nil {
 		return err
@@ -98,6 +103,9 @@ func Become(p *pod.Pod, o Options) error {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
 	if err = nameStream(p); err == nil {
+		if o.Unfiltered {
+			env = append(env, "SYSTEMD_SECCOMP=0")
+		}
 		err = cli.Exec(argv[0], argv, env)
 	}
 	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))

@@ -29,6 +29,27 @@ type App struct {
 	Capabilities      []string // the bounding set, as CAP_… names; none is none
 	StopSignal        string   // "" is SIGTERM
 	Notify            bool     // the app calls sd_notify(3) itself
+	Isolation
+}
+
+// Isolation is what an app may do and use, apart from capabilities. Zero values limit nothing.
+type Isolation struct {
+	Seccomp         Seccomp
+	NoNewPrivileges bool
+	SELinuxContext  string
+	OOMScoreAdj     *int
+	CPUWeight       uint64 // 1 to 10000
+	CPUMilli        uint64 // thousandths of a processor
+	MemoryMax       uint64 // bytes
+	BlockBandwidth  uint64 // bytes a second, read and written each
+	BlockIOPS       uint64 // operations a second, likewise
+}
+
+// Seccomp is a filter of system calls, by the names of systemd.exec(5). Without Calls there is none.
+type Seccomp struct {
+	Retain bool // only these may be called, else all but these
+	Calls  []string
+	Errno  string // what another call ends with; "" kills
 }
 
 // Variable is one environment variable.
@@ -304,11 +325,44 @@ func (a App) service() ([]byte, error) {
 	if a.StopSignal != "" {
 		add("Service", "KillSignal="+a.StopSignal)
 	}
+	add("Service", a.Isolation.settings()...)
 	add("Service", "SyslogIdentifier="+a.Name, "StandardOutput=journal+console", "StandardError=journal+console",
 		// How long a stop may take is said once, by the host's unit.
 		"TimeoutStartSec=infinity", "TimeoutStopSec=infinity",
 		"KillMode=mixed")
 	return f.Bytes()
+}
+
+// settings are the lines of systemd.exec(5) and systemd.resource-control(5).
+func (i Isolation) settings() (lines []string) {
+	add := func(wanted bool, format string, args ...any) {
+		if wanted {
+			lines = append(lines, fmt.Sprintf(format, args...))
+		}
+	}
+	if calls := strings.Join(i.Seccomp.Calls, " "); calls != "" {
+		not := "~"
+		if i.Seccomp.Retain {
+			not = ""
+		}
+		add(true, "SystemCallFilter=%s%s", not, calls)
+		add(i.Seccomp.Errno != "", "SystemCallErrorNumber=%s", i.Seccomp.Errno)
+	}
+	add(i.NoNewPrivileges, "NoNewPrivileges=yes")
+	add(i.SELinuxContext != "", "SELinuxContext=%s", i.SELinuxContext)
+	if i.OOMScoreAdj != nil {
+		add(true, "OOMScoreAdjust=%d", *i.OOMScoreAdj)
+	}
+	add(i.CPUWeight > 0, "CPUWeight=%d", i.CPUWeight)
+	if i.CPUMilli > 0 {
+		add(true, "CPUQuota=%d.%d%%", i.CPUMilli/10, i.CPUMilli%10)
+	}
+	add(i.MemoryMax > 0, "MemoryMax=%d", i.MemoryMax)
+	for _, way := range []string{"Read", "Write"} { // of the disk that the pod's directory is on, and with it all that the app writes
+		add(i.BlockBandwidth > 0, "IO%sBandwidthMax=/rkt %d", way, i.BlockBandwidth)
+		add(i.BlockIOPS > 0, "IO%sIOPSMax=/rkt %d", way, i.BlockIOPS)
+	}
+	return lines
 }
 
 func join(ids []uint32) string {

@@ -28,9 +28,18 @@ func aci(dir, file string, more []string) (err error) {
 	m := schema.BlankImageManifest()
 	name, version := "example.com/"+strings.TrimSuffix(path.Base(file), ".aci"), "1.0.0"
 	var ports []types.Port
+	var isolators types.Isolators
 	if len(more) > 0 {
 		name, version, _ = strings.Cut(more[0], ":")
 		for _, spec := range more[1:] {
+			if strings.HasPrefix(spec, "{") {
+				var i types.Isolator
+				if err := json.Unmarshal([]byte(spec), &i); err != nil {
+					return err
+				}
+				isolators = append(isolators, i)
+				continue
+			}
 			spec, activated := strings.CutSuffix(spec, "/activated")
 			of, rest, _ := strings.Cut(spec, "=")
 			number, protocol, _ := strings.Cut(rest, "/")
@@ -49,7 +58,7 @@ func aci(dir, file string, more []string) (err error) {
 	m.Labels = append(m.Labels, types.Labels{{Name: "os", Value: "linux"}, {Name: "arch", Value: goarch}}...)
 	m.App = &types.App{
 		Exec: append(config.Config.Entrypoint, config.Config.Cmd...), User: "0", Group: "0",
-		WorkingDirectory: config.Config.WorkingDir, Ports: ports,
+		WorkingDirectory: config.Config.WorkingDir, Ports: ports, Isolators: isolators,
 	}
 	for _, v := range config.Config.Env {
 		name, value, _ := strings.Cut(v, "=")

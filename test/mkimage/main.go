@@ -5,8 +5,8 @@
 //	mkimage etcd DIR             an OCI layout: etcd, likewise
 //	mkimage program DIR FILE [LABEL=VALUE|PORT/PROTOCOL|ARG]...
 //	                             an OCI layout: busybox and a static program, /app, which is its entry point
-//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]]...]
-//	                             an ACI of what is in an OCI layout
+//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]|ISOLATOR]...]
+//	                             an ACI of what is in an OCI layout; an isolator is JSON
 //	mkimage push DIR HOST/NAME:TAG
 //	mkimage big DIR BYTES        busybox and a file of that size
 //

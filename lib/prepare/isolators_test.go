@@ -1,0 +1,105 @@
+package prepare
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+func TestIsolate(t *testing.T) {
+	for _, test := range []struct {
+		image string // isolators, JSON
+		flags Limits
+		want  string // lines of the unit
+		wrong string
+	}{
+		{`[]`, Limits{}, "", ""},
+		{`[{"name":"resource/memory","value":{"limit":"1G"}},{"name":"resource/cpu","value":{"limit":"1500m"}}]`, Limits{},
+			"CPUQuota=150.0% MemoryMax=1000000000", ""},
+		{`[{"name":"resource/memory","value":{"limit":"1G"}}]`, Limits{Memory: "64Mi", CPU: "0.25"}, "CPUQuota=25.0% MemoryMax=67108864", ""},
+		{`[{"name":"resource/memory","value":{"request":"1G"}}]`, Limits{}, "", ""},
+		{`[{"name":"os/linux/cpu-shares","value":512}]`, Limits{}, "CPUWeight=50", ""},
+		{`[{"name":"os/linux/cpu-shares","value":512}]`, Limits{CPUShares: new(2)}, "CPUWeight=1", ""},
+		{`[]`, Limits{CPUShares: new(262144)}, "CPUWeight=10000", ""},
+		{`[{"name":"os/linux/oom-score-adj","value":-5}]`, Limits{}, "OOMScoreAdjust=-5", ""},
+		{`[{"name":"os/linux/no-new-privileges","value":true}]`, Limits{OOMScore: new(0)}, "NoNewPrivileges=yes OOMScoreAdjust=0", ""},
+		{`[{"name":"resource/block-bandwidth","value":{"default":true,"limit":"2M"}}]`, Limits{},
+			"IOReadBandwidthMax=/rkt_2000000 IOWriteBandwidthMax=/rkt_2000000", ""},
+		{`[{"name":"resource/block-iops","value":{"default":true,"limit":"100"}}]`, Limits{}, "IOReadIOPSMax=/rkt_100 IOWriteIOPSMax=/rkt_100", ""},
+		{`[{"name":"os/linux/seccomp-retain-set","value":{"set":["read","@systemd/io-event"],"errno":"ENOSYS"}}]`, Limits{},
+			"SystemCallFilter=@io-event_read SystemCallErrorNumber=ENOSYS", ""},
+		{`[{"name":"os/linux/seccomp-retain-set","value":{"set":["read"]}}]`, Limits{Seccomp: "mode=remove,errno=EPERM,mkdir,mkdir"},
+			"SystemCallFilter=~mkdir SystemCallErrorNumber=EPERM", ""},
+		{`[{"name":"os/linux/seccomp-retain-set","value":{"set":["@appc.io/all"]}}]`, Limits{}, "", ""},
+		{`[{"name":"os/linux/seccomp-remove-set","value":{"set":["@appc.io/empty"]}}]`, Limits{}, "", ""},
+		{`[{"name":"os/linux/seccomp-remove-set","value":{"set":["a b"]}}]`, Limits{}, "", `"a b" is neither`},
+		{`[{"name":"os/linux/seccomp-remove-set","value":{"set":["a\nUser=root"]}}]`, Limits{}, "", `is neither`},
+		{`[]`, Limits{Seccomp: "mode=retain,@appc.io/empty"}, "", "without any system call"},
+		{`[]`, Limits{Seccomp: "mode=remove,errno=no,read"}, "", "no error number's name"},
+		{`[]`, Limits{Seccomp: "mode=remove"}, "", "no system call is named"},
+		{`[]`, Limits{Seccomp: "mood=remove,read"}, "", "is none of"},
+		{`[]`, Limits{Memory: "-1"}, "", "not more than nothing"},
+		{`[]`, Limits{CPU: "x"}, "", "--cpu=x"},
+		{`[{"name":"resource/network-bandwidth","value":{"default":true,"limit":"1M"}}]`, Limits{}, "warned: app \"a\": isolator resource/network-bandwidth: not honoured: a network with CNI's bandwidth plugin limits a pod", ""},
+	} {
+		var isolators types.Isolators
+		if err := json.Unmarshal([]byte(test.image), &isolators); err != nil {
+			t.Fatalf("%s: %v", test.image, err)
+		}
+		out := stage1.App{Name: "a", Exec: []string{"/a"}, WorkingDir: "/"}
+		warned := ""
+		err := isolate(&out, App{Limits: test.flags}, isolators, Options{Warn: func(line string) { warned = "warned: " + line }})
+		if test.wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), test.wrong) {
+				t.Errorf("%s %+v: got %v, want %q", test.image, test.flags, err, test.wrong)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s %+v: %v", test.image, test.flags, err)
+			continue
+		}
+		if got := warned + settings(t, out); got != test.want {
+			t.Errorf("%s %+v:\ngot  %s\nwant %s", test.image, test.flags, got, test.want)
+		}
+	}
+}
+
+// settings are what an app's unit has more than one without isolators, with spaces between them.
+func settings(t *testing.T, app stage1.App) string {
+	t.Helper()
+	unit := func(app stage1.App) string {
+		files, err := stage1.Files("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", []stage1.App{app})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(files[stage1.UnitPath+"/a.service"])
+	}
+	plain := unit(stage1.App{Name: app.Name, Exec: app.Exec, WorkingDir: app.WorkingDir})
+	var more []string
+	for line := range strings.Lines(unit(app)) {
+		if !strings.Contains(plain, line) {
+			more = append(more, strings.ReplaceAll(strings.TrimSpace(line), " ", "_"))
+		}
+	}
+	return strings.Join(more, " ")
+}
+
+func FuzzSeccomp(f *testing.F) {
+	f.Add("mode=retain,errno=EPERM,read,@systemd/io-event")
+	f.Add("mode=remove,@docker/default-blacklist")
+	f.Fuzz(func(t *testing.T, s string) {
+		filter, err := parseSeccomp(s)
+		if err != nil {
+			return
+		}
+		for _, word := range append(filter.Calls, filter.Errno) {
+			if strings.ContainsAny(word, " \n\r\t%\\\"'~$;#") {
+				t.Fatalf("%q gives %q", s, word)
+			}
+		}
+	})
+}
