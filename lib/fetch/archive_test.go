@@ -13,7 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
@@ -161,6 +165,26 @@ func TestArchive(t *testing.T) {
 				t.Errorf("left over: %v", entries)
 			}
 		})
+	}
+}
+
+// TestArchiveOfCrane is what go-containerregistry writes, as crane, ko and kaniko do: compressed layers, named by their digests.
+func TestArchiveOfCrane(t *testing.T) {
+	data := tarOf(t, "bin/", "bin/app=program")
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	must(t, err)
+	img, err := mutate.AppendLayers(empty.Image, layer, layer)
+	must(t, err)
+	tag, err := name.NewTag("h.x/app:1")
+	must(t, err)
+	file := filepath.Join(t.TempDir(), "app.tar")
+	must(t, tarball.WriteToFile(file, tag, img))
+	s, _ := newStore(t)
+	id, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), unsigned)
+	must(t, err)
+	stored, err := s.Image(id)
+	if err != nil || len(stored.Layers) != 1 || stored.Manifest.Name != "h.x/app" {
+		t.Errorf("%+v %v", stored, err)
 	}
 }
 

@@ -81,11 +81,14 @@ func (p *patient) again(answer *http.Response, err error, try int) (time.Duratio
 	return wait, wait <= maxWait
 }
 
-// passing tells of an error whether it may be gone in a moment. A name that does not exist and a port on which nobody listens are
-// more likely mistakes.
+// passing tells of an error whether it may be gone in a moment. A name that does not exist, a port on which nobody listens and a host
+// that does not answer are more likely mistakes.
 func passing(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsTemporary || dns.IsTimeout
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return false
 	}
 	timeout, ok := errors.AsType[net.Error](err)
 	return ok && timeout.Timeout() || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||

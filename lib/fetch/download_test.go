@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -252,4 +255,27 @@ func FuzzContentRange(f *testing.F) {
 			t.Errorf("%q: from %d, size %d", s, from, size)
 		}
 	})
+}
+
+func TestPassing(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.DNSError{IsNotFound: true}, false},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{IsTemporary: true}}, true},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}}, false},
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, false},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, false},
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{fmt.Errorf("x: %w", io.ErrUnexpectedEOF), true},
+		{errors.New("http2: server sent GOAWAY and closed the connection"), true},
+		{errors.New("tls: failed to verify certificate"), false},
+		{context.Canceled, false},
+	} {
+		if got := passing(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
 }
