@@ -58,9 +58,9 @@ type Options struct {
 	// Progress, if not nil, is called from several goroutines with how far a layer has come, at least when it begins and ends.
 	Progress func(Progress)
 
-	// Of tests: what firstDelay and bodyIdle are, and how to reach a host.
-	delay, idle time.Duration
-	dial        func(ctx context.Context, network, address string) (net.Conn, error)
+	// Of tests: what firstDelay, bodyIdle and settled are, and how to reach a host.
+	delay, idle, settled time.Duration
+	dial                 func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Progress is how far a layer or an ACI has come.
@@ -75,7 +75,7 @@ type Progress struct {
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
 	o.MaxEntries = cmp.Or(o.MaxEntries, defaultMaxEntries)
-	o.delay, o.idle = cmp.Or(o.delay, firstDelay), cmp.Or(o.idle, bodyIdle)
+	o.delay, o.idle, o.settled = cmp.Or(o.delay, firstDelay), cmp.Or(o.idle, bodyIdle), cmp.Or(o.settled, settled)
 	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local() {
 		id, err := stored(s, ref)
 		switch {
@@ -96,7 +96,11 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	if !isACI && o.Signature != "" {
 		return "", errors.New("--signature: it is for ACIs")
 	}
-	var id string
+	print := fingerprint(ref, o)
+	id, known := unchangedFile(s, ref, print, o)
+	if known {
+		return id, s.SetRef(ctx, ref, id)
+	}
 	var err error
 	switch ref.Kind {
 	case image.Docker:
@@ -107,6 +111,9 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		id, err = fromArchive(ctx, s, ref, o)
 	default:
 		id, err = fromACI(ctx, s, ref, o)
+	}
+	if err == nil {
+		err = rememberFile(ctx, s, ref, print, id, o)
 	}
 	if err != nil {
 		return "", err

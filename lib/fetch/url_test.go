@@ -133,7 +133,7 @@ func TestURL(t *testing.T) {
 	g.wantAsked(t, "/app.aci 304")
 	fetch(idOf(two), Update)
 	g.wantAsked(t)
-	damaged, err := filepath.Glob(dir + "/cas/remote/*")
+	damaged, err := filepath.Glob(dir + "/cas/remote/url/*")
 	must(t, err)
 	must(t, os.WriteFile(damaged[0], []byte(`{"id":"x"}`), 0o600))
 	if _, err := s.Remote(ref); err == nil || !strings.Contains(err.Error(), "damaged: ") {

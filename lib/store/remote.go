@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
+	"path/filepath"
 	"time"
 
 	"github.com/appc/spec/schema"
@@ -15,20 +15,22 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
-// Remote is what a server said of an image that came from a URL, so that it need not send it again (RFC 9111).
+// Remote is what is known of where an image came from, so that it need not be read again: what the server of a URL said (RFC 9111), or
+// what tells that a file is the same.
 type Remote struct {
 	ID           string                `json:"id"`
 	Manifest     *schema.ImageManifest `json:"manifest"`           // needed while what it depends on is fetched, and it is no image yet
 	Verified     bool                  `json:"verified,omitempty"` // its signature was checked
+	File         string                `json:"file,omitempty"`
 	ETag         string                `json:"etag,omitempty"`
 	LastModified string                `json:"lastModified,omitempty"`
 	Expires      time.Time             `json:"expires,omitzero"` // until then the server need not be asked
 }
 
-// Remote gives what is known of a URL. The error is or wraps ErrNotFound if nothing is.
-func (s *Store) Remote(url image.Reference) (Remote, error) {
+// Remote gives what is known of a URL or file. The error is or wraps ErrNotFound if nothing is.
+func (s *Store) Remote(ref image.Reference) (Remote, error) {
 	var r Remote
-	text, err := os.ReadFile(s.remote(url))
+	text, err := os.ReadFile(s.remote(ref))
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, ErrNotFound
 	}
@@ -39,13 +41,13 @@ func (s *Store) Remote(url image.Reference) (Remote, error) {
 		err = errors.New("no image in it")
 	}
 	if err != nil {
-		return Remote{}, fmt.Errorf("damaged: %s: %w", s.remote(url), err)
+		return Remote{}, fmt.Errorf("damaged: %s: %w", s.remote(ref), err)
 	}
 	return r, nil
 }
 
 // SetRemote remembers it.
-func (s *Store) SetRemote(ctx context.Context, url image.Reference, r Remote) error {
+func (s *Store) SetRemote(ctx context.Context, ref image.Reference, r Remote) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -54,10 +56,10 @@ func (s *Store) SetRemote(ctx context.Context, url image.Reference, r Remote) er
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.path("remote"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.remote(ref)), 0o700); err != nil {
 		return errors.Join(err, d.discard())
 	}
-	return d.write("remote", append(text, '\n'), s.remote(url))
+	return d.write("remote", append(text, '\n'), s.remote(ref))
 }
 
-func (s *Store) remote(url image.Reference) string { return s.path("remote", path.Base(url.Key())) }
+func (s *Store) remote(ref image.Reference) string { return s.path("remote", ref.Key()) }
