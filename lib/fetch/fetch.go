@@ -97,7 +97,7 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		return "", errors.New("--signature: it is for ACIs")
 	}
 	print := fingerprint(ref, o)
-	id, known := unchangedFile(s, ref, print, o)
+	id, known := unchangedFile(ctx, s, ref, print, o)
 	if known {
 		return id, s.SetRef(ctx, ref, id)
 	}

@@ -31,12 +31,12 @@ func fingerprint(ref image.Reference, o Options) string {
 
 // unchangedFile gives the image of a file that was read before and has not been changed since, so that it need not be read again: a service
 // whose image is a file starts as fast as any other.
-func unchangedFile(s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
+func unchangedFile(ctx context.Context, s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
 	if print == "" || o.Signature != "" {
 		return "", false
 	}
 	known, err := s.Remote(ref)
-	if err != nil || known.File != print || !known.Verified && !o.InsecureImage {
+	if err != nil || known.File != print || !o.stillGood(ctx, known) {
 		return "", false
 	}
 	img, err := s.Image(known.ID)
@@ -44,6 +44,11 @@ func unchangedFile(s *store.Store, ref image.Reference, print string, o Options)
 		return "", false
 	}
 	return img.ID, true
+}
+
+// stillGood tells whether what was read before need not be verified now: it was then, and there still is somebody who is trusted for it.
+func (o Options) stillGood(ctx context.Context, known store.Remote) bool {
+	return o.InsecureImage || known.Verified && (o.HaveKey == nil || o.HaveKey(ctx, known.Manifest.Name.String()) == nil)
 }
 
 // rememberFile notes which image a file is, if it still is the file that it was before it was read.

@@ -102,6 +102,13 @@ func TestSignedURL(t *testing.T) {
 	}
 	g.wantAsked(t, "/app.aci.asc?x=1 200", "/app.aci?x=1 200", "/app.aci?x=1 304")
 
+	distrusted := signed(quick)
+	distrusted.HaveKey = func(context.Context, string) error { return errors.New("no key is trusted") }
+	if _, err = Fetch(t.Context(), s, ref, distrusted); err == nil || !strings.Contains(err.Error(), "no key is trusted") {
+		t.Error(err)
+	}
+	g.asked = nil
+
 	// A changed one needs a signature of its own.
 	g.files["/app.aci"] = gzipped(t, aciOf(t, "example.com/app", "", "f=2"))
 	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "bad signature") {

@@ -25,7 +25,7 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 	if w.signature == "" {
 		w.signature = beside(ref.URL)
 	}
-	if got, known := f.remembered(ref, w); known != nil && time.Now().Before(known.Expires) {
+	if got, known := f.remembered(ctx, ref, w); known != nil && time.Now().Before(known.Expires) {
 		return got, nil
 	}
 	part, err := f.store.Partial(ctx, ref)
@@ -41,7 +41,7 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 		}
 	}()
 	for {
-		got, known := f.remembered(ref, w) // again: the process that we have waited for may have fetched it
+		got, known := f.remembered(ctx, ref, w) // again: the process that we have waited for may have fetched it
 		if known != nil && time.Now().Before(known.Expires) {
 			return got, nil
 		}
@@ -112,12 +112,12 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 }
 
 // remembered gives the image that a URL was last, if the store has it, it was verified if it must be, and it can be what is wanted.
-func (f *acis) remembered(ref image.Reference, w want) (found, *store.Remote) {
+func (f *acis) remembered(ctx context.Context, ref image.Reference, w want) (found, *store.Remote) {
 	known, err := f.store.Remote(ref)
 	if err != nil {
 		return found{}, nil
 	}
-	if f.verifies() && !known.Verified || !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
+	if !f.options.stillGood(ctx, known) || !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
 		return found{}, nil
 	}
 	return found{known.ID, known.Manifest}, &known
