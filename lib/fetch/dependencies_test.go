@@ -116,7 +116,7 @@ func TestDependencies(t *testing.T) {
 		}
 	}
 	// Nothing is asked of the server, and once of each with update.
-	shop.web.asked = nil
+	shop.web.reset()
 	o.PullPolicy = New
 	if again, err := Fetch(t.Context(), s, reference(t, "example.com/a"), o); again != id || err != nil {
 		t.Errorf("%s %v", again, err)
@@ -146,7 +146,7 @@ func TestDependencies(t *testing.T) {
 	// From a file, with what the store has.
 	file := archiveFile(t, aciOf(t, "example.com/local", dependsOn("c"), "l=l"))
 	o.PullPolicy = New
-	shop.web.asked = nil
+	shop.web.reset()
 	id, err = Fetch(t.Context(), s, reference(t, file), o)
 	must(t, err)
 	shop.web.wantAsked(t)
@@ -198,7 +198,7 @@ func TestDependencyByID(t *testing.T) {
 			if _, err := Fetch(t.Context(), s, reference(t, archiveFile(t, base)), o); err != nil {
 				t.Error(err)
 			}
-			shop.web.asked = nil
+			shop.web.reset()
 			o.PullPolicy = New
 			if id, err := Fetch(t.Context(), s, reference(t, archiveFile(t, app)), o); id != idOf(app) || err != nil {
 				t.Errorf("%s %v", id, err)

@@ -83,7 +83,7 @@ func TestSignedURL(t *testing.T) {
 		t.Error(err)
 	}
 	wantNothing(t, dir)
-	g.asked = nil
+	g.reset()
 
 	// What came unsigned is not what was checked.
 	if _, err = Fetch(t.Context(), s, ref, quick); err != nil {
@@ -107,7 +107,7 @@ func TestSignedURL(t *testing.T) {
 	if _, err = Fetch(t.Context(), s, ref, distrusted); err == nil || !strings.Contains(err.Error(), "no key is trusted") {
 		t.Error(err)
 	}
-	g.asked = nil
+	g.reset()
 
 	// A changed one needs a signature of its own.
 	g.files["/app.aci"] = gzipped(t, aciOf(t, "example.com/app", "", "f=2"))

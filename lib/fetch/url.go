@@ -84,6 +84,9 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 			return found{}, fmt.Errorf("the server %s does not show it to everybody (%s)", host, answer.Status)
 		default:
 			keep = part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
+			if after := answer.Header.Get("Retry-After"); after != "" {
+				return found{}, fmt.Errorf("server %s: %s, to be asked again after %.40q", host, answer.Status, after)
+			}
 			return found{}, fmt.Errorf("server %s: %s", host, answer.Status)
 		}
 		now := freshness(answer, time.Now())

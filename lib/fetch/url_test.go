@@ -78,6 +78,13 @@ func (g *web) wantAsked(t testing.TB, want ...string) {
 	g.asked = nil
 }
 
+// reset forgets what was asked; answers that are on their way are waited for.
+func (g *web) reset() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked = nil
+}
+
 // aciOf is an ACI of that name with further fields of the manifest and entries of the rootfs.
 func aciOf(t testing.TB, name, fields string, entries ...string) []byte {
 	t.Helper()
@@ -296,11 +303,15 @@ func TestURLGoesOn(t *testing.T) {
 			if ids, _ := s.Images(); len(ids) > 0 {
 				t.Error("half an image is in the store")
 			}
+			g.mu.Lock()
 			c.change(t, g, dir)
 			first, ranges = false, nil
+			g.mu.Unlock()
 			if id, err := Fetch(t.Context(), s, ref, quick); id != idOf(aci) || err != nil {
 				t.Errorf("%s %v", id, err)
 			}
+			g.mu.Lock()
+			defer g.mu.Unlock()
 			if fmt.Sprint(ranges) != fmt.Sprint(c.ranges) {
 				t.Errorf("asked for %q, want %q", ranges, c.ranges)
 			}
@@ -414,6 +425,10 @@ func TestBadURL(t *testing.T) {
 		{"not there", http.NotFound, "not on the server 127.0.0.1:"},
 		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, "does not show it to everybody (403 Forbidden)"},
 		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, ": 500 Internal Server Error"},
+		{"busy for a day", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "86400")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, `: 429 Too Many Requests, to be asked again after "86400"`},
 		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) }, ": 304 Not Modified"},
 		{"partial, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusPartialContent) }, ": 206 Partial Content"},
 		{"empty", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }, ": 204 No Content"},
