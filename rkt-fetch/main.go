@@ -46,10 +46,10 @@ Flags:
   --quiet                   show no progress (it is shown only on a terminal)
   --trust-keys-from-https   trust the keys that an image's server names
 
-An ACI must be signed by a key that is trusted for its name (rkt-trust), by a file
-beside it (URL.asc, PATH.asc) or --signature=FILE behind its name. No signature of
-another image can be checked yet: it is fetched only with --insecure-options=image,
-and so is an unsigned ACI. Plain HTTP is spoken only with this machine, and with
+An image must be signed by a key that is trusted for its name (rkt-trust): an ACI
+by a file beside it (URL.asc, PATH.asc) or --signature=FILE behind its name, one in
+a registry or a layout by cosign. Unsigned ones are fetched only with
+--insecure-options=image. Plain HTTP is spoken only with this machine, and with
 others with --insecure-options=http; --insecure-options=tls takes any certificate.
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -118,6 +118,7 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 	o := c.options
 	o.Signature = img.signature
 	keys := trust.New(c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig)
+	o.Keys = keys
 	o.Verify = func(_ context.Context, name string, signature []byte, signed io.ReadSeeker) error {
 		by, err := keys.CheckACI(name, signed, signature)
 		if err == nil {

@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		"mkcerts":   tool(mkcerts),
 		"proxy":     tool(proxy),
 		"await":     tool(await),
+		"attach":    tool(attach),
+		"pushindex": tool(pushindex),
 	})
 }
 

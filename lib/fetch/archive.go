@@ -214,6 +214,9 @@ type saved struct {
 
 // fetchSaved fetches an image that manifest.json lists.
 func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	if !o.InsecureImage {
+		return "", errors.New("no signature is known for docker archives: use --insecure-options=image to run it unsigned")
+	}
 	var all []saved
 	if err := files(a.open).readJSON(ctx, "manifest.json", &all); err != nil {
 		return "", err

@@ -331,7 +331,9 @@ func FuzzArchive(f *testing.F) {
 				_, _ = a.describe(t.Context(), img, map[v1.Hash]string{})
 			}
 		}
-		_, _ = files(a.open).manifest(t.Context(), image.Reference{Tag: tag}, func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+		var index v1.IndexManifest
+		_ = files(a.open).readJSON(t.Context(), "index.json", &index)
+		_, _, _ = findManifest(t.Context(), image.Reference{Tag: tag}, index, func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 			return a.open("blobs/sha256/" + d.Digest.Hex)
 		})
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
 // PullPolicy says when the source of an image is asked.
@@ -43,6 +44,8 @@ type Options struct {
 	InsecureImage bool // an image without a signature is taken
 	InsecureTLS   bool // any certificate is taken
 	InsecureHTTP  bool // plain HTTP is spoken with any host, not only with this one
+
+	Keys trust.Keystore // by which images of registries and layouts are verified
 
 	// Verify, if not nil, tells whether somebody who is trusted for an ACI of that name has signed it: nil if so. It is called for each
 	// ACI that is read, before it is part of the store, unless InsecureImage says that nobody need have. signed is all of the ACI as it
@@ -90,8 +93,13 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		}
 	}
 	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
-	if !o.InsecureImage && (!isACI || o.Verify == nil) {
-		return "", fmt.Errorf("no signature is known for %s: use --insecure-options=image to run it unsigned", kinds[ref.Kind])
+	if isACI && !o.InsecureImage && o.Verify == nil {
+		return "", errors.New("signatures cannot be verified here: use --insecure-options=image to run it unsigned")
+	}
+	if ref.Kind == image.Docker && !o.InsecureImage {
+		if err := o.Keys.HaveImageKey(ref); err != nil {
+			return "", err
+		}
 	}
 	if !isACI && o.Signature != "" {
 		return "", errors.New("--signature: it is for ACIs")
@@ -119,12 +127,6 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		return "", err
 	}
 	return id, s.SetRef(ctx, ref, id)
-}
-
-// kinds are what images of each kind are called.
-var kinds = map[image.Kind]string{
-	image.Docker: "docker images", image.OCILayout: "oci layouts", image.OCIArchive: "oci archives", image.DockerArchive: "docker archives",
-	image.File: "this ACI", image.URL: "this ACI", image.Appc: "this ACI",
 }
 
 // stored finds a whole image in the store.

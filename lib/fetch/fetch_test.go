@@ -349,15 +349,15 @@ func TestPolicy(t *testing.T) {
 	}{
 		{"docker://127.0.0.1:1/x", Options{PullPolicy: Never, InsecureImage: true}, "not in the store (pull policy is never)"},
 		{"/no/such.aci", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
-		{"docker://127.0.0.1:1/x", Options{PullPolicy: New}, "no signature is known for docker images: use --insecure-options=image to run it unsigned"},
-		{"/no/such.aci", Options{PullPolicy: New}, "no signature is known for this ACI: use --insecure-options=image to run it unsigned"},
-		{"oci:/no/such", Options{PullPolicy: Update}, "no signature is known for oci layouts: use --insecure-options=image to run it unsigned"},
+		{"docker://127.0.0.1:1/x", Options{PullPolicy: New}, `no key is trusted for 127.0.0.1:1/x: trust its signer's with "rkt trust --prefix=127.0.0.1:1/x FILE.pub", or use --insecure-options=image to run it unsigned`},
+		{"/no/such.aci", Options{PullPolicy: New}, "signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
+		{"oci:/no/such", Options{PullPolicy: Update}, "not an OCI image layout: open /no/such/index.json: no such file or directory"},
 		{"sha512-abcd", unsigned, "not in the store"},
 		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
-		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: New}, "no signature is known for this ACI: use --insecure-options=image to run it unsigned"},
+		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: New}, "signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
 		{"https://127.0.0.1:1/x.aci", unsigned, `Get "https://127.0.0.1:1/x.aci": dial tcp 127.0.0.1:1: connect: connection refused`},
 		{"example.com/x", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
-		{"example.com/x", Options{PullPolicy: Update}, "no signature is known for this ACI: use --insecure-options=image to run it unsigned"},
+		{"example.com/x", Options{PullPolicy: Update}, "signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
 		{"/no/such.aci", unsigned, "open /no/such.aci: no such file or directory"},
 	} {
 		if _, err := Fetch(t.Context(), s, reference(t, c.name), c.o); err == nil || err.Error() != c.want {

@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/trust"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,9 +43,23 @@ func (open files) fetch(ctx context.Context, s *store.Store, ref image.Reference
 	get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 		return open("blobs/" + d.Digest.Algorithm + "/" + d.Digest.Hex)
 	}
-	manifest, err := open.manifest(ctx, ref, get)
+	var index v1.IndexManifest
+	err := open.readJSON(ctx, "index.json", &index)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("not an OCI image layout: %w", err)
+	}
 	if err != nil {
 		return "", err
+	}
+	manifest, digests, err := findManifest(ctx, ref, index, get)
+	if err != nil {
+		return "", err
+	}
+	if !o.InsecureImage {
+		c := &cosign{keys: o.Keys, get: get, image: trust.Image{Digests: digests}}
+		if err := verifyLayout(ctx, index, c); err != nil {
+			return "", err
+		}
 	}
 	return addOCI(ctx, s, ref, o, manifest, get)
 }
@@ -65,16 +81,8 @@ func (open files) readJSON(ctx context.Context, name string, v any) error {
 	return nil
 }
 
-// manifest finds the manifest of a tag, or of the only image.
-func (open files) manifest(ctx context.Context, ref image.Reference, get blobs) (*v1.Manifest, error) {
-	var index v1.IndexManifest
-	err := open.readJSON(ctx, "index.json", &index)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("not an OCI image layout: %w", err)
-	}
-	if err != nil {
-		return nil, err
-	}
+// findManifest finds the manifest of a tag, or of the only image. The digests are those of it and of the indexes on the way to it.
+func findManifest(ctx context.Context, ref image.Reference, index v1.IndexManifest, get blobs) (*v1.Manifest, []string, error) {
 	candidates := index.Manifests
 	if ref.Tag != "" {
 		candidates = nil
@@ -84,38 +92,42 @@ func (open files) manifest(ctx context.Context, ref image.Reference, get blobs) 
 			}
 		}
 		if len(candidates) == 0 {
-			return nil, fmt.Errorf("no image of tag %q in it (it has %s)", ref.Tag, tags(index.Manifests))
+			return nil, nil, fmt.Errorf("no image of tag %q in it (it has %s)", ref.Tag, tags(index.Manifests))
 		}
 	}
 	d, err := choose(candidates)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var digests []string
 	for range maxNesting {
 		data, err := blobs(get).read(ctx, d, maxManifest)
 		if err != nil {
-			return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+			return nil, nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
 		}
+		digests = append(digests, d.Digest.String())
 		if d.MediaType.IsImage() {
-			return parseManifest(data)
+			m, err := parseManifest(data)
+			return m, digests, err
 		}
 		if !d.MediaType.IsIndex() {
-			return nil, fmt.Errorf("manifest %s: type %q is not an image", d.Digest, d.MediaType)
+			return nil, nil, fmt.Errorf("manifest %s: type %q is not an image", d.Digest, d.MediaType)
 		}
 		var index v1.IndexManifest
 		if err := json.Unmarshal(data, &index); err != nil {
-			return nil, fmt.Errorf("index %s: %w", d.Digest, err)
+			return nil, nil, fmt.Errorf("index %s: %w", d.Digest, err)
 		}
 		if d, err = choose(index.Manifests); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return nil, errors.New("indexes in indexes without end")
+	return nil, nil, errors.New("indexes in indexes without end")
 }
 
 // choose finds the one image for this machine. What says nothing of a machine is taken when nothing else is there.
 func choose(all []v1.Descriptor) (v1.Descriptor, error) {
 	want := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	all = slices.DeleteFunc(slices.Clone(all), attached)
 	var fit []v1.Descriptor
 	for _, d := range all {
 		if d.Platform != nil && d.Platform.Satisfies(want) {

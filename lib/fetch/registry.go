@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
 // fromRegistry fetches from a registry (distribution-spec), anonymously.
@@ -30,12 +31,13 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	if err != nil {
 		return "", err
 	}
-	puller, err := remote.NewPuller(
+	asks := []remote.Option{
 		remote.WithTransport(newTransport(o)),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
 		remote.WithUserAgent("rkt"),
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
-	)
+	}
+	puller, err := remote.NewPuller(asks...)
 	if err != nil {
 		return "", err
 	}
@@ -61,6 +63,19 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 			}
 		}
 		return nil, registryError(ref.Host, err)
+	}
+	if !o.InsecureImage {
+		digest, err := img.Digest()
+		if err != nil {
+			return "", err
+		}
+		c := &cosign{keys: o.Keys, get: get, image: trust.Image{Name: ref, Digests: []string{desc.Digest.String()}}}
+		if digest != desc.Digest {
+			c.image.Digests = append(c.image.Digests, digest.String())
+		}
+		if err := verifyRemote(ctx, puller, asks, target.Context(), c); err != nil {
+			return "", err
+		}
 	}
 	return addOCI(ctx, s, ref, o, manifest, get)
 }
