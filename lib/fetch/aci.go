@@ -172,6 +172,7 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 	}
 	limits.EndMarker = true // nobody has told us a digest
 	limits.Subtree = "rootfs"
+	limits.MarkImplied = true // the image may lie on others, of whose folders these are
 	limits.Outside = func(name string, h *tar.Header, r io.Reader) (err error) {
 		switch {
 		case name == "manifest" && h.Typeflag == tar.TypeReg && manifest == nil:

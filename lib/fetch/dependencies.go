@@ -16,6 +16,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/unpack"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,6 +106,10 @@ type part struct {
 	id    string
 	own   []string // pathWhitelist of that image, for files; nil if all are taken
 	above []string // that of the uppermost image that is made of it, for files and folders
+
+	// like has the folders that the image's archive only implies, and the images below that have them: acirenderer would make one of
+	// both, like that of the image below, and overlayfs takes owner and mode of the upper one.
+	like map[string]string
 }
 
 // parts lists what an image is made of, the uppermost first, as appc's acirenderer does: an image lies on what it depends on, and of
@@ -114,7 +119,7 @@ func (n *node) parts(above []string, all []part) ([]part, error) {
 		return nil, fmt.Errorf("more than %d layers", maxLayers)
 	}
 	own := n.manifest.PathWhitelist
-	all = append(all, part{n.id, own, above})
+	all = append(all, part{id: n.id, own: own, above: above})
 	if len(above) == 0 {
 		above = own
 	}
@@ -143,23 +148,71 @@ func (f *acis) add(ctx context.Context, n *node, done map[string]bool) error {
 		return err
 	}
 	var names []string
-	for _, p := range slices.Backward(all) {
-		name, err := f.layer(ctx, p)
+	for i, p := range slices.Backward(all) {
+		name := ""
+		p.like, err = f.implied(p, all[i+1:])
+		if err == nil {
+			name, err = f.layer(ctx, p)
+		}
 		if err != nil {
-			return fmt.Errorf("pathWhitelist of %s: %w", n.manifest.Name, err)
+			return fmt.Errorf("the part that %s has of it: %w", n.manifest.Name, err)
 		}
 		names = append(names, name)
 	}
 	return f.store.AddImage(ctx, n.id, n.manifest, names, nil)
 }
 
-// layer gives the name of the layer that is a part of an image: the image's own, or where a whitelist hides something of it, one with
-// the rest. Its files are the same inodes, so it costs folders and names.
+// implied finds for each folder that the archive of an image only implies the nearest image below that has it and shows it.
+func (f *acis) implied(p part, below []part) (map[string]string, error) {
+	root := f.store.LayerPath(p.id)
+	if len(below) == 0 || !marked(root) {
+		return nil, nil
+	}
+	like := map[string]string{}
+	err := eachEntry(root, func(name string, d fs.DirEntry) error {
+		if !d.IsDir() || !marked(filepath.Join(root, name)) {
+			return nil
+		}
+		for _, q := range below {
+			if folderIn(f.store.LayerPath(q.id), name) && (len(q.above) == 0 || pathSet(q.above)[name]) {
+				like[name] = q.id
+				break
+			}
+		}
+		return nil
+	})
+	return like, err
+}
+
+// marked tells whether a folder of a layer has unpack's mark.
+func marked(folder string) bool {
+	n, err := unix.Lgetxattr(folder, unpack.Implied, nil)
+	return err == nil && n > 0
+}
+
+// folderIn tells whether a layer has a folder of that name that its archive had, reached through no link.
+func folderIn(layer, name string) bool {
+	root, err := unix.Open(layer, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(root)
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return !marked(filepath.Join(layer, name)) // no link on the way, and nobody changes a layer
+}
+
+// layer gives the name of the layer that is a part of an image: the image's own, or where a whitelist hides something of it or folders
+// are to be like others, one of what is to be seen. Its files are the same inodes, so it costs folders and names.
 func (f *acis) layer(ctx context.Context, p part) (string, error) {
-	if len(p.own) == 0 && len(p.above) == 0 {
+	if len(p.own) == 0 && len(p.above) == 0 && len(p.like) == 0 {
 		return p.id, nil
 	}
-	text, err := json.Marshal([]any{p.id, p.own, p.above})
+	text, err := json.Marshal([]any{p.id, p.own, p.above, p.like})
 	if err != nil {
 		return "", err
 	}
@@ -169,10 +222,19 @@ func (f *acis) layer(ctx context.Context, p part) (string, error) {
 	}
 	from := f.store.LayerPath(p.id)
 	seen := whitelist{pathSet(p.own), pathSet(p.above)}
-	if hides, err := seen.hides(from); err != nil || !hides {
-		return p.id, err
+	if len(p.like) == 0 {
+		if hides, err := seen.hides(from); err != nil || !hides {
+			return p.id, err
+		}
 	}
-	return name, f.store.AddLayer(ctx, name, func(root *os.File) error { return seen.link(from, root.Name()) })
+	return name, f.store.AddLayer(ctx, name, func(root *os.File) error {
+		return seen.link(from, root.Name(), func(name string) string {
+			if id, ok := p.like[name]; ok {
+				return f.store.LayerPath(id)
+			}
+			return from
+		})
+	})
 }
 
 // whitelist tells what is taken of an image. A nil set is everything.
@@ -205,9 +267,9 @@ func (w whitelist) hides(from string) (hides bool, err error) {
 	return hides, err
 }
 
-// link fills the empty folder to with what is taken of the folder from. Neither is changed by anybody else, and no link in them is
-// followed.
-func (w whitelist) link(from, to string) error {
+// link fills the empty folder to with what is taken of the folder from; like tells in which folder to look how one of a name is to be.
+// Nobody else changes any of them, and no link in them is followed.
+func (w whitelist) link(from, to string, like func(name string) string) error {
 	made, order := map[string]bool{".": true}, []string{"."}
 	var mkdir func(name string) error
 	mkdir = func(name string) error { // and those above it
@@ -236,7 +298,7 @@ func (w whitelist) link(from, to string) error {
 		return err
 	}
 	for _, name := range slices.Backward(order) { // the deepest first: what is made in a folder changes its time
-		if err := likeFolder(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+		if err := likeFolder(filepath.Join(like(name), name), filepath.Join(to, name)); err != nil {
 			return err
 		}
 	}

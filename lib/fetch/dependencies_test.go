@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -314,6 +315,67 @@ func TestWhitelist(t *testing.T) {
 	}
 }
 
+// TestImpliedFolders has folders that an archive only implies be like those of the image below, as appc's renderer makes them.
+func TestImpliedFolders(t *testing.T) {
+	shop := newShop(t)
+	base := []byte(nil)
+	for _, e := range []*tar.Header{
+		{Name: "manifest", Typeflag: tar.TypeReg}, {Name: "rootfs/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "rootfs/tmp/", Typeflag: tar.TypeDir, Mode: 0o1777, Uid: 7, Gid: 8},
+		{Name: "rootfs/srv/", Typeflag: tar.TypeDir, Mode: 0o700}, {Name: "rootfs/srv/deep/", Typeflag: tar.TypeDir, Mode: 0o711, Uid: 9},
+		{Name: "rootfs/link", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
+	} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		text := ""
+		if e.Name == "manifest" {
+			text = strings.Replace(aciText, "example.com/app", "example.com/base", 1) + "}"
+		}
+		e.Size = int64(len(text))
+		must(t, w.WriteHeader(e))
+		_, err := io.WriteString(w, text)
+		must(t, errors.Join(err, w.Flush()))
+		base = append(base, b.Bytes()...)
+	}
+	base = append(base, make([]byte, 1024)...)
+	shop.web.files["/example.com/base.aci"] = base
+	app := shop.add("app", dependsOn("base"), "tmp/x=1", "srv/deep/y=1", "new/z=1", "link/a/b=1", "own/", "own/o=1")
+	s, _ := newStore(t)
+	o := example(t, shop.web)
+	_, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o)
+	must(t, err)
+	img, err := s.Image(idOf(app))
+	must(t, err)
+	top := img.Layers[1]
+	if !strings.HasPrefix(filepath.Base(top), "part-") || img.Layers[0] != s.LayerPath(idOf(base)) {
+		t.Fatal(img.Layers)
+	}
+	for name, want := range map[string]string{"tmp": "1777 7:8", "srv": "700 0:0", "srv/deep": "711 9:0", "new": "755 0:0", "link": "755 0:0", "own": "755 0:0"} {
+		var st unix.Stat_t
+		must(t, unix.Lstat(filepath.Join(top, name), &st))
+		if got := fmt.Sprintf("%o %d:%d", st.Mode&0o7777, st.Uid, st.Gid); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	if got := files2text(view(t, &store.Image{Layers: img.Layers[1:]})); got != "link=/ link/a=/ link/a/b=1 new=/ new/z=1 own=/ own/o=1 srv=/ srv/deep=/ srv/deep/y=1 tmp=/ tmp/x=1" {
+		t.Error(got)
+	}
+	again, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o)
+	if err != nil || again != idOf(app) {
+		t.Errorf("%s %v", again, err)
+	}
+	if now, err := s.Image(again); err != nil || !slices.Equal(now.Layers, img.Layers) {
+		t.Errorf("%v %v", now, err)
+	}
+	// By itself it has its own layer.
+	alone := shop.add("alone", "", "tmp/x=1")
+	_, err = Fetch(t.Context(), s, reference(t, "example.com/alone"), o)
+	must(t, err)
+	if img, err := s.Image(idOf(alone)); err != nil || img.Layers[0] != s.LayerPath(idOf(alone)) {
+		t.Errorf("%v %v", img, err)
+	}
+}
+
 // TestPartFolders has the folders of a part be like those that they are taken from.
 func TestPartFolders(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -334,7 +396,7 @@ func TestPartFolders(t *testing.T) {
 	if hides, err := w.hides(from); !hides || err != nil {
 		t.Errorf("%v %v", hides, err)
 	}
-	must(t, w.link(from, to))
+	must(t, w.link(from, to, func(string) string { return from }))
 	for _, dir := range []string{"", "/a", "/a/b"} {
 		var x, y unix.Stat_t
 		must(t, errors.Join(unix.Lstat(from+dir, &x), unix.Lstat(to+dir, &y)))

@@ -39,6 +39,9 @@ type Options struct {
 	Subtree string
 	Outside func(name string, h *tar.Header, r io.Reader) error
 
+	// MarkImplied gives each folder that is needed but not in the archive the attribute Implied, and the root as well if there are any.
+	MarkImplied bool
+
 	// EndMarker refuses an archive that just stops, which some writers leave it at. Without it only the digest of the stream tells
 	// that one was cut between two entries.
 	EndMarker bool
@@ -65,7 +68,7 @@ func (o *Options) maxBytes() int64 {
 func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	u := &unpacker{
 		root: int(root.Fd()), parentFD: -1, options: o,
-		buffer: make([]byte, 256<<10), folders: map[string]time.Time{},
+		buffer: make([]byte, 256<<10), folders: map[string]time.Time{}, implied: map[string]bool{},
 	}
 	defer u.forget()
 	in := &stream{r: r, max: o.maxBytes}
@@ -122,6 +125,7 @@ type unpacker struct {
 	inside  bool  // there was an entry in the subtree
 	buffer  []byte
 	folders map[string]time.Time // to be set at the end: every file that is made in a folder changes the folder's
+	implied map[string]bool      // folders that no entry was of, yet
 
 	parent   string // the folder of the entry before, or "" if there is none
 	parentFD int    // its O_PATH descriptor, or -1
@@ -221,6 +225,9 @@ func (u *unpacker) open(dir string) (int, error) {
 		}
 		if err := unix.Mkdirat(at, base, 0o755); err != nil {
 			return -1, fmt.Errorf("folder %q: %w", dir, err) // EEXIST: a link that points nowhere
+		}
+		if u.options.MarkImplied {
+			u.implied[dir] = true
 		}
 		err = errors.Join( // whatever the umask is, and the folder's set-group-ID bit
 			unix.Fchownat(at, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW), unix.Fchmodat(at, base, 0o755, 0))
@@ -323,6 +330,7 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 		}
 	}
 	u.folders[name] = h.ModTime
+	delete(u.implied, name)
 	return u.own(h, fd)
 }
 
@@ -598,6 +606,39 @@ func (u *unpacker) finish() error {
 		}
 		if err != nil {
 			return fmt.Errorf("folder %q: %w", name, err)
+		}
+	}
+	return u.mark()
+}
+
+// Implied is the attribute of a folder that an archive implies; see Options. No archive can have it, and no app sees it.
+const Implied = "trusted.rkt.implied"
+
+// mark marks what the archive implies.
+func (u *unpacker) mark() error {
+	for name := range u.implied {
+		at, err := u.beneath(name)
+		switch err {
+		case nil:
+		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EXDEV: // something else has taken its place
+			continue
+		default:
+			return fmt.Errorf("folder %q: %w", name, err)
+		}
+		fd, err := openat(at, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		unix.Close(at)
+		if err == nil {
+			err = unix.Fsetxattr(fd, Implied, []byte("y"), 0)
+			unix.Close(fd)
+		}
+		if err == nil {
+			err = unix.Fsetxattr(u.root, Implied, []byte("y"), 0)
+		}
+		if err == unix.EOPNOTSUPP { // a file system without such attributes; overlayfs does not take it for layers either
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("folder %q: %s: %w", name, Implied, err)
 		}
 	}
 	return nil
