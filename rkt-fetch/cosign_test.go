@@ -10,12 +10,16 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
+	"net/http"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -165,4 +169,17 @@ func rootFS(img v1.Image) v1.RootFS {
 		return v1.RootFS{}
 	}
 	return config.RootFS
+}
+
+// memregistry ADDRESS LOG is a registry that lists referrers (distribution-spec 1.1), and writes down requests.
+func memregistry(args []string) error {
+	log, err := os.OpenFile(args[1], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	r := registry.New(registry.WithReferrersSupport(true), registry.Logger(stdlog.New(io.Discard, "", 0)))
+	return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		fmt.Fprintln(log, q.Method, q.URL.Path)
+		r.ServeHTTP(w, q)
+	}))
 }

@@ -25,17 +25,18 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"rkt-fetch": main,
-		"mklayout":  tool(mklayout),
-		"mkaci":     tool(mkaci),
-		"webserver": tool(webserver),
-		"spoil":     tool(spoil),
-		"push":      tool(push),
-		"mkcerts":   tool(mkcerts),
-		"proxy":     tool(proxy),
-		"await":     tool(await),
-		"attach":    tool(attach),
-		"pushindex": tool(pushindex),
+		"rkt-fetch":   main,
+		"mklayout":    tool(mklayout),
+		"mkaci":       tool(mkaci),
+		"webserver":   tool(webserver),
+		"spoil":       tool(spoil),
+		"push":        tool(push),
+		"mkcerts":     tool(mkcerts),
+		"proxy":       tool(proxy),
+		"await":       tool(await),
+		"attach":      tool(attach),
+		"pushindex":   tool(pushindex),
+		"memregistry": tool(memregistry),
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/trust"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -126,4 +129,63 @@ func keyserver(dir string) error {
 	go func() { ended <- http.ListenAndServe("127.0.0.1:80", handler) }()
 	go func() { ended <- http.ListenAndServeTLS("127.0.0.1:443", "cert.pem", "key.pem", handler) }()
 	return <-ended
+}
+
+// TestKilled kills rkt-trust at random instants: the keystore has the key or not, and never half of it.
+func TestKilled(t *testing.T) {
+	dir := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/key.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("rkt-trust")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := image.ParseReference("docker://example.com/team/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := func(config string) []string {
+		return []string{"--local-config=" + config, "--prefix=example.com/team", "--skip-fingerprint-review", dir + "/key.pub"}
+	}
+	begin := time.Now()
+	if out, err := exec.Command(program, args(dir+"/whole")...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	took := time.Since(begin)
+	with, without := 0, 0
+	for i := 0; i < 60 || (with == 0 || without == 0) && i < 600; i++ {
+		config := fmt.Sprintf("%s/%d", dir, i)
+		cmd := exec.Command(program, args(config)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(mathrand.N(took * 2))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		err := trust.New(config).HaveImageKey(name)
+		if _, none := errors.AsType[*trust.NoKey](err); none {
+			without++
+		} else if err != nil {
+			t.Errorf("after a kill: %v", err)
+		} else {
+			with++
+		}
+		if out, err := exec.Command(program, args(config)...).CombinedOutput(); err != nil {
+			t.Errorf("the next one: %v: %s", err, out)
+		} else if err := trust.New(config).HaveImageKey(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if with == 0 || without == 0 {
+		t.Errorf("%d were killed late, %d early", with, without)
+	}
 }

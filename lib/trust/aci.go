@@ -43,11 +43,18 @@ func (e *NoKey) Error() string {
 		e.Name, e.Name, file)
 }
 
-// HaveKey tells whether some key is trusted for ACIs of that name; the error is a *NoKey if none is.
+// HaveKey tells whether some key that is trusted for ACIs of that name is good today; the error is a *NoKey if none is trusted.
 func (s Keystore) HaveKey(name string) error {
 	ring, err := s.ring(name)
 	if err == nil && ring == nil {
 		err = &NoKey{Name: name}
+	}
+	for _, entity := range ring {
+		bad := usable(entity)
+		if bad == nil {
+			return nil
+		}
+		err = cmp.Or(err, bad)
 	}
 	return err
 }
@@ -156,7 +163,7 @@ func checkOne(ring openpgp.EntityList, aci io.Reader, signature []byte) (*openpg
 // unusable tells what is wrong with the key of that ID, nil if nothing is.
 func unusable(ring openpgp.EntityList, id uint64) error {
 	for _, k := range ring.KeysById(id) {
-		if err := (Key{Fingerprint: fmt.Sprintf("%x", k.Entity.PrimaryKey.Fingerprint), pgp: k.Entity}).Usable(); err != nil {
+		if err := usable(k.Entity); err != nil {
 			return err
 		}
 		if k.PublicKey != k.Entity.PrimaryKey && k.Revoked(time.Now()) {

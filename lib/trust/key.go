@@ -193,18 +193,19 @@ func (k Key) Usable() error {
 	if k.pgp == nil {
 		return nil
 	}
+	return usable(k.pgp)
+}
+
+func usable(e *openpgp.Entity) error {
 	now := time.Now()
-	if k.pgp.Revoked(now) {
-		return fmt.Errorf("key %s is revoked", k.Fingerprint)
-	}
-	self, id := k.pgp.PrimarySelfSignature()
+	self, id := e.PrimarySelfSignature()
 	switch {
+	case e.Revoked(now), id != nil && id.Revoked(now):
+		return fmt.Errorf("key %x is revoked", e.PrimaryKey.Fingerprint)
 	case self == nil:
-		return fmt.Errorf("key %s has no valid self-signature", k.Fingerprint)
-	case id != nil && id.Revoked(now):
-		return fmt.Errorf("key %s is revoked", k.Fingerprint)
-	case k.pgp.PrimaryKey.KeyExpired(self, now):
-		return fmt.Errorf("key %s has expired", k.Fingerprint)
+		return fmt.Errorf("key %x has no valid self-signature", e.PrimaryKey.Fingerprint)
+	case e.PrimaryKey.KeyExpired(self, now):
+		return fmt.Errorf("key %x has expired", e.PrimaryKey.Fingerprint)
 	}
 	return nil
 }
