@@ -32,7 +32,7 @@ func fingerprint(ref image.Reference, o Options) string {
 // unchangedFile gives the image of a file that was read before and has not been changed since, so that it need not be read again: a service
 // whose image is a file starts as fast as any other.
 func unchangedFile(ctx context.Context, s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
-	if print == "" || o.Signature != "" {
+	if print == "" || o.Signature != "" || ref.Kind != image.File && !o.InsecureImage { // what signs an archive's image is in it
 		return "", false
 	}
 	known, err := s.Remote(ref)

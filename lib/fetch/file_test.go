@@ -79,6 +79,24 @@ func TestUnchangedFile(t *testing.T) {
 	}
 }
 
+// TestUnchangedArchiveSigned has an archive be verified each time: its signatures are looked for in it.
+func TestUnchangedArchiveSigned(t *testing.T) {
+	s, _ := newStore(t)
+	o := quick
+	o.settled = time.Nanosecond
+	ref := reference(t, "docker-archive:"+archiveFile(t, archiveOf(t, savedParts(t, nil, plainLayer(t, "f=1"))...)))
+	_, err := Fetch(t.Context(), s, ref, o)
+	must(t, err)
+	o = signed(o)
+	o.HaveKey = func(_ context.Context, name string) error {
+		t.Errorf("asked for a key of ACIs called %s", name)
+		return nil
+	}
+	if _, err := Fetch(t.Context(), s, ref, o); err == nil || !strings.Contains(err.Error(), "no signature is known for docker archives") {
+		t.Error(err)
+	}
+}
+
 // TestUnchangedFileSigned has what came unsigned be checked when it must be.
 func TestUnchangedFileSigned(t *testing.T) {
 	data := aciOf(t, "example.com/app", "", "f=1")
