@@ -88,10 +88,10 @@ func (s Keystore) CheckImage(img Image, signed Signed) (string, error) {
 		return "", fmt.Errorf("payload: %w", err)
 	}
 	if p.Critical.Type != critical {
-		return "", fmt.Errorf("payload of type %q, and not %q", p.Critical.Type, critical)
+		return "", fmt.Errorf("payload of type %.60q, and not %q", p.Critical.Type, critical)
 	}
 	if !slices.Contains(img.Digests, p.Critical.Image.Digest) {
-		return "", fmt.Errorf("it is of another image, %q", p.Critical.Image.Digest)
+		return "", fmt.Errorf("it is of another image, %.80q", p.Critical.Image.Digest)
 	}
 	name, err := img.signedAs(p.Critical.Identity.Reference)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s Keystore) CheckImage(img Image, signed Signed) (string, error) {
 func (img Image) signedAs(reference string) (image.Reference, error) {
 	r, err := image.ParseReference("docker://" + reference)
 	if err != nil {
-		return r, fmt.Errorf("payload: docker-reference %q: %w", reference, err)
+		return r, fmt.Errorf("payload: docker-reference %.300q: %w", reference, err)
 	}
 	asked := img.Name
 	if asked.Kind == "" {
