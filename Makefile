@@ -21,7 +21,7 @@ NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables doc
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman \
 	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
-	gpg:gpg openssl:openssl
+	gpg:gpg gpg-agent:gpg-agent openssl:openssl
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
 .PHONY: all man install cni demo test torture bench lint deps clean
