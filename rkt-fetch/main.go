@@ -126,6 +126,7 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 		}
 		return err
 	}
+	o.Mark = keys.Mark
 	o.HaveKey = func(ctx context.Context, name string) error { return c.haveKey(ctx, p, keys, name) }
 	if !c.quiet {
 		display := newDisplay(p, img.name, c.global.Debug)

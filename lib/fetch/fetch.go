@@ -52,7 +52,9 @@ type Options struct {
 	// was sent; it is to be read from its beginning to its end, at least the last time.
 	Verify func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
 	// HaveKey, if not nil, tells it as soon as the name is known whether there is somebody who is trusted for it.
-	HaveKey   func(ctx context.Context, name string) error
+	HaveKey func(ctx context.Context, name string) error
+	// Mark, if not nil, tells who is trusted for ACIs of a name: what was verified before is looked at again when that has changed.
+	Mark      func(name string) string
 	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
 	MaxBytes   int64 // of one unpacked layer or ACI; 0 means 64 GiB

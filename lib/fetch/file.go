@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"golang.org/x/sys/unix"
@@ -46,9 +47,21 @@ func unchangedFile(ctx context.Context, s *store.Store, ref image.Reference, pri
 	return img.ID, true
 }
 
-// stillGood tells whether what was read before need not be verified now: it was then, and there still is somebody who is trusted for it.
+// stillGood tells whether what was read before need not be verified now: it was then, and those who are trusted for it are the same.
 func (o Options) stillGood(ctx context.Context, known store.Remote) bool {
-	return o.InsecureImage || known.Verified && (o.HaveKey == nil || o.HaveKey(ctx, known.Manifest.Name.String()) == nil)
+	return o.InsecureImage || known.Verified != "" && (o.HaveKey == nil || o.HaveKey(ctx, known.Manifest.Name.String()) == nil) &&
+		known.Verified == o.mark(known.Manifest)
+}
+
+// mark tells who is trusted for an image, for what is remembered of it.
+func (o Options) mark(m *schema.ImageManifest) string {
+	switch {
+	case o.InsecureImage:
+		return ""
+	case o.Mark == nil:
+		return "somebody"
+	}
+	return o.Mark(m.Name.String())
 }
 
 // rememberFile notes which image a file is, if it still is the file that it was before it was read.
@@ -60,5 +73,5 @@ func rememberFile(ctx context.Context, s *store.Store, ref image.Reference, prin
 	if err != nil {
 		return err
 	}
-	return s.SetRemote(ctx, ref, store.Remote{ID: id, Manifest: img.Manifest, File: print, Verified: !o.InsecureImage})
+	return s.SetRemote(ctx, ref, store.Remote{ID: id, Manifest: img.Manifest, File: print, Verified: o.mark(img.Manifest)})
 }

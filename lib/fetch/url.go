@@ -109,7 +109,12 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 			}
 		}
 		now.ID, now.Manifest = got.id, got.manifest
-		now.Verified = proof != nil || answer.StatusCode == http.StatusNotModified && known.Verified
+		switch {
+		case proof != nil:
+			now.Verified = f.options.mark(got.manifest)
+		case answer.StatusCode == http.StatusNotModified:
+			now.Verified = known.Verified
+		}
 		return got, f.store.SetRemote(ctx, ref, now)
 	}
 }

@@ -19,8 +19,8 @@ import (
 // what tells that a file is the same.
 type Remote struct {
 	ID           string                `json:"id"`
-	Manifest     *schema.ImageManifest `json:"manifest"`           // needed while what it depends on is fetched, and it is no image yet
-	Verified     bool                  `json:"verified,omitempty"` // its signature was checked
+	Manifest     *schema.ImageManifest `json:"manifest"`          // needed while what it depends on is fetched, and it is no image yet
+	Verified     string                `json:"trusted,omitempty"` // by whose word, if its signature was checked
 	File         string                `json:"file,omitempty"`
 	ETag         string                `json:"etag,omitempty"`
 	LastModified string                `json:"lastModified,omitempty"`

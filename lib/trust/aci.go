@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,23 @@ func (s Keystore) HaveKey(name string) error {
 		err = cmp.Or(err, bad)
 	}
 	return err
+}
+
+// Mark tells by which keys ACIs of that name are verified today: another mark is of other keys. It is "" if there are none.
+func (s Keystore) Mark(name string) string {
+	ring, err := s.ring(name)
+	h := sha256.New()
+	good := false
+	for _, entity := range ring { // sorted
+		if usable(entity) == nil {
+			good = true
+			fmt.Fprintf(h, "%x ", entity.PrimaryKey.Fingerprint)
+		}
+	}
+	if err != nil || !good {
+		return ""
+	}
+	return fmt.Sprintf("sha256-%x", h.Sum(nil))
 }
 
 func (s Keystore) ring(name string) (openpgp.EntityList, error) {

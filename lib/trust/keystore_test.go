@@ -383,3 +383,50 @@ func FuzzPrefix(f *testing.F) {
 		}
 	})
 }
+
+// The mark of a name changes with the keys that are good for it, and with no others.
+func TestMark(t *testing.T) {
+	a, b := newEntity(t, "a", nil), newEntity(t, "b", nil)
+	dir := t.TempDir()
+	s := New(dir)
+	last, seen := s.Mark("example.com/app"), map[string]bool{}
+	step := func(what string, changes bool) {
+		t.Helper()
+		now := s.Mark("example.com/app")
+		if (now != last) != changes || changes && now != "" && seen[now] {
+			t.Errorf("%s: mark %q after %q", what, now, last)
+		}
+		last, seen[now] = now, true
+	}
+	add := func(prefix string, k Key) {
+		if _, err := Add(dir, prefix, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last != "" {
+		t.Errorf("of no keys: %q", last)
+	}
+	add("example.com", publicKey(t, a))
+	step("a key", true)
+	add("example.org", publicKey(t, b))
+	step("another name's", false)
+	add("", oneKey(t, []byte(brokerKey)))
+	step("one that signs no ACIs", false)
+	add("example.com/app", publicKey(t, a))
+	step("the same again", false)
+	add("", publicKey(t, b))
+	step("a second", true)
+	if err := b.RevokeKey(packet.KeyCompromised, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	add("", publicKey(t, b))
+	if now := s.Mark("example.com/app"); now == last {
+		t.Error("a revoked one still counts")
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if now := s.Mark("example.com/app"); now != "" {
+		t.Errorf("of no keys: %q", now)
+	}
+}
