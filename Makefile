@@ -21,7 +21,7 @@ NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables doc
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman \
 	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
-	gpg:gpg gpg-agent:gpg-agent openssl:openssl
+	gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
 .PHONY: all man install cni demo test torture bench lint deps clean
@@ -46,13 +46,22 @@ deps:
 	@missing=; \
 	for need in $(NEEDS); do command -v $${need%%:*} >/dev/null || missing="$$missing $${need##*:}"; done; \
 	for need in $(NEEDS_FILES); do test -e $${need%%:*} || missing="$$missing $${need##*:}"; done; \
-	test -n "$$missing" || exit 0; \
+	test -n "$$missing" || { $(MAKE) --silent bin/vm; exit; }; \
 	echo "make deps: installing$$missing"; \
 	test ! -d /run/systemd/system || systemctl mask --runtime redis-server.service docker-registry.service etcd.service; \
 	DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
 	{ apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
 		|| { tail -20 /tmp/make-deps.log; exit 1; }; \
-	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service etcd.service
+	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service etcd.service; \
+	$(MAKE) --silent bin/vm
+
+# The kernel of the virtual machine is unpacked and not installed.
+bin/vm:
+	@rm -rf bin/vm.new && mkdir -p bin/vm.new
+	@cd bin/vm.new && package=$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -1) && \
+		{ apt-get download -q "$$package" || { apt-get update -q && apt-get download -q "$$package"; }; } >/tmp/make-deps-kernel.log 2>&1 && \
+		dpkg-deb -x "$$package"_*.deb . && rm "$$package"_*.deb
+	@mv bin/vm.new bin/vm
 
 demo: deps all
 	test/demo.sh

@@ -82,7 +82,12 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	if err := s.configure(at); err != nil {
+	for link, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"} {
+		if err := os.Symlink(target, at("/dev/"+link)); err != nil {
+			return err
+		}
+	}
+	if err := configure(at); err != nil {
 		return err
 	}
 	if err := unix.Chdir(root); err != nil {
@@ -143,7 +148,7 @@ func (m mount) make() error {
 
 // configure makes the machine's own configuration a new host's: no unit of the machine's administrator, an identity of its own, a
 // journal that is kept.
-func (s *setup) configure(at func(string) string) error {
+func configure(at func(string) string) error {
 	for _, dir := range []string{"/etc/systemd/system", "/var/log/journal", "/var/lib/cni", "/etc/rkt", "/etc/cni/net.d"} {
 		if err := os.RemoveAll(at(dir)); err != nil {
 			return err
@@ -154,11 +159,6 @@ func (s *setup) configure(at func(string) string) error {
 	}
 	for _, unit := range masked {
 		if err := os.Symlink("/dev/null", at("/etc/systemd/system/"+unit)); err != nil {
-			return err
-		}
-	}
-	for link, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"} {
-		if err := os.Symlink(target, at("/dev/"+link)); err != nil {
 			return err
 		}
 	}

@@ -113,7 +113,7 @@ func play(t *testing.T, overlay, session string) {
 			t.Error(err)
 		}
 	}()
-	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=2m")
+	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=4m")
 	cmd.Env = append(cmd.Env, insideVariable+"="+session)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -128,24 +128,27 @@ func play(t *testing.T, overlay, session string) {
 	}
 }
 
+// leakScripts print what is left behind, by what it is.
+var leakScripts = map[string]string{
+	"a machine":         "machinectl list --no-legend",
+	"a process":         "pgrep --list-full 'nspawn|redis|rkt' | grep -v docker-registry",
+	"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/)' /proc/self/mountinfo",
+	"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
+	"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
+	"a namespace pin":   "find /run/rkt/netns -mindepth 1",
+	"an interface":      "ls /sys/class/net | grep -vx lo",
+	"a rule":            "iptables-save | grep -E 'CNI|172\\.16\\.28'",
+	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
+	"a journal's link":  "find /var/log/journal -type l",
+	"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
+	"a control group":   "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')'",
+}
+
 // leaks lists what a session left, counted from the system and not from the toolkit's own records.
 func leaks(t *testing.T, h *testkit.Host) []string {
 	t.Helper()
 	var found []string
-	for what, script := range map[string]string{
-		"a machine":         "machinectl list --no-legend",
-		"a process":         "pgrep --list-full 'nspawn|redis|rkt' | grep -v docker-registry",
-		"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/)' /proc/self/mountinfo",
-		"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
-		"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
-		"a namespace pin":   "find /run/rkt/netns -mindepth 1",
-		"an interface":      "ls /sys/class/net | grep -vx lo",
-		"a rule":            "iptables-save | grep -E 'CNI|172\\.16\\.28'",
-		"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
-		"a journal's link":  "find /var/log/journal -type l",
-		"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
-		"a control group":   "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')'",
-	} {
+	for what, script := range leakScripts {
 		out, _ := h.Command(context.Background(), "sh", "-c", "{ "+script+"; } 2>/dev/null").Output()
 		if len(bytes.TrimSpace(out)) > 0 {
 			found = append(found, fmt.Sprintf("%s: %s", what, out))
@@ -162,7 +165,7 @@ func TestInside(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example},
 		Condition: func(name string) (bool, error) { // controllers: those of cgroup v2 are the host's
 			text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 			return name == "controllers" && strings.Contains(string(text), "memory"), err

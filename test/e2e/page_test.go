@@ -60,6 +60,19 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 
 var fileLine = regexp.MustCompile("^`(/[^`]+)`:$")
 
+// example writes one file of a page: example PAGE PATH.
+func example(ts *testscript.TestScript, neg bool, args []string) {
+	text, err := os.ReadFile(args[0])
+	ts.Check(err)
+	_, after, found := strings.Cut(string(text), "\n`"+args[1]+"`:\n\n")
+	if !found {
+		ts.Fatalf("%s: has no %s", args[0], args[1])
+	}
+	block, _, _ := strings.Cut(after, "\n\n")
+	ts.Check(os.MkdirAll(filepath.Dir(args[1]), 0o755))
+	ts.Check(os.WriteFile(args[1], []byte(block+"\n"), 0o644))
+}
+
 func run(ts *testscript.TestScript, file string, at int, command string, want []string) {
 	pattern := regexp.MustCompile("^" + expectation(want) + "$")
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {

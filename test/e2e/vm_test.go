@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
+)
+
+// TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs controllers or a kernel that the machine
+// may not have.
+func TestVM(t *testing.T) {
+	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "systemd-nspawn", "busybox")
+	overlay := installed(t)
+	sessions, err := filepath.Glob("testdata/vm/*.txtar")
+	if err != nil || len(sessions) == 0 {
+		t.Fatalf("no sessions: %v", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "rkt-e2e-vm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const machine = "/machine" // where the virtual machine has the files of this one
+	script, looks := "failed=0\n", ""
+	for what, look := range leakScripts {
+		file := filepath.Join(dir, regexp.MustCompile(`\W`).ReplaceAllString(what, "")+".sh")
+		text := "left=$(\n{ " + look + "\n} 2>/dev/null\n)\ntest -z \"$left\" || { echo \"left behind: " + what + ": $left\"; exit 1; }\n"
+		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		looks += "sh " + machine + file + " || failed=1\n"
+	}
+	for _, session := range sessions {
+		session, err := filepath.Abs(session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script += insideVariable + "='" + machine + session + "' '" + machine + self + "' -test.run='^TestInside$' -test.v -test.timeout=4m || failed=1\n" + looks
+	}
+	file := filepath.Join(dir, "sessions.sh")
+	if err := os.WriteFile(file, []byte(script+"exit $failed\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	start := time.Now()
+	status, err := testkit.VM{Dir: dir, Kernel: "../../bin/vm", Overlay: []string{overlay}, Args: []string{"/bin/sh", machine + file}, WorkDir: "/",
+		Stdout: &out, Stderr: &out}.Run(ctx)
+	if err != nil || status != 0 {
+		t.Fatalf("status %d, %v\n%s", status, err, out.String())
+	}
+	if testing.Verbose() {
+		t.Logf("%s", out.String())
+	}
+	for _, session := range sessions { // each has been run, and none has been left out
+		name := strings.TrimSuffix(filepath.Base(session), ".txtar")
+		if !strings.Contains(out.String(), "--- PASS: TestInside/"+name) {
+			t.Errorf("%s did not pass\n%s", name, out.String())
+		}
+	}
+	t.Logf("%d sessions, %v", len(sessions), time.Since(start).Round(time.Second))
+}
