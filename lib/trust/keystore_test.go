@@ -23,7 +23,12 @@ import (
 
 func newEntity(t testing.TB, name string, config *packet.Config) *openpgp.Entity {
 	t.Helper()
-	e, err := openpgp.NewEntity(name, "", name+"@example.com", config)
+	c := packet.Config{}
+	if config != nil {
+		c = *config
+	}
+	c.Algorithm = packet.PubKeyAlgoEdDSA // made in no time
+	e, err := openpgp.NewEntity(name, "", name+"@example.com", &c)
 	if err != nil {
 		t.Fatal(err)
 	}
