@@ -32,6 +32,10 @@ func TestParseChain(t *testing.T) {
 				net: []string{"--dns=8.8.8.8"}, prepare: []string{"--inherit-env=true", "--pull-policy=never"},
 				run: []string{"--interactive=true"}, operands: []string{"a", "---", "b"},
 			}},
+		{"--net img", steps{net: []string{"--net=true"}, operands: []string{"img"}}},
+		{"--net --net=b --port=a:1 img -- --net host", steps{
+			net: []string{"--net=true", "--net=b"}, prepare: []string{"--port=a:1"}, operands: []string{"img", "--", "--net", "host"},
+		}},
 		{"--uuid-file-save=/run/u --uuid 0 x", steps{prepare: []string{"--uuid-file-save=/run/u"}, uuid: "0", operands: []string{"x"}}},
 	} {
 		got, err := parseChain(flags(), strings.Fields(c.args))
@@ -48,7 +52,7 @@ func TestParseChain(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"--nett=host x": "unknown flag --nett",
-		"--net":         "--net needs a value",
+		"--port":        "--port needs a value",
 	} {
 		if _, err := parseChain(flags(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)

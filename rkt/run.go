@@ -63,7 +63,11 @@ func parseChain(fs *flag.FlagSet, args []string) (*steps, error) {
 			return nil
 		})
 	}
-	for _, name := range []string{"net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry", "hostname", "ipc",
+	fs.BoolFunc("net", "", func(v string) error {
+		s.net = append(s.net, "--net="+v)
+		return nil
+	})
+	for _, name := range []string{"cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry", "hostname", "ipc",
 		"port", "set-env", "set-env-file", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "uuid-file-save", "signature",
 		"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
 		value(name)
@@ -80,11 +84,27 @@ func parseChain(fs *flag.FlagSet, args []string) (*steps, error) {
 			return nil
 		})
 	}
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(joinNet(args)); err != nil {
 		return nil, cli.FlagError(err)
 	}
 	s.operands = fs.Args()
 	return s, nil
+}
+
+// joinNet lets --net stand alone, as rkt had it, and before a word that no image is called by.
+func joinNet(args []string) []string {
+	var joined []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" || args[i] == "---" {
+			return append(joined, args[i:]...)
+		}
+		joined = append(joined, args[i])
+		if args[i] == "--net" && i+1 < len(args) && slices.Contains([]string{"host", "none", "all", "default", "default-restricted"}, args[i+1]) {
+			i++
+			joined[len(joined)-1] += "=" + args[i]
+		}
+	}
+	return joined
 }
 
 // chain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
