@@ -3,8 +3,10 @@ package run
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/overlay"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +21,10 @@ var devLinks = map[string]string{
 
 // mountDev gives an app a /dev of its own. It is not the pod's, since an app that could change that would have the pod's systemd, which
 // has more power, write where the app wants; and no device node that an app makes in it works, since apps keep CAP_MKNOD.
-func mountDev(appRoot string) error {
+//
+// Standard output and error of an app that is not interactive are no terminal, and its /dev/stdout and /dev/stderr are where the pod's
+// systemd mounts a pipe.
+func mountDev(appRoot string, interactive bool) error {
 	root, err := os.Open(appRoot)
 	if err != nil {
 		return err
@@ -64,6 +69,14 @@ func mountDev(appRoot string) error {
 		}
 	}
 	for name, to := range devLinks {
+		if !interactive && slices.Contains(stage1.StandardFiles, "/dev/"+name) {
+			fd, err := unix.Openat(dev, name, unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
+			if err != nil {
+				return fmt.Errorf("%s/dev/%s: %w", appRoot, name, err)
+			}
+			unix.Close(fd)
+			continue
+		}
 		if err := unix.Symlinkat(to, dev, name); err != nil {
 			return fmt.Errorf("%s/dev/%s: %w", appRoot, name, err)
 		}

@@ -18,8 +18,8 @@ import (
 
 // mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and gives the apps the files in which
 // they look names up.
-func mountAll(p *pod.Pod, hostname string) error {
-	names, err := readNames(p, hostname)
+func mountAll(p *pod.Pod, o Options) error {
+	names, err := readNames(p, o.Hostname)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func mountAll(p *pod.Pod, hostname string) error {
 		if err := overlay.Mount(p.Path("overlay/"+app.Name()), root); err != nil {
 			return err
 		}
-		if err := mountDev(root); err != nil {
+		if err := mountDev(root, o.Interactive); err != nil {
 			return err
 		}
 		if err := names.give(root); err != nil {

@@ -82,7 +82,7 @@ func Become(p *pod.Pod, o Options) error {
 	if err := overlay.Private(); err != nil {
 		return err
 	}
-	if err := mountAll(p, o.Hostname); err != nil {
+	if err := mountAll(p, o); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := unix.Chdir(p.Dir()); err != nil {
@@ -200,7 +200,7 @@ func giveTerminal(p *pod.Pod) error {
 	if len(apps) != 1 {
 		return fmt.Errorf("pod %s: has %d apps; only one app can be interactive", p.UUID, len(apps))
 	}
-	text := "[Service]\nStandardInput=tty\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\n" +
+	text := "[Service]\nBindPaths=\nBindPaths=" + stage1.Binds + "\nStandardInput=tty\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\n" +
 		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
 	if term := os.Getenv("TERM"); term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
 		text += "Environment=TERM=" + term + "\n"

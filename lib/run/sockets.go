@@ -142,7 +142,7 @@ func clearDropIns(p *pod.Pod) error {
 		return err
 	}
 	for _, e := range entries {
-		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-")
+		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") && !strings.HasSuffix(e.Name(), "@.socket")
 		if socket || strings.HasSuffix(e.Name(), ".d") {
 			if err := os.RemoveAll(filepath.Join(units, e.Name())); err != nil {
 				return err

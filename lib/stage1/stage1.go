@@ -89,6 +89,15 @@ fi
 `
 }
 
+// stdoutDir has the pipe of each app that is its /dev/stdout and /dev/stderr.
+const stdoutDir = "/run/rkt/stdout"
+
+// StandardFiles are the paths in an app's /dev where that pipe is mounted.
+var StandardFiles = []string{"/dev/stdout", "/dev/stderr"}
+
+// Binds are what every app has of the pod.
+const Binds = "/proc /dev/console /dev/pts /dev/shm /dev/mqueue"
+
 // recorder runs that script. It is no ExecStopPost= of the app's unit, which would be run, with all the power of the pod's systemd, in
 // the environment that the image asks for. Before= holds the end of the pod up for it; in a slice of its own it would end with that.
 // There are two such units because systemd sets $MONITOR_… (systemd.exec(5)) only where one dependency can have triggered the unit.
@@ -110,6 +119,36 @@ StandardError=null
 var base = map[string]string{
 	"app-succeeded@.service": recorder,
 	"app-failed@.service":    recorder,
+	// Standard output is a socket of the journal's, which can't be opened by a path. Who opens /dev/stdout or /dev/stderr gets a pipe instead,
+	// and the first that writes there starts who reads it.
+	"stdout@.socket": `[Unit]
+Description=/dev/stdout of app %i
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Socket]
+Slice=system.slice
+ListenFIFO=` + stdoutDir + `/%i
+SocketMode=0666
+`,
+	"stdout@.service": `[Unit]
+Description=/dev/stdout of app %i
+DefaultDependencies=no
+Requires=systemd-journald.socket
+After=systemd-journald.socket
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Slice=system.slice
+ExecStart=/bin/cat
+ExecStop=/bin/sleep 0.1
+StandardInput=socket
+StandardOutput=journal+console
+StandardError=null
+SyslogIdentifier=%i
+`,
 	// Started by the sockets that package run makes for apps that call sd_notify(3), when it is any use (see there).
 	"rkt-notify.service": `[Unit]
 Description=Notifications of the apps
@@ -287,10 +326,14 @@ func (a App) service() ([]byte, error) {
 		}
 	}
 	add("Unit", "Description="+a.Name, "DefaultDependencies=no",
-		"Requires=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
-		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
+		"Requires=pod.target systemd-journald.socket systemd-journald-dev-log.socket stdout@"+a.Name+".socket",
+		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket stdout@"+a.Name+".socket",
 		"Conflicts=shutdown.target", "Before=shutdown.target",
 		"OnSuccess=app-succeeded@"+a.Name+".service", "OnFailure=app-failed@"+a.Name+".service")
+	stdout := ""
+	for _, path := range StandardFiles {
+		stdout += " " + stdoutDir + "/" + a.Name + ":" + path
+	}
 	kind := "exec"
 	if a.Notify {
 		kind = "notify"
@@ -300,7 +343,7 @@ func (a App) service() ([]byte, error) {
 		"RootDirectory="+AppRoot(a.Name),
 		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
 		// /sys are the pod's control groups, whose limits are not the app's to change.
-		"MountAPIVFS=no", "BindPaths=/proc /dev/console /dev/pts /dev/shm /dev/mqueue", "BindReadOnlyPaths=/sys",
+		"MountAPIVFS=no", "BindPaths="+Binds+stdout, "BindReadOnlyPaths=/sys",
 		"WorkingDirectory="+dir,
 		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
 		"SupplementaryGroups="+join(a.SupplementaryGIDs),
