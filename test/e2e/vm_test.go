@@ -14,26 +14,13 @@ import (
 )
 
 // TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs controllers or a kernel that the machine
-// may not have. With RKT_TORTURE set it runs all sessions there, which takes long.
+// may not have.
 func TestVM(t *testing.T) {
 	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "systemd-nspawn", "busybox")
 	overlay := installed(t)
 	sessions, err := filepath.Glob("testdata/vm/*.txtar")
 	if err != nil || len(sessions) == 0 {
 		t.Fatalf("no sessions: %v", err)
-	}
-	limit := 10 * time.Minute
-	if os.Getenv("RKT_TORTURE") != "" {
-		limit = time.Hour
-		others, err := filepath.Glob("testdata/*.txtar")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, session := range others {
-			if text, err := os.ReadFile(session); err == nil && !strings.HasPrefix(string(text), "# Without systemd") {
-				sessions = append(sessions, session)
-			}
-		}
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -65,7 +52,7 @@ func TestVM(t *testing.T) {
 	if err := os.WriteFile(file, []byte(script+"exit $failed\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	start := time.Now()
