@@ -107,6 +107,23 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Exec, err = program(root, exec, out.WorkingDir, out.Environment); err != nil {
 		return out, nil, err
 	}
+	for _, handler := range effective.EventHandlers {
+		if len(handler.Exec) == 0 {
+			return out, nil, fmt.Errorf("event handler %s: names no program", handler.Name)
+		}
+		argv, err := program(root, handler.Exec, out.WorkingDir, out.Environment)
+		if err != nil {
+			return out, nil, fmt.Errorf("event handler %s: %w", handler.Name, err)
+		}
+		switch handler.Name {
+		case "pre-start":
+			out.PreStart = argv
+		case "post-stop":
+			out.PostStop = argv
+		default:
+			return out, nil, fmt.Errorf("event handler %q: neither pre-start nor post-stop", handler.Name)
+		}
+	}
 	if signal, ok := img.Annotations.Get(image.AnnotationStopSignal); ok {
 		if out.StopSignal, err = signalName(signal); err != nil {
 			return out, nil, err

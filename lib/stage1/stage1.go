@@ -22,6 +22,8 @@ import (
 type App struct {
 	Name              string
 	Exec              []string
+	PreStart          []string // run to its end before the app; may be nil
+	PostStop          []string // run when the app has ended; may be nil
 	UID, GID          uint32
 	SupplementaryGIDs []uint32
 	WorkingDir        string
@@ -338,8 +340,18 @@ func (a App) service() ([]byte, error) {
 	if a.Notify {
 		kind = "notify"
 	}
-	add("Service", "Type="+kind, "Restart=no",
-		"ExecStart="+exec,
+	add("Service", "Type="+kind, "Restart=no", "ExecStart="+exec)
+	for name, argv := range map[string][]string{"ExecStartPre": a.PreStart, "ExecStopPost": a.PostStop} {
+		if argv == nil {
+			continue
+		}
+		handler, err := unitfile.Exec(argv)
+		if err != nil {
+			return nil, err
+		}
+		add("Service", name+"="+handler)
+	}
+	add("Service",
 		"RootDirectory="+AppRoot(a.Name),
 		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
 		// /sys are the pod's control groups, whose limits are not the app's to change.
