@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/run"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,6 +123,9 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	if err := export(fs); err != nil {
 		return err
 	}
+	if _, err := run.Nspawn(); err != nil { // before anything is made for it
+		return err
+	}
 	sockets := listenFDs(p)
 	for _, fd := range sockets { // they are the pod's, not of every program of the chain
 		unix.CloseOnExec(fd)
@@ -143,7 +147,7 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	if err != nil {
 		return err
 	}
-	run, err := start(interruptible, p, s)
+	argv, err := start(interruptible, p, s)
 	if err != nil && verb == "run-prepared" {
 		return err // rkt-net has taken back what it did
 	}
@@ -152,7 +156,7 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 			for _, fd := range sockets {
 				unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 			}
-			err = cli.Exec(run[0], run, os.Environ())
+			err = cli.Exec(argv[0], argv, os.Environ())
 		}
 	}
 	undo := []string{"rkt-gc", s.uuid} // what was made for this run alone goes with it

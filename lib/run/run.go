@@ -141,14 +141,23 @@ func ownGroup(p *pod.Pod) error {
 	return nil
 }
 
-// command is what the process becomes, with further arguments of systemd-nspawn.
-func command(p *pod.Pod, o Options, further []string) ([]string, error) {
+// Nspawn finds systemd-nspawn, and tells what of systemd the host lacks.
+func Nspawn() (string, error) {
 	nspawn, err := cli.LookPath("systemd-nspawn")
 	if err != nil {
-		return nil, fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
+		return "", fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
 	}
 	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
-		return nil, fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
+		return "", fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
+	}
+	return nspawn, nil
+}
+
+// command is what the process becomes, with further arguments of systemd-nspawn.
+func command(p *pod.Pod, o Options, further []string) ([]string, error) {
+	nspawn, err := Nspawn()
+	if err != nil {
+		return nil, err
 	}
 	netns, err := namespace(p)
 	if err != nil {
