@@ -46,6 +46,14 @@ Flags:
   --set-env-file=FILE       the same for each line of FILE
   --inherit-env             apps see the environment of this program, where
                             nothing else sets a variable
+  --volume=SOURCE:TARGET[:ro]
+                            the host's folder or file SOURCE, at TARGET
+  --volume=NAME,kind=host,source=PATH[,readOnly=true][,recursive=false]
+  --volume=NAME,kind=empty[,mode=0755][,uid=0][,gid=0][,readOnly=true]
+                            a volume for the apps of the pod to mount
+  --mount=volume=NAME,target=PATH
+                            mount it, in every app; both flags may also follow
+                            an image, and mount in that app only
   --quiet                   print nothing but the UUID
 
 Flags of an app, after its image:

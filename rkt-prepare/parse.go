@@ -44,6 +44,8 @@ func parse(p *cli.Process) (*config, error) {
 	fs.Func("port", "", func(s string) error { return appendParsed(&c.options.Ports, s, parsePort) })
 	fs.Func("set-env", "", func(s string) error { return appendParsed(&c.options.Environment, s, parseVariable) })
 	fs.Func("set-env-file", "", func(s string) error { envFiles = append(envFiles, s); return nil })
+	fs.Func("volume", "", c.options.Volumes.AddVolume)
+	fs.Func("mount", "", c.options.Volumes.AddMount)
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return nil, err
 	}
@@ -150,6 +152,8 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	for _, name := range []string{"caps-remove", "cap-remove"} {
 		fs.Func(name, "", func(s string) error { app.CapsRemove = append(app.CapsRemove, strings.Split(s, ",")...); return nil })
 	}
+	fs.Func("volume", "", app.Volumes.AddVolume)
+	fs.Func("mount", "", app.Volumes.AddMount)
 	fs.StringVar(&app.Limits.Memory, "memory", "", "")
 	fs.StringVar(&app.Limits.CPU, "cpu", "", "")
 	fs.StringVar(&app.Limits.Seccomp, "seccomp", "", "")

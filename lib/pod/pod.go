@@ -32,6 +32,7 @@ const (
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd
 	StatusDir    = "stage1/rootfs/rkt/status" // a file per app that has ended: its exit status
 	AppsDir      = "stage1/rootfs/opt/stage2"
+	VolumesDir   = "sharedVolumes" // empty volumes, a folder each (rkt's name)
 )
 
 // State is what a pod's directory says of it. The caller must treat it as past: another program may change it at once.

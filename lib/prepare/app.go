@@ -105,7 +105,10 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 		}
 	}
 	if out.Exec, err = program(root, exec, out.WorkingDir, out.Environment); err != nil {
-		return out, nil, err
+		if !slices.ContainsFunc(a.mounts, func(m schema.Mount) bool { return exec[0] == m.Path || strings.HasPrefix(exec[0], m.Path+"/") }) {
+			return out, nil, err
+		}
+		out.Exec = exec // in a volume, which is looked into when the pod starts
 	}
 	for _, handler := range effective.EventHandlers {
 		if len(handler.Exec) == 0 {

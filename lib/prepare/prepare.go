@@ -1,5 +1,6 @@
 // Package prepare makes a pod out of images: the pod's directory with everything in it that does not depend on the moment it
-// is started. Its cost does not depend on the size of the images.
+// is started. Its cost does not depend on the size of the images, but for what
+// they have in the place of an empty volume.
 package prepare
 
 import (
@@ -38,6 +39,9 @@ type App struct {
 	Annotations       types.Annotations
 	UserAnnotations   types.UserAnnotations
 	UserLabels        types.UserLabels
+	Volumes           Volumes // mounts are this app's; a volume is the pod's
+
+	mounts []schema.Mount
 }
 
 // Options is a pod as the command line describes it.
@@ -48,6 +52,7 @@ type Options struct {
 	Ports       []types.ExposedPort
 	Inherit     []stage1.Variable // the caller's environment, if the apps are to inherit it
 	Environment []stage1.Variable // for every app
+	Volumes     Volumes           // mounted into every app
 	AllCaps     bool              // --insecure-options=capabilities
 	AllCalls    bool              // --insecure-options=seccomp
 
@@ -56,6 +61,8 @@ type Options struct {
 
 	// Image finds the image that an App names, fetching it if the pull policy says so, and returns its ID.
 	Image func(ctx context.Context, app App) (id string, err error)
+
+	mounts []schema.Mount
 }
 
 // Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the program is killed, what is
@@ -92,6 +99,10 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 func fill(p *pod.Pod, o Options, images []*store.Image) error {
 	manifest := schema.BlankPodManifest()
 	manifest.Ports = o.Ports
+	volumes, err := newStorage(p.Dir(), &o)
+	if err != nil {
+		return err
+	}
 	var apps []stage1.App
 	for i := range o.Apps {
 		name, err := appName(o.Apps[i], images[i])
@@ -110,9 +121,20 @@ func fill(p *pod.Pod, o Options, images []*store.Image) error {
 		}
 		var app stage1.App
 		var effective *types.App
+		var points []types.MountPoint
+		if images[i].Manifest.App != nil {
+			points = images[i].Manifest.App.MountPoints
+		}
+		mounts, err := volumes.mounts(name.String(), o.Apps[i].mounts, o.mounts, points)
+		if err != nil {
+			return fmt.Errorf("app %q: %w", name, err)
+		}
+		o.Apps[i].mounts = mounts
 		err = overlay.View(dir, target, func(root *os.File) (err error) {
-			app, effective, err = resolve(root, name.String(), o.Apps[i], images[i].Manifest, o)
-			return err
+			if app, effective, err = resolve(root, name.String(), o.Apps[i], images[i].Manifest, o); err != nil {
+				return err
+			}
+			return volumes.add(root, name.String(), mounts, points)
 		})
 		if err != nil {
 			return fmt.Errorf("app %q: %w", name, err)
@@ -126,10 +148,15 @@ func fill(p *pod.Pod, o Options, images []*store.Image) error {
 			Name:        name,
 			Image:       schema.RuntimeImage{Name: &images[i].Manifest.Name, ID: *hash, Labels: images[i].Manifest.Labels},
 			App:         effective,
+			Mounts:      mounts,
 			Annotations: o.Apps[i].Annotations,
 		})
 	}
-	if err := writeRoot(p, apps); err != nil {
+	if err := volumes.unused(); err != nil {
+		return err
+	}
+	manifest.Volumes = volumes.volumes
+	if err := writeRoot(p, apps, volumes.lines); err != nil {
 		return err
 	}
 	if o.Name != "" {
@@ -144,16 +171,16 @@ func fill(p *pod.Pod, o Options, images []*store.Image) error {
 	if _, err := network.PodPorts(text); err != nil { // what rkt-net would say
 		return err
 	}
-	for _, dir := range []string{"stage1", "overlay"} {
-		if err := durable.SyncTree(p.Path(dir)); err != nil {
+	for _, dir := range []string{"stage1", "overlay", pod.VolumesDir} {
+		if err := durable.SyncTree(p.Path(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
 	return durable.WriteFile(p.Path(pod.ManifestFile), append(text, '\n'), 0o640)
 }
 
-// writeRoot makes the root of the pod's systemd and notes what is to be mounted into it.
-func writeRoot(p *pod.Pod, apps []stage1.App) error {
+// writeRoot makes the root of the pod's systemd and notes what is to be mounted into it; the lines for volumes come last.
+func writeRoot(p *pod.Pod, apps []stage1.App, volumes string) error {
 	root := p.Path(pod.RootDir)
 	for _, dir := range []string{"usr", "proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/log/journal", "rkt/status"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
@@ -196,7 +223,7 @@ func writeRoot(p *pod.Pod, apps []stage1.App) error {
 	if err := os.WriteFile(p.Path(pod.OptionsFile), []byte(options), 0o640); err != nil {
 		return err
 	}
-	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts), 0o640)
+	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts+volumes), 0o640)
 }
 
 // checkPorts refuses a --port that no image of the pod has.

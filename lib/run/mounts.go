@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/fstab"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -27,12 +24,29 @@ func mountAll(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	binds, err := parseMounts(string(text))
+	binds, err := fstab.Parse(string(text))
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Path(pod.MountsFile), err)
 	}
+	podDir, err := os.Open(p.Dir())
+	if err != nil {
+		return err
+	}
+	defer podDir.Close()
+	volumes := map[string][]fstab.Bind{} // by app; there is nothing to mount them on before the app's root is there
 	for _, b := range binds {
-		if err := b.mount(p.Dir()); err != nil {
+		if app, target, ok := inApp(b.Target); ok {
+			b.Target = target
+			volumes[app] = append(volumes[app], b)
+			continue
+		}
+		target, err := os.OpenFile(p.Path(b.Target), unix.O_PATH|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		err = bind(podDir, b, target)
+		target.Close()
+		if err != nil {
 			return err
 		}
 	}
@@ -51,76 +65,12 @@ func mountAll(p *pod.Pod, o Options) error {
 		if err := names.give(root); err != nil {
 			return fmt.Errorf("app %q: %w", app.Name(), err)
 		}
+		// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
+		if err := mountVolumes(podDir, root, volumes[app.Name()]); err != nil {
+			return fmt.Errorf("app %q: %w", app.Name(), err)
+		}
 	}
 	return nspawnRuntime()
-}
-
-// bind is a line of the file "mounts".
-type bind struct {
-	source, target      string // the target is relative to the pod's directory
-	recursive, readOnly bool
-}
-
-// parseMounts reads fstab(5) lines whose type is none and whose options are bind or rbind, and ro.
-func parseMounts(text string) ([]bind, error) {
-	var binds []bind
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
-			continue
-		}
-		if len(f) < 4 || f[2] != "none" {
-			return nil, fmt.Errorf("line %q: not a bind mount", strings.TrimSpace(line))
-		}
-		b := bind{source: unescape(f[0]), target: unescape(f[1])}
-		options := strings.Split(f[3], ",")
-		b.recursive, b.readOnly = slices.Contains(options, "rbind"), slices.Contains(options, "ro")
-		if !filepath.IsAbs(b.source) || !filepath.IsLocal(b.target) {
-			return nil, fmt.Errorf("line %q: leaves the pod", strings.TrimSpace(line))
-		}
-		binds = append(binds, b)
-	}
-	return binds, nil
-}
-
-// unescape undoes fstab's \040 for a space.
-func unescape(field string) string {
-	parts := strings.Split(field, `\`)
-	for i, part := range parts[1:] {
-		if len(part) >= 3 {
-			if c, err := strconv.ParseUint(part[:3], 8, 8); err == nil {
-				parts[i+1] = string([]byte{byte(c)}) + part[3:]
-				continue
-			}
-		}
-		parts[i+1] = `\` + part
-	}
-	return strings.Join(parts, "")
-}
-
-// mount clones the source's mounts, makes all of them read-only if asked, and only then puts them in place.
-func (b bind) mount(podDir string) error {
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
-	attr := uint(unix.AT_EMPTY_PATH)
-	if b.recursive {
-		flags |= unix.AT_RECURSIVE
-		attr |= unix.AT_RECURSIVE
-	}
-	tree, err := unix.OpenTree(unix.AT_FDCWD, b.source, flags)
-	if err != nil {
-		return fmt.Errorf("bind mount of %s: %w", b.source, err)
-	}
-	defer unix.Close(tree)
-	if b.readOnly {
-		if err := unix.MountSetattr(tree, "", attr, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
-			return fmt.Errorf("read-only bind mount of %s: %w", b.source, err)
-		}
-	}
-	target := filepath.Join(podDir, b.target)
-	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("bind mount of %s on %s: %w", b.source, target, err)
-	}
-	return nil
 }
 
 // nspawnRuntime gives systemd-nspawn a tmpfs for what it keeps under /run where the host's own /run is none: it refuses to remove
