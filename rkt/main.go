@@ -37,6 +37,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   stop           ask pods to end
   rm             remove pods that have ended
   gc             remove pods that ended a while ago
+  image          list, show and remove images
   trust          trust a key that images are signed with
   version        print versions
   help           this text, or a command's

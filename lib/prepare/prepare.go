@@ -89,14 +89,25 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 		return nil, err
 	}
 	defer lock.Close()
-	if err := fill(p, o, found); err != nil {
+	err = fill(p, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
+		for i, image := range found {
+			if _, err := images.Image(image.ID); err != nil {
+				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
+			}
+			if err := images.Used(image.ID); err != nil {
+				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, errors.Join(err, p.Delete())
 	}
 	return p, nil
 }
 
-// fill writes everything below the pod's directory, the manifest last.
-func fill(p *pod.Pod, o Options, images []*store.Image) error {
+// fill writes everything below the pod's directory, the manifest last. check is called when the pod can be seen to use its images.
+func fill(p *pod.Pod, o Options, images []*store.Image, check func() error) error {
 	manifest := schema.BlankPodManifest()
 	manifest.Ports = o.Ports
 	volumes, err := newStorage(p.Dir(), &o)
@@ -153,6 +164,9 @@ func fill(p *pod.Pod, o Options, images []*store.Image) error {
 		})
 	}
 	if err := volumes.unused(); err != nil {
+		return err
+	}
+	if err := check(); err != nil {
 		return err
 	}
 	manifest.Volumes = volumes.volumes

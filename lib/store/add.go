@@ -348,7 +348,11 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if err != nil {
 		return errors.Join(err, d.discard())
 	}
-	return d.keep("image", final)
+	if err := d.keep("image", final); err != nil {
+		return err
+	}
+	_, err = s.Image(id) // a layer may have been removed just before it was seen to be needed
+	return err
 }
 
 // SetRef makes a reference name the image of that ID.

@@ -199,6 +199,23 @@ func (s *Store) Find(ref image.Reference) (string, error) {
 	return found, nil
 }
 
+// Used notes that an image is used now.
+func (s *Store) Used(id string) error {
+	now := time.Now()
+	return os.Chtimes(s.path("image", id, "manifest"), now, now)
+}
+
+// Times are when an image came into the store and when it was used last, in nanoseconds since 1970; 0 for an image that is not there.
+func (s *Store) Times(id string) (imported, used int64) {
+	if info, err := os.Stat(s.path("image", id, "layers")); err == nil {
+		imported = info.ModTime().UnixNano()
+	}
+	if info, err := os.Stat(s.path("image", id, "manifest")); err == nil {
+		used = info.ModTime().UnixNano()
+	}
+	return imported, used
+}
+
 // Images lists the IDs of all images, sorted.
 func (s *Store) Images() ([]string, error) {
 	names, err := s.imageNames()

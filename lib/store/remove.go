@@ -1,0 +1,171 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Users tells which layers are in use outside of the store, and by whom: by lists of their names, lowest first, with a space between them.
+type Users func() (map[string]string, error)
+
+var errInUse = errors.New("is in use")
+
+// Remove takes an image, by its ID or a unique prefix of it, out of the store: its names, itself, and those of its layers that no other
+// image has. An image that is in use is not removed.
+//
+// There is no lock that whoever uses images would have to hold. What is removed is first renamed out of sight, and then the users are asked:
+// one who comes later does not find it, and one who came before is seen, and it is put back. For that, a user looks for the image again
+// once it can be seen to use it (see package prepare), and AddImage looks for the layers again.
+func (s *Store) Remove(ctx context.Context, id string, users Users) error {
+	id, err := s.complete(id)
+	if err != nil {
+		return err
+	}
+	names, err := s.layerNames(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	d, err := s.begin(ctx, "remove-"+id, func() bool { return false })
+	if err != nil {
+		return err
+	}
+	aside := filepath.Join(d.path, "image")
+	if err := os.Rename(s.path("image", id), aside); err != nil {
+		if errors.Is(err, fs.ErrNotExist) { // another was faster
+			err = ErrNotFound
+		}
+		return errors.Join(err, d.discard())
+	}
+	used, err := users()
+	if who := used[strings.Join(names, " ")]; err == nil && who != "" {
+		err = fmt.Errorf("%w by %s", errInUse, who)
+	}
+	if err != nil {
+		return errors.Join(err, s.putBack(aside, s.path("image", id)), d.discard())
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.removeLayer(d, name, users))
+	}
+	refs, err := s.Refs()
+	errs = append(errs, err)
+	for _, ref := range refs {
+		if ref.ID == id {
+			errs = append(errs, os.Remove(s.path("ref", ref.Key)))
+		}
+	}
+	return errors.Join(append(errs, d.discard())...)
+}
+
+// putBack undoes a rename, unless somebody has put the same there meanwhile.
+func (s *Store) putBack(aside, place string) error {
+	err := os.Rename(aside, place)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// removeLayer removes a layer that nobody needs.
+func (s *Store) removeLayer(d *draft, name string, users Users) error {
+	needed, err := s.needed(name, users)
+	if err != nil || needed {
+		return err
+	}
+	aside := filepath.Join(d.path, name)
+	if err := os.Rename(s.LayerPath(name), aside); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if needed, err = s.needed(name, users); err != nil || needed {
+		return errors.Join(err, s.putBack(aside, s.LayerPath(name)))
+	}
+	return nil // it goes with the draft
+}
+
+func (s *Store) needed(name string, users Users) (bool, error) {
+	used, err := users()
+	if err != nil {
+		return false, err
+	}
+	for list := range used {
+		if slices.Contains(strings.Fields(list), name) {
+			return true, nil
+		}
+	}
+	ids, err := s.Images()
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ids {
+		names, err := s.layerNames(id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if slices.Contains(names, name) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// layerNames are the names of an image's layers.
+func (s *Store) layerNames(id string) ([]string, error) {
+	text, err := os.ReadFile(s.path("image", id, "layers"))
+	return strings.Fields(string(text)), err
+}
+
+// Collect removes the images that were last used before a time and that nobody uses, and the layers that no image and nobody needs and that
+// came into the store before that time. It returns the IDs of the images.
+func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (removed []string, err error) {
+	ids, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, id := range ids {
+		if _, last := s.Times(id); last >= before.UnixNano() {
+			continue
+		}
+		switch err := s.Remove(ctx, id, users); {
+		case err == nil:
+			removed = append(removed, id)
+		case !errors.Is(err, errInUse) && !errors.Is(err, ErrNotFound):
+			errs = append(errs, fmt.Errorf("image %s: %w", id, err))
+		}
+	}
+	layers, err := os.ReadDir(s.path("layer"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, layer := range layers {
+		var st unix.Stat_t // the change time is when it was renamed into the store; the others are the image's
+		if !validLayer(layer.Name()) || unix.Lstat(s.LayerPath(layer.Name()), &st) != nil || time.Unix(st.Ctim.Unix()).After(before) {
+			continue
+		}
+		if needed, err := s.needed(layer.Name(), users); err != nil || needed {
+			errs = append(errs, err)
+			continue
+		}
+		d, err := s.begin(ctx, "remove-"+layer.Name(), func() bool { return false })
+		if err != nil {
+			return removed, errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, s.removeLayer(d, layer.Name(), users), d.discard())
+	}
+	return removed, errors.Join(append(errs, s.Clean())...)
+}

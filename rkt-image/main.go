@@ -1,0 +1,181 @@
+// Rkt-image looks after the images in the store.
+//
+//	rkt-image list [--fields=FIELD,…] [--sort=FIELD,…] [--order=asc|desc] [--full] [--no-legend] [--format=json]
+//	rkt-image cat-manifest [--pretty-print] IMAGE
+//	rkt-image rm [--uuid-file=FILE] IMAGE…
+//	rkt-image gc [--grace-period=DURATION]
+//
+// rm removes what an image has alone: layers that other images have too stay. An image that a pod uses, in whatever state the pod is, is
+// not removed. gc removes the images that no pod uses and that none was made of for a while, and layers without an image. Both can be killed at any time, and run while images are fetched and pods are made.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+const usage = `Usage: rkt-image list|cat-manifest|rm|gc [FLAGS] [IMAGE...]
+
+  list             list the images in the store
+  cat-manifest     print an image's manifest
+  rm               remove images that no pod uses
+  gc               remove those that were not used for a while
+
+IMAGE is an ID, also by its beginning, or the name that the image was fetched by.
+
+Flags:
+  --fields=LIST    list: id, name, size, importtime, lastused
+  --sort=LIST      list: by these of them (default importtime)
+  --order=asc|desc list: which way (default asc)
+  --full           list: whole IDs, sizes in bytes, times as dates
+  --no-legend      list: no line of headings
+  --format=FORMAT  list: text (default), json, or json-pretty
+  --pretty-print   cat-manifest: on several lines (default), or =false
+  --grace-period=DURATION
+                   gc: for how long (default 24h)
+  --uuid-file=FILE rm: the image whose ID is in FILE
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-image", usage, run) }
+
+func run(ctx context.Context, p *cli.Process) error {
+	if len(p.Args) == 0 {
+		return errors.New("list, cat-manifest, rm or gc? (--help tells more)")
+	}
+	verbs := map[string]func(context.Context, *cli.Process) error{"list": list, "cat-manifest": catManifest, "rm": remove, "gc": collect}
+	for i, arg := range p.Args { // which may stand behind global flags
+		if verb, ok := verbs[arg]; ok {
+			p.Args = append(append([]string{}, p.Args[:i]...), p.Args[i+1:]...)
+			return verb(ctx, p)
+		}
+		if !strings.HasPrefix(arg, "-") {
+			return fmt.Errorf("%q is none of list, cat-manifest, rm, gc", arg)
+		}
+	}
+	fs, g := p.Flags()
+	if err := p.Parse(fs, g, p.Args); err != nil { // --help
+		return err
+	}
+	return errors.New("list, cat-manifest, rm or gc? (--help tells more)")
+}
+
+// find is the ID of an image in the store, by ID or by name.
+func find(s *store.Store, name string) (string, error) {
+	ref, err := image.ParseReference(name)
+	if err != nil {
+		return "", err
+	}
+	return s.Lookup(ref)
+}
+
+func catManifest(_ context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	pretty := true
+	fs.BoolVar(&pretty, "pretty-print", true, "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	if fs.NArg() != 1 {
+		return errors.New("cat-manifest: one image, please")
+	}
+	s, err := store.Open(g.Dir)
+	if err != nil {
+		return err
+	}
+	id, err := find(s, fs.Arg(0))
+	if err != nil {
+		return fmt.Errorf("image %q: %w", fs.Arg(0), err)
+	}
+	img, err := s.Image(id)
+	if err != nil {
+		return fmt.Errorf("image %q: %w", fs.Arg(0), err)
+	}
+	text, err := json.Marshal(img.Manifest)
+	if pretty {
+		text, err = json.MarshalIndent(img.Manifest, "", "\t")
+	}
+	if err != nil {
+		return fmt.Errorf("image %q: %w", fs.Arg(0), err)
+	}
+	_, err = fmt.Fprintf(p.Stdout, "%s\n", text)
+	return err
+}
+
+func remove(ctx context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var file string
+	fs.StringVar(&file, "uuid-file", "", "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	names := fs.Args()
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		names = append(names, strings.TrimSpace(string(text)))
+	}
+	if len(names) == 0 {
+		return errors.New("rm: no image given (--help shows how)")
+	}
+	s, err := store.Open(g.Dir)
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	var errs []error
+	for _, name := range names {
+		id, err := find(s, name)
+		if err == nil {
+			err = s.Remove(ctx, id, pod.In(g.Dir).Layers)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("image %q: %w", name, err))
+			continue
+		}
+		if _, err := fmt.Fprintf(p.Stdout, "successfully removed aci for image: %q\n", id); err != nil { // rkt's words, for scripts
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func collect(ctx context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var grace time.Duration
+	fs.DurationVar(&grace, "grace-period", 24*time.Hour, "")
+	if err := p.Parse(fs, g, p.Args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("gc: %q: takes no operands", fs.Arg(0))
+	}
+	s, err := store.Open(g.Dir)
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	removed, err := s.Collect(ctx, time.Now().Add(-grace), pod.In(g.Dir).Layers)
+	for _, id := range removed {
+		if _, err := fmt.Fprintf(p.Stdout, "successfully removed aci for image: %q\n", id); err != nil {
+			return err
+		}
+	}
+	return err
+}
