@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -45,7 +44,7 @@ func cat(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(found.Path(pod.ManifestFile))
+	text, err := found.ReadFile(pod.ManifestFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("pod %s: has no manifest; it was never prepared to the end", found.UUID)
 	}

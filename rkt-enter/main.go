@@ -76,7 +76,7 @@ func enterPod(_ context.Context, p *cli.Process) error {
 // command completes what the user gave from the pod's manifest.
 func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 	var manifest schema.PodManifest
-	text, err := os.ReadFile(p.Path(pod.ManifestFile))
+	text, err := p.ReadFile(pod.ManifestFile)
 	if err == nil {
 		err = json.Unmarshal(text, &manifest)
 	}

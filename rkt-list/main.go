@@ -12,6 +12,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/status"
 )
 
 const usage = `Usage: rkt-list [FLAGS]
@@ -43,7 +44,7 @@ func list(_ context.Context, p *cli.Process) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
 	}
-	entries, unread := read(pod.In(g.Dir))
+	entries, unread := status.All(pod.In(g.Dir))
 	switch format {
 	case "text", "":
 		return errors.Join(t.write(p.Stdout, entries), unread)

@@ -2,46 +2,16 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
-	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
-
-// read looks at every pod, the oldest first. A pod that goes away meanwhile is left out.
-func read(pods pod.Pods) ([]status.Pod, error) {
-	all, err := pods.All()
-	if err != nil {
-		return nil, err
-	}
-	entries, errs := []status.Pod{}, []error(nil)
-	for _, p := range all {
-		e, err := status.Read(p)
-		if errors.Is(err, pod.ErrNotFound) {
-			continue
-		}
-		if err != nil { // of one pod, which is no reason to hide the others
-			errs = append(errs, err)
-		}
-		entries = append(entries, e)
-	}
-	slices.SortStableFunc(entries, func(a, b status.Pod) int { return int(min(max(value(a.CreatedAt)-value(b.CreatedAt), -1), 1)) })
-	return entries, errors.Join(errs...)
-}
-
-func value(n *int64) int64 {
-	if n == nil {
-		return 0
-	}
-	return *n
-}
 
 func writeJSON(w io.Writer, entries []status.Pod, pretty bool) error {
 	enc := json.NewEncoder(w)
@@ -78,9 +48,9 @@ func (t table) write(w io.Writer, entries []status.Pod) error {
 		for _, a := range apps {
 			id := ""
 			if t.full {
-				id = a.ImageID[:min(len(a.ImageID), len("sha512-")+12)] + "\t"
+				id = strings.Map(printable, a.ImageID[:min(len(a.ImageID), len("sha512-")+12)]) + "\t"
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s%s\n", uuid, a.Name, a.ImageName, id, tail)
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s%s\n", uuid, a.Name, strings.Map(printable, a.ImageName), id, tail)
 			uuid, tail = "", "\t\t\t" // the pod's own columns stand once
 		}
 	}
@@ -111,4 +81,12 @@ func ago(d time.Duration) string {
 		}
 	}
 	return "now"
+}
+
+// printable keeps what an image says of itself from moving the terminal's cursor.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return '?'
+	}
+	return r
 }

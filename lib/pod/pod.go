@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
@@ -164,18 +163,6 @@ func (p Pods) All() ([]*Pod, error) {
 	return pods, err
 }
 
-// State looks at the facts. A pod that is not there any more is ErrNotFound.
-func (p *Pod) State() (State, error) {
-	locked, err := durable.Locked(p.Dir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return Deleting, fmt.Errorf("pod %s: %w", p.UUID, ErrNotFound)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
-	}
-	return stateOf(locked, p.has(ManifestFile), p.has(StartedFile), p.has(GarbageFile)), nil
-}
-
 // StateHeld is State for the holder of the pod's lock: what the pod's state was when the lock was taken.
 func (p *Pod) StateHeld() State {
 	return stateOf(false, p.has(ManifestFile), p.has(StartedFile), p.has(GarbageFile))
@@ -282,12 +269,6 @@ func removeAll(path string) error {
 	return err
 }
 
-// Name is the pod's name, or "".
-func (p *Pod) Name() string {
-	name, _ := os.ReadFile(p.Path(NameFile))
-	return strings.TrimSuffix(string(name), "\n")
-}
-
 // Time is when one of the pod's files was made or last written; zero if it is not there.
 func (p *Pod) Time(name string) time.Time {
 	info, err := os.Lstat(p.Path(name))
@@ -344,18 +325,4 @@ func validPrefix(s string) bool {
 		}
 	}
 	return true
-}
-
-// AppStatus is the exit status of an app that has ended; 128+n stands for death by signal n.
-func (p *Pod) AppStatus(app string) (status int, ended bool) {
-	// The file is in a folder of the pod's root: nothing in it is followed as a link.
-	f, err := os.OpenFile(filepath.Join(p.Path(StatusDir), app), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	var text [16]byte
-	n, _ := f.Read(text[:])
-	status, err = strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	return status, err == nil
 }

@@ -2,14 +2,19 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
@@ -56,41 +61,74 @@ type App struct {
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
 }
 
+// manifest is the part of an appc pod manifest that is told. schema.PodManifest checks all of it, which takes ten times as long.
+type manifest struct {
+	Kind string `json:"acKind"`
+	Apps []struct {
+		Name  string `json:"name"`
+		Image struct {
+			ID     string                         `json:"id"`
+			Name   string                         `json:"name"`
+			Labels []struct{ Name, Value string } `json:"labels"`
+		} `json:"image"`
+		App *struct {
+			UserAnnotations map[string]string `json:"userAnnotations"`
+			UserLabels      map[string]string `json:"userLabels"`
+		} `json:"app"`
+	} `json:"apps"`
+	UserAnnotations map[string]string `json:"userAnnotations"`
+	UserLabels      map[string]string `json:"userLabels"`
+}
+
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
 func Read(p *pod.Pod) (Pod, error) {
-	state, err := p.State()
+	dir, err := p.Open()
 	if err != nil {
 		return Pod{}, err
 	}
-	e := Pod{UUID: p.UUID, PodName: p.Name(), State: state.String(), CreatedAt: nanoseconds(p.Time(pod.ManifestFile)),
-		StartedAt: nanoseconds(p.Time(pod.StartedFile))}
-	text, err := os.ReadFile(p.Path(pod.ManifestFile))
+	defer dir.Close()
+	state, err := dir.State()
+	if err != nil {
+		return Pod{}, err
+	}
+	name, _ := dir.ReadFile(pod.NameFile)
+	e := Pod{UUID: p.UUID, PodName: strings.TrimSuffix(string(name), "\n"), State: state.String(),
+		CreatedAt: nanoseconds(dir.Time(pod.ManifestFile)), StartedAt: nanoseconds(dir.Time(pod.StartedFile))}
+	text, err := dir.ReadFile(pod.ManifestFile)
 	if errors.Is(err, os.ErrNotExist) {
+		if _, err := p.State(); err != nil { // deleted under our hands
+			return Pod{}, err
+		}
 		return e, nil
 	}
 	if err != nil {
 		return e, err
 	}
-	var m schema.PodManifest
+	var m manifest
 	if err := json.Unmarshal(text, &m); err != nil {
 		return e, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
+	}
+	if m.Kind != "PodManifest" {
+		return e, fmt.Errorf("pod %s: manifest: acKind is %q", p.UUID, m.Kind)
 	}
 	if e.Networks, err = network.Read(p.Dir()); err != nil {
 		return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
-		a := App{Name: ra.Name.String(), State: state.String(), ImageID: ra.Image.ID.String()}
-		if ra.Image.Name != nil {
-			a.ImageName = ra.Image.Name.String()
+		if _, err := types.NewACName(ra.Name); err != nil { // it is a file's name too
+			return e, fmt.Errorf("pod %s: manifest: app %q: %w", p.UUID, ra.Name, err)
 		}
-		if v, ok := ra.Image.Labels.Get("version"); ok {
-			a.ImageName += ":" + v
+		a := App{Name: ra.Name, State: state.String(), ImageID: ra.Image.ID, ImageName: ra.Image.Name}
+		for _, l := range ra.Image.Labels {
+			if l.Name == "version" {
+				a.ImageName += ":" + l.Value
+			}
 		}
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}
-		if code, ok := p.AppStatus(a.Name); ok {
+		if code, ok := dir.AppStatus(a.Name); ok {
 			a.ExitCode = &code
 			a.State = pod.Exited.String()
 		}
@@ -98,6 +136,40 @@ func Read(p *pod.Pod) (Pod, error) {
 		e.Apps = append(e.Apps, a)
 	}
 	return e, nil
+}
+
+// All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that cannot be read does not hide the others.
+func All(pods pod.Pods) ([]Pod, error) {
+	found, err := pods.All()
+	if err != nil {
+		return nil, err
+	}
+	all, errs := make([]Pod, len(found)), make([]error, len(found))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(found)) {
+		readers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
+				all[i], errs[i] = Read(found[i])
+			}
+		})
+	}
+	readers.Wait()
+	for i, err := range errs {
+		if errors.Is(err, pod.ErrNotFound) {
+			errs[i] = nil
+		}
+	}
+	all = slices.DeleteFunc(all, func(p Pod) bool { return p.UUID == "" })
+	slices.SortStableFunc(all, func(a, b Pod) int { return cmp.Compare(value(a.CreatedAt), value(b.CreatedAt)) })
+	return all, errors.Join(errs...)
+}
+
+func value(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 func nanoseconds(t time.Time) *int64 {
