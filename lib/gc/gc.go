@@ -38,8 +38,17 @@ type Rules struct {
 // ErrRunning says that a pod cannot be removed because it runs, or is being prepared.
 var ErrRunning = errors.New("is running or being prepared; stop it first")
 
+// errChanged says that a pod is not what the rules were applied to any more.
+var errChanged = errors.New("another program has used it meanwhile")
+
 // Remove removes one pod now. A pod that is gone is no error.
 func (c *Collector) Remove(ctx context.Context, p *pod.Pod) error {
+	return c.remove(ctx, p, func(pod.State) bool { return true })
+}
+
+// remove is Remove for as long as the pod's state allows it, asked again under the lock: a prepared pod may have been run, and have ended,
+// since the rules were applied to it.
+func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.State) bool) error {
 	state, err := p.State()
 	if errors.Is(err, pod.ErrNotFound) {
 		return nil
@@ -70,6 +79,9 @@ func (c *Collector) Remove(ctx context.Context, p *pod.Pod) error {
 		return err
 	}
 	defer lock.Close()
+	if !allowed(p.StateHeld()) {
+		return fmt.Errorf("pod %s: %w", p.UUID, errChanged)
+	}
 	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
@@ -226,8 +238,11 @@ func (c *Collector) collect(ctx context.Context, p *pod.Pod, r Rules) error {
 	default:
 		return nil
 	}
-	if err := c.Remove(ctx, p); err != nil {
-		if errors.Is(err, ErrRunning) {
+	if state == pod.Exited { // it was marked above
+		state = pod.ExitedGarbage
+	}
+	if err := c.remove(ctx, p, func(now pod.State) bool { return now == state }); err != nil {
+		if errors.Is(err, ErrRunning) || errors.Is(err, errChanged) {
 			return nil // it was started meanwhile
 		}
 		return err

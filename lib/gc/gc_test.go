@@ -1,0 +1,96 @@
+package gc
+
+import (
+	"context"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+func exited(t *testing.T, pods pod.Pods, started bool) *pod.Pod {
+	t.Helper()
+	p, lock, err := pods.Create(pod.NewUUID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	put(t, p, pod.ManifestFile)
+	if started {
+		put(t, p, pod.StartedFile)
+	}
+	return p
+}
+
+func put(t *testing.T, p *pod.Pod, name string) {
+	t.Helper()
+	if err := os.WriteFile(p.Path(name), []byte("{}\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An expired pod is run, and ends, between the look at it and the lock: then its grace period counts.
+func TestRulesUnderTheLock(t *testing.T) {
+	pods := pod.In(t.TempDir())
+	p := exited(t, pods, false)
+	if err := os.Mkdir(p.Path(pod.NetDir), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	c := &Collector{Pods: pods, Report: func(line string) { t.Errorf("reported %s", line) }}
+	c.ReleaseNetwork = func(context.Context, string) error { // the last thing before the lock
+		put(t, p, pod.StartedFile)
+		return os.Remove(p.Path(pod.NetDir))
+	}
+	if err := c.Collect(t.Context(), Rules{GracePeriod: 1 << 60}); err != nil {
+		t.Error(err)
+	}
+	if state, err := p.State(); err != nil || state != pod.Exited {
+		t.Errorf("state %v, %v; want exited", state, err)
+	}
+}
+
+// Many collectors at once, as timers and units start them, with pods that run among what they collect.
+func TestManyCollectors(t *testing.T) {
+	pods := pod.In(t.TempDir())
+	var running []*pod.Pod
+	const dead = 300
+	for i := range dead {
+		exited(t, pods, true)
+		if i%10 == 0 {
+			p := exited(t, pods, true)
+			lock, err := p.Lock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			running = append(running, p)
+		}
+	}
+	var all sync.WaitGroup
+	var mutex sync.Mutex
+	reported := 0
+	for range 8 {
+		all.Go(func() {
+			c := &Collector{Pods: pods, ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
+				mutex.Lock()
+				defer mutex.Unlock()
+				reported++
+			}}
+			if err := c.Collect(t.Context(), Rules{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	left, err := pods.All()
+	if err != nil || len(left) != len(running) {
+		t.Errorf("%d pods left, %v; want the %d that run", len(left), err, len(running))
+	}
+	for _, p := range running {
+		if state, err := p.State(); err != nil || state != pod.Running {
+			t.Errorf("a running pod: %v, %v", state, err)
+		}
+	}
+	t.Logf("%d pods collected by 8 collectors, %d lines, %d pods that run kept", dead, reported, len(running))
+}
