@@ -181,6 +181,11 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 		args.NetNS = netns.Path(p.uuid)
 	}
 	if command == "ADD" {
+		if plugin.Network.Type == "bridge" {
+			if err := mendBridge(optionsOf(plugin).Bridge); err != nil {
+				return nil, err
+			}
+		}
 		return invoke.ExecPluginWithResult(ctx, path, config.Bytes, args, p)
 	}
 	return nil, invoke.ExecPluginWithoutResult(ctx, path, config.Bytes, args, p)
