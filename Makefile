@@ -1,5 +1,5 @@
 # make            build the programs into bin/
-# make install    install them and their manual pages (DESTDIR, PREFIX)
+# make install    install them, their manual pages and units (DESTDIR, PREFIX)
 # make cni        build the CNI plugins of the CNI project and install them for the toolkit (DESTDIR, PREFIX), for hosts that have none
 # make demo       the main job, from nothing to a redis that answers and is gone again
 # make test       all tests
@@ -13,6 +13,7 @@ DESTDIR  ?=
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 PROGRAMS := rkt $(patsubst %/,%,$(wildcard rkt-*/))
+UNITS    := rkt-gc.service rkt-gc.timer rkt@.service
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -36,6 +37,13 @@ install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system tmpfiles.d sysusers.d)
+	for unit in $(UNITS); do \
+		sed 's,/usr/bin/rkt,$(PREFIX)/bin/rkt,' units/$$unit >bin/unit && \
+		install -m 0644 bin/unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
+	done
+	install -m 0644 units/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
+	install -m 0644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
 
 cni:
 	install -d $(DESTDIR)$(PREFIX)/libexec/rkt/cni

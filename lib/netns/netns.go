@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,7 +66,16 @@ func Release(uuid string) error {
 		}
 		return fmt.Errorf("network namespace %s: unmount: %w", path, err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Remove(path)
+	if errors.Is(err, unix.EBUSY) {
+		// It is a mount point still in the host's mount namespace, which a service with a sandbox is not in; systemd is.
+		out, stopErr := exec.Command("systemctl", "stop", "--", path).CombinedOutput()
+		if stopErr != nil {
+			return fmt.Errorf("%w; systemctl stop: %s (%w)", err, strings.TrimSpace(string(out)), stopErr)
+		}
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -123,3 +123,43 @@ func TestManualPages(t *testing.T) {
 		}
 	}
 }
+
+// The units run the programs where they are installed, and the makefile forgets none.
+func TestUnits(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/opt/rkt").CombinedOutput(); err != nil {
+		t.Fatalf("make install: %v\n%s", err, out)
+	}
+	sources, err := filepath.Glob("../../units/*.*")
+	if err != nil || len(sources) < 5 {
+		t.Fatalf("found the units %v: %v", sources, err)
+	}
+	programs := 0
+	for _, source := range sources {
+		name := filepath.Base(source)
+		installed := "systemd/system/" + name
+		if kind, ok := strings.CutSuffix(name, ".conf"); ok {
+			installed = kind + ".d/rkt.conf"
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "opt/rkt/lib", installed))
+		if err != nil {
+			t.Error(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if command, ok := strings.CutPrefix(line, "Exec"); ok {
+				_, command, _ = strings.Cut(command, "=")
+				program := strings.Fields(command)[0]
+				if program == ":/bin/sh" {
+					continue
+				}
+				if info, err := os.Stat(filepath.Join(dir, program)); err != nil || info.Mode()&0o111 == 0 || !strings.HasPrefix(program, "/opt/rkt/bin/") {
+					t.Errorf("%s: %s: %v", name, program, err)
+				}
+				programs++
+			}
+		}
+	}
+	if programs < 6 {
+		t.Errorf("only %d lines run something", programs)
+	}
+}
