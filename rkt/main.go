@@ -38,6 +38,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   rm             remove pods that have ended
   gc             remove pods that ended a while ago
   image          list, show and remove images
+  unit           print a service's unit file that runs a pod
   trust          trust a key that images are signed with
   version        print versions
   help           this text, or a command's
@@ -86,7 +87,7 @@ func front(ctx context.Context, p *cli.Process) error {
 	}
 	switch verb {
 	case "run", "run-prepared":
-		return chain(ctx, p, g.Dir, verb, args)
+		return runChain(ctx, p, g.Dir, verb, args)
 	case "rm":
 		if len(args) == 0 { // rkt-gc without a pod is another thing
 			return fmt.Errorf("rm: no pod given")

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/run"
@@ -36,83 +37,11 @@ rkt-run-prepared:
 and those that "rkt help prepare" lists.
 `
 
-// steps are the command lines of a chain.
-type steps struct {
-	prepare, net, run []string // flags of each program
-	operands          []string
-	uuid              string
-}
-
-// step is the program that takes a flag. Those without one here are rkt-prepare's.
-func (s *steps) step(flag string) *[]string {
-	switch flag {
-	case "net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry":
-		return &s.net
-	case "hostname", "interactive", "ipc", "mds-register":
-		return &s.run
-	}
-	return &s.prepare
-}
-
-// parseChain tells the flags of "rkt run" apart by the program that takes them.
-func parseChain(fs *flag.FlagSet, args []string) (*steps, error) {
-	s := &steps{}
-	value := func(name string) {
-		fs.Func(name, "", func(v string) error {
-			list := s.step(name)
-			*list = append(*list, "--"+name+"="+v)
-			return nil
-		})
-	}
-	fs.BoolFunc("net", "", func(v string) error {
-		s.net = append(s.net, "--net="+v)
-		return nil
-	})
-	for _, name := range []string{"cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry", "hostname", "ipc",
-		"port", "set-env", "set-env-file", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "uuid-file-save", "signature",
-		"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
-		value(name)
-	}
-	fs.StringVar(&s.uuid, "uuid", "", "")
-	fs.BoolFunc("strict-isolators", "", func(v string) error {
-		s.prepare, s.run = append(s.prepare, "--strict-isolators="+v), append(s.run, "--strict-isolators="+v)
-		return nil
-	})
-	for _, name := range []string{"interactive", "mds-register", "no-overlay", "private-users", "inherit-env", "store-only", "no-store"} {
-		fs.BoolFunc(name, "", func(v string) error {
-			list := s.step(name)
-			*list = append(*list, "--"+name+"="+v)
-			return nil
-		})
-	}
-	if err := fs.Parse(joinNet(args)); err != nil {
-		return nil, cli.FlagError(err)
-	}
-	s.operands = fs.Args()
-	return s, nil
-}
-
-// joinNet lets --net stand alone, as rkt had it, and before a word that no image is called by.
-func joinNet(args []string) []string {
-	var joined []string
-	for i := 0; i < len(args); i++ {
-		if args[i] == "--" || args[i] == "---" {
-			return append(joined, args[i:]...)
-		}
-		joined = append(joined, args[i])
-		if args[i] == "--net" && i+1 < len(args) && slices.Contains([]string{"host", "none", "all", "default", "default-restricted"}, args[i+1]) {
-			i++
-			joined[len(joined)-1] += "=" + args[i]
-		}
-	}
-	return joined
-}
-
-// chain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
-func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string) error {
+// runChain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
+func runChain(ctx context.Context, p *cli.Process, dir, verb string, args []string) error {
 	fs, g := p.Flags()
 	g.Dir = dir // unless the flag stands behind the verb
-	s, err := parseChain(fs, args)
+	s, err := chain.Parse(fs, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(p.Stdout, runUsage)
 		return nil
@@ -134,14 +63,14 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 	defer stop()
 	pods := pod.In(g.Dir)
 	if verb == "run" {
-		if s.uuid == "" {
-			s.uuid = newUUID(p, pods)
+		if s.UUID == "" {
+			s.UUID = newUUID(p, pods)
 		}
-		_, err = step(interruptible, p, "rkt-prepare", append(append(s.prepare, "--uuid="+s.uuid), s.operands...)...)
+		_, err = step(interruptible, p, "rkt-prepare", append(append(s.Prepare, "--uuid="+s.UUID), s.Operands...)...)
 	} else {
 		var found *pod.Pod
-		if found, err = p.OnePod(pods, s.operands, ""); err == nil {
-			s.uuid = found.UUID
+		if found, err = p.OnePod(pods, s.Operands, ""); err == nil {
+			s.UUID = found.UUID
 		}
 	}
 	if err != nil {
@@ -159,9 +88,9 @@ func chain(ctx context.Context, p *cli.Process, dir, verb string, args []string)
 			err = cli.Exec(argv[0], argv, os.Environ())
 		}
 	}
-	undo := []string{"rkt-gc", s.uuid} // what was made for this run alone goes with it
+	undo := []string{"rkt-gc", s.UUID} // what was made for this run alone goes with it
 	if verb == "run-prepared" {
-		undo = []string{"rkt-net", "del", s.uuid}
+		undo = []string{"rkt-net", "del", s.UUID}
 	}
 	_, undone := step(ctx, p, undo[0], undo[1:]...)
 	return errors.Join(err, undone)
@@ -180,15 +109,15 @@ func listenFDs(p *cli.Process) (fds []int) {
 }
 
 // start gives the pod its network and returns the command line that becomes it.
-func start(ctx context.Context, p *cli.Process, s *steps) ([]string, error) {
+func start(ctx context.Context, p *cli.Process, s *chain.Steps) ([]string, error) {
 	program, err := cli.Sibling("rkt-run-prepared")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := step(ctx, p, "rkt-net", append(append([]string{"add"}, s.net...), s.uuid)...); err != nil {
+	if _, err := step(ctx, p, "rkt-net", append(append([]string{"add"}, s.Net...), s.UUID)...); err != nil {
 		return nil, err
 	}
-	return slices.Concat([]string{program}, s.run, []string{s.uuid}), nil
+	return slices.Concat([]string{program}, s.Run, []string{s.UUID}), nil
 }
 
 // newUUID is the ID of this start of the service that rkt is the main process of, unless a pod has it already (a service may

@@ -1,0 +1,188 @@
+// Rkt-unit prints the unit files of a service that is a pod.
+//
+//	rkt-unit [--name=NAME] [--output=DIR] [FLAGS OF RKT RUN] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE …]
+//
+// The service is in the composed form, each step of the pod's life a line: rkt-prepare, rkt-net add, rkt-run-prepared, rkt-net del and
+// rkt-gc, each with the flags that it takes. Values are written so that systemd gives the programs what was on the command line. If an
+// image is in the store and has ports that are socket activated, there is a socket unit too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/chain"
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/podunit"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+const usage = `Usage: rkt-unit [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
+
+Prints the unit file of a service that runs these images as "rkt run" does:
+
+  rkt-unit docker://redis >/etc/systemd/system/redis.service
+
+If an image is in the store and has ports that are marked as socket activated,
+a socket unit follows, behind a line "# NAME.socket".
+
+Flags:
+  --name=NAME              of the service (default: the first image's)
+  --output=DIR             write DIR/NAME.service, and DIR/NAME.socket if there is
+                           one, instead of printing them
+
+and all flags of "rkt run", but for --uuid: the pod's is that of the service's
+start. "rkt run --help" lists them.
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+Those given, also by a variable or rkt.conf, become variables in the unit, as
+RKT_INSECURE_OPTIONS.
+`
+
+func main() { cli.Main("rkt-unit", usage, write) }
+
+func write(ctx context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	var name, output string
+	fs.StringVar(&name, "name", "", "")
+	fs.StringVar(&output, "output", "", "")
+	s, err := chain.Parse(fs, p.Args)
+	if err != nil {
+		return err
+	}
+	if err := p.Parse(fs, g, append([]string{"--"}, s.Operands...)); err != nil { // variables, and rkt.conf
+		return err
+	}
+	switch {
+	case s.UUID != "":
+		return errors.New("--uuid: the pod's UUID is that of each start of the service")
+	case len(s.Operands) == 0:
+		return errors.New("no image given (--help shows how)")
+	}
+	images, err := references(s)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		name = nameOf(images[0])
+	}
+	if name = strings.TrimSuffix(name, ".service"); !podunit.ValidName(name) {
+		return fmt.Errorf("%q: not the name of a service; give one with --name", name)
+	}
+	program, err := cli.Sibling("rkt-run-prepared")
+	if err != nil {
+		return err
+	}
+	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Steps: s}
+	fs.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "dir", "system-config", "local-config", "user-config", "insecure-options", "trust-keys-from-https", "debug":
+			variable := "RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+			pod.Environment = append(pod.Environment, [2]string{variable, f.Value.String()})
+		}
+	})
+	service, err := pod.Service()
+	if err != nil {
+		return err
+	}
+	ports, err := activated(g.Dir, images)
+	if err != nil {
+		return err
+	}
+	var socket []byte
+	if len(ports) > 0 {
+		if socket, err = pod.Socket(ports); err != nil {
+			return err
+		}
+	}
+	if output == "" {
+		if socket != nil {
+			service = slices.Concat(service, []byte("\n# "+name+".socket\n"), socket)
+		}
+		_, err := p.Stdout.Write(service)
+		return err
+	}
+	if socket != nil {
+		if err := durable.WriteFile(filepath.Join(output, name+".socket"), socket, 0o644); err != nil {
+			return err
+		}
+	}
+	return durable.WriteFile(filepath.Join(output, name+".service"), service, 0o644)
+}
+
+// references are the images of the command line that stand first or behind "---". A path becomes absolute: a service has another
+// working directory.
+func references(s *chain.Steps) ([]image.Reference, error) {
+	var found []image.Reference
+	for i, operand := range s.Operands {
+		if i > 0 && s.Operands[i-1] != "---" {
+			continue
+		}
+		ref, err := image.ParseReference(operand)
+		if err != nil {
+			return nil, fmt.Errorf("image %q: %w", operand, err)
+		}
+		if ref.Local() {
+			s.Operands[i] = ref.Name()
+		}
+		found = append(found, ref)
+	}
+	return found, nil
+}
+
+// nameOf is the last part of an image's name.
+func nameOf(ref image.Reference) string {
+	for _, s := range []string{ref.Repository, ref.App} {
+		if s != "" {
+			return path.Base(s)
+		}
+	}
+	base := path.Base(ref.Path)
+	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// activated are the ports of those images that are in the store. No store is no image.
+func activated(dir string, images []image.Reference) (ports []podunit.Port, err error) {
+	if _, err := os.Lstat(filepath.Join(dir, "cas")); err != nil {
+		return nil, nil
+	}
+	s, err := store.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range images {
+		id, err := s.Lookup(ref)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", ref.Name(), err)
+		}
+		found, err := s.Image(id)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", ref.Name(), err)
+		}
+		if found.Manifest.App == nil {
+			continue
+		}
+		for _, port := range found.Manifest.App.Ports {
+			if port.SocketActivated {
+				ports = append(ports, podunit.Port{Name: string(port.Name), Protocol: port.Protocol, Port: port.Port, Count: port.Count})
+			}
+		}
+	}
+	return ports, nil
+}
