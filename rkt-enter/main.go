@@ -2,15 +2,17 @@
 //
 //	rkt-enter [FLAGS] POD [COMMAND [ARG …]]
 //
-// The command runs as root in the namespaces and the root directory of one of the pod's apps, with the app's environment and with
-// no capability that the app could not have. Without a command it is a shell.
+// The command runs in one of the pod's apps, with all that the app has: its user, environment, working directory, namespaces, control
+// group, and limits. Without a command it is a shell. It never gets the caller's terminal, but one of the pod's.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/appc/spec/schema"
@@ -22,26 +24,34 @@ import (
 
 const usage = `Usage: rkt-enter [FLAGS] POD [COMMAND [ARG ...]]
 
-Runs a command in a running pod: as root in the namespaces and the root of one
-of its apps, with the app's environment. Without a command, runs a shell.
-Exits with the command's status.
+Runs a command in a running pod, with all that one of its apps has: its user,
+environment, working directory, namespaces and limits. Without a command, runs a
+shell. Exits with the command's status.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
 Flags:
   --app=NAME         which app; needed in a pod of several
+  --user=UID[:GID]   as another user than the app's; root is 0:0
   --uuid-file=FILE   the pod whose UUID is in FILE
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
 --local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
 `
 
-func main() { cli.Main("rkt-enter", usage, enterPod) }
+func main() {
+	run := enterPod
+	if enter.Inside(os.Args[0]) {
+		run = func(context.Context, *cli.Process) error { return enter.Become() }
+	}
+	cli.Main("rkt-enter", usage, run)
+}
 
 func enterPod(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
-	var app, uuidFile string
+	var app, user, uuidFile string
 	fs.StringVar(&app, "app", "", "")
+	fs.StringVar(&user, "user", "", "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
@@ -65,6 +75,13 @@ func enterPod(_ context.Context, p *cli.Process) error {
 	c, err := command(found, app, argv)
 	if err != nil {
 		return err
+	}
+	c.Unfiltered = g.Insecure.Seccomp
+	if user != "" {
+		if c.UID, c.GID, err = parseUser(user); err != nil {
+			return fmt.Errorf("--user=%s: %w", user, err)
+		}
+		c.Groups = nil
 	}
 	status, err := enter.Run(found, c)
 	if err == nil && status != 0 {
@@ -98,6 +115,12 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 		return enter.Command{}, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
 	}
 	c := enter.Command{App: app.Name.String(), Argv: argv, Dir: app.App.WorkingDirectory}
+	if c.UID, c.GID, err = parseUser(app.App.User + ":" + app.App.Group); err != nil {
+		return enter.Command{}, fmt.Errorf("pod %s: app %q: %w", p.UUID, name, err)
+	}
+	for _, gid := range app.App.SupplementaryGIDs {
+		c.Groups = append(c.Groups, uint32(gid))
+	}
 	for _, v := range app.App.Environment {
 		c.Env = append(c.Env, v.Name+"="+v.Value)
 	}
@@ -108,4 +131,26 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 		c.Argv = []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"}
 	}
 	return c, nil
+}
+
+// parseUser takes UID[:GID], and "root". Without GID it is that of the number UID.
+func parseUser(s string) (uid, gid uint32, err error) {
+	if s == "root" {
+		return 0, 0, nil
+	}
+	user, group, both := strings.Cut(s, ":")
+	if !both {
+		group = user
+	}
+	for _, id := range []struct {
+		text string
+		into *uint32
+	}{{user, &uid}, {group, &gid}} {
+		n, err := strconv.ParseUint(id.text, 10, 32)
+		if err != nil || n == math.MaxUint32 { // which is none
+			return 0, 0, fmt.Errorf("%q: not the number of a user or group", id.text)
+		}
+		*id.into = uint32(n)
+	}
+	return uid, gid, nil
 }

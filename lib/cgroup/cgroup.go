@@ -16,8 +16,11 @@ import (
 
 // Own lists the folders of the process's own groups: in the unified hierarchy, and in systemd's named one where that is mounted.
 // There is none where no such hierarchy is mounted.
-func Own() ([]string, error) {
-	groups, err := os.ReadFile("/proc/self/cgroup")
+func Own() ([]string, error) { return Of(os.Getpid()) }
+
+// Of lists the same of another process, which must not be in a namespace that hides them.
+func Of(pid int) ([]string, error) {
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return nil, err
 	}

@@ -2,16 +2,19 @@
 package enter
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
-	"path"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/running"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -20,14 +23,20 @@ import (
 
 // Command is what to run in which app.
 type Command struct {
-	App  string   // may be "" in a pod of one app
-	Argv []string // the program by path, or by name in the PATH of Env
-	Env  []string
-	Dir  string // working directory in the app; "" is /
+	App    string   // may be "" in a pod of one app
+	Argv   []string `json:"-"` // the program by path, or by name in the PATH of Env
+	Env    []string `json:"-"`
+	Dir    string   // working directory in the app; "" is /
+	UID    uint32
+	GID    uint32
+	Groups []uint32 // supplementary
+
+	Unfiltered bool // without the app's filter of system calls
 }
 
-// Run runs a command in the app of a running pod and returns its exit status; 128+n if it died of signal n. The command gets the
-// app's capabilities at most. The process must do nothing else afterwards: the calling thread stays in the pod.
+// Run runs a command in the app of a running pod, with all the limits of the app: its control group, capabilities, resource limits and
+// filters of system calls. It returns its exit status; 128+n if it died of signal n. A terminal is not passed on, the command has one
+// of the pod's. The process must do nothing else afterwards: what the calling thread starts is in the pod.
 func Run(p *pod.Pod, c Command) (status int, err error) {
 	leader, err := running.Leader(p)
 	if err != nil {
@@ -41,100 +50,121 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 		target = running.AppProcess(leader, c.App, stage1.AppRoot(c.App))
 	}
 	runtime.LockOSThread()
-	if err := join(leader, target); err != nil {
+	pidfd, err := unix.PidfdOpen(target, 0)
+	if err != nil {
+		return 0, fmt.Errorf("process %d: %w", target, err)
+	}
+	held := os.NewFile(uintptr(pidfd), "the app")
+	defer held.Close()
+	if !running.SamePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
+		return 0, fmt.Errorf("pod %s: app %q has just ended", p.UUID, c.App)
+	}
+	j, files, err := settle(c, target)
+	if err != nil {
+		return 0, fmt.Errorf("pod %s: app %q: %w", p.UUID, c.App, err)
+	}
+	defer closeAll(files)
+	streams, err := newStreams(leader, c.UID)
+	if err != nil {
 		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	dir := c.Dir
-	if dir == "" || unix.Chdir(dir) != nil {
-		dir = "/"
-	}
-	program, err := lookPath(c.Argv[0], c.Env)
-	if err != nil {
-		return 0, fmt.Errorf("app %q: %w", c.App, err)
-	}
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(signals)
-	child, err := os.StartProcess(program, c.Argv, &os.ProcAttr{Dir: dir, Env: c.Env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
-	if err != nil {
-		return 0, fmt.Errorf("app %q: %w", c.App, err)
-	}
-	go func() {
-		for s := range signals {
-			if s != unix.SIGINT && s != unix.SIGQUIT { // those come from the terminal, which sends them to the command too
-				child.Signal(s)
-			}
-		}
-	}()
-	state, err := child.Wait()
+	defer streams.close()
+	theirs, ours, err := os.Pipe()
 	if err != nil {
 		return 0, err
 	}
-	if ws := state.Sys().(syscall.WaitStatus); ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
+	defer ours.Close()
+	if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+		return 0, fmt.Errorf("pod %s: namespaces: %w", p.UUID, err)
 	}
-	return state.ExitCode(), nil
-}
-
-// join moves the calling thread into the target's namespaces and root directory, and leaves it with the capabilities that the target may
-// have at most. Children are in the pod's PID namespace; the thread itself is not.
-func join(leader, target int) error {
-	pidfd, err := unix.PidfdOpen(target, 0)
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
+		Stdin: streams.theirs[0], Stdout: streams.theirs[1], Stderr: streams.theirs[2],
+		ExtraFiles: append([]*os.File{theirs, held}, files...),
+		// A session of its own: /dev/tty would be the caller's terminal.
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: streams.master != nil, Ctty: 0}}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGWINCH)
+	defer signal.Stop(signals)
+	err = cmd.Start()
+	theirs.Close()
 	if err != nil {
-		return fmt.Errorf("process %d: %w", target, err)
+		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	defer unix.Close(pidfd)
-	if !running.SamePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
-		return errors.New("the app has just ended")
-	}
-	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", target), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("process %d: %w", target, err)
-	}
-	defer unix.Close(root)
-	bounding, err := running.BoundingSet(target)
-	if err != nil {
-		return err
-	}
-	flags := unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
-	if !running.SameNamespace(os.Getpid(), target, "user") {
-		flags |= unix.CLONE_NEWUSER
-	}
-	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a mount namespace takes a thread with a root directory of its own
-		return err
-	}
-	if err := unix.Setns(pidfd, flags); err != nil {
-		return fmt.Errorf("namespaces of process %d: %w", target, err)
-	}
-	if err := unix.Fchdir(root); err != nil {
-		return err
-	}
-	if err := unix.Chroot("."); err != nil {
-		return fmt.Errorf("root of process %d: %w", target, err)
-	}
-	if err := unix.Chdir("/"); err != nil {
-		return err
-	}
-	for c := 0; c < 64; c++ {
-		if bounding&(1<<c) == 0 {
-			if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EINVAL { // unknown to the kernel
-				return fmt.Errorf("capability %d: %w", c, err)
+	streams.start()
+	go json.NewEncoder(ours).Encode(j)
+	go func() {
+		for s := range signals {
+			if s == unix.SIGWINCH {
+				streams.resize()
+			} else {
+				cmd.Process.Signal(s)
 			}
 		}
+	}()
+	err = cmd.Wait()
+	streams.drain()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		return 0, err
 	}
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("ambient capabilities: %w", err)
+	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("capabilities: %w", err)
+	return cmd.ProcessState.ExitCode(), nil
+}
+
+// settle finds what the command shares with a process of the app, and opens what leads there: the root, and the control groups.
+func settle(c Command, target int) (j job, files []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(files)
+		}
+	}()
+	j.Command, j.Argv, j.Env = c, bytesOf(c.Argv), bytesOf(c.Env)
+	if j.Bounding, err = running.BoundingSet(target); err != nil {
+		return j, nil, err
 	}
-	data[0].Inheritable, data[1].Inheritable = 0, 0 // they would survive the exec whatever the bounding set is
-	if err := unix.Capset(&header, &data[0]); err != nil {
-		return fmt.Errorf("capabilities: %w", err)
+	if j.NoNewPrivileges, err = running.NoNewPrivileges(target); err != nil {
+		return j, nil, err
 	}
-	return nil
+	if !c.Unfiltered {
+		if j.Filters, err = filters(target); err != nil {
+			return j, nil, err
+		}
+	}
+	if j.Limits, err = limits(target); err != nil {
+		return j, nil, err
+	}
+	groups, err := cgroup.Of(target)
+	if err != nil {
+		return j, nil, err
+	}
+	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", target), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return j, nil, err
+	}
+	files = append(files, root)
+	for _, dir := range groups {
+		procs, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
+		if err != nil {
+			return j, files, err
+		}
+		files = append(files, procs)
+		j.Groups++
+	}
+	return j, files, nil
+}
+
+func bytesOf(list []string) (b [][]byte) {
+	for _, s := range list {
+		b = append(b, []byte(s))
+	}
+	return b
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // Detach gives the process a copy of its own program that nobody can write to, and executes it, unless it runs from one already. A
@@ -161,24 +191,4 @@ func Detach(argv, env []string) error {
 		return fmt.Errorf("memfd: %w", err)
 	}
 	return fmt.Errorf("memfd: %w", unix.Exec(fmt.Sprintf("/proc/self/fd/%d", fd), argv, env))
-}
-
-// lookPath finds a program as execvp(3) does, in the root and with the PATH that the command will have.
-func lookPath(name string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
-	}
-	for _, v := range env {
-		dirs, ok := strings.CutPrefix(v, "PATH=")
-		if !ok {
-			continue
-		}
-		for dir := range strings.SplitSeq(dirs, ":") {
-			file := path.Join("/", dir, name)
-			if unix.Access(file, unix.X_OK) == nil {
-				return file, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("%s: not found in the app's $PATH", name)
 }

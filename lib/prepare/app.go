@@ -77,6 +77,10 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			out.SupplementaryGIDs = append(out.SupplementaryGIDs, id)
 		}
 	}
+	effective.SupplementaryGIDs = nil
+	for _, gid := range out.SupplementaryGIDs {
+		effective.SupplementaryGIDs = append(effective.SupplementaryGIDs, int(gid))
+	}
 	if out.Capabilities, err = capabilities(a, effective.Isolators, o.AllCaps); err != nil {
 		return out, nil, err
 	}

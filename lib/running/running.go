@@ -125,6 +125,12 @@ func BoundingSet(pid int) (uint64, error) {
 	return strconv.ParseUint(hex, 16, 64)
 }
 
+// NoNewPrivileges tells whether a process can't gain privileges by executing a program.
+func NoNewPrivileges(pid int) (bool, error) {
+	value, err := status(pid, "NoNewPrivs")
+	return value == "1", err
+}
+
 // status is a field of /proc/PID/status.
 func status(pid int, field string) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
