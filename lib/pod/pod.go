@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
 
@@ -257,11 +258,11 @@ func sweep(dir string) error {
 	return errors.Join(errs...)
 }
 
-// removeAll is os.RemoveAll for a tree that the last processes of a killed pod may still write to for an instant.
+// removeAll removes a tree that the last processes of a killed pod may still write to for an instant.
 func removeAll(path string) error {
 	var err error
 	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
-		if err = os.RemoveAll(path); err == nil {
+		if err = tree.Remove(path); err == nil {
 			return nil
 		}
 		time.Sleep(wait)

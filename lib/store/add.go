@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +107,7 @@ func (d *draft) wipe() error {
 		return fmt.Errorf("%s: %w", d.path, err)
 	}
 	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(d.path, name)); err != nil {
+		if err := tree.Remove(filepath.Join(d.path, name)); err != nil {
 			return err
 		}
 	}
@@ -115,7 +116,7 @@ func (d *draft) wipe() error {
 
 // discard removes the draft and lets go of it.
 func (d *draft) discard() error {
-	err := os.RemoveAll(d.path)
+	err := tree.Remove(d.path)
 	return errors.Join(err, d.lock.Close())
 }
 

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
 
@@ -290,7 +291,7 @@ func (u *unpacker) remove(at int, base string) error {
 	}
 	var err error
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		err = os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", at, base))
+		err = tree.Remove(fmt.Sprintf("/proc/self/fd/%d/%s", at, base))
 	} else {
 		err = unix.Unlinkat(at, base, 0)
 	}
