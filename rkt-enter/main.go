@@ -41,7 +41,7 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 
 func main() {
 	run := enterPod
-	if enter.Inside(os.Args[0]) {
+	if enter.Inside(os.Args) {
 		run = func(context.Context, *cli.Process) error { return enter.Become() }
 	}
 	cli.Main("rkt-enter", usage, run)

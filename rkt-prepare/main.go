@@ -54,6 +54,8 @@ Flags:
   --mount=volume=NAME,target=PATH
                             mount it, in every app; both flags may also follow
                             an image, and mount in that app only
+  --private-users           the pod's users are none of the host's: root in it has no
+                            rights outside. Files keep their owners' numbers.
   --quiet                   print nothing but the UUID
 
 Flags of an app, after its image:
@@ -65,6 +67,7 @@ Flags of an app, after its image:
                             as whom: a number, a name in the image, or a file in
                             the image whose owner is meant
   --supplementary-gids=GID,...
+  --readonly-rootfs         nothing but volumes can be written to
   --environment=NAME=VALUE  set an environment variable
   --memory=BYTES            as in 128M; --cpu=500m: half of a processor;
   --cpu-shares=N            its weight, 1024 by default

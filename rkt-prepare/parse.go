@@ -30,7 +30,7 @@ func parse(p *cli.Process) (*config, error) {
 	fs, g := p.Flags()
 	c := &config{global: g}
 	var storeOnly, noStore, inherit, quiet bool
-	var envFiles []string
+	var envFiles, stage1 []string
 	fs.StringVar(&c.options.Name, "pod-name", "", "")
 	fs.StringVar(&c.options.UUID, "uuid", "", "")
 	fs.StringVar(&c.uuidFile, "uuid-file-save", "", "")
@@ -39,6 +39,14 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&noStore, "no-store", false, "")
 	fs.BoolVar(&inherit, "inherit-env", false, "")
 	fs.BoolVar(&quiet, "quiet", false, "")
+	fs.BoolVar(&c.options.OwnUsers, "private-users", false, "")
+	fs.Bool("no-overlay", false, "") // overlayfs is all there is; rkt's --private-users wanted this
+	for _, name := range []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
+		fs.Func(name, "", func(string) error {
+			stage1 = append(stage1, "--"+name)
+			return nil
+		})
+	}
 	fs.BoolVar(&c.options.Strict, "strict-isolators", false, "")
 	c.options.Warn = func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }
 	fs.Func("port", "", func(s string) error { return appendParsed(&c.options.Ports, s, parsePort) })
@@ -48,6 +56,9 @@ func parse(p *cli.Process) (*config, error) {
 	fs.Func("mount", "", c.options.Volumes.AddMount)
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return nil, err
+	}
+	for _, flag := range stage1 {
+		c.options.Warn(flag + ": ignored; a pod's systemd is the host's")
 	}
 	switch {
 	case storeOnly && noStore:
@@ -74,7 +85,7 @@ func parse(p *cli.Process) (*config, error) {
 	if inherit {
 		c.options.Inherit = inherited(os.Environ())
 	}
-	c.options.AllCaps, c.options.AllCalls = g.Insecure.Capabilities, g.Insecure.Seccomp
+	c.options.AllCaps, c.options.AllCalls, c.options.AllPaths = g.Insecure.Capabilities, g.Insecure.Seccomp, g.Insecure.Paths
 	c.options.Apps, err = parseApps(fs.Args())
 	return c, err
 }
@@ -133,6 +144,7 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.StringVar(&app.Exec, "exec", "", "")
 	fs.StringVar(&app.WorkingDir, "working-dir", "", "")
 	fs.StringVar(&app.User, "user", "", "")
+	fs.BoolVar(&app.ReadOnly, "readonly-rootfs", false, "")
 	fs.StringVar(&app.Group, "group", "", "")
 	fs.Func("supplementary-gids", "", func(s string) error {
 		app.SupplementaryGIDs = []uint32{}

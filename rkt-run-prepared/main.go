@@ -49,7 +49,7 @@ func become(_ context.Context, p *cli.Process) error {
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
 	}
-	o.Unfiltered = g.Insecure.Seccomp
+	o.Unfiltered, o.Writable = g.Insecure.Seccomp, g.Insecure.Paths
 	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err

@@ -64,7 +64,17 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 		return 0, fmt.Errorf("pod %s: app %q: %w", p.UUID, c.App, err)
 	}
 	defer closeAll(files)
-	streams, err := newStreams(leader, c.UID)
+	users, err := usersOf(leader)
+	if err != nil {
+		return 0, fmt.Errorf("pod %s: user namespace: %w", p.UUID, err)
+	}
+	namespaces := unix.CLONE_NEWPID
+	if users != nil {
+		defer closeAll(users.files)
+		j.Shifted = true
+		namespaces |= unix.CLONE_NEWNET // is the host's, nobody in the pod could join it
+	}
+	streams, err := newStreams(leader, users.onHost(c.UID))
 	if err != nil {
 		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
@@ -74,14 +84,17 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 		return 0, err
 	}
 	defer ours.Close()
-	if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+	if err := unix.Setns(pidfd, namespaces); err != nil {
 		return 0, fmt.Errorf("pod %s: namespaces: %w", p.UUID, err)
 	}
-	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
+	cmd := &exec.Cmd{Path: self, Args: []string{self, insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
 		Stdin: streams.theirs[0], Stdout: streams.theirs[1], Stderr: streams.theirs[2],
 		ExtraFiles: append([]*os.File{theirs, held}, files...),
 		// A session of its own: /dev/tty would be the caller's terminal.
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: streams.master != nil, Ctty: 0}}
+	if users != nil {
+		users.through(cmd)
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGWINCH)
 	defer signal.Stop(signals)
@@ -185,6 +198,10 @@ func Detach(argv, env []string) error {
 	}
 	copied := os.NewFile(uintptr(fd), name)
 	if _, err := copied.Write(program); err != nil {
+		return fmt.Errorf("memfd: %w", err)
+	}
+	// A process whose program it may not read is closed to a pod's root: before it is in all namespaces it sees the host's files.
+	if err := copied.Chmod(0o111); err != nil {
 		return fmt.Errorf("memfd: %w", err)
 	}
 	if _, err := unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {

@@ -12,8 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideName is what the program calls itself in the process that becomes the command.
-const insideName = "rkt-enter-inside"
+// The process that becomes the command is of the same program, with this argument.
+const (
+	self       = "/proc/self/exe"
+	insideName = "rkt-enter-inside"
+)
 
 // Descriptors of that process besides 0 to 2: the job as JSON, the app's process, its root, and the files cgroup.procs of its groups.
 const (
@@ -31,11 +34,14 @@ type job struct {
 	NoNewPrivileges bool
 	Filters         [][]unix.SockFilter // of system calls, the oldest first
 	Limits          map[int]unix.Rlimit
-	Groups          int // how many control groups
+	Groups          int  // how many control groups
+	Shifted         bool // in the pod's own user namespace, and network namespace, already
 }
 
-// Inside tells whether a process of that name, its first argument, is to become a command in a pod.
-func Inside(name string) bool { return name == insideName }
+// Inside tells whether a process with these arguments is to become a command in a pod.
+func Inside(args []string) bool {
+	return len(args) == 2 && strings.HasPrefix(args[0], "/proc/self/") && args[1] == insideName
+}
 
 // Become turns the process, which is in the pod's PID namespace already, into the command. It returns only on failure.
 func Become() error {
@@ -49,7 +55,7 @@ func Become() error {
 			return fmt.Errorf("app %q: control group: %w", j.Command.App, err)
 		}
 	}
-	if err := join(); err != nil {
+	if err := join(j.Shifted); err != nil {
 		return fmt.Errorf("app %q: %w", j.Command.App, err)
 	}
 	c := j.Command
@@ -66,11 +72,14 @@ func Become() error {
 }
 
 // join moves the calling thread into the app's namespaces and root directory.
-func join() error {
+func join(shifted bool) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a mount namespace takes a thread with a root directory of its own
 		return err
 	}
-	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+	if !shifted {
+		flags |= unix.CLONE_NEWNET
+	}
 	if err := unix.Setns(processFD, flags); err != nil {
 		return fmt.Errorf("namespaces: %w", err)
 	}

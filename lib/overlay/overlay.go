@@ -4,6 +4,7 @@
 //	lower/0 lower/1 …   links to the layers in the image store, lowest first
 //	upper               what was written
 //	work                overlayfs's own
+//	readonly            there if the app may not write
 //
 // The links keep the mount's options short: mount(2) takes one page of them, and an image may have 127 layers.
 package overlay
@@ -74,6 +75,23 @@ func Mount(dir, target string) error {
 	}
 	if err := unix.Mount("overlay", target, "overlay", unix.MS_NODEV, options); err != nil {
 		return fmt.Errorf("overlay on %s: %w", target, err)
+	}
+	return nil
+}
+
+// readOnlyFile is in dir when the app may not write.
+const readOnlyFile = "readonly"
+
+// SetReadOnly has Protect make the file system read-only.
+func SetReadOnly(dir string) error { return os.WriteFile(filepath.Join(dir, readOnlyFile), nil, 0o644) }
+
+// Protect makes what Mount has mounted on target read-only, without what is mounted below it, if that was asked for.
+func Protect(dir, target string) error {
+	if _, err := os.Lstat(filepath.Join(dir, readOnlyFile)); err != nil {
+		return nil
+	}
+	if err := unix.MountSetattr(unix.AT_FDCWD, target, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("%s: read-only: %w", target, err)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ const (
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
+	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
 	NetDir       = "net"                      // what rkt-net did
 	NetnsFile    = "net/netns"                // the pod's network namespace: a path, or the word host
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd
@@ -99,6 +100,9 @@ type Pod struct {
 	UUID string
 	pods Pods
 }
+
+// DataDir is rkt's --dir, where the pod and the images are.
+func (p *Pod) DataDir() string { return p.pods.data }
 
 // Dir is the pod's directory.
 func (p *Pod) Dir() string { return filepath.Join(p.pods.Path(), p.UUID) }

@@ -95,6 +95,7 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if len(odd) > 0 {
 		return out, nil, fmt.Errorf("the image's environment variable %q: systemd passes on only names of letters, digits and _", odd[0])
 	}
+	out.WritablePaths = o.AllPaths
 	out.Environment = environment(name, id, o, a, effective.Environment)
 	out.WorkingDir = effective.WorkingDirectory
 	if out.WorkingDir == "" {
@@ -102,6 +103,11 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	}
 	if err := overlay.MkdirAll(root, out.WorkingDir, 0o755); err != nil {
 		return out, nil, fmt.Errorf("working directory: %w", err)
+	}
+	for _, dir := range []string{"/proc", "/sys", "/dev", "/run/systemd/incoming"} { // the pod's systemd makes none in a read-only root
+		if err := overlay.MkdirAll(root, dir, 0o755); err != nil {
+			return out, nil, err
+		}
 	}
 	if _, err := overlay.Stat(root, "/tmp"); errors.Is(err, os.ErrNotExist) { // appc's executor promises one
 		if err := overlay.MkdirAll(root, "/tmp", 0o1777); err != nil {

@@ -40,6 +40,7 @@ type App struct {
 	UserAnnotations   types.UserAnnotations
 	UserLabels        types.UserLabels
 	Volumes           Volumes // mounts are this app's; a volume is the pod's
+	ReadOnly          bool    // the root file system, but for volumes
 
 	mounts []schema.Mount
 }
@@ -55,6 +56,8 @@ type Options struct {
 	Volumes     Volumes           // mounted into every app
 	AllCaps     bool              // --insecure-options=capabilities
 	AllCalls    bool              // --insecure-options=seccomp
+	AllPaths    bool              // --insecure-options=paths
+	OwnUsers    bool              // a user namespace of its own
 
 	Strict bool              // an isolator that is not honoured is an error
 	Warn   func(line string) // told of it otherwise
@@ -89,7 +92,7 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 		return nil, err
 	}
 	defer lock.Close()
-	err = fill(p, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
+	err = fill(p, pods, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
 		for i, image := range found {
 			if _, err := images.Image(image.ID); err != nil {
 				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
@@ -107,7 +110,7 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 }
 
 // fill writes everything below the pod's directory, the manifest last. check is called when the pod can be seen to use its images.
-func fill(p *pod.Pod, o Options, images []*store.Image, check func() error) error {
+func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check func() error) error {
 	manifest := schema.BlankPodManifest()
 	manifest.Ports = o.Ports
 	volumes, err := newStorage(p.Dir(), &o)
@@ -147,6 +150,9 @@ func fill(p *pod.Pod, o Options, images []*store.Image, check func() error) erro
 			}
 			return volumes.add(root, name.String(), mounts, points)
 		})
+		if err == nil && o.Apps[i].ReadOnly {
+			err = overlay.SetReadOnly(dir)
+		}
 		if err != nil {
 			return fmt.Errorf("app %q: %w", name, err)
 		}
@@ -156,15 +162,22 @@ func fill(p *pod.Pod, o Options, images []*store.Image, check func() error) erro
 			return fmt.Errorf("image %q: %w", images[i].ID, err)
 		}
 		manifest.Apps = append(manifest.Apps, schema.RuntimeApp{
-			Name:        name,
-			Image:       schema.RuntimeImage{Name: &images[i].Manifest.Name, ID: *hash, Labels: images[i].Manifest.Labels},
-			App:         effective,
-			Mounts:      mounts,
-			Annotations: o.Apps[i].Annotations,
+			Name:   name,
+			Image:  schema.RuntimeImage{Name: &images[i].Manifest.Name, ID: *hash, Labels: images[i].Manifest.Labels},
+			App:    effective,
+			Mounts: mounts,
+
+			ReadOnlyRootFS: o.Apps[i].ReadOnly,
+			Annotations:    o.Apps[i].Annotations,
 		})
 	}
 	if err := volumes.unused(); err != nil {
 		return err
+	}
+	if o.OwnUsers {
+		if err := giveUsers(p, pods); err != nil {
+			return err
+		}
 	}
 	if err := check(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -24,7 +25,7 @@ var devLinks = map[string]string{
 //
 // Standard output and error of an app that is not interactive are no terminal, and its /dev/stdout and /dev/stderr are where the pod's
 // systemd mounts a pipe.
-func mountDev(appRoot string, interactive bool) error {
+func mountDev(appRoot string, interactive bool, users *shifted) error {
 	root, err := os.Open(appRoot)
 	if err != nil {
 		return err
@@ -38,7 +39,11 @@ func mountDev(appRoot string, interactive bool) error {
 		return err
 	}
 	defer target.Close()
-	dev, err := tmpfs(int(target.Fd()))
+	owner := "0"
+	if users != nil {
+		owner = strconv.FormatUint(uint64(users.Base), 10)
+	}
+	dev, err := tmpfs(int(target.Fd()), owner)
 	if err != nil {
 		return fmt.Errorf("%s/dev: %w", appRoot, err)
 	}
@@ -84,14 +89,14 @@ func mountDev(appRoot string, interactive bool) error {
 	return nil
 }
 
-// tmpfs mounts a small one on the opened folder and returns its root. Nothing in it can be executed, be setuid, or be a device.
-func tmpfs(target int) (int, error) {
+// tmpfs mounts a small one of that owner on the opened folder and returns its root. Nothing in it can be executed, be setuid, or be a device.
+func tmpfs(target int, owner string) (int, error) {
 	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(fs)
-	for _, option := range [][2]string{{"source", "tmpfs"}, {"mode", "0755"}, {"size", "1m"}, {"nr_inodes", "1k"}} {
+	for _, option := range [][2]string{{"source", "tmpfs"}, {"mode", "0755"}, {"size", "1m"}, {"nr_inodes", "1k"}, {"uid", owner}, {"gid", owner}} {
 		if err := unix.FsconfigSetString(fs, option[0], option[1]); err != nil {
 			return -1, err
 		}

@@ -15,7 +15,7 @@ import (
 
 // mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and gives the apps the files in which
 // they look names up.
-func mountAll(p *pod.Pod, o Options) error {
+func mountAll(p *pod.Pod, o Options, users *shifted) error {
 	names, err := readNames(p, o.Hostname)
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func mountAll(p *pod.Pod, o Options) error {
 		if err != nil {
 			return err
 		}
-		err = bind(podDir, b, target)
+		err = bind(podDir, b, target, nil)
 		target.Close()
 		if err != nil {
 			return err
@@ -56,17 +56,28 @@ func mountAll(p *pod.Pod, o Options) error {
 	}
 	for _, app := range apps {
 		root := p.Path(pod.RootDir + stage1.AppRoot(app.Name()))
-		if err := overlay.Mount(p.Path("overlay/"+app.Name()), root); err != nil {
-			return err
+		mount := func() error {
+			if err := overlay.Mount(p.Path("overlay/"+app.Name()), root); err != nil {
+				return err
+			}
+			if err := mountDev(root, o.Interactive, users); err != nil {
+				return err
+			}
+			if err := names.give(root); err != nil {
+				return err
+			}
+			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
+			return mountVolumes(podDir, root, volumes[app.Name()], users)
 		}
-		if err := mountDev(root, o.Interactive); err != nil {
-			return err
+		if users == nil {
+			err = mount()
+		} else {
+			err = users.As(mount)
 		}
-		if err := names.give(root); err != nil {
-			return fmt.Errorf("app %q: %w", app.Name(), err)
+		if err == nil {
+			err = overlay.Protect(p.Path("overlay/"+app.Name()), root)
 		}
-		// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
-		if err := mountVolumes(podDir, root, volumes[app.Name()]); err != nil {
+		if err != nil {
 			return fmt.Errorf("app %q: %w", app.Name(), err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/systemd"
+	"github.com/rkt-toolkit/rkt/lib/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,6 +30,7 @@ type Options struct {
 	Env         []string
 	Strict      bool              // a limit that can't be enforced is an error
 	Unfiltered  bool              // without systemd-nspawn's own filter of system calls
+	Writable    bool              // /proc and /sys without read-only and masked parts
 	Warn        func(line string) // told of what is odd and does not keep the pod from starting
 }
 
@@ -75,14 +77,23 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	argv, err := command(p, o, options)
+	users, err := usersOf(p)
+	if err != nil {
+		return err
+	}
+	argv, err := command(p, o, users, options)
 	if err != nil {
 		return err
 	}
 	if err := overlay.Private(); err != nil {
 		return err
 	}
-	if err := mountAll(p, o); err != nil {
+	if users == nil {
+		err = mountAll(p, o, nil)
+	} else {
+		err = mountShifted(p, o, users)
+	}
+	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := unix.Chdir(p.Dir()); err != nil {
@@ -102,9 +113,16 @@ func Become(p *pod.Pod, o Options) error {
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
-	if err = nameStream(p); err == nil {
+	err = nameStream(p)
+	if err == nil && users != nil {
+		err = enterNetwork(p)
+	}
+	if err == nil {
 		if o.Unfiltered {
 			env = append(env, "SYSTEMD_SECCOMP=0")
+		}
+		if o.Writable {
+			env = append(env, "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes")
 		}
 		err = cli.Exec(argv[0], argv, env)
 	}
@@ -154,7 +172,7 @@ func Nspawn() (string, error) {
 }
 
 // command is what the process becomes, with further arguments of systemd-nspawn.
-func command(p *pod.Pod, o Options, further []string) ([]string, error) {
+func command(p *pod.Pod, o Options, users *userns.Range, further []string) ([]string, error) {
 	nspawn, err := Nspawn()
 	if err != nil {
 		return nil, err
@@ -167,6 +185,10 @@ func command(p *pod.Pod, o Options, further []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	ids := ""
+	if users != nil { // systemd-nspawn joins the namespace too late, without the right to; this process does (see enterNetwork)
+		ids, netns = users.String(), ""
+	}
 	register := systemd.CanRegister()
 	return stage1.Command(nspawn, stage1.Start{
 		UUID:     p.UUID,
@@ -175,6 +197,7 @@ func command(p *pod.Pod, o Options, further []string) ([]string, error) {
 		KeepUnit: !register || strings.HasSuffix(systemd.Unit(), ".service"),
 		Netns:    netns,
 		Hostname: o.Hostname,
+		Users:    ids,
 		Terminal: o.Interactive,
 		Options:  append(strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }), further...),
 	}), nil

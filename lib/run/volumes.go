@@ -11,6 +11,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/fstab"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ func inApp(target string) (app, inside string, ok bool) {
 
 // mountVolumes makes the mounts of an app in its root, which is mounted already, in the order of the file. A link of the image or of a
 // volume is resolved as the app would, so no mount lands outside of the app's root.
-func mountVolumes(podDir *os.File, appRoot string, binds []fstab.Bind) error {
+func mountVolumes(podDir *os.File, appRoot string, binds []fstab.Bind, users *shifted) error {
 	if len(binds) == 0 {
 		return nil
 	}
@@ -49,7 +50,7 @@ func mountVolumes(podDir *os.File, appRoot string, binds []fstab.Bind) error {
 		if err != nil {
 			return fmt.Errorf("mount point: %w", err)
 		}
-		err = bind(podDir, b, target)
+		err = bind(podDir, b, target, users)
 		target.Close()
 		if err != nil {
 			return err
@@ -77,7 +78,9 @@ func mountPoint(podDir, root *os.File, b fstab.Bind) error {
 // bind clones the source's mounts, gives all of them the attributes asked for, and only then puts them on the opened target. What the
 // clone shares with the host goes in one direction at most, and never for a read-only mount: what would arrive there later could be
 // written to.
-func bind(podDir *os.File, b fstab.Bind, target *os.File) error {
+//
+// With users, files of ID N belong to the pod's N.
+func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
 	if b.Recursive {
 		flags |= unix.AT_RECURSIVE
@@ -99,6 +102,11 @@ func bind(podDir *os.File, b fstab.Bind, target *os.File) error {
 	}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
 		return fmt.Errorf("bind mount of %s: its attributes: %w", b.Source, err)
+	}
+	if users != nil && filepath.IsAbs(b.Source) { // what is the pod's is shifted already
+		if err := userns.Shift(tree, users.ns); err != nil {
+			return fmt.Errorf("bind mount of %s: --private-users: %w", b.Source, err)
+		}
 	}
 	if err := unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
 		return fmt.Errorf("bind mount of %s on %s: %w", b.Source, b.Target, err)

@@ -74,7 +74,7 @@ func AppProcess(leader int, app, root string) int {
 	found := processes(func(pid int) bool {
 		group := controlGroup(pid)
 		return (group == unit || strings.HasPrefix(group, unit+"/")) && SamePIDNamespace(leader, pid) &&
-			unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino
+			SameNamespace(leader, pid, "user") && unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino
 	})
 	if len(found) == 0 {
 		return 0

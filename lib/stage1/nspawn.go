@@ -72,6 +72,7 @@ type Start struct {
 	KeepUnit bool     // stay in the unit that the process is in, instead of a new scope
 	Netns    string   // path of the network namespace; "" is the host's
 	Hostname string   // "" is rkt-UUID
+	Users    string   // range of user IDs of its own, BASE:COUNT; "" is the host's
 	Terminal bool     // an app reads from it; otherwise ^C is a signal that ends the pod
 	Options  []string // what Options gave when the pod was prepared
 }
@@ -93,6 +94,9 @@ func Command(nspawn string, s Start) []string {
 		"--notify-ready=yes", "--resolv-conf=off", "--timezone=off")
 	if s.Netns != "" {
 		argv = append(argv, "--network-namespace-path="+s.Netns)
+	}
+	if s.Users != "" { // the mounts are shifted already
+		argv = append(argv, "--private-users="+s.Users, "--private-users-ownership=off")
 	}
 	console := "read-only"
 	if s.Terminal {

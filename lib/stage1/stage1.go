@@ -31,6 +31,7 @@ type App struct {
 	Capabilities      []string // the bounding set, as CAP_… names; none is none
 	StopSignal        string   // "" is SIGTERM
 	Notify            bool     // the app calls sd_notify(3) itself
+	WritablePaths     bool     // /sys is not read-only
 	Isolation
 }
 
@@ -336,6 +337,10 @@ func (a App) service() ([]byte, error) {
 	for _, path := range StandardFiles {
 		stdout += " " + stdoutDir + "/" + a.Name + ":" + path
 	}
+	sys := "BindReadOnlyPaths"
+	if a.WritablePaths {
+		sys = "BindPaths"
+	}
 	kind := "exec"
 	if a.Notify {
 		kind = "notify"
@@ -355,7 +360,7 @@ func (a App) service() ([]byte, error) {
 		"RootDirectory="+AppRoot(a.Name),
 		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
 		// /sys are the pod's control groups, whose limits are not the app's to change.
-		"MountAPIVFS=no", "BindPaths="+Binds+stdout, "BindReadOnlyPaths=/sys",
+		"MountAPIVFS=no", "BindPaths="+Binds+stdout, sys+"=/sys",
 		"WorkingDirectory="+dir,
 		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
 		"SupplementaryGroups="+join(a.SupplementaryGIDs),

@@ -1,0 +1,87 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/userns"
+	"golang.org/x/sys/unix"
+)
+
+// usersOf is the pod's own range of user IDs; nil if it has the host's.
+func usersOf(p *pod.Pod) (*userns.Range, error) {
+	text, err := p.ReadFile(pod.UsersFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	users, err := userns.Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Path(pod.UsersFile), err)
+	}
+	return &users, nil
+}
+
+// shifted is how a pod with a user namespace of its own sees files.
+type shifted struct {
+	userns.Range
+	ns *os.File
+}
+
+// mountShifted is mountAll for such a pod. The image store and the pod's files are mounted over themselves, shifted, so that whatever
+// comes from there is.
+func mountShifted(p *pod.Pod, o Options, users *userns.Range) error {
+	ns, err := users.Open()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	dirs := []string{filepath.Join(p.DataDir(), "cas")}
+	for _, name := range []string{pod.RootDir, "overlay", pod.VolumesDir} {
+		if _, err := os.Lstat(p.Path(name)); err == nil {
+			dirs = append(dirs, p.Path(name))
+		}
+	}
+	for _, dir := range dirs {
+		if err := userns.Over(dir, ns); err != nil {
+			return fmt.Errorf("user namespace: %w", err)
+		}
+	}
+	err = users.As(func() error { // systemd-nspawn would try so as a user that can own nothing here
+		return os.MkdirAll(p.Path(filepath.Join(pod.RootDir, "var/log/journal", strings.ReplaceAll(p.UUID, "-", ""))), 0o755)
+	})
+	if err != nil {
+		return err
+	}
+	return mountAll(p, o, &shifted{*users, ns})
+}
+
+// enterNetwork moves the calling thread, and the program that it executes, into the pod's network namespace.
+func enterNetwork(p *pod.Pod) error {
+	path, err := namespace(p)
+	if err != nil || path == "" {
+		return err
+	}
+	ns, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	// The namespace is the host's, so no capability of the pod counts in it: CAP_NET_BIND_SERVICE and CAP_NET_RAW are made up for.
+	for name, value := range map[string]string{"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
