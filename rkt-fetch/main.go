@@ -4,9 +4,13 @@
 //
 // An image is unpacked once, here, into folders that every pod of it shares; a layer that the store has is not downloaded again, nor
 // an ACI whose server says that it is the same. Everything is checked against its digest on the way. A download that breaks off goes
-// on where it was, and what a busy server refuses is tried again. What an ACI depends on is fetched with it. A fetch that fails or is killed leaves nothing that anybody takes for an
-// image, and what it leaves the next fetch removes. Any number of fetches may run at a time: of several that want one layer, one
-// downloads it.
+// on where it was, and what a busy server refuses is tried again. What an ACI depends on is fetched with it. A fetch that fails or is
+// killed leaves nothing that anybody takes for an image, and what it leaves the next fetch removes. Any number of fetches may run at a
+// time: of several that want one layer, one downloads it.
+//
+// Credentials for servers and registries are in files: auth.d/*.json below /usr/lib/rkt and /etc/rkt (kinds auth and dockerAuth, as rkt
+// had them), and what docker login and podman login write, with their credential helpers. $REGISTRY_AUTH_FILE names one such file,
+// $DOCKER_CONFIG the folder of a config.json.
 package main
 
 import (
@@ -15,6 +19,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/fetch"
 	"github.com/rkt-toolkit/rkt/lib/image"
@@ -74,6 +79,7 @@ func run(ctx context.Context, p *cli.Process) error {
 	if err := images.Clean(); err != nil { // of killed fetches; what cannot be removed is in nobody's way
 		p.Debugf("leftovers in the store: %v", err)
 	}
+	c.options.Auth = auth.New(p.Getenv, c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig)
 	for _, img := range c.images {
 		id, err := c.fetch(ctx, p, images, img)
 		if err != nil {
@@ -99,7 +105,7 @@ func (c *config) haveKey(ctx context.Context, p *cli.Process, keys trust.Keystor
 	if _, none := errors.AsType[*trust.NoKey](err); !none || !g.TrustKeysFrom {
 		return err
 	}
-	source := trust.Source{HTTP: g.Insecure.Pubkey, TLS: g.Insecure.TLS}
+	source := trust.Source{HTTP: g.Insecure.Pubkey, TLS: g.Insecure.TLS, Auth: c.options.Auth}
 	files, found := source.AddDiscovered(ctx, g.LocalConfig, name)
 	for _, file := range files {
 		fmt.Fprintf(p.Stderr, "Added key for prefix %q at %q\n", name, file)

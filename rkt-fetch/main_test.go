@@ -56,6 +56,19 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// example NAME FILE [OLD NEW]... takes a file from docs/registries.md, where a line that is its name introduces it.
+			"example": func(ts *testscript.TestScript, _ bool, args []string) {
+				page, err := os.ReadFile("../docs/registries.md")
+				ts.Check(err)
+				_, after, found := strings.Cut(string(page), "\n`"+args[0]+"`:\n\n")
+				if !found {
+					ts.Fatalf("docs/registries.md has no %s", args[0])
+				}
+				block, _, _ := strings.Cut(after, "\n\n")
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.NewReplacer(args[2:]...).Replace(block)), 0o600))
+			},
+		},
 		Setup: func(e *testscript.Env) error {
 			for _, name := range []string{"REGISTRY", "PROXY"} {
 				l, err := net.Listen("tcp", "127.0.0.1:0")

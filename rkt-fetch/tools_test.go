@@ -135,7 +135,8 @@ func mkaci(args []string) error {
 }
 
 // webserver ADDRESS DIR LOG [CERT KEY] serves files, with ETags, and writes down requests and what came of them. If there is a file
-// DIR/break, the next answer is cut after that many bytes; if there is DIR/stall, it stands still there until the other side has gone. The page of / is DIR/index.
+// DIR/break, the next answer is cut after that many bytes; if there is DIR/stall, it stands still there until the other side has gone.
+// If there is DIR/login, USER:PASSWORD, nobody else gets anything. The page of / is DIR/index.
 func webserver(args []string) error {
 	dir := args[1]
 	log, err := os.OpenFile(args[2], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -145,6 +146,13 @@ func webserver(args []string) error {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &answer{ResponseWriter: w, status: http.StatusOK, left: -1}
 		defer func() { fmt.Fprintln(log, r.Method, r.Host+r.URL.RequestURI(), r.Header.Get("Range"), a.status) }()
+		if login, err := os.ReadFile(dir + "/login"); err == nil {
+			user, password, _ := r.BasicAuth()
+			if user+":"+password != string(login) {
+				a.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+		}
 		file := filepath.Join(dir, filepath.FromSlash(r.URL.Path))
 		if r.URL.Path == "/" {
 			file = dir + "/index"

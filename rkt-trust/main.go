@@ -16,6 +16,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
@@ -101,6 +102,7 @@ func parse(p *cli.Process) (*config, error) {
 	}
 	c.local, c.ask, c.https = g.LocalConfig, !skip, g.TrustKeysFrom
 	c.source = trust.Source{HTTP: allowHTTP || g.Insecure.Pubkey, TLS: g.Insecure.TLS}
+	c.source.Auth = auth.New(p.Getenv, g.SystemConfig, g.LocalConfig, g.UserConfig)
 	return c, nil
 }
 

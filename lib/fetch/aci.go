@@ -54,7 +54,7 @@ type want struct {
 
 // fromACI fetches an ACI (appc spec, aci.md), from a file, a URL or by its name, and what it depends on.
 func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
-	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o)}, got: map[string]found{}}
+	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o, o.Auth)}, got: map[string]found{}}
 	root, err := f.get(ctx, ref, want{signature: o.Signature})
 	if err != nil {
 		return "", err

@@ -64,13 +64,13 @@ func (c *cosign) no(err error) bool {
 
 // verifyRemote refuses an image in a registry that is signed by nobody who is trusted for its name. Signatures are at the tag
 // sha256-DIGEST.sig, or refer to the image (distribution-spec, "Listing Referrers"); of its manifest, or of the index that it is in.
-func verifyRemote(ctx context.Context, puller *remote.Puller, options []remote.Option, repository name.Repository, c *cosign) error {
+func verifyRemote(ctx context.Context, r account, puller *remote.Puller, options []remote.Option, repository name.Repository, c *cosign) error {
 	for _, digest := range c.image.Digests {
 		manifest, err := puller.Get(ctx, repository.Tag(strings.Replace(digest, ":", "-", 1)+".sig"))
 		switch {
 		case missing(err):
 		case err != nil:
-			c.no(registryError(c.image.Name.Host, err))
+			c.no(r.error(err))
 		case c.counts(ctx, manifest.Manifest):
 			return nil
 		}
@@ -85,7 +85,7 @@ func verifyRemote(ctx context.Context, puller *remote.Puller, options []remote.O
 			continue
 		}
 		if err != nil {
-			c.no(registryError(c.image.Name.Host, err))
+			c.no(r.error(err))
 			continue
 		}
 		for _, d := range index.Manifests {
@@ -94,7 +94,7 @@ func verifyRemote(ctx context.Context, puller *remote.Puller, options []remote.O
 			}
 			manifest, err := puller.Get(ctx, repository.Digest(d.Digest.String()))
 			if err != nil {
-				c.no(registryError(c.image.Name.Host, err))
+				c.no(r.error(err))
 			} else if c.counts(ctx, manifest.Manifest) {
 				return nil
 			}

@@ -165,7 +165,7 @@ func TestPatient(t *testing.T) {
 				c.answer(w, r, n)
 			}))
 			defer server.Close()
-			client := &http.Client{Transport: newTransport(Options{delay: time.Millisecond, idle: time.Second / 4})}
+			client := &http.Client{Transport: newTransport(Options{delay: time.Millisecond, idle: time.Second / 4}, nil)}
 			got, err := func() ([]byte, error) {
 				answer, err := client.Get(server.URL)
 				if err != nil {
@@ -206,7 +206,7 @@ func TestPatientHTTP2(t *testing.T) {
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
-	client := &http.Client{Transport: newTransport(Options{InsecureTLS: true, delay: time.Millisecond, idle: time.Second})}
+	client := &http.Client{Transport: newTransport(Options{InsecureTLS: true, delay: time.Millisecond, idle: time.Second}, nil)}
 	answer, err := client.Get(server.URL)
 	must(t, err)
 	defer answer.Body.Close()
@@ -234,7 +234,7 @@ func TestPatientCancelled(t *testing.T) {
 		begin := time.Now()
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
 		must(t, err)
-		answer, err := (&http.Client{Transport: newTransport(Options{delay: firstDelay, idle: bodyIdle})}).Do(r)
+		answer, err := (&http.Client{Transport: newTransport(Options{delay: firstDelay, idle: bodyIdle}, nil)}).Do(r)
 		if err == nil {
 			_, err = io.ReadAll(answer.Body)
 			answer.Body.Close()

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/trust"
@@ -44,6 +45,8 @@ type Options struct {
 	InsecureImage bool // an image without a signature is taken
 	InsecureTLS   bool // any certificate is taken
 	InsecureHTTP  bool // plain HTTP is spoken with any host, not only with this one
+
+	Auth *auth.Keychain // credentials for servers and registries; nil if there are none
 
 	Keys trust.Keystore // by which images of registries and layouts are verified
 

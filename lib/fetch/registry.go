@@ -12,16 +12,18 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
-// fromRegistry fetches from a registry (distribution-spec), anonymously.
+// fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for it.
 func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	var options []name.Option
 	if o.InsecureHTTP {
@@ -31,8 +33,16 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	if err != nil {
 		return "", err
 	}
+	login, _, err := o.Auth.Registry(ctx, ref.Host, ref.Repository)
+	if err != nil {
+		return "", err
+	}
+	r := account{ref.Host, login}
 	asks := []remote.Option{
-		remote.WithTransport(newTransport(o)),
+		remote.WithTransport(newTransport(o, nil)),
+		remote.WithAuth(authn.FromConfig(authn.AuthConfig{
+			Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
+		})),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
 		remote.WithUserAgent("rkt"),
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
@@ -43,26 +53,26 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	}
 	desc, err := puller.Get(ctx, target)
 	if err != nil {
-		return "", registryError(ref.Host, err)
+		return "", r.error(err)
 	}
 	img, err := desc.Image()
 	if err != nil {
-		return "", registryError(ref.Host, err)
+		return "", r.error(err)
 	}
 	manifest, err := img.Manifest()
 	if err != nil {
-		return "", registryError(ref.Host, err)
+		return "", r.error(err)
 	}
 	// Layers are asked of the registry alone, whatever other addresses a manifest has for them.
 	get := func(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 		layer, err := puller.Layer(ctx, target.Context().Digest(d.Digest.String()))
 		if err == nil {
-			var r io.ReadCloser
-			if r, err = layer.Compressed(); err == nil {
-				return r, nil
+			var body io.ReadCloser
+			if body, err = layer.Compressed(); err == nil {
+				return body, nil
 			}
 		}
-		return nil, registryError(ref.Host, err)
+		return nil, r.error(err)
 	}
 	if !o.InsecureImage {
 		digest, err := img.Digest()
@@ -73,26 +83,32 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		if digest != desc.Digest {
 			c.image.Digests = append(c.image.Digests, digest.String())
 		}
-		if err := verifyRemote(ctx, puller, asks, target.Context(), c); err != nil {
+		if err := verifyRemote(ctx, r, puller, asks, target.Context(), c); err != nil {
 			return "", err
 		}
 	}
 	return addOCI(ctx, s, ref, o, manifest, get)
 }
 
-// registryError says in words what a registry says in codes.
-func registryError(host string, err error) error {
+// account is what a registry is asked with.
+type account struct {
+	host  string
+	login auth.Credentials
+}
+
+// error says in words what a registry says in codes.
+func (r account) error(err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
 	if !ok {
 		return err
 	}
 	switch answer.StatusCode {
 	case http.StatusNotFound:
-		return fmt.Errorf("not in the registry %s: %w", host, err)
+		return fmt.Errorf("not in the registry %s: %w", r.host, err)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("the registry %s does not show it to everybody: %w", host, err)
+		return fmt.Errorf("%s: %w", auth.Refused("the registry "+r.host, r.login), err)
 	}
-	return fmt.Errorf("registry %s: %w", host, err)
+	return fmt.Errorf("registry %s: %w", r.host, err)
 }
 
 // guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them than net/http does by itself:
@@ -117,7 +133,8 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.tls.RoundTrip(r)
 }
 
-func newTransport(o Options) http.RoundTripper {
+// newTransport makes a transport that gives servers the credentials of a keychain.
+func newTransport(o Options, keys *auth.Keychain) http.RoundTripper {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
 	t.ResponseHeaderTimeout = time.Minute
@@ -126,7 +143,7 @@ func newTransport(o Options) http.RoundTripper {
 		t.DialContext = o.dial
 	}
 	if o.InsecureHTTP {
-		return &patient{&guarded{tls: t, plain: t}, o.delay, o.idle}
+		return &patient{keys.Transport(&guarded{tls: t, plain: t}), o.delay, o.idle}
 	}
 	local := t.Clone()
 	local.Proxy = nil
@@ -143,5 +160,5 @@ func newTransport(o Options) http.RoundTripper {
 			return nil
 		},
 	}).DialContext
-	return &patient{&guarded{tls: t, plain: local}, o.delay, o.idle}
+	return &patient{keys.Transport(&guarded{tls: t, plain: local}), o.delay, o.idle}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
@@ -81,7 +82,11 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 		case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusGone:
 			return found{}, fmt.Errorf("not on the server %s (%s)", host, answer.Status)
 		case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
-			return found{}, fmt.Errorf("the server %s does not show it to everybody (%s)", host, answer.Status)
+			login, _, err := f.options.Auth.Server(host)
+			if err != nil {
+				return found{}, err
+			}
+			return found{}, fmt.Errorf("%s (%s)", auth.Refused("the server "+host, login), answer.Status)
 		default:
 			keep = part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
 			if after := answer.Header.Get("Retry-After"); after != "" {

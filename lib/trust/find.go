@@ -15,12 +15,14 @@ import (
 
 	"github.com/appc/spec/discovery"
 	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/auth"
 )
 
 // Source fetches keys. The zero value speaks HTTPS only, and trusts the system's authorities.
 type Source struct {
 	HTTP bool // plain HTTP as well
 	TLS  bool // any certificate
+	Auth *auth.Keychain
 }
 
 const (
@@ -160,7 +162,7 @@ func (s Source) transport(ctx context.Context) http.RoundTripper {
 	t.DialContext = (&net.Dialer{Timeout: wait}).DialContext
 	t.ResponseHeaderTimeout = wait
 	t.DisableKeepAlives = true
-	return &strict{s, ctx, t}
+	return &strict{s, ctx, s.Auth.Transport(t)}
 }
 
 type strict struct {
