@@ -10,7 +10,8 @@
 //
 // Credentials for servers and registries are in files: auth.d/*.json below /usr/lib/rkt and /etc/rkt (kinds auth and dockerAuth, as rkt
 // had them), and what docker login and podman login write, with their credential helpers. $REGISTRY_AUTH_FILE names one such file,
-// $DOCKER_CONFIG the folder of a config.json.
+// $DOCKER_CONFIG the folder of a config.json. The authorities of a host are those of the system ($SSL_CERT_FILE, $SSL_CERT_DIR) and
+// certs.d/HOST[:PORT]/*.crt beside auth.d, in /etc/containers or in /etc/docker. $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY are honoured.
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 	"io"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/certs"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/fetch"
 	"github.com/rkt-toolkit/rkt/lib/image"
@@ -79,7 +81,8 @@ func run(ctx context.Context, p *cli.Process) error {
 	if err := images.Clean(); err != nil { // of killed fetches; what cannot be removed is in nobody's way
 		p.Debugf("leftovers in the store: %v", err)
 	}
-	c.options.Auth = auth.New(p.Getenv, c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig)
+	dirs := []string{c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig}
+	c.options.Auth, c.options.Certs = auth.New(p.Getenv, dirs...), certs.Folders(dirs...)
 	for _, img := range c.images {
 		id, err := c.fetch(ctx, p, images, img)
 		if err != nil {
@@ -105,7 +108,7 @@ func (c *config) haveKey(ctx context.Context, p *cli.Process, keys trust.Keystor
 	if _, none := errors.AsType[*trust.NoKey](err); !none || !g.TrustKeysFrom {
 		return err
 	}
-	source := trust.Source{HTTP: g.Insecure.Pubkey, TLS: g.Insecure.TLS, Auth: c.options.Auth}
+	source := trust.Source{HTTP: g.Insecure.Pubkey, TLS: g.Insecure.TLS, Auth: c.options.Auth, Certs: c.options.Certs}
 	files, found := source.AddDiscovered(ctx, g.LocalConfig, name)
 	for _, file := range files {
 		fmt.Fprintf(p.Stderr, "Added key for prefix %q at %q\n", name, file)

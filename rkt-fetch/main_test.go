@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		"push":        tool(push),
 		"mkcerts":     tool(mkcerts),
 		"proxy":       tool(proxy),
+		"webproxy":    tool(webproxy),
 		"await":       tool(await),
 		"attach":      tool(attach),
 		"pushindex":   tool(pushindex),

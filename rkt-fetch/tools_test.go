@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -298,6 +299,44 @@ func proxy(args []string) error {
 		fmt.Fprintln(log, r.Method, r.URL.Path)
 		time.Sleep(20 * time.Millisecond)
 		pass.ServeHTTP(w, r)
+	}))
+}
+
+// webproxy LISTEN TARGET LOG USER:PASSWORD is a proxy for which TARGET is every host.
+func webproxy(args []string) error {
+	log, err := os.OpenFile(args[2], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	pass := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: args[1]})
+	return http.ListenAndServe(args[0], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &answer{ResponseWriter: w, status: http.StatusOK, left: -1}
+		if r.Header.Get("Proxy-Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(args[3])) {
+			a.WriteHeader(http.StatusProxyAuthRequired)
+		}
+		fmt.Fprintln(log, r.Method, r.RequestURI, a.status)
+		switch {
+		case a.status != http.StatusOK:
+		case r.Method == http.MethodConnect:
+			there, err := net.Dial("tcp", args[1])
+			if err != nil {
+				a.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			w.WriteHeader(http.StatusOK)
+			here, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(there, here)
+				there.Close()
+			}()
+			_, _ = io.Copy(here, there)
+			here.Close()
+		default:
+			pass.ServeHTTP(w, &http.Request{Method: r.Method, URL: &url.URL{Path: r.URL.Path}, Header: r.Header, Host: r.Host})
+		}
 	}))
 }
 

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/certs"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
@@ -102,7 +103,8 @@ func parse(p *cli.Process) (*config, error) {
 	}
 	c.local, c.ask, c.https = g.LocalConfig, !skip, g.TrustKeysFrom
 	c.source = trust.Source{HTTP: allowHTTP || g.Insecure.Pubkey, TLS: g.Insecure.TLS}
-	c.source.Auth = auth.New(p.Getenv, g.SystemConfig, g.LocalConfig, g.UserConfig)
+	dirs := []string{g.SystemConfig, g.LocalConfig, g.UserConfig}
+	c.source.Auth, c.source.Certs = auth.New(p.Getenv, dirs...), certs.Folders(dirs...)
 	return c, nil
 }
 

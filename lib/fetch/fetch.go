@@ -46,7 +46,8 @@ type Options struct {
 	InsecureTLS   bool // any certificate is taken
 	InsecureHTTP  bool // plain HTTP is spoken with any host, not only with this one
 
-	Auth *auth.Keychain // credentials for servers and registries; nil if there are none
+	Auth  *auth.Keychain // credentials for servers and registries; nil if there are none
+	Certs []string       // folders with what TLS with a host needs (package certs)
 
 	Keys trust.Keystore // by which images of registries and layouts are verified
 

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/certs"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/trust"
@@ -142,8 +143,9 @@ func newTransport(o Options, keys *auth.Keychain) http.RoundTripper {
 	if o.dial != nil {
 		t.DialContext = o.dial
 	}
+	secure := certs.Transport(t, o.Certs)
 	if o.InsecureHTTP {
-		return &patient{keys.Transport(&guarded{tls: t, plain: t}), o.delay, o.idle}
+		return &patient{keys.Transport(&guarded{tls: secure, plain: t}), o.delay, o.idle}
 	}
 	local := t.Clone()
 	local.Proxy = nil
@@ -160,5 +162,5 @@ func newTransport(o Options, keys *auth.Keychain) http.RoundTripper {
 			return nil
 		},
 	}).DialContext
-	return &patient{keys.Transport(&guarded{tls: t, plain: local}), o.delay, o.idle}
+	return &patient{keys.Transport(&guarded{tls: secure, plain: local}), o.delay, o.idle}
 }

@@ -16,13 +16,15 @@ import (
 	"github.com/appc/spec/discovery"
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/certs"
 )
 
 // Source fetches keys. The zero value speaks HTTPS only, and trusts the system's authorities.
 type Source struct {
-	HTTP bool // plain HTTP as well
-	TLS  bool // any certificate
-	Auth *auth.Keychain
+	HTTP  bool // plain HTTP as well
+	TLS   bool // any certificate
+	Auth  *auth.Keychain
+	Certs []string // folders, see package certs
 }
 
 const (
@@ -162,7 +164,7 @@ func (s Source) transport(ctx context.Context) http.RoundTripper {
 	t.DialContext = (&net.Dialer{Timeout: wait}).DialContext
 	t.ResponseHeaderTimeout = wait
 	t.DisableKeepAlives = true
-	return &strict{s, ctx, s.Auth.Transport(t)}
+	return &strict{s, ctx, s.Auth.Transport(certs.Transport(t, s.Certs))}
 }
 
 type strict struct {
