@@ -95,7 +95,7 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if len(odd) > 0 {
 		return out, nil, fmt.Errorf("the image's environment variable %q: systemd passes on only names of letters, digits and _", odd[0])
 	}
-	out.WritablePaths = o.AllPaths
+	out.AllPaths = o.AllPaths
 	out.Environment = environment(name, id, o, a, effective.Environment)
 	out.WorkingDir = effective.WorkingDirectory
 	if out.WorkingDir == "" {

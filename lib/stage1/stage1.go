@@ -31,7 +31,7 @@ type App struct {
 	Capabilities      []string // the bounding set, as CAP_… names; none is none
 	StopSignal        string   // "" is SIGTERM
 	Notify            bool     // the app calls sd_notify(3) itself
-	WritablePaths     bool     // /sys is not read-only
+	AllPaths          bool     // /proc and /sys as the kernel has them
 	Isolation
 }
 
@@ -99,7 +99,14 @@ const stdoutDir = "/run/rkt/stdout"
 var StandardFiles = []string{"/dev/stdout", "/dev/stderr"}
 
 // Binds are what every app has of the pod.
-const Binds = "/proc /dev/console /dev/pts /dev/shm /dev/mqueue"
+const Binds = "/proc /sys /dev/console /dev/pts /dev/shm /dev/mqueue"
+
+// hiddenPaths tell too much of the host, or change it: root in a pod is the host's root to /proc/sysrq-trigger. systemd-nspawn means to
+// hide some of them, and does not in its version 252: what it would mount over them is not there yet.
+const hiddenPaths = "-+/proc/acpi -+/proc/asound -+/proc/config.gz -+/proc/kallsyms -+/proc/kcore -+/proc/keys -+/proc/kmem " +
+	"-+/proc/kpagecgroup -+/proc/kpagecount -+/proc/kpageflags -+/proc/latency_stats -+/proc/mem -+/proc/sched_debug -+/proc/scsi " +
+	"-+/proc/sysrq-trigger -+/proc/timer_list -+/proc/timer_stats " +
+	"-+/sys/firmware -+/sys/fs/bpf -+/sys/fs/pstore -+/sys/hypervisor -+/sys/module -+/sys/power -+/sys/devices/virtual/powercap"
 
 // recorder runs that script. It is no ExecStopPost= of the app's unit, which would be run, with all the power of the pod's systemd, in
 // the environment that the image asks for. Before= holds the end of the pod up for it; in a slice of its own it would end with that.
@@ -337,10 +344,6 @@ func (a App) service() ([]byte, error) {
 	for _, path := range StandardFiles {
 		stdout += " " + stdoutDir + "/" + a.Name + ":" + path
 	}
-	sys := "BindReadOnlyPaths"
-	if a.WritablePaths {
-		sys = "BindPaths"
-	}
 	kind := "exec"
 	if a.Notify {
 		kind = "notify"
@@ -360,11 +363,14 @@ func (a App) service() ([]byte, error) {
 		"RootDirectory="+AppRoot(a.Name),
 		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
 		// /sys are the pod's control groups, whose limits are not the app's to change.
-		"MountAPIVFS=no", "BindPaths="+Binds+stdout, sys+"=/sys",
+		"MountAPIVFS=no", "BindPaths="+Binds+stdout,
 		"WorkingDirectory="+dir,
 		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
 		"SupplementaryGroups="+join(a.SupplementaryGIDs),
 		"CapabilityBoundingSet="+strings.Join(a.Capabilities, " "))
+	if !a.AllPaths {
+		add("Service", "ReadOnlyPaths=+/sys", "InaccessiblePaths="+hiddenPaths)
+	}
 	for _, v := range a.Environment {
 		value, err := unitfile.Environment(v.Name, v.Value)
 		if err != nil {
