@@ -88,16 +88,20 @@ func (r *remover) remove(name string) error {
 	if err != unix.EISDIR {
 		return fail(err)
 	}
-	fd, err := unix.Openat2(top, name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_BENEATH})
-	if err == unix.EXDEV {
-		return fail(errors.New("something is mounted there"))
-	}
+	// Not by openat2(2), which RestrictSUIDSGID= of rkt-gc.service forbids.
+	fd, err := unix.Openat(top, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fail(err)
 	}
 	dir := os.NewFile(uintptr(fd), filepath.Join(r.top.Name(), name))
 	defer dir.Close()
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st); err != nil {
+		return fail(err)
+	}
+	if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return fail(errors.New("something is mounted there"))
+	}
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return err
