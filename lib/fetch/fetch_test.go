@@ -386,7 +386,7 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%s: %s %v", policy, again, err)
 		}
 	}
-	if len(g.asked) != 2 || g.count("/v2/app/manifests/latest") != 1 {
+	if len(g.asked) != 3 || g.count("/v2/app/manifests/latest") != 1 || g.count("HEAD /v2/app/manifests/latest") != 1 {
 		t.Errorf("a second fetch asked for %v", g.asked)
 	}
 

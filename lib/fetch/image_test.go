@@ -203,6 +203,9 @@ func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.asked = map[string]int{}
 	}
 	g.asked[r.URL.Path]++
+	if r.Method != http.MethodGet {
+		g.asked[r.Method+" "+r.URL.Path]++
+	}
 	g.mu.Unlock()
 	if g.override != nil && g.override(w, r) {
 		return
@@ -228,6 +231,7 @@ func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var typed struct{ MediaType string }
 		_ = json.Unmarshal(data, &typed)
 		w.Header().Set("Content-Type", typed.MediaType)
+		w.Header().Set("Docker-Content-Digest", digest(data))
 		_, _ = w.Write(data)
 	case kind == "blobs/":
 		http.ServeFile(w, r, filepath.Join(g.dir, "blobs/sha256", strings.TrimPrefix(name, "sha256:")))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime"
 	"syscall"
 	"time"
@@ -24,8 +25,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
-// fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for it.
+// fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for it. What is in the store already
+// costs one HEAD of the manifest, which the limits of registries do not count, and nothing if the reference has the digest.
 func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+	known, isKnown := rememberedName(s, ref, o)
+	if isKnown && ref.Digest != "" {
+		return known.ID, nil
+	}
 	var options []name.Option
 	if o.InsecureHTTP {
 		options = append(options, name.Insecure) // tries HTTPS first all the same
@@ -51,6 +57,15 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	puller, err := remote.NewPuller(asks...)
 	if err != nil {
 		return "", err
+	}
+	if isKnown {
+		now, err := puller.Head(ctx, target)
+		switch {
+		case err == nil && now.Digest.String() == known.Digest:
+			return known.ID, nil
+		case err != nil && !mute(err):
+			return "", r.error(err)
+		}
 	}
 	desc, err := puller.Get(ctx, target)
 	if err != nil {
@@ -88,7 +103,44 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 			return "", err
 		}
 	}
-	return addOCI(ctx, s, ref, o, manifest, get)
+	id, err := addOCI(ctx, s, ref, o, manifest, get)
+	if err != nil {
+		return "", err
+	}
+	return id, rememberName(ctx, s, ref, o, id, desc.Digest.String())
+}
+
+// mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends a digest with it, and its errors have
+// no words.
+func mute(err error) bool {
+	if answer, ok := errors.AsType[*transport.Error](err); ok {
+		return answer.StatusCode < http.StatusInternalServerError && answer.StatusCode != http.StatusTooManyRequests
+	}
+	_, network := errors.AsType[*url.Error](err)
+	return !network
+}
+
+// rememberedName gives what a name in a registry was when it was last asked for, if the store has it and it was verified if it must be.
+func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remote, bool) {
+	known, err := s.Remote(ref)
+	if err != nil || known.Digest == "" || !o.InsecureImage && (known.Verified == "" || known.Verified != o.Keys.MarkImage(ref)) {
+		return store.Remote{}, false
+	}
+	_, err = s.Image(known.ID)
+	return known, err == nil
+}
+
+// rememberName notes which image a name is.
+func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Options, id, digest string) error {
+	img, err := s.Image(id)
+	if err != nil {
+		return err
+	}
+	now := store.Remote{ID: id, Manifest: img.Manifest, Digest: digest}
+	if !o.InsecureImage {
+		now.Verified = o.Keys.MarkImage(ref)
+	}
+	return s.SetRemote(ctx, ref, now)
 }
 
 // account is what a registry is asked with.

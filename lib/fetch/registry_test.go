@@ -135,3 +135,58 @@ func TestServerCredentials(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUnchangedName has registries that know no HEAD, send no digest, lie, or are in trouble.
+func TestUnchangedName(t *testing.T) {
+	l := newLayout(t)
+	l.image(gzipLayer(t, "one"))
+	head := func(f http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodHead {
+				f(w, r)
+			}
+			return r.Method == http.MethodHead
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		override func(http.ResponseWriter, *http.Request) bool
+		gets     int
+		want     string
+	}{
+		{"the same", nil, 0, ""},
+		{"no HEAD", head(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }), 1, ""},
+		{"no digest", head(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "100") }), 1, ""},
+		{"another digest", head(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Docker-Content-Digest", digest(nil))
+			w.Header().Set("Content-Type", typeManifest)
+			w.Header().Set("Content-Length", "100")
+		}), 1, ""},
+		{"gone", func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(r.URL.Path, "manifests") {
+				http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`, http.StatusNotFound)
+				return true
+			}
+			return false
+		}, 1, "MANIFEST_UNKNOWN: manifest unknown"},
+		{"in trouble", head(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }), 0, "503"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := &registry{dir: l.dir}
+			server := httptest.NewServer(g)
+			defer server.Close()
+			s, _ := newStore(t)
+			ref := reference(t, "docker://"+server.Listener.Addr().String()+"/app")
+			id, err := Fetch(t.Context(), s, ref, quick)
+			must(t, err)
+			g.asked, g.override = nil, c.override
+			again, err := Fetch(t.Context(), s, ref, quick)
+			if c.want == "" && (again != id || err != nil) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s %v", again, err)
+			}
+			if n := g.count("/v2/app/manifests/latest") - g.count("HEAD /v2/app/manifests/latest"); n != c.gets {
+				t.Errorf("the manifest was got %d times", n)
+			}
+		})
+	}
+}

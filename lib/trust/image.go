@@ -52,6 +52,21 @@ func (s Keystore) HaveImageKey(r image.Reference) error {
 	return err
 }
 
+// MarkImage tells by which keys images in registries of that name are verified today: another mark is of other keys. It is "" if there
+// are none.
+func (s Keystore) MarkImage(r image.Reference) string {
+	keys, err := s.imageKeys(r)
+	if err != nil {
+		return ""
+	}
+	var all []string
+	for _, k := range keys {
+		all = append(all, k.Fingerprint)
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("sha256-%x", sha256.Sum256([]byte(strings.Join(all, " "))))
+}
+
 func (s Keystore) imageKeys(r image.Reference) ([]Key, error) {
 	keys, err := s.Keys(registryName(r))
 	if err != nil {
