@@ -50,7 +50,8 @@ Flags:
   --pull-policy=POLICY      never: only look into the store; new: fetch what is
                             not there; update: ask the source each time (default)
   --full                    print whole IDs
-  --quiet                   show no progress (it is shown only on a terminal)
+  --quiet                   show no progress (on a terminal a line for each layer
+                            that moves; elsewhere one when it is there)
   --trust-keys-from-https   trust the keys that an image's server names
 
 An image must be signed by a key that is trusted for its name (rkt-trust): an ACI
@@ -102,7 +103,7 @@ func run(ctx context.Context, p *cli.Process) error {
 const shortID = len("sha512-") + 32
 
 // haveKey tells whether an ACI of that name can be verified. With --trust-keys-from-https its server is asked for a key.
-func (c *config) haveKey(ctx context.Context, p *cli.Process, keys trust.Keystore, name string) error {
+func (c *config) haveKey(ctx context.Context, said io.Writer, keys trust.Keystore, name string) error {
 	g := c.global
 	err := keys.HaveKey(name)
 	if _, none := errors.AsType[*trust.NoKey](err); !none || !g.TrustKeysFrom {
@@ -111,7 +112,7 @@ func (c *config) haveKey(ctx context.Context, p *cli.Process, keys trust.Keystor
 	source := trust.Source{HTTP: g.Insecure.Pubkey, TLS: g.Insecure.TLS, Auth: c.options.Auth, Certs: c.options.Certs}
 	files, found := source.AddDiscovered(ctx, g.LocalConfig, name)
 	for _, file := range files {
-		fmt.Fprintf(p.Stderr, "Added key for prefix %q at %q\n", name, file)
+		fmt.Fprintf(said, "Added key for prefix %q at %q\n", name, file)
 	}
 	if found != nil {
 		return fmt.Errorf("%w; %w", err, found)
@@ -136,12 +137,14 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 		return err
 	}
 	o.Mark = keys.Mark
-	o.HaveKey = func(ctx context.Context, name string) error { return c.haveKey(ctx, p, keys, name) }
+	said := p.Stderr
 	if !c.quiet {
-		display := newDisplay(p, img.name, c.global.Debug)
+		display := newDisplay(p, img.name, ref.Local(), c.global.Debug)
 		o.Progress = display.update
+		said = display
 		defer display.clear()
 	}
+	o.HaveKey = func(ctx context.Context, name string) error { return c.haveKey(ctx, said, keys, name) }
 	id, err := fetch.Fetch(ctx, images, ref, o)
 	if err != nil && ctx.Err() != nil {
 		return "", errors.New("interrupted")

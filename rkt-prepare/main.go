@@ -164,7 +164,11 @@ func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, 
 	if err != nil {
 		return "", fmt.Errorf("image %q: not in the store, and %w", name, err)
 	}
-	args := append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy, "--signature="+app.Signature, name)
+	args := append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy, "--signature="+app.Signature)
+	if c.quiet {
+		args = append(args, "--quiet")
+	}
+	args = append(args, name)
 	cmd := exec.CommandContext(ctx, fetch, args...)
 	var id bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Env = &id, p.Stderr, os.Environ()

@@ -24,12 +24,13 @@ type config struct {
 	options    prepare.Options
 	pullPolicy string
 	uuidFile   string
+	quiet      bool
 }
 
 func parse(p *cli.Process) (*config, error) {
 	fs, g := p.Flags()
 	c := &config{global: g}
-	var storeOnly, noStore, inherit, quiet bool
+	var storeOnly, noStore, inherit bool
 	var envFiles, stage1 []string
 	fs.StringVar(&c.options.Name, "pod-name", "", "")
 	fs.StringVar(&c.options.UUID, "uuid", "", "")
@@ -38,7 +39,7 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&storeOnly, "store-only", false, "") // rkt's older names of never and update
 	fs.BoolVar(&noStore, "no-store", false, "")
 	fs.BoolVar(&inherit, "inherit-env", false, "")
-	fs.BoolVar(&quiet, "quiet", false, "")
+	fs.BoolVar(&c.quiet, "quiet", false, "")
 	fs.BoolVar(&c.options.OwnUsers, "private-users", false, "")
 	fs.Bool("no-overlay", false, "") // overlayfs is all there is; rkt's --private-users wanted this
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
