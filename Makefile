@@ -20,7 +20,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # program:package pairs: what to look for, and what to install when it is not there
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
-	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman \
+	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
 	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
 	gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins

@@ -2,8 +2,17 @@
 //
 //	rkt-image list [--fields=FIELD,…] [--sort=FIELD,…] [--order=asc|desc] [--full] [--no-legend] [--format=json]
 //	rkt-image cat-manifest [--pretty-print] IMAGE
+//	rkt-image export [--overwrite] IMAGE FILE|-
+//	rkt-image extract [--rootfs-only] [--overwrite] IMAGE DIR
+//	rkt-image render [--rootfs-only] [--overwrite] IMAGE DIR
+//	rkt-image verify IMAGE…
 //	rkt-image rm [--uuid-file=FILE] IMAGE…
 //	rkt-image gc [--grace-period=DURATION]
+//
+// export writes an ACI: the same bytes that the image was made of if it was one (uncompressed, so that its SHA-512 is the image's ID), else
+// one of what an app of it sees. extract makes a folder of that one image, and render of the image and all that it depends on, as an app
+// sees it; both make DIR/manifest and DIR/rootfs, or with --rootfs-only DIR itself is the root. What they write is there whole or not at
+// all. verify looks whether each file of an image is what the image's ID says: contents, type, mode, owner, size, time, link target and attributes.
 //
 // rm removes what an image has alone: layers that other images have too stay. An image that a pod uses, in whatever state the pod is, is
 // not removed. gc removes the images that no pod uses and that none was made of for a while, and layers without an image. Both can be killed at any time, and run while images are fetched and pods are made.
@@ -24,10 +33,14 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
-const usage = `Usage: rkt-image list|cat-manifest|rm|gc [FLAGS] [IMAGE...]
+const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|rm|gc [FLAGS] [IMAGE...]
 
   list             list the images in the store
   cat-manifest     print an image's manifest
+  export           write an image to a FILE, or -, as an ACI
+  extract          make a folder DIR of an image, without what it depends on
+  render           make a folder DIR of an image, as an app of it sees it
+  verify           look whether every file of images is what their IDs say
   rm               remove images that no pod uses
   gc               remove those that were not used for a while
 
@@ -40,6 +53,8 @@ Flags:
   --full           list: whole IDs, sizes in bytes, times as dates
   --no-legend      list: no line of headings
   --format=FORMAT  list: text (default), json, or json-pretty
+  --overwrite      export, extract, render: replace what is there
+  --rootfs-only    extract, render: no manifest, and DIR is the root
   --pretty-print   cat-manifest: on several lines (default), or =false
   --grace-period=DURATION
                    gc: for how long (default 24h)
@@ -53,23 +68,27 @@ func main() { cli.Main("rkt-image", usage, run) }
 
 func run(ctx context.Context, p *cli.Process) error {
 	if len(p.Args) == 0 {
-		return errors.New("list, cat-manifest, rm or gc? (--help tells more)")
+		return errors.New("list, cat-manifest, export, extract, render, verify, rm or gc? (--help tells more)")
 	}
-	verbs := map[string]func(context.Context, *cli.Process) error{"list": list, "cat-manifest": catManifest, "rm": remove, "gc": collect}
 	for i, arg := range p.Args { // which may stand behind global flags
-		if verb, ok := verbs[arg]; ok {
+		if verb, ok := verbs()[arg]; ok {
 			p.Args = append(append([]string{}, p.Args[:i]...), p.Args[i+1:]...)
 			return verb(ctx, p)
 		}
 		if !strings.HasPrefix(arg, "-") {
-			return fmt.Errorf("%q is none of list, cat-manifest, rm, gc", arg)
+			return fmt.Errorf("%q is none of list, cat-manifest, export, extract, render, verify, rm, gc", arg)
 		}
 	}
 	fs, g := p.Flags()
 	if err := p.Parse(fs, g, p.Args); err != nil { // --help
 		return err
 	}
-	return errors.New("list, cat-manifest, rm or gc? (--help tells more)")
+	return errors.New("list, cat-manifest, export, extract, render, verify, rm or gc? (--help tells more)")
+}
+
+func verbs() map[string]func(context.Context, *cli.Process) error {
+	return map[string]func(context.Context, *cli.Process) error{"list": list, "cat-manifest": catManifest, "export": exportACI,
+		"extract": extract, "render": render, "verify": verifyImages, "rm": remove, "gc": collect}
 }
 
 // find is the ID of an image in the store, by ID or by name.
@@ -79,6 +98,18 @@ func find(s *store.Store, name string) (string, error) {
 		return "", err
 	}
 	return s.Lookup(ref)
+}
+
+// open finds an image in the store.
+func open(s *store.Store, name string) (*store.Image, error) {
+	id, err := find(s, name)
+	if err == nil {
+		var img *store.Image
+		if img, err = s.Image(id); err == nil {
+			return img, nil
+		}
+	}
+	return nil, fmt.Errorf("image %q: %w", name, err)
 }
 
 func catManifest(_ context.Context, p *cli.Process) error {
@@ -95,13 +126,9 @@ func catManifest(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	id, err := find(s, fs.Arg(0))
+	img, err := open(s, fs.Arg(0))
 	if err != nil {
-		return fmt.Errorf("image %q: %w", fs.Arg(0), err)
-	}
-	img, err := s.Image(id)
-	if err != nil {
-		return fmt.Errorf("image %q: %w", fs.Arg(0), err)
+		return err
 	}
 	text, err := json.Marshal(img.Manifest)
 	if pretty {

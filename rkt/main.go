@@ -37,7 +37,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   stop           ask pods to end
   rm             remove pods that have ended
   gc             remove pods that ended a while ago
-  image          list, show and remove images
+  image          list, show, export, verify and remove images
   unit           print a service's unit file that runs a pod
   trust          trust a key that images are signed with
   version        print versions

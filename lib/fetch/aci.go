@@ -199,7 +199,7 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 		return found{}, err
 	}
 	h := &counter{Hash: sha512.New()}
-	err = unpackStream(layer.Root, v, h, limits)
+	err = unpackStream(layer, v, h, limits)
 	id := fmt.Sprintf("sha512-%x", h.Sum(nil))
 	switch {
 	case untrusted != nil:

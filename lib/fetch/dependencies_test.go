@@ -17,11 +17,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/appc/spec/pkg/acirenderer"
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/part"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +58,7 @@ func view(t testing.TB, img *store.Image) map[string]string {
 	all := map[string]string{}
 	for _, layer := range slices.Backward(img.Layers) {
 		under := map[string]string{}
-		must(t, eachEntry(layer, func(name string, d fs.DirEntry) error {
+		must(t, part.EachEntry(layer, func(name string, d fs.DirEntry) error {
 			for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
 				if above, ok := all[dir]; ok && above != "/" {
 					return nil // hidden by what is no folder
@@ -285,7 +285,7 @@ func TestWhitelist(t *testing.T) {
 		t.Errorf("own: %s", text)
 	}
 	for _, layer := range img.Layers {
-		if !strings.HasPrefix(filepath.Base(layer), "part-") {
+		if !strings.HasPrefix(store.LayerName(layer), "part-") {
 			t.Errorf("%s", layer)
 		}
 	}
@@ -347,7 +347,7 @@ func TestImpliedFolders(t *testing.T) {
 	img, err := s.Image(idOf(app))
 	must(t, err)
 	top := img.Layers[1]
-	if !strings.HasPrefix(filepath.Base(top), "part-") || img.Layers[0] != s.LayerPath(idOf(base)) {
+	if !strings.HasPrefix(store.LayerName(top), "part-") || img.Layers[0] != s.LayerPath(idOf(base)) {
 		t.Fatal(img.Layers)
 	}
 	for name, want := range map[string]string{"tmp": "1777 7:8", "srv": "700 0:0", "srv/deep": "711 9:0", "new": "755 0:0", "link": "755 0:0", "own": "755 0:0"} {
@@ -373,43 +373,6 @@ func TestImpliedFolders(t *testing.T) {
 	must(t, err)
 	if img, err := s.Image(idOf(alone)); err != nil || img.Layers[0] != s.LayerPath(idOf(alone)) {
 		t.Errorf("%v %v", img, err)
-	}
-}
-
-// TestPartFolders has the folders of a part be like those that they are taken from.
-func TestPartFolders(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root for owners")
-	}
-	from, to := t.TempDir(), t.TempDir()
-	must(t, os.MkdirAll(from+"/a/b", 0o755))
-	must(t, os.WriteFile(from+"/a/b/keep", nil, 0o600))
-	must(t, os.WriteFile(from+"/a/drop", nil, 0o600))
-	must(t, os.Chown(from+"/a", 1000, 1001))
-	must(t, unix.Setxattr(from+"/a", "user.note", []byte("x"), 0))
-	when := time.Unix(1e9, 5e8)
-	for dir, mode := range map[string]os.FileMode{"/a/b": 0o500, "/a": 0o775 | os.ModeSticky | os.ModeSetgid, "": 0o711} {
-		must(t, os.Chmod(from+dir, mode))
-		must(t, os.Chtimes(from+dir, when, when))
-	}
-	w := whitelist{above: pathSet([]string{"/a/b/keep"})}
-	if hides, err := w.hides(from); !hides || err != nil {
-		t.Errorf("%v %v", hides, err)
-	}
-	must(t, w.link(from, to, func(string) string { return from }))
-	for _, dir := range []string{"", "/a", "/a/b"} {
-		var x, y unix.Stat_t
-		must(t, errors.Join(unix.Lstat(from+dir, &x), unix.Lstat(to+dir, &y)))
-		if x.Mode != y.Mode || x.Uid != y.Uid || x.Gid != y.Gid || x.Mtim != y.Mtim {
-			t.Errorf("%q: %+v\nnot %+v", dir, y, x)
-		}
-	}
-	value := make([]byte, 10)
-	if n, err := unix.Lgetxattr(to+"/a", "user.note", value); err != nil || string(value[:n]) != "x" {
-		t.Errorf("%q %v", value, err)
-	}
-	if entries, _ := os.ReadDir(to + "/a"); len(entries) != 1 {
-		t.Errorf("%v", entries)
 	}
 }
 

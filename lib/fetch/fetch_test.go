@@ -50,7 +50,7 @@ func TestLayout(t *testing.T) {
 	}
 	var names []string
 	for _, layer := range img.Layers {
-		names = append(names, strings.Replace(filepath.Base(layer), "-", ":", 1))
+		names = append(names, strings.Replace(store.LayerName(layer), "-", ":", 1))
 	}
 	if want := []string{second.diffID, third.diffID, base.diffID}; !slices.Equal(names, want) {
 		t.Errorf("layers %v, want %v", names, want)
@@ -636,7 +636,7 @@ func TestACI(t *testing.T) {
 				t.Fatalf("%s: %s %v", name, id, err)
 			}
 			img, err := s.Image(id)
-			if err != nil || len(img.Layers) != 1 || filepath.Base(img.Layers[0]) != id {
+			if err != nil || len(img.Layers) != 1 || store.LayerName(img.Layers[0]) != id {
 				t.Errorf("%s: %+v %v", name, img, err)
 			}
 		}

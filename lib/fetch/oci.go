@@ -154,8 +154,8 @@ func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descr
 			case <-ctx.Done():
 				return
 			}
-			err := s.AddLayer(ctx, name, func(root *os.File) error {
-				return pull(ctx, root, o, d, diffIDs[i], get)
+			err := s.AddLayer(ctx, name, func(l *store.Layer) error {
+				return pull(ctx, l, o, d, diffIDs[i], get)
 			})
 			if err != nil {
 				cancel(fmt.Errorf("layer %s: %w", d.Digest, err))
@@ -170,7 +170,7 @@ func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descr
 }
 
 // pull unpacks one layer.
-func pull(ctx context.Context, root *os.File, o Options, d v1.Descriptor, diffID v1.Hash, get blobs) error {
+func pull(ctx context.Context, l *store.Layer, o Options, d v1.Descriptor, diffID v1.Hash, get blobs) error {
 	v, c, err := get.open(ctx, d, o.Progress)
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func pull(ctx context.Context, root *os.File, o Options, d v1.Descriptor, diffID
 	h := sha256.New()
 	limits := unpackLimits(o, d.Size)
 	limits.Whiteouts = true
-	if err := unpackStream(root, v, h, limits); err != nil {
+	if err := unpackStream(l, v, h, limits); err != nil {
 		return err
 	}
 	if sum := fmt.Sprintf("sha256:%x", h.Sum(nil)); sum != diffID.String() {

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/unpack"
 	"github.com/therootcompany/xz"
 )
@@ -195,10 +195,10 @@ func (p *pump) close() {
 	<-p.done
 }
 
-// unpackStream unpacks a blob into root and hashes the uncompressed stream. It reads the blob to its end, and when that is not
+// unpackStream unpacks a blob into a layer and hashes the uncompressed stream. It reads the blob to its end, and when that is not
 // the blob that was promised, it says so rather than what came of it.
-func unpackStream(root *os.File, v *verifier, h hash.Hash, o unpack.Options) error {
-	return eachByte(v, h, func(r io.Reader) error { return unpack.Tar(root, r, o) })
+func unpackStream(l *store.Layer, v *verifier, h hash.Hash, o unpack.Options) error {
+	return eachByte(v, h, func(r io.Reader) error { return unpack.Keep(l.Dir, l.Root, r, o) })
 }
 
 // eachByte gives use the uncompressed stream of a blob.

@@ -10,6 +10,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,6 +107,42 @@ func Private() error {
 		return fmt.Errorf("mount propagation of /: %w", err)
 	}
 	return nil
+}
+
+// Show calls f with the path of a folder in which the calling goroutine sees layers (lowest first, absolute paths) one upon the other, as an
+// app does, and cannot write. at is any folder, over which this is mounted in a mount namespace of its own.
+func Show(layers []string, at string, f func(root string) error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // see View
+		done <- func() error {
+			if err := Private(); err != nil {
+				return err
+			}
+			if err := unix.Mount("tmpfs", at, "tmpfs", 0, "mode=0700"); err != nil {
+				return fmt.Errorf("tmpfs on %s: %w", at, err)
+			}
+			if err := unix.Chdir(at); err != nil {
+				return fmt.Errorf("%s: %w", at, err)
+			}
+			lower := "empty" // overlayfs wants two at least
+			for i, layer := range layers {
+				if err := os.Symlink(layer, filepath.Join(at, strconv.Itoa(i))); err != nil {
+					return err
+				}
+				lower = strconv.Itoa(i) + ":" + lower
+			}
+			root := filepath.Join(at, "root")
+			if err := errors.Join(os.Mkdir(root, 0o700), os.Mkdir(filepath.Join(at, "empty"), 0o755)); err != nil {
+				return err
+			}
+			if err := unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NODEV, "redirect_dir=off,metacopy=off,index=off,lowerdir="+lower); err != nil {
+				return fmt.Errorf("overlay on %s: %w", root, err)
+			}
+			return f(root)
+		}()
+	}()
+	return <-done
 }
 
 // View calls f with the root of the file system that an app will see, and its writes land in dir's upper folder. f may open

@@ -33,7 +33,7 @@ func (p Pods) Layers() (map[string]string, error) {
 				if err != nil {
 					return nil, err
 				}
-				names = append(names, filepath.Base(target))
+				names = append(names, filepath.Base(filepath.Dir(target))) // …/cas/layer/NAME/root
 			}
 			if names != nil {
 				used[strings.Join(names, " ")] = "pod " + pod.UUID

@@ -214,7 +214,9 @@ func (s *Store) Scratch(ctx context.Context) (*os.File, error) {
 
 // Layer is a layer that is being made.
 type Layer struct {
-	Root  *os.File // an empty folder that no other process touches
+	Root *os.File // an empty folder that no other process touches
+	Dir  string   // the folder that it is in; what else is put there is kept with the layer, see LayerFile
+
 	store *Store
 	draft *draft
 }
@@ -229,9 +231,9 @@ func (s *Store) newLayer(ctx context.Context, tmp string, done func() bool) (*La
 	if err != nil || d == nil {
 		return nil, err
 	}
-	l := &Layer{store: s, draft: d}
-	dir := filepath.Join(d.path, "root")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	l := &Layer{store: s, draft: d, Dir: filepath.Join(d.path, "layer")}
+	dir := filepath.Join(l.Dir, layerRoot)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, errors.Join(err, d.discard())
 	}
 	if l.Root, err = os.Open(dir); err == nil {
@@ -256,7 +258,15 @@ func (l *Layer) Commit(name string) error {
 	if err := unix.Syncfs(int(l.Root.Fd())); err != nil {
 		return errors.Join(fmt.Errorf("layer %s: sync: %w", name, err), l.Discard())
 	}
-	err := l.draft.keep("root", l.store.LayerPath(name))
+	final := l.store.path("layer", name)
+	if _, err := os.Lstat(final); err == nil && !l.store.HasLayer(name) { // a damaged one: it goes with the draft
+		err := unix.Renameat2(unix.AT_FDCWD, l.Dir, unix.AT_FDCWD, final, unix.RENAME_EXCHANGE)
+		if err == nil {
+			err = durable.SyncDir(filepath.Dir(final))
+		}
+		return errors.Join(err, l.Discard())
+	}
+	err := l.draft.keep("layer", final)
 	l.Root.Close()
 	if errors.Is(err, fs.ErrExist) && l.store.HasLayer(name) { // another process was faster
 		return nil
@@ -270,10 +280,10 @@ func (l *Layer) Discard() error {
 	return l.draft.discard()
 }
 
-// AddLayer makes sure that the store has the layer of that name. If it has not, fill gets an empty folder to make it in, and when
-// fill returns nil the layer is in the store for good. Of several processes that want one layer, one makes it and the others
+// AddLayer makes sure that the store has the layer of that name. If it has not, fill gets an empty one, and when
+// it returns nil the layer is in the store for good. Of several processes that want one layer, one makes it and the others
 // wait; if that one fails or is killed, another takes over.
-func (s *Store) AddLayer(ctx context.Context, name string, fill func(root *os.File) error) error {
+func (s *Store) AddLayer(ctx context.Context, name string, fill func(l *Layer) error) error {
 	if !validLayer(name) {
 		return fmt.Errorf("%q is not the name of a layer", name)
 	}
@@ -281,7 +291,7 @@ func (s *Store) AddLayer(ctx context.Context, name string, fill func(root *os.Fi
 	if err != nil || l == nil {
 		return err
 	}
-	if err := fill(l.Root); err != nil {
+	if err := fill(l); err != nil {
 		return errors.Join(err, l.Discard())
 	}
 	return l.Commit(name)
@@ -404,4 +414,13 @@ func (s *Store) Refs() ([]Ref, error) {
 		return nil
 	})
 	return refs, err
+}
+
+// Skeleton calls f with an empty folder on the store's file system, which is removed when it returns.
+func (s *Store) Skeleton(ctx context.Context, f func(root *os.File) error) error {
+	l, err := s.NewLayer(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(l.Root), l.Discard())
 }

@@ -56,7 +56,7 @@ func (s *Store) Remove(ctx context.Context, id string, users Users) error {
 		return errors.Join(err, s.putBack(aside, s.path("image", id)), d.discard())
 	}
 	var errs []error
-	for _, name := range names {
+	for _, name := range needs(id, names) {
 		errs = append(errs, s.removeLayer(d, name, users))
 	}
 	refs, err := s.Refs()
@@ -85,14 +85,14 @@ func (s *Store) removeLayer(d *draft, name string, users Users) error {
 		return err
 	}
 	aside := filepath.Join(d.path, name)
-	if err := os.Rename(s.LayerPath(name), aside); err != nil {
+	if err := os.Rename(s.path("layer", name), aside); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	}
 	if needed, err = s.needed(name, users); err != nil || needed {
-		return errors.Join(err, s.putBack(aside, s.LayerPath(name)))
+		return errors.Join(err, s.putBack(aside, s.path("layer", name)))
 	}
 	return nil // it goes with the draft
 }
@@ -116,11 +116,19 @@ func (s *Store) needed(name string, users Users) (bool, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
-		if slices.Contains(names, name) {
+		if err == nil && slices.Contains(needs(id, names), name) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// needs are the layers that an image needs: those that are seen, and of an ACI its own, even if only a part of it is seen.
+func needs(id string, layers []string) []string {
+	if slices.Contains(layers, id) {
+		return layers
+	}
+	return append(slices.Clip(layers), id)
 }
 
 // layerNames are the names of an image's layers.
@@ -154,7 +162,7 @@ func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (rem
 	}
 	for _, layer := range layers {
 		var st unix.Stat_t // the change time is when it was renamed into the store; the others are the image's
-		if !validLayer(layer.Name()) || unix.Lstat(s.LayerPath(layer.Name()), &st) != nil || time.Unix(st.Ctim.Unix()).After(before) {
+		if !validLayer(layer.Name()) || unix.Lstat(s.path("layer", layer.Name()), &st) != nil || time.Unix(st.Ctim.Unix()).After(before) {
 			continue
 		}
 		if needed, err := s.needed(layer.Name(), users); err != nil || needed {

@@ -22,7 +22,7 @@ import (
 var ErrNotFound = errors.New("not in the store")
 
 // format is what cas/version holds, and what this package reads and writes.
-const format = "1\n"
+const format = "2\n"
 
 // validID and validLayer are not regular expressions because those take milliseconds for the names of a thousand images.
 func validID(s string) bool { return hexAfter(s, "sha512-", 128) }
@@ -63,7 +63,7 @@ func Open(dataDir string) (*Store, error) {
 		return nil, err
 	}
 	if string(got) != format {
-		return nil, fmt.Errorf("%s: format %q, and this program knows only 1", s.cas, bytes.TrimSpace(got))
+		return nil, fmt.Errorf("%s: format %q, and this program knows only %q; move the folder away, or use the program that made it", s.cas, bytes.TrimSpace(got), strings.TrimSpace(format))
 	}
 	return s, nil
 }
@@ -72,9 +72,17 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.cas}, elem...)...)
 }
 
-// LayerPath is where the layer of that name ("sha256-…" by diff ID, "sha512-…" for an ACI, "part-…" for what another image takes of
+// LayerPath is where the folder of a layer ("sha256-…" by diff ID, "sha512-…" for an ACI, "part-…" for what another image takes of
 // one) is when it is in the store.
-func (s *Store) LayerPath(name string) string { return s.path("layer", name) }
+func (s *Store) LayerPath(name string) string { return s.path("layer", name, layerRoot) }
+
+// LayerName is the name of the layer that LayerPath gave the path of.
+func LayerName(path string) string { return filepath.Base(filepath.Dir(path)) }
+
+// LayerFile is where something else is that is kept with a layer.
+func (s *Store) LayerFile(name, file string) string { return s.path("layer", name, file) }
+
+const layerRoot = "root"
 
 // HasLayer tells whether the layer of that name is in the store.
 func (s *Store) HasLayer(name string) bool {

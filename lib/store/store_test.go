@@ -41,8 +41,8 @@ func blank(name string) *schema.ImageManifest {
 
 func addLayer(t testing.TB, s *Store, n int) string {
 	t.Helper()
-	err := s.AddLayer(t.Context(), layerName(n), func(root *os.File) error {
-		return os.WriteFile(filepath.Join(root.Name(), "file"), nil, 0o644)
+	err := s.AddLayer(t.Context(), layerName(n), func(l *Layer) error {
+		return os.WriteFile(filepath.Join(l.Root.Name(), "file"), nil, 0o644)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestAddAndRead(t *testing.T) {
 	if err != nil || len(refs) != 7 || refs[0] != (Ref{"appc/a.b/c/d:1", id}) {
 		t.Errorf("%v %v", refs, err)
 	}
-	for dir, mode := range map[string]os.FileMode{"": 0o700, "layer": 0o700, "layer/" + one: 0o755} {
+	for dir, mode := range map[string]os.FileMode{"": 0o700, "layer": 0o700, "layer/" + one + "/root": 0o755} {
 		if info, err := os.Stat(s.path(dir)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v %v", dir, info.Mode(), err)
 		}
@@ -176,10 +176,10 @@ func TestRefused(t *testing.T) {
 		t.Error(err)
 	}
 	wantEmptyTmp(t, s)
-	if err := os.WriteFile(s.path("version"), []byte("2\n"), 0o600); err != nil {
+	if err := os.WriteFile(s.path("version"), []byte("3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(filepath.Dir(s.cas)); err == nil || !strings.Contains(err.Error(), `format "2", and this program knows only 1`) {
+	if _, err := Open(filepath.Dir(s.cas)); err == nil || !strings.Contains(err.Error(), `format "3", and this program knows only "2"; move the folder away`) {
 		t.Error(err)
 	}
 }
@@ -187,8 +187,8 @@ func TestRefused(t *testing.T) {
 func TestFailedLayerLeavesNothing(t *testing.T) {
 	s := open(t)
 	cause := errors.New("cause")
-	err := s.AddLayer(t.Context(), layerName(1), func(root *os.File) error {
-		return errors.Join(os.MkdirAll(root.Name()+"/a/b", 0), cause)
+	err := s.AddLayer(t.Context(), layerName(1), func(l *Layer) error {
+		return errors.Join(os.MkdirAll(l.Root.Name()+"/a/b", 0), cause)
 	})
 	if !errors.Is(err, cause) || s.HasLayer(layerName(1)) {
 		t.Error(err)
@@ -202,7 +202,7 @@ func TestManyMakersOneLayer(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			err := s.AddLayer(t.Context(), layerName(1), func(root *os.File) error {
+			err := s.AddLayer(t.Context(), layerName(1), func(l *Layer) error {
 				if filled.Add(1) == 1 {
 					time.Sleep(50 * time.Millisecond)
 					return errors.New("the first one fails")
@@ -284,8 +284,8 @@ func TestWaitingIsInterruptible(t *testing.T) {
 	s := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 	defer cancel()
-	err := s.AddLayer(t.Context(), layerName(1), func(*os.File) error {
-		return s.AddLayer(ctx, layerName(1), func(*os.File) error { return nil })
+	err := s.AddLayer(t.Context(), layerName(1), func(*Layer) error {
+		return s.AddLayer(ctx, layerName(1), func(*Layer) error { return nil })
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)

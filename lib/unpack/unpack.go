@@ -18,9 +18,12 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/recipe"
 	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
@@ -47,9 +50,17 @@ type Options struct {
 	// that one was cut between two entries.
 	EndMarker bool
 
+	// Recipe, if not nil, gets what is needed to put the stream together again. What an entry takes the place of is then moved into the
+	// folder Aside, on the same file system, for recipe.Complete, if it may hold contents.
+	Recipe *recipe.Writer
+	Aside  *os.File
+
+	// Skeleton makes files of the right size that hold nothing.
+	Skeleton bool
+
 	MaxBytes   int64        // of the stream, and of the files in it, whose holes a stream need not have
 	Growing    func() int64 // what MaxBytes is by now, if it depends on a size that only the end tells; else nil
-	MaxEntries int64
+	MaxEntries int64        // and of folders that the archive only implies
 }
 
 func (o *Options) maxBytes() int64 {
@@ -65,16 +76,22 @@ func (o *Options) maxBytes() int64 {
 // bits, modification times, and the extended attributes security.capability and user.*. Attributes that direct overlayfs
 // (trusted.*, user.overlay.*) are refused; other attributes (security.selinux, system.posix_acl_*, …) are about the machine
 // that wrote the archive and are left out, as Docker does. Folders that are needed but not in the archive get mode 0755 and
-// belong to root.
+// the time 0, and belong to root.
 func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	u := &unpacker{
 		root: int(root.Fd()), parentFD: -1, options: o,
-		buffer: make([]byte, 256<<10), folders: map[string]time.Time{}, implied: map[string]bool{},
+		buffer: make([]byte, 256<<10), folders: map[string]time.Time{"": noTime}, implied: map[string]bool{},
 	}
 	defer u.forget()
-	in := &stream{r: r, max: o.maxBytes}
+	in := &stream{r: r, max: o.maxBytes, recipe: o.Recipe}
+	u.in = in
+	path, err := where(u.root)
+	if err != nil {
+		return err
+	}
+	u.above = len(path)
 	archive := tar.NewReader(in)
-	for n := int64(1); ; n++ {
+	for {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) && in.ended && (o.EndMarker || in.bytes%512 != 0) { // Go's reader is content with that
 			err = io.ErrUnexpectedEOF
@@ -85,11 +102,11 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are checked here, in every build
 			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if o.MaxEntries > 0 && n > o.MaxEntries {
-			return fmt.Errorf("more than %d entries", o.MaxEntries)
+		if err := u.count(); err != nil {
+			return err
 		}
 		if err := u.entry(h, archive); err != nil {
-			return fmt.Errorf("entry %q: %w", h.Name, err)
+			return fmt.Errorf("entry %q: %w", short(h.Name), err)
 		}
 	}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, u.buffer); err != nil { // the padding
@@ -107,6 +124,9 @@ type stream struct {
 	bytes int64
 	max   func() int64
 	ended bool // somebody asked for more than there is
+
+	recipe  *recipe.Writer
+	content bool // what is read now need not be in it
 }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -116,23 +136,34 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("larger than %d bytes", limit)
 	}
 	s.ended = s.ended || n == 0 && err == io.EOF
+	if s.recipe != nil && !s.content {
+		s.recipe.Raw(p[:n])
+	}
 	return n, err
 }
 
 type unpacker struct {
 	root    int
+	above   int // length of the root's path
+	in      *stream
 	options Options
+	entries int64 // so far
+	aside   int   // how many were moved aside
 	bytes   int64 // sizes of all files so far
 	inside  bool  // there was an entry in the subtree
 	buffer  []byte
-	folders map[string]time.Time // to be set at the end: every file that is made in a folder changes the folder's
+	folders map[string]time.Time // by their place; to be set at the end: every file that is made in a folder changes the folder's
 	implied map[string]bool      // folders that no entry was of, yet
 
-	parent   string // the folder of the entry before, or "" if there is none
-	parentFD int    // its O_PATH descriptor, or -1
+	parent     string // the folder of the entry before, or "" if there is none
+	parentFD   int    // its O_PATH descriptor, or -1
+	parentReal string // its path from the root through no link, with a slash at its end unless it is ""
 }
 
 const whiteout = ".wh."
+
+// noTime is that of a folder that no entry is of, so that one archive always makes the same tree.
+var noTime = time.Unix(0, 0)
 
 func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
@@ -200,6 +231,14 @@ func clean(name string) (string, error) {
 	return path.Clean("/" + name)[1:], nil
 }
 
+// short is a name for an error; names of archives can be a megabyte long.
+func short(name string) string {
+	if len(name) > 300 {
+		return name[:140] + "…" + name[len(name)-140:]
+	}
+	return name
+}
+
 // under cuts the folder's name off a name.
 func under(folder, name string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, folder)
@@ -217,18 +256,20 @@ func (u *unpacker) open(dir string) (int, error) {
 	if dir == u.parent {
 		return u.parentFD, nil
 	}
+	made := false
 	fd, err := u.beneath(dir)
 	if errors.Is(err, unix.ENOENT) {
+		made = true
 		above, base := path.Split(dir)
 		at, err := u.open(strings.TrimSuffix(above, "/"))
 		if err != nil {
 			return -1, err
 		}
-		if err := unix.Mkdirat(at, base, 0o755); err != nil {
-			return -1, fmt.Errorf("folder %q: %w", dir, err) // EEXIST: a link that points nowhere
+		if err := u.count(); err != nil {
+			return -1, err
 		}
-		if u.options.MarkImplied {
-			u.implied[dir] = true
+		if err := unix.Mkdirat(at, base, 0o755); err != nil {
+			return -1, fmt.Errorf("folder %q: %w", short(dir), err) // EEXIST: a link that points nowhere
 		}
 		err = errors.Join( // whatever the umask is, and the folder's set-group-ID bit
 			unix.Fchownat(at, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW), unix.Fchmodat(at, base, 0o755, 0))
@@ -236,17 +277,57 @@ func (u *unpacker) open(dir string) (int, error) {
 			fd, err = u.beneath(dir)
 		}
 		if err != nil {
-			return -1, fmt.Errorf("folder %q: %w", dir, err)
+			return -1, fmt.Errorf("folder %q: %w", short(dir), err)
 		}
 	} else if err != nil {
 		if errors.Is(err, unix.EXDEV) {
 			err = errors.New("a link in it leads out of the archive")
 		}
-		return -1, fmt.Errorf("folder %q: %w", dir, err)
+		return -1, fmt.Errorf("folder %q: %w", short(dir), err)
 	}
 	u.forget()
 	u.parent, u.parentFD = dir, fd
+	real, err := where(fd)
+	if err == nil && len(real)-u.above > maxPath {
+		err = errTooDeep
+	}
+	if err != nil {
+		return -1, fmt.Errorf("folder %q: %w", short(dir), err)
+	}
+	u.parentReal = strings.TrimPrefix(real[u.above:]+"/", "/")
+	if made {
+		name := strings.TrimSuffix(u.parentReal, "/")
+		u.folders[name] = noTime
+		if u.options.MarkImplied {
+			u.implied[name] = true
+		}
+	}
 	return fd, nil
+}
+
+// maxPath is the most that a folder's path may be long, from the root, bytes. Links in an archive can be chained so that folders come
+// to lie deeper than any program could name them by a path (PATH_MAX is 4096).
+const maxPath = 3072
+
+var errTooDeep = fmt.Errorf("its path is longer than %d bytes", maxPath)
+
+// where is the path of an open folder.
+func where(fd int) (string, error) {
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf[:])
+	if err == unix.ENAMETOOLONG {
+		return "", errTooDeep
+	}
+	return string(buf[:max(n, 0)]), err
+}
+
+// count counts what is made.
+func (u *unpacker) count() error {
+	u.entries++
+	if limit := u.options.MaxEntries; limit > 0 && u.entries > limit {
+		return fmt.Errorf("more than %d entries", limit)
+	}
+	return nil
 }
 
 func (u *unpacker) beneath(dir string) (int, error) {
@@ -290,7 +371,11 @@ func (u *unpacker) remove(at int, base string) error {
 		return err
 	}
 	var err error
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+	kind := st.Mode & unix.S_IFMT
+	if u.options.Aside != nil && (kind == unix.S_IFDIR || kind == unix.S_IFREG && st.Size > 0) {
+		u.aside++
+		err = unix.Renameat(at, base, int(u.options.Aside.Fd()), strconv.Itoa(u.aside))
+	} else if kind == unix.S_IFDIR {
 		err = tree.Remove(fmt.Sprintf("/proc/self/fd/%d/%s", at, base))
 	} else {
 		err = unix.Unlinkat(at, base, 0)
@@ -298,7 +383,7 @@ func (u *unpacker) remove(at int, base string) error {
 	if err != nil {
 		return err
 	}
-	if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFDIR || kind == unix.S_IFLNK {
+	if kind == unix.S_IFDIR || kind == unix.S_IFLNK {
 		u.parent = "\x00" // no entry's name; at may be the descriptor, so it lives until the next open
 	}
 	return nil
@@ -330,6 +415,9 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 			return err
 		}
 	}
+	if name != "" {
+		name = u.place(at, base)
+	}
 	u.folders[name] = h.ModTime
 	delete(u.implied, name)
 	return u.own(h, fd)
@@ -348,7 +436,7 @@ func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
 	if err != nil {
 		return err
 	}
-	if err := u.copy(fd, r, h.Size); err != nil {
+	if err := u.content(fd, h, u.place(at, base), r); err != nil {
 		unix.Close(fd)
 		return err
 	}
@@ -362,33 +450,78 @@ func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
 	return touch(at, base, h.ModTime)
 }
 
-// copy writes size bytes.
-func (u *unpacker) copy(fd int, r io.Reader, size int64) error {
+// place is the path from the root, through no link, of what is in the folder that open gave. A later entry may replace a link.
+func (u *unpacker) place(at int, base string) string {
+	if at == u.root {
+		return base
+	}
+	return u.parentReal + base
+}
+
+// content writes what is in a file, and leaves it to the recipe to find it there.
+func (u *unpacker) content(fd int, h *tar.Header, place string, r io.Reader) error {
+	if u.options.Skeleton {
+		return unix.Ftruncate(fd, h.Size)
+	}
+	recipe := u.options.Recipe
+	if recipe == nil || h.Size == 0 || sparse(h) {
+		_, err := u.copy(fd, r, h.Size, false)
+		return err
+	}
+	begin := u.in.bytes
+	u.in.content = true
+	checksum, err := u.copy(fd, r, h.Size, true)
+	u.in.content = false
+	if err == nil && u.in.bytes-begin != h.Size {
+		err = fmt.Errorf("%d bytes of the archive make a file of %d", u.in.bytes-begin, h.Size)
+	}
+	recipe.File(place, h.Size, checksum)
+	return err
+}
+
+// sparse tells whether a file has holes that the archive says in one of tar's ways, so that its bytes are not those of the archive.
+func sparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// copy writes size bytes and returns their checksum, if it is wanted.
+func (u *unpacker) copy(fd int, r io.Reader, size int64, sum bool) (checksum uint32, err error) {
 	for size > 0 {
 		p := u.buffer[:min(size, int64(len(u.buffer)))]
 		if _, err := io.ReadFull(r, p); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return fmt.Errorf("%w: %w", ErrArchive, err)
+			return 0, fmt.Errorf("%w: %w", ErrArchive, err)
 		}
 		size -= int64(len(p))
+		if sum {
+			checksum = recipe.Checksum(checksum, p)
+		}
 		for len(p) > 0 {
 			n, err := unix.Write(fd, p)
 			if err != nil && err != unix.EINTR {
-				return err
+				return 0, err
 			}
 			p = p[max(n, 0):]
 		}
 	}
-	return nil
+	return checksum, nil
 }
 
 // link makes a hard link. Like tar, it takes the target for a name of the archive, from its root.
 func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
 	target, err := clean(h.Linkname)
 	if err != nil {
-		return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
+		return fmt.Errorf("hard link to %q: %w", short(h.Linkname), err)
 	}
 	if u.options.Subtree != "" {
 		inside, ok := under(u.options.Subtree, target)
@@ -408,7 +541,7 @@ func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
 			if errors.Is(err, unix.EXDEV) {
 				err = errors.New("a link in it leads out of the archive")
 			}
-			return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
+			return fmt.Errorf("hard link to %q: %w", short(h.Linkname), err)
 		}
 		defer unix.Close(from)
 	}
@@ -422,7 +555,7 @@ func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
 		err = u.make(at, base, func() error { return unix.Linkat(from, targetBase, at, base, 0) })
 	}
 	if err != nil {
-		return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
+		return fmt.Errorf("hard link to %q: %w", short(h.Linkname), err)
 	}
 	return nil
 }
@@ -575,6 +708,34 @@ func attribute(name string) (keep bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// Attributes are the extended attributes of a file or folder that Tar would have kept, and those of the given names.
+func Attributes(path string, more ...string) (map[string]string, error) {
+	list := make([]byte, 64<<10) // XATTR_LIST_MAX
+	n, err := unix.Llistxattr(path, list)
+	if err == unix.EOPNOTSUPP {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: attributes: %w", path, err)
+	}
+	var all map[string]string
+	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+		if keep, err := attribute(name); (!keep || err != nil) && !slices.Contains(more, name) {
+			continue
+		}
+		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
+		n, err := unix.Lgetxattr(path, name, value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: attribute %s: %w", path, name, err)
+		}
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[name] = string(value[:n])
+	}
+	return all, nil
 }
 
 func touch(at int, base string, t time.Time) error {

@@ -459,11 +459,31 @@ func (b broken) Read([]byte) (int, error) { return 0, b.err }
 // TestDeep makes what is as deep as a name can say, and it must be possible to remove it.
 func TestDeep(t *testing.T) {
 	root, _ := sandbox(t)
-	if err := Tar(root, bytes.NewReader(archive(t, "file "+strings.Repeat("d/", 2040)+"x = 1", "file d = 2")), Options{}); err != nil {
+	if err := Tar(root, bytes.NewReader(archive(t, "file "+strings.Repeat("d/", 1500)+"x = 1", "file d = 2")), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := list(t, root.Name()); !slices.Equal(got, []string{"file d = 2"}) {
 		t.Errorf("%v", got)
+	}
+	// Deeper than a name can say, through links.
+	deep := strings.Repeat("d/", 700)
+	for _, entries := range [][]string{
+		{"file " + strings.Repeat("d/", 1600) + "x = 1"},
+		{"dir " + deep, "symlink a -> " + deep, "dir a/" + deep, "symlink b -> a/" + deep, "file b/" + deep + "x = 1"},
+	} {
+		root, unchanged := sandbox(t)
+		err := Tar(root, bytes.NewReader(archive(t, entries...)), Options{})
+		if err == nil || !strings.Contains(err.Error(), "its path is longer than 3072 bytes") || len(err.Error()) > 1000 {
+			t.Errorf("too deep: %.2000v", err)
+		}
+		if err := unchanged(); err != nil {
+			t.Error(err)
+		}
+	}
+	// Folders that are only implied count.
+	root, _ = sandbox(t)
+	if err := Tar(root, bytes.NewReader(archive(t, "file a/b/c/d/x")), Options{MaxEntries: 4}); err == nil || !strings.Contains(err.Error(), "more than 4 entries") {
+		t.Errorf("implied folders: %v", err)
 	}
 }
 
@@ -483,7 +503,12 @@ func FuzzTar(f *testing.F) {
 			{Subtree: "rootfs", Outside: func(string, *tar.Header, io.Reader) error { return nil }, MaxBytes: 1 << 20},
 		} {
 			root, unchanged := sandbox(t)
-			_ = Tar(root, bytes.NewReader(stream), o)
+			kept := t.TempDir()
+			if err := Keep(kept, root, bytes.NewReader(stream), o); err == nil {
+				if again, err := restored(kept, root); err != nil || !bytes.Equal(again, stream) {
+					t.Fatalf("put together again: %d bytes, not %d: %v", len(again), len(stream), err)
+				}
+			}
 			if err := unchanged(); err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,293 @@
+// Package export gives an image of the store back: as the ACI that it was, or as an ACI or a folder of what an app of it sees.
+package export
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha512"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/overlay"
+	"github.com/rkt-toolkit/rkt/lib/recipe"
+	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/tree"
+	"github.com/rkt-toolkit/rkt/lib/unpack"
+	"golang.org/x/sys/unix"
+)
+
+// ACI writes an image as an uncompressed ACI: the very bytes that it was made of if it was one, without what it depends on, and else what
+// Rendered writes. If it returns an error, what was written is no such ACI.
+func ACI(ctx context.Context, s *store.Store, img *store.Image, w io.Writer) error {
+	if _, err := os.Lstat(img.Config); err == nil {
+		return Rendered(ctx, s, img, w)
+	}
+	text, err := os.Open(s.LayerFile(img.ID, unpack.RecipeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("its own layer is missing; fetch the image again")
+	}
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	root, err := os.Open(s.LayerPath(img.ID))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	h := sha512.New()
+	err = recipe.Restore(io.MultiWriter(&interruptible{ctx, w}, h), text, root, nil)
+	if err == nil && fmt.Sprintf("sha512-%x", h.Sum(nil)) != img.ID {
+		err = errors.New("not what its ID says")
+	}
+	if err != nil {
+		return fmt.Errorf("damaged: %w (rkt image verify tells more)", err)
+	}
+	return nil
+}
+
+// interruptible is a writer that fails when the context has ended.
+type interruptible struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (i *interruptible) Write(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.w.Write(p)
+}
+
+// Rendered writes an ACI of all that an app of the image sees, of whatever layers it is. The same image gives the same bytes.
+func Rendered(ctx context.Context, s *store.Store, img *store.Image, w io.Writer) error {
+	manifest, err := json.Marshal(img.Manifest)
+	if err != nil {
+		return err
+	}
+	archive := tar.NewWriter(&interruptible{ctx, w})
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "manifest", Mode: 0o644, Size: int64(len(manifest)), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+	if err := archive.WriteHeader(h); err != nil {
+		return err
+	}
+	if _, err := archive.Write(manifest); err != nil {
+		return err
+	}
+	err = overlay.Show(img.Layers, filepath.Dir(img.Config), func(root string) error {
+		p := &packer{archive: archive, names: map[inode]string{}, buffer: make([]byte, 256<<10)}
+		return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				err = p.add(path, "rootfs"+path[len(root):])
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return archive.Close()
+}
+
+// packer puts files into an archive.
+type packer struct {
+	archive *tar.Writer
+	names   map[inode]string // of files with more than one
+	buffer  []byte
+}
+
+type inode struct{ dev, ino uint64 }
+
+// add adds what is at path, which nobody changes, under a name.
+func (p *packer) add(path, name string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: name, Err: err}
+	}
+	h := &tar.Header{Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Unix()), Format: tar.FormatPAX}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFDIR && st.Nlink > 1 {
+		i := inode{st.Dev, st.Ino}
+		if first, ok := p.names[i]; ok {
+			h.Typeflag, h.Linkname = tar.TypeLink, first
+			return p.archive.WriteHeader(h)
+		}
+		p.names[i] = name
+	}
+	switch kind {
+	case unix.S_IFDIR:
+		h.Typeflag = tar.TypeDir
+		h.Name += "/"
+	case unix.S_IFREG:
+		h.Typeflag, h.Size = tar.TypeReg, st.Size
+	case unix.S_IFLNK:
+		h.Typeflag = tar.TypeSymlink
+		var err error
+		if h.Linkname, err = os.Readlink(path); err != nil {
+			return err
+		}
+	case unix.S_IFCHR:
+		h.Typeflag = tar.TypeChar
+	case unix.S_IFBLK:
+		h.Typeflag = tar.TypeBlock
+	case unix.S_IFIFO:
+		h.Typeflag = tar.TypeFifo
+	default:
+		return fmt.Errorf("%s: of a type that no archive has", name)
+	}
+	if kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+		h.Devmajor, h.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+	}
+	if kind == unix.S_IFDIR || kind == unix.S_IFREG {
+		attributes, err := unpack.Attributes(path)
+		if err != nil {
+			return err
+		}
+		for key, value := range attributes {
+			if h.PAXRecords == nil {
+				h.PAXRecords = map[string]string{}
+			}
+			h.PAXRecords["SCHILY.xattr."+key] = value
+		}
+	}
+	if err := p.archive.WriteHeader(h); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if kind != unix.S_IFREG {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{p.archive}, struct{ io.Reader }{f}, p.buffer)
+	return err
+}
+
+// File writes a file by calling write, so that it is there whole or not at all. A file that is there already is an error, unless it is to
+// be replaced.
+func File(path string, overwrite bool, write func(w io.Writer) error) error {
+	if err := free(path, overwrite, fs.FileMode.IsRegular, "a regular file"); err != nil {
+		return err
+	}
+	tmp := beside(path)
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = place(tmp, path, overwrite)
+	}
+	if err2 := os.Remove(tmp); !errors.Is(err2, fs.ErrNotExist) { // or what was there before
+		err = errors.Join(err, err2)
+	}
+	if err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
+}
+
+// Folder makes a folder of the ACI that write writes, of all of it or of its rootfs only. It is there whole or not at all.
+func Folder(path string, rootfsOnly, overwrite bool, write func(w io.Writer) error) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if abs == "/" {
+		return errors.New("/: this would replace all that there is")
+	}
+	if err := free(abs, overwrite, fs.FileMode.IsDir, "a folder"); err != nil {
+		return err
+	}
+	tmp := beside(abs)
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return err
+	}
+	out := filepath.Join(tmp, "out")
+	err = fill(out, rootfsOnly, write)
+	if err == nil {
+		err = place(out, abs, overwrite)
+	}
+	return errors.Join(err, tree.Remove(tmp)) // and what was there before
+}
+
+// fill makes a folder of an ACI.
+func fill(dir string, rootfsOnly bool, write func(w io.Writer) error) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Chmod(0o755); err != nil {
+		return err
+	}
+	o := unpack.Options{}
+	if rootfsOnly {
+		o.Subtree = "rootfs"
+		o.Outside = func(string, *tar.Header, io.Reader) error { return nil }
+	}
+	r, w := io.Pipe()
+	wrote := make(chan error, 1)
+	go func() {
+		err := write(w)
+		w.CloseWithError(err)
+		wrote <- err
+	}()
+	err = unpack.Tar(root, r, o)
+	r.CloseWithError(errors.New("unpacking ended"))
+	if cause := <-wrote; cause != nil && (err == nil || errors.Is(err, cause)) {
+		return cause
+	}
+	return err
+}
+
+// beside is a name in the same folder that nobody has.
+func beside(path string) string {
+	return filepath.Join(filepath.Dir(path), ".rkt-"+uuid.NewString())
+}
+
+// free tells whether a file may be made.
+func free(path string, overwrite bool, right func(fs.FileMode) bool, kind string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !overwrite:
+		return fmt.Errorf("%s: exists (--overwrite replaces it)", path)
+	case !right(info.Mode()):
+		return fmt.Errorf("%s: exists and is not %s", path, kind)
+	}
+	return nil
+}
+
+// place gives what was made its name. What has the name already changes places with it.
+func place(tmp, path string, overwrite bool) error {
+	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	if err == unix.EEXIST && overwrite {
+		err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
+	}
+	if err == unix.EEXIST {
+		return fmt.Errorf("%s: exists (--overwrite replaces it)", path)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "rename", Path: path, Err: err}
+	}
+	return nil
+}
