@@ -45,6 +45,7 @@ IMAGE is one of:
   HOST/NAME[:VERSION][,LABEL=VALUE...]
                             an ACI by its name, found by appc discovery
   sha512-ID                 an image in the store, also by the beginning of its ID
+  -                         an ACI or an archive of one image on standard input
 
 Flags:
   --pull-policy=POLICY      never: only look into the store; new: fetch what is
@@ -121,9 +122,17 @@ func (c *config) haveKey(ctx context.Context, said io.Writer, keys trust.Keystor
 }
 
 func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store, img operand) (string, error) {
-	ref, err := image.ParseReference(img.name)
-	if err != nil {
-		return "", err
+	source := func(ctx context.Context, o fetch.Options) (string, error) {
+		return fetch.Import(ctx, images, p.Stdin, o)
+	}
+	local := true
+	if img.name != "-" {
+		ref, err := image.ParseReference(img.name)
+		if err != nil {
+			return "", err
+		}
+		local = ref.Local()
+		source = func(ctx context.Context, o fetch.Options) (string, error) { return fetch.Fetch(ctx, images, ref, o) }
 	}
 	o := c.options
 	o.Signature = img.signature
@@ -139,13 +148,13 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 	o.Mark = keys.Mark
 	said := p.Stderr
 	if !c.quiet {
-		display := newDisplay(p, img.name, ref.Local(), c.global.Debug)
+		display := newDisplay(p, img.name, local, c.global.Debug)
 		o.Progress = display.update
 		said = display
 		defer display.clear()
 	}
 	o.HaveKey = func(ctx context.Context, name string) error { return c.haveKey(ctx, said, keys, name) }
-	id, err := fetch.Fetch(ctx, images, ref, o)
+	id, err := source(ctx, o)
 	if err != nil && ctx.Err() != nil {
 		return "", errors.New("interrupted")
 	}

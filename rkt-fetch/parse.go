@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -72,11 +73,15 @@ func operands(args []string, signature string) ([]operand, error) {
 			all[len(all)-1].signature = value
 		case isSignature:
 			return nil, fmt.Errorf("--signature=%s: one file for each image", value)
-		case strings.HasPrefix(arg, "-"):
+		case strings.HasPrefix(arg, "-") && arg != "-":
 			return nil, fmt.Errorf("%s: flags come before the first image", arg)
 		default:
 			all = append(all, operand{name: arg})
 		}
+	}
+	isInput := func(o operand) bool { return o.name == "-" }
+	if first := slices.IndexFunc(all, isInput); first >= 0 && slices.ContainsFunc(all[first+1:], isInput) {
+		return nil, errors.New("-: standard input can be read once")
 	}
 	switch {
 	case len(all) == 0:

@@ -6,13 +6,16 @@
 //	rkt-image extract [--rootfs-only] [--overwrite] IMAGE DIR
 //	rkt-image render [--rootfs-only] [--overwrite] IMAGE DIR
 //	rkt-image verify IMAGE…
+//	rkt-image import FILE|- [--signature=FILE]
 //	rkt-image rm [--uuid-file=FILE] IMAGE…
 //	rkt-image gc [--grace-period=DURATION]
 //
 // export writes an ACI: the same bytes that the image was made of if it was one (uncompressed, so that its SHA-512 is the image's ID), else
 // one of what an app of it sees. extract makes a folder of that one image, and render of the image and all that it depends on, as an app
 // sees it; both make DIR/manifest and DIR/rootfs, or with --rootfs-only DIR itself is the root. What they write is there whole or not at
-// all. verify looks whether each file of an image is what the image's ID says: contents, type, mode, owner, size, time, link target and attributes.
+// all. verify looks whether each file of an image is what the image's ID says: contents, type, mode, owner, size, time, link target and attributes. import
+// is rkt-fetch for what is on this machine: an ACI, or an archive of one image (docker-archive:FILE, oci-archive:FILE), or either of them
+// on standard input, which gets no name in the store. It prints the image's ID.
 //
 // rm removes what an image has alone: layers that other images have too stay. An image that a pod uses, in whatever state the pod is, is
 // not removed. gc removes the images that no pod uses and that none was made of for a while, and layers without an image. Both can be killed at any time, and run while images are fetched and pods are made.
@@ -33,7 +36,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
-const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|rm|gc [FLAGS] [IMAGE...]
+const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|import|rm|gc [FLAGS] [IMAGE...]
 
   list             list the images in the store
   cat-manifest     print an image's manifest
@@ -41,6 +44,7 @@ const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|r
   extract          make a folder DIR of an image, without what it depends on
   render           make a folder DIR of an image, as an app of it sees it
   verify           look whether every file of images is what their IDs say
+  import           put an image from a FILE, or -, into the store
   rm               remove images that no pod uses
   gc               remove those that were not used for a while
 
@@ -68,7 +72,7 @@ func main() { cli.Main("rkt-image", usage, run) }
 
 func run(ctx context.Context, p *cli.Process) error {
 	if len(p.Args) == 0 {
-		return errors.New("list, cat-manifest, export, extract, render, verify, rm or gc? (--help tells more)")
+		return errors.New("list, cat-manifest, export, extract, render, verify, import, rm or gc? (--help tells more)")
 	}
 	for i, arg := range p.Args { // which may stand behind global flags
 		if verb, ok := verbs()[arg]; ok {
@@ -76,19 +80,19 @@ func run(ctx context.Context, p *cli.Process) error {
 			return verb(ctx, p)
 		}
 		if !strings.HasPrefix(arg, "-") {
-			return fmt.Errorf("%q is none of list, cat-manifest, export, extract, render, verify, rm, gc", arg)
+			return fmt.Errorf("%q is none of list, cat-manifest, export, extract, render, verify, import, rm, gc", arg)
 		}
 	}
 	fs, g := p.Flags()
 	if err := p.Parse(fs, g, p.Args); err != nil { // --help
 		return err
 	}
-	return errors.New("list, cat-manifest, export, extract, render, verify, rm or gc? (--help tells more)")
+	return errors.New("list, cat-manifest, export, extract, render, verify, import, rm or gc? (--help tells more)")
 }
 
 func verbs() map[string]func(context.Context, *cli.Process) error {
 	return map[string]func(context.Context, *cli.Process) error{"list": list, "cat-manifest": catManifest, "export": exportACI,
-		"extract": extract, "render": render, "verify": verifyImages, "rm": remove, "gc": collect}
+		"extract": extract, "render": render, "verify": verifyImages, "import": importFile, "rm": remove, "gc": collect}
 }
 
 // find is the ID of an image in the store, by ID or by name.

@@ -72,6 +72,13 @@ type Options struct {
 	dial                 func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+func (o Options) withDefaults() Options {
+	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
+	o.MaxEntries = cmp.Or(o.MaxEntries, defaultMaxEntries)
+	o.delay, o.idle, o.settled = cmp.Or(o.delay, firstDelay), cmp.Or(o.idle, bodyIdle), cmp.Or(o.settled, settled)
+	return o
+}
+
 // Progress is how far a layer or an ACI has come.
 type Progress struct {
 	Blob      string // digest of a layer, path or URL of an ACI
@@ -82,9 +89,7 @@ type Progress struct {
 // the store but whole layers. An error that wraps store.ErrNotFound says that the image is not in the store and was not to be
 // looked for elsewhere. Errors do not repeat the reference.
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
-	o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes)
-	o.MaxEntries = cmp.Or(o.MaxEntries, defaultMaxEntries)
-	o.delay, o.idle, o.settled = cmp.Or(o.delay, firstDelay), cmp.Or(o.idle, bodyIdle), cmp.Or(o.settled, settled)
+	o = o.withDefaults()
 	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local() {
 		id, err := stored(s, ref)
 		switch {

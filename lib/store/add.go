@@ -416,8 +416,8 @@ func (s *Store) Refs() ([]Ref, error) {
 	return refs, err
 }
 
-// Skeleton calls f with an empty folder on the store's file system, which is removed when it returns.
-func (s *Store) Skeleton(ctx context.Context, f func(root *os.File) error) error {
+// Temporary calls f with an empty folder on the store's file system, which is removed when it returns.
+func (s *Store) Temporary(ctx context.Context, f func(dir *os.File) error) error {
 	l, err := s.NewLayer(ctx)
 	if err != nil {
 		return err

@@ -163,7 +163,7 @@ func (v *Verifier) layer(ctx context.Context, name string) (*checked, error) {
 			v.problem(fmt.Sprintf("layer %s: %s", name[:min(len(name), 19)], problem))
 		}
 	}
-	err := v.store.Skeleton(ctx, func(root *os.File) error {
+	err := v.store.Temporary(ctx, func(root *os.File) error {
 		if strings.HasPrefix(name, "part-") {
 			return v.part(ctx, name, root, tell)
 		}
