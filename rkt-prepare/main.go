@@ -67,6 +67,10 @@ Flags of an app, after its image:
                             as whom: a number, a name in the image, or a file in
                             the image whose owner is meant
   --supplementary-gids=GID,...
+  --stdout=null, --stderr=null
+                            drop what it prints; log is the default
+  --no-healthcheck          without the image's health check, which kills an app
+                            that fails it
   --readonly-rootfs         nothing but volumes can be written to
   --environment=NAME=VALUE  set an environment variable
   --memory=BYTES            as in 128M; --cpu=500m: half of a processor;

@@ -147,6 +147,18 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.StringVar(&app.User, "user", "", "")
 	fs.BoolVar(&app.ReadOnly, "readonly-rootfs", false, "")
 	fs.StringVar(&app.Group, "group", "", "")
+	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "")
+	fs.Func("stdin", "", func(s string) error { return noTerminal(s, "null") })
+	for name, to := range map[string]*stage1.Output{"stdout": &app.Stdout, "stderr": &app.Stderr} {
+		fs.Func(name, "", func(s string) error {
+			if s == string(stage1.Null) {
+				*to = stage1.Null
+				return nil
+			}
+			*to = stage1.Log
+			return noTerminal(s, "log")
+		})
+	}
 	fs.Func("supplementary-gids", "", func(s string) error {
 		app.SupplementaryGIDs = []uint32{}
 		for f := range strings.SplitSeq(s, ",") {
@@ -195,6 +207,17 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.Func("user-annotation", "", func(s string) error { return set(&app.UserAnnotations, s) })
 	fs.Func("user-label", "", func(s string) error { return set(&app.UserLabels, s) })
 	return fs
+}
+
+// noTerminal takes what rkt's --stdin, --stdout and --stderr may be. "rkt attach", for which the other two were, was an experiment.
+func noTerminal(s, only string) error {
+	switch s {
+	case only:
+		return nil
+	case "tty", "stream":
+		return errors.New("there is no rkt attach; rkt run --interactive gives the pod's one app the terminal")
+	}
+	return fmt.Errorf("%q is no such stream", s)
 }
 
 func set[M ~map[string]string](m *M, s string) error {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -29,6 +30,8 @@ The pod needs a network first: see rkt-net.
 Flags:
   --hostname=NAME    the pod's host name (default rkt-UUID)
   --interactive      give the pod's one app the terminal
+  --ipc=parent       share shared memory, semaphores and queues with the host;
+                     auto and private, the default, do not
   --strict-isolators refuse to start if a limit of an app can't be enforced
   --uuid-file=FILE   the pod whose UUID is in FILE
 
@@ -44,6 +47,13 @@ func become(_ context.Context, p *cli.Process) error {
 	var uuidFile string
 	fs.StringVar(&o.Hostname, "hostname", "", "")
 	fs.BoolVar(&o.Interactive, "interactive", false, "")
+	fs.Func("ipc", "", func(s string) error {
+		o.HostIPC = s == "parent"
+		if !slices.Contains([]string{"auto", "private", "parent"}, s) {
+			return fmt.Errorf("%q is none of auto, private, parent", s)
+		}
+		return nil
+	})
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "")
 	if err := p.Parse(fs, g, p.Args); err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
@@ -25,6 +26,8 @@ const (
 	// AnnotationEnvironment is a JSON array of those NAME=VALUE strings of the image that appc's environment cannot hold
 	// (types.environment: names are letters, digits, "_", "." and "-").
 	AnnotationEnvironment = "appc.io/docker/environment"
+	// AnnotationHealth is Docker's HEALTHCHECK, a JSON object as in the image's configuration (see Health).
+	AnnotationHealth = "appc.io/docker/healthcheck"
 )
 
 // What an ACI says by its ports and annotations, an OCI image says by labels.
@@ -57,7 +60,15 @@ type config struct {
 		WorkingDir   string
 		Labels       map[string]string
 		StopSignal   string
+		Healthcheck  *Health
 	} `json:"config"`
+}
+
+// Health is Docker's HEALTHCHECK. Times are in nanoseconds; 0 is Docker's default.
+type Health struct {
+	Test                           []string // NONE, CMD and a program with its arguments, CMD-SHELL and a line for the shell; none is NONE
+	Interval, Timeout, StartPeriod time.Duration
+	Retries                        int
 }
 
 // FromOCI makes the appc view of an OCI or Docker image configuration, as docker2aci made it. The image's name and its version
@@ -123,6 +134,13 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	}
 	if c.Config.StopSignal != "" {
 		m.Annotations.Set(AnnotationStopSignal, c.Config.StopSignal)
+	}
+	if c.Config.Healthcheck != nil {
+		text, err := json.Marshal(c.Config.Healthcheck)
+		if err != nil {
+			return nil, fmt.Errorf("image config: %w", err)
+		}
+		m.Annotations.Set(AnnotationHealth, string(text))
 	}
 	for name, list := range map[types.ACIdentifier][]string{
 		AnnotationEntrypoint: c.Config.Entrypoint, AnnotationCmd: c.Config.Cmd, AnnotationEnvironment: odd,

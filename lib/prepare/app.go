@@ -149,6 +149,11 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 		out.Notify = v == "true"
 	}
 
+	if out.Health, err = health(root, a, img, out, o); err != nil {
+		return out, nil, err
+	}
+	out.Stdout, out.Stderr = a.Stdout, a.Stderr
+
 	effective.Exec = out.Exec
 	effective.Environment = nil
 	for _, v := range out.Environment {

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -106,9 +107,33 @@ func isolator(out *stage1.App, i types.Isolator) (why string, err error) {
 	case *types.ResourceBlockIOPS:
 		err = limit(&out.BlockIOPS, v.Limit(), 1)
 	default:
+		if i.Name == appArmor {
+			return apparmor(out, i)
+		}
 		return "not honoured: unknown", nil
 	}
 	return "", err
+}
+
+// appArmor is an isolator that rkt and appc's spec planned and did not get to: {"profile": "NAME"}.
+const appArmor = "os/linux/apparmor-profile"
+
+func apparmor(out *stage1.App, i types.Isolator) (why string, err error) {
+	var v struct{ Profile string }
+	if i.ValueRaw == nil {
+		return "", errors.New("has no value")
+	}
+	if err := json.Unmarshal(*i.ValueRaw, &v); err != nil {
+		return "", err
+	}
+	if v.Profile == "" || strings.ContainsFunc(v.Profile, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }) || v.Profile[0] == '-' {
+		return "", fmt.Errorf("%q is no profile's name", v.Profile)
+	}
+	if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
+		return "not honoured: the host has no AppArmor", nil
+	}
+	out.AppArmorProfile = v.Profile
+	return "", nil
 }
 
 // weight is a number of shares (2 to 262144, 1024 by default) as a weight of cgroup v2 (1 to 10000), as systemd converts them.

@@ -41,6 +41,8 @@ type App struct {
 	UserLabels        types.UserLabels
 	Volumes           Volumes // mounts are this app's; a volume is the pod's
 	ReadOnly          bool    // the root file system, but for volumes
+	NoHealth          bool    // without the image's health check
+	Stdout, Stderr    stage1.Output
 
 	mounts []schema.Mount
 }

@@ -30,6 +30,7 @@ type Options struct {
 	Env         []string
 	Strict      bool              // a limit that can't be enforced is an error
 	Unfiltered  bool              // without systemd-nspawn's own filter of system calls
+	HostIPC     bool              // in the host's IPC namespace
 	Writable    bool              // /proc and /sys without read-only and masked parts
 	Warn        func(line string) // told of what is odd and does not keep the pod from starting
 }
@@ -120,6 +121,9 @@ func Become(p *pod.Pod, o Options) error {
 	if err == nil {
 		if o.Unfiltered {
 			env = append(env, "SYSTEMD_SECCOMP=0")
+		}
+		if o.HostIPC {
+			env = append(env, "SYSTEMD_NSPAWN_SHARE_NS_IPC=yes")
 		}
 		if o.Writable {
 			env = append(env, "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes")

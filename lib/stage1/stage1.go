@@ -32,7 +32,25 @@ type App struct {
 	StopSignal        string   // "" is SIGTERM
 	Notify            bool     // the app calls sd_notify(3) itself
 	AllPaths          bool     // /proc and /sys as the kernel has them
+	Stdout, Stderr    Output
+	Health            *Health // nil is no check
 	Isolation
+}
+
+// Output is where what an app prints goes.
+type Output string
+
+// The values of an Output.
+const (
+	Log  Output = "" // into the pod's journal, and to the standard output of the pod
+	Null Output = "null"
+)
+
+func (o Output) setting() string {
+	if o == Null {
+		return "null"
+	}
+	return "journal+console"
 }
 
 // Isolation is what an app may do and use, apart from capabilities. Zero values limit nothing.
@@ -40,6 +58,7 @@ type Isolation struct {
 	Seccomp         Seccomp
 	NoNewPrivileges bool
 	SELinuxContext  string
+	AppArmorProfile string
 	OOMScoreAdj     *int
 	CPUWeight       uint64 // 1 to 10000
 	CPUMilli        uint64 // thousandths of a processor
@@ -64,7 +83,8 @@ const UnitPath = "/etc/systemd/system"
 // AppRoot is an app's root, seen from the pod's systemd.
 func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
 
-// stopped is a script that the pod's systemd runs when an app has ended (see recorder). It leaves the app's exit status in a file, 128+n
+// stopped is a script that the pod's systemd runs when an app has ended (see recorder). It reads what the app has written to /dev/stdout
+// and nobody has read yet, and leaves the app's exit status in a file, 128+n
 // for death by signal n, and, if the app failed, ends the pod with that status: systemd's own FailureAction=exit has 255 for every
 // signal. An app that dies of the signal that asks it to stop has not failed (systemd.service(5), "SuccessExitStatus="). One that its
 // socket would have started a second time (see package run) has ended before.
@@ -77,6 +97,7 @@ func stopped() string {
 	}
 	return `#!/bin/sh
 test "$MONITOR_SERVICE_RESULT" != start-limit-hit || exit 0
+dd if="` + stdoutDir + `/$1" iflag=nonblock bs=64k status=none 2>/dev/null
 status=255
 case $MONITOR_EXIT_CODE in
 exited) status=$MONITOR_EXIT_STATUS ;;
@@ -120,8 +141,9 @@ Before=end-exit.service end-halt.service end-poweroff.service end-reboot.service
 Type=oneshot
 Slice=system.slice
 ExecStart=/bin/sh /rkt/app-stopped %i
-StandardOutput=null
+StandardOutput=journal+console
 StandardError=null
+SyslogIdentifier=%i
 `
 
 // base holds the units that every pod has. Targets and services of shutting down are here because without them the pod would
@@ -130,12 +152,11 @@ var base = map[string]string{
 	"app-succeeded@.service": recorder,
 	"app-failed@.service":    recorder,
 	// Standard output is a socket of the journal's, which can't be opened by a path. Who opens /dev/stdout or /dev/stderr gets a pipe instead,
-	// and the first that writes there starts who reads it.
+	// and the first that writes there starts who reads it. Nothing stops them before the pod's end, when the recorder has read the rest.
 	"stdout@.socket": `[Unit]
 Description=/dev/stdout of app %i
 DefaultDependencies=no
-Conflicts=shutdown.target
-Before=shutdown.target
+IgnoreOnIsolate=yes
 
 [Socket]
 Slice=system.slice
@@ -147,13 +168,11 @@ Description=/dev/stdout of app %i
 DefaultDependencies=no
 Requires=systemd-journald.socket
 After=systemd-journald.socket
-Conflicts=shutdown.target
-Before=shutdown.target
+IgnoreOnIsolate=yes
 
 [Service]
 Slice=system.slice
 ExecStart=/bin/cat
-ExecStop=/bin/sleep 0.1
 StandardInput=socket
 StandardOutput=journal+console
 StandardError=null
@@ -282,6 +301,17 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 			return nil, fmt.Errorf("app %q: %w", app.Name, err)
 		}
 		files[path] = text
+		if app.Health == nil {
+			continue
+		}
+		files["/rkt/unhealthy"] = []byte(unhealthy)
+		checks, err := app.checks()
+		if err != nil {
+			return nil, fmt.Errorf("app %q: health check: %w", app.Name, err)
+		}
+		for name, text := range checks {
+			files[UnitPath+"/"+name] = text
+		}
 	}
 	return files, nil
 }
@@ -324,31 +354,20 @@ func (a App) service() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := unitfile.Path(a.WorkingDir)
-	if err != nil {
-		return nil, err
-	}
-	f := &unitfile.File{}
-	add := func(section string, lines ...string) {
-		for _, line := range lines {
-			name, value, _ := strings.Cut(line, "=")
-			f.Add(section, name, value)
-		}
-	}
-	add("Unit", "Description="+a.Name, "DefaultDependencies=no",
+	u := unit{}
+	u.add("Unit", "Description="+a.Name, "DefaultDependencies=no",
 		"Requires=pod.target systemd-journald.socket systemd-journald-dev-log.socket stdout@"+a.Name+".socket",
 		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket stdout@"+a.Name+".socket",
 		"Conflicts=shutdown.target", "Before=shutdown.target",
 		"OnSuccess=app-succeeded@"+a.Name+".service", "OnFailure=app-failed@"+a.Name+".service")
-	stdout := ""
-	for _, path := range StandardFiles {
-		stdout += " " + stdoutDir + "/" + a.Name + ":" + path
+	if a.Health != nil {
+		u.add("Unit", "Wants="+a.health("timer"))
 	}
 	kind := "exec"
 	if a.Notify {
 		kind = "notify"
 	}
-	add("Service", "Type="+kind, "Restart=no", "ExecStart="+exec)
+	u.add("Service", "Type="+kind, "Restart=no", "ExecStart="+exec)
 	for name, argv := range map[string][]string{"ExecStartPre": a.PreStart, "ExecStopPost": a.PostStop} {
 		if argv == nil {
 			continue
@@ -357,26 +376,67 @@ func (a App) service() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		add("Service", name+"="+handler)
+		u.add("Service", name+"="+handler)
 	}
-	add("Service",
-		"RootDirectory="+AppRoot(a.Name),
+	process, err := a.process()
+	if err != nil {
+		return nil, err
+	}
+	u.add("Service", process...)
+	if a.StopSignal != "" {
+		u.add("Service", "KillSignal="+a.StopSignal)
+	}
+	u.add("Service", "StandardOutput="+a.Stdout.setting(), "StandardError="+a.Stderr.setting(),
+		// How long a stop may take is said once, by the host's unit.
+		"TimeoutStartSec=infinity", "TimeoutStopSec=infinity",
+		"KillMode=mixed")
+	return u.Bytes()
+}
+
+// unit is a unit file that is given lines.
+type unit struct{ unitfile.File }
+
+// add appends lines NAME=VALUE.
+func (u *unit) add(section string, lines ...string) {
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, "=")
+		u.Add(section, name, value)
+	}
+}
+
+// process are the lines of systemd.exec(5) of every process of an app: what it sees, who it is, and what it may do.
+func (a App) process() ([]string, error) {
+	dir, err := unitfile.Path(a.WorkingDir)
+	if err != nil {
+		return nil, err
+	}
+	binds := Binds
+	for i, output := range []Output{a.Stdout, a.Stderr} {
+		from := stdoutDir + "/" + a.Name
+		if output == Null {
+			from = "/dev/null"
+		}
+		binds += " " + from + ":" + StandardFiles[i]
+	}
+	lines := []string{
+		"RootDirectory=" + AppRoot(a.Name),
 		// A fresh /proc would be without the read-only and masked parts of the pod's, and a fresh /run would hide the image's. In
 		// /sys are the pod's control groups, whose limits are not the app's to change.
-		"MountAPIVFS=no", "BindPaths="+Binds+stdout,
-		"WorkingDirectory="+dir,
-		"User="+strconv.FormatUint(uint64(a.UID), 10), "Group="+strconv.FormatUint(uint64(a.GID), 10),
-		"SupplementaryGroups="+join(a.SupplementaryGIDs),
-		"CapabilityBoundingSet="+strings.Join(a.Capabilities, " "))
+		"MountAPIVFS=no", "BindPaths=" + binds,
+		"WorkingDirectory=" + dir,
+		"User=" + strconv.FormatUint(uint64(a.UID), 10), "Group=" + strconv.FormatUint(uint64(a.GID), 10),
+		"SupplementaryGroups=" + join(a.SupplementaryGIDs),
+		"CapabilityBoundingSet=" + strings.Join(a.Capabilities, " "), "SyslogIdentifier=" + a.Name,
+	}
 	if !a.AllPaths {
-		add("Service", "ReadOnlyPaths=+/sys", "InaccessiblePaths="+hiddenPaths)
+		lines = append(lines, "ReadOnlyPaths=+/sys", "InaccessiblePaths="+hiddenPaths)
 	}
 	for _, v := range a.Environment {
 		value, err := unitfile.Environment(v.Name, v.Value)
 		if err != nil {
 			return nil, err
 		}
-		add("Service", "Environment="+value)
+		lines = append(lines, "Environment="+value)
 	}
 	// What systemd adds of its own; an app is told no more than its image and its pod say.
 	var unset []string
@@ -386,17 +446,9 @@ func (a App) service() ([]byte, error) {
 		}
 	}
 	if len(unset) > 0 {
-		add("Service", "UnsetEnvironment="+strings.Join(unset, " "))
+		lines = append(lines, "UnsetEnvironment="+strings.Join(unset, " "))
 	}
-	if a.StopSignal != "" {
-		add("Service", "KillSignal="+a.StopSignal)
-	}
-	add("Service", a.Isolation.settings()...)
-	add("Service", "SyslogIdentifier="+a.Name, "StandardOutput=journal+console", "StandardError=journal+console",
-		// How long a stop may take is said once, by the host's unit.
-		"TimeoutStartSec=infinity", "TimeoutStopSec=infinity",
-		"KillMode=mixed")
-	return f.Bytes()
+	return append(lines, a.Isolation.settings()...), nil
 }
 
 // settings are the lines of systemd.exec(5) and systemd.resource-control(5).
@@ -416,6 +468,7 @@ func (i Isolation) settings() (lines []string) {
 	}
 	add(i.NoNewPrivileges, "NoNewPrivileges=yes")
 	add(i.SELinuxContext != "", "SELinuxContext=%s", i.SELinuxContext)
+	add(i.AppArmorProfile != "", "AppArmorProfile=%s", i.AppArmorProfile)
 	if i.OOMScoreAdj != nil {
 		add(true, "OOMScoreAdjust=%d", *i.OOMScoreAdj)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -157,7 +158,11 @@ func etcd(t *tree) error {
 func program(dir, file string, more []string) error {
 	config := v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/app"}, Labels: map[string]string{}, ExposedPorts: map[string]struct{}{}}
 	for _, item := range more {
-		if label, value, ok := strings.Cut(item, "="); ok {
+		if check, ok := strings.CutPrefix(item, "HEALTHCHECK="); ok {
+			if err := json.Unmarshal([]byte(check), &config.Healthcheck); err != nil {
+				return err
+			}
+		} else if label, value, ok := strings.Cut(item, "="); ok {
 			config.Labels[label] = value
 		} else if strings.Contains(item, "/") {
 			config.ExposedPorts[item] = struct{}{}

@@ -1,0 +1,74 @@
+package prepare
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/appc/spec/schema"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+func TestHealth(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"sh", "check"} {
+		if err := os.WriteFile(filepath.Join(dir, "bin", name), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	defaults := func(exec ...string) *stage1.Health {
+		return &stage1.Health{Exec: exec, Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3}
+	}
+	for _, test := range []struct {
+		check string // the annotation; "" is none
+		off   bool
+		want  *stage1.Health
+		warn  string
+		wrong string
+	}{
+		{},
+		{check: `{}`},
+		{check: `{"Test":["NONE"]}`},
+		{check: `{"Test":["CMD","check","-x"]}`, want: defaults("/bin/check", "-x")},
+		{check: `{"Test":["CMD","check"]}`, off: true},
+		{check: `{"Test":["CMD-SHELL","a || b"]}`, want: defaults("/bin/sh", "-c", "a || b")},
+		{check: `{"Test":["CMD","/bin/check"],"Interval":5000000000,"Timeout":1000000000,"StartPeriod":2000000000,"Retries":1}`,
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: 5 * time.Second, Timeout: time.Second, StartPeriod: 2 * time.Second, Retries: 1}},
+		{check: `{"Test":["CMD","check"],"Interval":1}`,
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Millisecond, Timeout: 30 * time.Second, Retries: 3}},
+		{check: `{"Test":["CMD","curl"]}`, warn: `app "a": health check: left out: program "curl": no such file`},
+		{check: `{"Test":["CMD"]}`, wrong: `["CMD"] is none of`},
+		{check: `{"Test":["CMD-SHELL","a","b"]}`, wrong: "is none of"},
+		{check: `{"Test":["CMD","check"],"Retries":-1}`, wrong: "a number below 0"},
+		{check: `[]`, wrong: "health check: json"},
+	} {
+		img := schema.BlankImageManifest()
+		if test.check != "" {
+			img.Annotations.Set(image.AnnotationHealth, test.check)
+		}
+		warned := ""
+		app := stage1.App{Name: "a", WorkingDir: "/", Environment: []stage1.Variable{{Name: "PATH", Value: "/bin"}}}
+		got, err := health(root, App{NoHealth: test.off}, img, app, Options{Warn: func(line string) { warned = line }})
+		if test.wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), test.wrong) {
+				t.Errorf("%s: %v; want %q", test.check, err, test.wrong)
+			}
+			continue
+		}
+		if err != nil || !reflect.DeepEqual(got, test.want) || !strings.HasPrefix(warned, test.warn) || test.warn == "" && warned != "" {
+			t.Errorf("%s: %+v, %q, %v; want %+v, %q", test.check, got, warned, err, test.want, test.warn)
+		}
+	}
+}
