@@ -53,6 +53,11 @@ Flags:
   --full                    print whole IDs
   --quiet                   show no progress (on a terminal a line for each layer
                             that moves; elsewhere one when it is there)
+  --platform=linux/ARCH[/VARIANT]
+                            the image for another kind of machine; the store has
+                            it by its ID alone
+  --unpack-limit=SIZE       what a layer or an ACI may unpack to: bytes, or K, M,
+                            G, T (default: 1G and 200 times its size, at most 64G)
   --trust-keys-from-https   trust the keys that an image's server names
 
 An image must be signed by a key that is trusted for its name (rkt-trust): an ACI

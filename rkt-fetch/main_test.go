@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,6 +160,31 @@ func TestInsecureOptions(t *testing.T) {
 	want := fetch.Options{PullPolicy: fetch.Update, InsecureImage: true, InsecureTLS: true, InsecureHTTP: true}
 	if !reflect.DeepEqual(got.options, want) {
 		t.Errorf("%+v", got.options)
+	}
+}
+
+func TestParseLimits(t *testing.T) {
+	for args, want := range map[string]string{
+		"a":                         "linux/" + runtime.GOARCH + " 0 false",
+		"--platform=linux/vax a":    "linux/vax 0 false",
+		"--platform=vax a":          `--platform="vax": "vax" is not linux/ARCH or linux/ARCH/VARIANT`,
+		"--unpack-limit=17 a":       "linux/" + runtime.GOARCH + " 17 true",
+		"--unpack-limit=2G a":       "linux/" + runtime.GOARCH + " 2147483648 true",
+		"--unpack-limit=1T a":       "linux/" + runtime.GOARCH + " 1099511627776 true",
+		"--unpack-limit=0 a":        `--unpack-limit="0": not a number of bytes, as in 100G`,
+		"--unpack-limit=-1G a":      `--unpack-limit="-1G": not a number of bytes, as in 100G`,
+		"--unpack-limit=9999999T a": `--unpack-limit="9999999T": not a number of bytes, as in 100G`,
+		"--unpack-limit=1GB a":      `--unpack-limit="1GB": not a number of bytes, as in 100G`,
+		"--unpack-limit=G a":        `--unpack-limit="G": not a number of bytes, as in 100G`,
+	} {
+		c, err := parse(&cli.Process{Args: strings.Fields(args), Getenv: os.Getenv})
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = fmt.Sprint(c.options.Platform, c.options.MaxBytes, c.options.AnyRatio)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", args, got, want)
+		}
 	}
 }
 

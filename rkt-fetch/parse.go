@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -27,6 +29,15 @@ func parse(p *cli.Process) (*config, error) {
 	c := &config{global: g}
 	var policy, signature string
 	var storeOnly, noStore bool
+	fs.Func("platform", "", func(s string) (err error) {
+		c.options.Platform, err = fetch.ParsePlatform(s)
+		return err
+	})
+	fs.Func("unpack-limit", "", func(s string) (err error) {
+		c.options.MaxBytes, err = parseSize(s)
+		c.options.AnyRatio = true
+		return err
+	})
 	fs.StringVar(&policy, "pull-policy", string(fetch.Update), "")
 	fs.BoolVar(&storeOnly, "store-only", false, "") // rkt's older names of never and update
 	fs.BoolVar(&noStore, "no-store", false, "")
@@ -55,6 +66,19 @@ func parse(p *cli.Process) (*config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// parseSize reads bytes, or a number with K, M, G or T behind it: powers of 1024, as systemd has them.
+func parseSize(s string) (int64, error) {
+	number, shift := s, 0
+	if i := strings.IndexAny(s, "KMGT"); i >= 0 && i == len(s)-1 {
+		number, shift = s[:i], 10*(1+strings.IndexByte("KMGT", s[i]))
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || n > math.MaxInt64>>shift {
+		return 0, errors.New("not a number of bytes, as in 100G")
+	}
+	return n << shift, nil
 }
 
 // operands reads IMAGE [--signature=FILE] …: like rkt, a signature belongs to the image before it. One before all images is that of the

@@ -17,6 +17,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/unpack"
 )
 
 // maxACIManifest bounds the manifest of an ACI, bytes.
@@ -155,7 +156,7 @@ func (f *acis) same(v *verifier, id string) (bool, error) {
 	err := eachByte(v, h, func(r io.Reader) error {
 		n, err := io.Copy(io.Discard, io.LimitReader(r, limit+1))
 		if err == nil && n > limit {
-			err = fmt.Errorf("larger than %d bytes", limit)
+			err = unpack.TooLarge(limit)
 		}
 		return err
 	})
@@ -246,7 +247,7 @@ func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 	if arch == appcArch() {
 		arch = runtime.GOARCH
 	}
-	return m, checkPlatform(system, arch)
+	return m, thisMachine().check(system, arch, "")
 }
 
 // appcArch is what appc calls this machine's processor.

@@ -116,7 +116,7 @@ func inflate(ctx context.Context, s *store.Store, f *os.File, name string, o Opt
 	limit := maxUnpacked(o, info.Size())
 	n, err := io.Copy(scratch, io.LimitReader(plain, limit+1))
 	if err == nil && n > limit {
-		err = fmt.Errorf("larger than %d bytes", limit)
+		err = unpack.TooLarge(limit)
 	}
 	if err == nil {
 		_, err = scratch.Seek(0, io.SeekStart)

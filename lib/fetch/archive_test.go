@@ -285,7 +285,7 @@ func TestArchiveBomb(t *testing.T) {
 	file := archiveFile(t, gzipped(t, make([]byte, 8<<20)))
 	o := unsigned
 	o.MaxBytes = 4 << 20
-	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), o); err == nil || err.Error() != "larger than 4194304 bytes" {
+	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), o); err == nil || err.Error() != "larger than 4194304 bytes (--unpack-limit=SIZE allows more)" {
 		t.Error(err)
 	}
 	var b bytes.Buffer
@@ -333,7 +333,7 @@ func FuzzArchive(f *testing.F) {
 		}
 		var index v1.IndexManifest
 		_ = files(a.open).readJSON(t.Context(), "index.json", &index)
-		_, _, _ = findManifest(t.Context(), image.Reference{Tag: tag}, index, func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+		_, _, _ = findManifest(t.Context(), image.Reference{Tag: tag}, Platform{}, index, func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 			return a.open("blobs/sha256/" + d.Digest.Hex)
 		})
 	})

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
@@ -61,7 +60,10 @@ type Options struct {
 	Mark      func(name string) string
 	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
+	Platform Platform // what an image of a registry, layout or archive is to be for
+
 	MaxBytes   int64 // of one unpacked layer or ACI; 0 means 64 GiB
+	AnyRatio   bool  // so much may come of a few bytes
 	MaxEntries int64 // of one layer or ACI; 0 means 2 Mi
 
 	// Progress, if not nil, is called from several goroutines with how far a layer has come, at least when it begins and ends.
@@ -87,10 +89,18 @@ type Progress struct {
 
 // Fetch makes sure that the store has the image that a reference names and returns its ID. On an error nothing of it is added to
 // the store but whole layers. An error that wraps store.ErrNotFound says that the image is not in the store and was not to be
-// looked for elsewhere. Errors do not repeat the reference.
+// looked for elsewhere. Errors do not repeat the reference. An image for another platform than this machine gets no name in the store.
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	o = o.withDefaults()
-	if ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local() {
+	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
+	foreign := o.Platform.foreign() && ref.Kind != image.ID
+	switch {
+	case foreign && isACI:
+		return "", o.Platform.notForACIs()
+	case foreign && o.PullPolicy == Never:
+		return "", fmt.Errorf("--platform=%s: names in the store are of images for %s: give its ID", o.Platform, thisMachine())
+	case foreign:
+	case ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local():
 		id, err := stored(s, ref)
 		switch {
 		case err == nil:
@@ -103,7 +113,6 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 			return "", err
 		}
 	}
-	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
 	if isACI && !o.InsecureImage && o.Verify == nil {
 		return "", errors.New("signatures cannot be verified here: use --insecure-options=image to run it unsigned")
 	}
@@ -115,7 +124,10 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	if !isACI && o.Signature != "" {
 		return "", errors.New("--signature: it is for ACIs")
 	}
-	print := fingerprint(ref, o)
+	print := ""
+	if !foreign {
+		print = fingerprint(ref, o)
+	}
 	id, known := unchangedFile(ctx, s, ref, print, o)
 	if known {
 		return id, s.SetRef(ctx, ref, id)
@@ -134,8 +146,8 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	if err == nil {
 		err = rememberFile(ctx, s, ref, print, id, o)
 	}
-	if err != nil {
-		return "", err
+	if err != nil || foreign {
+		return id, err
 	}
 	return id, s.SetRef(ctx, ref, id)
 }
@@ -151,12 +163,4 @@ func stored(s *store.Store, ref image.Reference) (string, error) {
 		return "", err
 	}
 	return img.ID, nil
-}
-
-// checkPlatform refuses an image for another kind of machine. What an image does not say is taken to fit.
-func checkPlatform(os, arch string) error {
-	if os != "" && os != "linux" || arch != "" && arch != runtime.GOARCH {
-		return fmt.Errorf("it is for %s/%s, and this machine is linux/%s", os, arch, runtime.GOARCH)
-	}
-	return nil
 }

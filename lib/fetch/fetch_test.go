@@ -292,6 +292,9 @@ func TestBomb(t *testing.T) {
 		{1 << 62, 1 << 62, 1 << 62},
 		{100, 1 << 20, 1 << 20},
 	} {
+		if got := unpackLimits(Options{MaxBytes: c.max, AnyRatio: true}, c.size).MaxBytes; got != c.max {
+			t.Errorf("any ratio: %d bytes, at most %d: limit %d", c.size, c.max, got)
+		}
 		if got := unpackLimits(Options{MaxBytes: c.max}, c.size).MaxBytes; got != c.want {
 			t.Errorf("%d bytes, at most %d: limit %d, want %d", c.size, c.max, got, c.want)
 		}

@@ -40,6 +40,8 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, o Options) (id str
 		switch {
 		case err != nil:
 			return err
+		case isACI && o.Platform.foreign():
+			return o.Platform.notForACIs()
 		case isACI && !o.InsecureImage && o.Signature == "":
 			return errors.New("no signature of it: give one by --signature=FILE behind it, or use --insecure-options=image to take it unsigned")
 		case isACI:

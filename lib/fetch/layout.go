@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -51,7 +50,7 @@ func (open files) fetch(ctx context.Context, s *store.Store, ref image.Reference
 	if err != nil {
 		return "", err
 	}
-	manifest, digests, err := findManifest(ctx, ref, index, get)
+	manifest, digests, err := findManifest(ctx, ref, o.Platform, index, get)
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +81,7 @@ func (open files) readJSON(ctx context.Context, name string, v any) error {
 }
 
 // findManifest finds the manifest of a tag, or of the only image. The digests are those of it and of the indexes on the way to it.
-func findManifest(ctx context.Context, ref image.Reference, index v1.IndexManifest, get blobs) (*v1.Manifest, []string, error) {
+func findManifest(ctx context.Context, ref image.Reference, p Platform, index v1.IndexManifest, get blobs) (*v1.Manifest, []string, error) {
 	candidates := index.Manifests
 	if ref.Tag != "" {
 		candidates = nil
@@ -95,7 +94,7 @@ func findManifest(ctx context.Context, ref image.Reference, index v1.IndexManife
 			return nil, nil, fmt.Errorf("no image of tag %q in it (it has %s)", ref.Tag, tags(index.Manifests))
 		}
 	}
-	d, err := choose(candidates)
+	d, err := choose(candidates, p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,16 +116,16 @@ func findManifest(ctx context.Context, ref image.Reference, index v1.IndexManife
 		if err := json.Unmarshal(data, &index); err != nil {
 			return nil, nil, fmt.Errorf("index %s: %w", d.Digest, err)
 		}
-		if d, err = choose(index.Manifests); err != nil {
+		if d, err = choose(index.Manifests, p); err != nil {
 			return nil, nil, err
 		}
 	}
 	return nil, nil, errors.New("indexes in indexes without end")
 }
 
-// choose finds the one image for this machine. What says nothing of a machine is taken when nothing else is there.
-func choose(all []v1.Descriptor) (v1.Descriptor, error) {
-	want := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+// choose finds the one image for a machine. What says nothing of a machine is taken when nothing else is there.
+func choose(all []v1.Descriptor, p Platform) (v1.Descriptor, error) {
+	want := p.v1()
 	all = slices.DeleteFunc(slices.Clone(all), attached)
 	var fit []v1.Descriptor
 	for _, d := range all {
@@ -143,7 +142,7 @@ func choose(all []v1.Descriptor) (v1.Descriptor, error) {
 	}
 	switch len(fit) {
 	case 0:
-		return v1.Descriptor{}, fmt.Errorf("no image for %s in it", want.String())
+		return v1.Descriptor{}, fmt.Errorf("no image for %s in it", p)
 	case 1:
 		return fit[0], nil
 	}

@@ -92,7 +92,7 @@ func addOCI(ctx context.Context, s *store.Store, ref image.Reference, o Options,
 	if err != nil {
 		return "", fmt.Errorf("config %s: %w", m.Config.Digest, err)
 	}
-	if err := checkPlatform(config.OS, config.Architecture); err != nil {
+	if err := o.Platform.check(config.OS, config.Architecture, config.Variant); err != nil {
 		return "", err
 	}
 	diffIDs := config.RootFS.DiffIDs

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -50,7 +49,7 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		remote.WithAuth(authn.FromConfig(authn.AuthConfig{
 			Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
 		})),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
+		remote.WithPlatform(o.Platform.v1()),
 		remote.WithUserAgent("rkt"),
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
 	}
@@ -122,6 +121,9 @@ func mute(err error) bool {
 
 // rememberedName gives what a name in a registry was when it was last asked for, if the store has it and it was verified if it must be.
 func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remote, bool) {
+	if o.Platform.foreign() {
+		return store.Remote{}, false
+	}
 	known, err := s.Remote(ref)
 	if err != nil || known.Digest == "" || !o.InsecureImage && (known.Verified == "" || known.Verified != o.Keys.MarkImage(ref)) {
 		return store.Remote{}, false
@@ -132,6 +134,9 @@ func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remot
 
 // rememberName notes which image a name is.
 func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Options, id, digest string) error {
+	if o.Platform.foreign() {
+		return nil
+	}
 	img, err := s.Image(id)
 	if err != nil {
 		return err

@@ -231,7 +231,7 @@ func unpackLimits(o Options, size int64) unpack.Options {
 
 // maxUnpacked is what a blob of that size may unpack to, bytes.
 func maxUnpacked(o Options, size int64) int64 {
-	if size < o.MaxBytes/maxRatio {
+	if !o.AnyRatio && size < o.MaxBytes/maxRatio {
 		return min(o.MaxBytes, freeBytes+size*maxRatio)
 	}
 	return o.MaxBytes

@@ -119,6 +119,11 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 }
 
 // stream counts what is read, and fails where there is too much.
+// TooLarge is the error of what would unpack to more than that, bytes.
+func TooLarge(limit int64) error {
+	return fmt.Errorf("larger than %d bytes (--unpack-limit=SIZE allows more)", limit)
+}
+
 type stream struct {
 	r     io.Reader
 	bytes int64
@@ -133,7 +138,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.bytes += int64(n)
 	if limit := s.max(); limit > 0 && s.bytes > limit {
-		return 0, fmt.Errorf("larger than %d bytes", limit)
+		return 0, TooLarge(limit)
 	}
 	s.ended = s.ended || n == 0 && err == io.EOF
 	if s.recipe != nil && !s.content {
@@ -426,7 +431,7 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
 	u.bytes += h.Size
 	if limit := u.options.maxBytes(); limit > 0 && (u.bytes > limit || u.bytes < 0) {
-		return fmt.Errorf("with it the files are larger than %d bytes", limit)
+		return fmt.Errorf("with it the files are %w", TooLarge(limit))
 	}
 	fd := -1
 	err := u.make(at, base, func() (err error) {
