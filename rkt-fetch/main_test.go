@@ -303,7 +303,7 @@ func killAll(t *testing.T, work string, before []string, name string) {
 
 func rktFetch(t *testing.T, dir, name string) string {
 	t.Helper()
-	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--pull-policy=new", name).CombinedOutput()
+	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--quiet", "--pull-policy=new", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

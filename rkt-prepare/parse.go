@@ -87,6 +87,7 @@ func parse(p *cli.Process) (*config, error) {
 		c.options.Inherit = inherited(os.Environ())
 	}
 	c.options.AllCaps, c.options.AllCalls, c.options.AllPaths = g.Insecure.Capabilities, g.Insecure.Seccomp, g.Insecure.Paths
+	c.options.AnyImage = g.Insecure.OnDisk
 	c.options.Apps, err = parseApps(fs.Args())
 	return c, err
 }

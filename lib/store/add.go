@@ -308,12 +308,14 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 		return fmt.Errorf("%q is not an image ID", id)
 	}
 	list := ""
+	var roots []string
 	for i, name := range layers {
 		switch {
 		case !validLayer(name) || !s.HasLayer(name):
 			return fmt.Errorf("image %s: layer %s is not in the store", id, name)
 		case !slices.Contains(layers[i+1:], name):
 			list += name + "\n"
+			roots = append(roots, s.LayerPath(name))
 		}
 	}
 	text, err := json.Marshal(manifest)
@@ -322,11 +324,11 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	}
 	done := func() bool {
 		old, err := os.ReadFile(s.path("image", id, "layers"))
-		if err == nil && string(old) == list {
-			_, err = s.Image(id)
-			return err == nil
+		if err != nil || string(old) != list {
+			return false
 		}
-		return false
+		img, err := s.Image(id)
+		return err == nil && s.Check(img) == nil
 	}
 	d, err := s.begin(ctx, "image-"+id, done)
 	if err != nil || d == nil {
@@ -346,6 +348,13 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 				return err
 			}
+		}
+		sum, err := s.sum(dir, roots)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, sumFile), []byte(sum), 0o600)
+		}
+		if err != nil {
+			return err
 		}
 		if err := durable.SyncTree(dir); err != nil {
 			return err
