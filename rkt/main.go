@@ -39,6 +39,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   gc             remove pods that ended a while ago
   image          list, show, export, verify and remove images
   unit           print a service's unit file that runs a pod
+  config         print the configuration
   trust          trust a key that images are signed with
   version        print versions
   help           this text, or a command's

@@ -4,9 +4,6 @@ package auth
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -57,87 +54,23 @@ func New(getenv func(string) string, dirs ...string) *Keychain {
 }
 
 func readAll(dirs []string) (*files, error) {
+	servers, registries, err := config.ReadAuth(dirs...)
+	if err != nil {
+		return nil, err
+	}
 	all := &files{map[string]Credentials{}, map[string]Credentials{}}
-	for _, dir := range dirs {
-		list, err := config.Files(dir, "auth.d", "auth", "dockerAuth")
-		if err != nil {
-			return nil, err
-		}
-		here := &files{map[string]Credentials{}, map[string]Credentials{}}
-		for _, f := range list {
-			if err := here.add(f); err != nil {
-				return nil, fmt.Errorf("%s: %w", f.Path, err)
-			}
-		}
-		for host, c := range here.servers {
-			all.servers[host] = c
-		}
-		for host, c := range here.registries {
-			all.registries[host] = c
-		}
+	for host, a := range servers {
+		all.servers[strings.ToLower(host)] = of(a)
+	}
+	for host, a := range registries {
+		all.registries[registryHost(strings.ToLower(host))] = of(a)
 	}
 	return all, nil
 }
 
-// add reads a file. That one host is in two files of a directory is an error, as it was for rkt.
-func (all *files) add(f config.File) error {
-	var file struct {
-		Domains     []string `json:"domains"`
-		Registries  []string `json:"registries"`
-		Type        string   `json:"type"`
-		Credentials struct {
-			User            string `json:"user"`
-			Password        string `json:"password"`
-			Token           string `json:"token"`
-			AccessKeyID     string `json:"accessKeyID"`
-			SecretAccessKey string `json:"secretAccessKey"`
-			Region          string `json:"awsRegion"`
-		} `json:"credentials"`
-	}
-	if err := json.Unmarshal(f.JSON, &file); err != nil {
-		return err
-	}
-	hosts, known, field := file.Domains, all.servers, "domains"
-	if f.Kind == "dockerAuth" {
-		hosts, known, field, file.Type = file.Registries, all.registries, "registries", "basic"
-	}
-	given, c := file.Credentials, Credentials{From: f.Path}
-	switch file.Type {
-	case "basic":
-		if given.User == "" || given.Password == "" {
-			return errors.New("credentials: user and password are needed")
-		}
-		c.User, c.Password = given.User, given.Password
-	case "oauth":
-		if given.Token == "" {
-			return errors.New("credentials: a token is needed")
-		}
-		c.Token = given.Token
-	case "aws":
-		if given.AccessKeyID == "" || given.SecretAccessKey == "" {
-			return errors.New("credentials: accessKeyID and secretAccessKey are needed")
-		}
-		c.AWS = AWS{ID: given.AccessKeyID, Secret: given.SecretAccessKey, Region: given.Region}
-	default:
-		return fmt.Errorf("type %q is none of basic, oauth, aws", file.Type)
-	}
-	if len(hosts) == 0 {
-		return fmt.Errorf("no %s", field)
-	}
-	for _, host := range hosts {
-		key := strings.ToLower(host)
-		if f.Kind == "dockerAuth" {
-			key = registryHost(key)
-		}
-		if key == "" || strings.ContainsAny(key, "/@ ") {
-			return fmt.Errorf("%s: %q is not HOST[:PORT]", field, host)
-		}
-		if old, ok := known[key]; ok {
-			return fmt.Errorf("%s: %s is in %s too", field, host, old.From)
-		}
-		known[key] = c
-	}
-	return nil
+func of(a config.Auth) Credentials {
+	return Credentials{User: a.User, Password: a.Password, Token: a.Token, From: a.File,
+		AWS: AWS{ID: a.AccessKeyID, Secret: a.SecretAccessKey, Region: a.Region}}
 }
 
 // hub is what Docker Hub is called where it is asked.

@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/peterbourgon/ff/v3"
+	"github.com/rkt-toolkit/rkt/lib/config"
 	"golang.org/x/sys/unix"
 )
 
@@ -177,8 +178,8 @@ func (g *Global) Args() []string {
 }
 
 // Parse reads the flags from args, then from RKT_* variables, then from rkt.conf in the administrator's configuration
-// folder (one "flag value" a line; flags of other programs in it are passed over). Parsing stops at the first operand.
-// It returns flag.ErrHelp for --help.
+// folder (one "flag value" a line; flags of other programs in it are passed over); the data directory last of all from rkt's paths.d. Parsing
+// stops at the first operand. It returns flag.ErrHelp for --help.
 func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 	if err := ff.Parse(fs, args, ff.WithEnvVarPrefix("RKT")); err != nil {
 		return FlagError(err)
@@ -190,7 +191,16 @@ func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 		return fmt.Errorf("%s: %w", conf, err)
 	}
 	p.debug = g.Debug
-	return nil
+	given := false
+	fs.Visit(func(f *flag.Flag) { given = given || f.Name == "dir" })
+	if given {
+		return nil
+	}
+	paths, err := config.ReadPaths(g.SystemConfig, g.LocalConfig, g.UserConfig)
+	if err == nil && paths.Data != "" {
+		g.Dir = paths.Data
+	}
+	return err
 }
 
 // wrongValue is what package flag says of a value that a flag does not take.

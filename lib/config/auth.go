@@ -1,0 +1,107 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+)
+
+// Auth are the credentials for one host: one entry of a file in auth.d, of the kind auth or dockerAuth.
+type Auth struct {
+	Type                                 string // basic, oauth or aws
+	User, Password                       string // basic
+	Token                                string // oauth
+	AccessKeyID, SecretAccessKey, Region string // aws
+
+	File string // that it is from
+}
+
+// String keeps secrets out of what is printed by mistake.
+func (a Auth) String() string { return "credentials of " + a.File }
+
+// GoString is String.
+func (a Auth) GoString() string { return a.String() }
+
+// credentials are those of the format, of all types.
+type credentials struct {
+	User            string `json:"user,omitempty"`
+	Password        string `json:"password,omitempty"`
+	Token           string `json:"token,omitempty"`
+	AccessKeyID     string `json:"accessKeyID,omitempty"`
+	SecretAccessKey string `json:"secretAccessKey,omitempty"`
+	Region          string `json:"awsRegion,omitempty"`
+}
+
+// ReadAuth reads auth.d of configuration directories: the credentials for web servers and for registries, by HOST[:PORT] as it is
+// written there. A host in a later directory wins; one that is in two files of one directory is an error.
+func ReadAuth(dirs ...string) (servers, registries map[string]Auth, err error) {
+	servers, registries = map[string]Auth{}, map[string]Auth{}
+	for _, dir := range dirs {
+		files, err := Files(dir, "auth.d", "auth", "dockerAuth")
+		if err != nil {
+			return nil, nil, err
+		}
+		here := map[string]map[string]Auth{"auth": {}, "dockerAuth": {}}
+		for _, f := range files {
+			if err := f.auth(here[f.Kind]); err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", f.Path, err)
+			}
+		}
+		maps.Copy(servers, here["auth"])
+		maps.Copy(registries, here["dockerAuth"])
+	}
+	return servers, registries, nil
+}
+
+// auth adds what a file has.
+func (f File) auth(known map[string]Auth) error {
+	var file struct {
+		Domains     []string    `json:"domains"`
+		Registries  []string    `json:"registries"`
+		Type        string      `json:"type"`
+		Credentials credentials `json:"credentials"`
+	}
+	if err := json.Unmarshal(f.JSON, &file); err != nil {
+		return err
+	}
+	hosts, field := file.Domains, "domains"
+	if f.Kind == "dockerAuth" {
+		hosts, field, file.Type = file.Registries, "registries", "basic"
+	}
+	c, a := file.Credentials, Auth{Type: file.Type, File: f.Path}
+	switch file.Type {
+	case "basic":
+		if c.User == "" || c.Password == "" {
+			return errors.New("credentials: user and password are needed")
+		}
+		a.User, a.Password = c.User, c.Password
+	case "oauth":
+		if c.Token == "" {
+			return errors.New("credentials: a token is needed")
+		}
+		a.Token = c.Token
+	case "aws":
+		if c.AccessKeyID == "" || c.SecretAccessKey == "" {
+			return errors.New("credentials: accessKeyID and secretAccessKey are needed")
+		}
+		a.AccessKeyID, a.SecretAccessKey, a.Region = c.AccessKeyID, c.SecretAccessKey, c.Region
+	default:
+		return fmt.Errorf("type %q is none of basic, oauth, aws", file.Type)
+	}
+	if len(hosts) == 0 {
+		return fmt.Errorf("no %s", field)
+	}
+	for _, host := range hosts {
+		if host == "" || strings.ContainsAny(host, "/@ ") {
+			return fmt.Errorf("%s: %q is not HOST[:PORT]", field, host)
+		}
+		host = strings.ToLower(host)
+		if old, ok := known[host]; ok {
+			return fmt.Errorf("%s: %s is in %s too", field, host, old.File)
+		}
+		known[host] = a
+	}
+	return nil
+}
