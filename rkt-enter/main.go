@@ -19,6 +19,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/enter"
+	_ "github.com/rkt-toolkit/rkt/lib/isolator" // manifests may have it
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 

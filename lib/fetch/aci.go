@@ -16,6 +16,7 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/isolator"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/unpack"
 )
@@ -239,7 +240,9 @@ func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 		return nil, err
 	}
 	m := new(schema.ImageManifest)
-	if err := json.Unmarshal(text, m); err != nil {
+	if err := json.Unmarshal(text, m); errors.Is(err, types.ErrInvalidIsolator) && isolator.Unknown(text) != "" {
+		return nil, fmt.Errorf("isolator %s: there is none of this name", isolator.Unknown(text))
+	} else if err != nil {
 		return nil, err
 	}
 	system, _ := m.Labels.Get("os")

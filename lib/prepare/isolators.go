@@ -1,7 +1,6 @@
 package prepare
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/appc/spec/schema/types"
 	"github.com/appc/spec/schema/types/resource"
+	"github.com/rkt-toolkit/rkt/lib/isolator"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
@@ -26,7 +26,7 @@ type Limits struct {
 // isolate settles what an app may do and use, by its isolators (appc spec, ace.md) and the command line.
 func isolate(out *stage1.App, a App, isolators types.Isolators, o Options) error {
 	for _, i := range isolators {
-		why, err := isolator(out, i)
+		why, err := honour(out, i)
 		if err == nil && why != "" && o.Strict {
 			err = errors.New(why)
 		}
@@ -72,8 +72,8 @@ func isolate(out *stage1.App, a App, isolators types.Isolators, o Options) error
 	return nil
 }
 
-// isolator takes one isolator, and says why it is not honoured if it is not.
-func isolator(out *stage1.App, i types.Isolator) (why string, err error) {
+// honour takes one isolator, and says why it is not honoured if it is not.
+func honour(out *stage1.App, i types.Isolator) (why string, err error) {
 	switch v := i.Value().(type) {
 	case *types.LinuxCapabilitiesRetainSet, *types.LinuxCapabilitiesRevokeSet: // see capabilities
 	case *types.LinuxNoNewPrivileges:
@@ -106,34 +106,15 @@ func isolator(out *stage1.App, i types.Isolator) (why string, err error) {
 		err = limit(&out.BlockBandwidth, v.Limit(), 1)
 	case *types.ResourceBlockIOPS:
 		err = limit(&out.BlockIOPS, v.Limit(), 1)
-	default:
-		if i.Name == appArmor {
-			return apparmor(out, i)
+	case *isolator.AppArmor:
+		if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
+			return "not honoured: the host has no AppArmor", nil
 		}
+		out.AppArmorProfile = v.Profile
+	default:
 		return "not honoured: unknown", nil
 	}
 	return "", err
-}
-
-// appArmor is an isolator that rkt and appc's spec planned and did not get to: {"profile": "NAME"}.
-const appArmor = "os/linux/apparmor-profile"
-
-func apparmor(out *stage1.App, i types.Isolator) (why string, err error) {
-	var v struct{ Profile string }
-	if i.ValueRaw == nil {
-		return "", errors.New("has no value")
-	}
-	if err := json.Unmarshal(*i.ValueRaw, &v); err != nil {
-		return "", err
-	}
-	if v.Profile == "" || strings.ContainsFunc(v.Profile, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }) || v.Profile[0] == '-' {
-		return "", fmt.Errorf("%q is no profile's name", v.Profile)
-	}
-	if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
-		return "not honoured: the host has no AppArmor", nil
-	}
-	out.AppArmorProfile = v.Profile
-	return "", nil
 }
 
 // weight is a number of shares (2 to 262144, 1024 by default) as a weight of cgroup v2 (1 to 10000), as systemd converts them.

@@ -43,10 +43,6 @@ func TestIsolate(t *testing.T) {
 		{`[]`, Limits{Seccomp: "mood=remove,read"}, "", "is none of"},
 		{`[]`, Limits{Memory: "-1"}, "", "not more than nothing"},
 		{`[]`, Limits{CPU: "x"}, "", "--cpu=x"},
-		{`[{"name":"os/linux/apparmor-profile","value":{"profile":"a b"}}]`, Limits{}, "", "is no profile's name"},
-		{`[{"name":"os/linux/apparmor-profile","value":{"profile":"-a"}}]`, Limits{}, "", "is no profile's name"},
-		{`[{"name":"os/linux/apparmor-profile","value":{}}]`, Limits{}, "", "is no profile's name"},
-		{`[{"name":"os/linux/apparmor-profile","value":7}]`, Limits{}, "", "cannot unmarshal"},
 		{`[{"name":"resource/network-bandwidth","value":{"default":true,"limit":"1M"}}]`, Limits{}, "warned: app \"a\": isolator resource/network-bandwidth: not honoured: a network with CNI's bandwidth plugin limits a pod", ""},
 	} {
 		var isolators types.Isolators

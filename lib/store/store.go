@@ -16,6 +16,7 @@ import (
 
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	_ "github.com/rkt-toolkit/rkt/lib/isolator" // manifests may have it
 )
 
 // ErrNotFound says that an image, or a name of one, is not in the store.

@@ -165,7 +165,7 @@ func TestInside(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases},
 		Condition: func(name string) (bool, error) { // controllers: those of cgroup v2 are the host's
 			text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 			return name == "controllers" && strings.Contains(string(text), "memory"), err

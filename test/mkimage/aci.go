@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -29,9 +30,14 @@ func aci(dir, file string, more []string) (err error) {
 	name, version := "example.com/"+strings.TrimSuffix(path.Base(file), ".aci"), "1.0.0"
 	var ports []types.Port
 	var isolators types.Isolators
+	app := "{}"
 	if len(more) > 0 {
 		name, version, _ = strings.Cut(more[0], ":")
 		for _, spec := range more[1:] {
+			if text, ok := strings.CutPrefix(spec, "APP="); ok {
+				app = text
+				continue
+			}
 			if strings.HasPrefix(spec, "{") {
 				var i types.Isolator
 				if err := json.Unmarshal([]byte(spec), &i); err != nil {
@@ -64,8 +70,15 @@ func aci(dir, file string, more []string) (err error) {
 		name, value, _ := strings.Cut(v, "=")
 		m.App.Environment.Set(name, value)
 	}
+	var also map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(app), &also); err != nil {
+		return err
+	}
 	manifest, err := json.Marshal(m)
 	if err != nil {
+		return err
+	}
+	if manifest, err = merge(manifest, also); err != nil {
 		return err
 	}
 	out, err := os.Create(file)
@@ -112,4 +125,21 @@ func aci(dir, file string, more []string) (err error) {
 		}
 	}
 	return nil
+}
+
+// merge replaces fields of a manifest's app.
+func merge(manifest []byte, also map[string]json.RawMessage) ([]byte, error) {
+	var m, app map[string]json.RawMessage
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(m["app"], &app); err != nil {
+		return nil, err
+	}
+	maps.Copy(app, also)
+	var err error
+	if m["app"], err = json.Marshal(app); err != nil {
+		return nil, err
+	}
+	return json.Marshal(m)
 }

@@ -3,10 +3,11 @@
 //	mkimage busybox DIR          an OCI layout: a static busybox, two layers
 //	mkimage redis DIR            an OCI layout: redis-server with the libraries that ldd names
 //	mkimage etcd DIR             an OCI layout: etcd, likewise
-//	mkimage program DIR FILE [LABEL=VALUE|HEALTHCHECK=JSON|PORT/PROTOCOL|ARG]...
+//	mkimage program DIR FILE [LABEL=VALUE|CONFIG=JSON|PORT/PROTOCOL|ARG]...
 //	                             an OCI layout: busybox and a static program, /app, which is its entry point
-//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]|ISOLATOR]...]
-//	                             an ACI of what is in an OCI layout; an isolator is JSON
+//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]|ISOLATOR|APP=JSON]...]
+//	                             an ACI of what is in an OCI layout; an isolator is JSON, and so is
+//	                             what else its manifest says of the app
 //	mkimage push DIR HOST/NAME:TAG
 //	mkimage big DIR BYTES        busybox and a file of that size
 //

@@ -158,8 +158,8 @@ func etcd(t *tree) error {
 func program(dir, file string, more []string) error {
 	config := v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/app"}, Labels: map[string]string{}, ExposedPorts: map[string]struct{}{}}
 	for _, item := range more {
-		if check, ok := strings.CutPrefix(item, "HEALTHCHECK="); ok {
-			if err := json.Unmarshal([]byte(check), &config.Healthcheck); err != nil {
+		if text, ok := strings.CutPrefix(item, "CONFIG="); ok {
+			if err := json.Unmarshal([]byte(text), &config); err != nil {
 				return err
 			}
 		} else if label, value, ok := strings.Cut(item, "="); ok {

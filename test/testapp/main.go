@@ -6,6 +6,7 @@
 //	testapp end STATUS         ends with that status
 //	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
 //	testapp memory MB          takes that much memory and stays
+//	testapp inspect [ARG …]    prints what it sees, as JSON
 package main
 
 import (
@@ -40,6 +41,8 @@ func main() {
 		os.Exit(status)
 	case verb == "notify" && len(args) == 2:
 		beReady(args[0], args[1])
+	case verb == "inspect":
+		inspect()
 	case verb == "memory" && len(args) == 1:
 		mb, err := strconv.Atoi(args[0])
 		check(err)
