@@ -4,8 +4,10 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -172,10 +174,27 @@ func (c Credentials) sign(r *http.Request, now time.Time) {
 	}
 }
 
-// Refused words the answer of somebody who wants other credentials than he was given: c, if any were found.
-func Refused(who string, c Credentials) string {
+// Refused words the answer of somebody who wants other credentials than he was given: c, if any were found. where says where they
+// could be.
+func Refused(who string, c Credentials, where string) string {
 	if c.From != "" {
 		return who + " refuses the credentials of " + c.From
 	}
-	return who + " wants credentials, and there are none for it (auth.d, docker login)"
+	return who + " wants credentials, and there are none for it (" + where + ")"
+}
+
+// PlainURL is a URL as it may be shown, without what follows a "?": that may be a secret, as in a signed address.
+func PlainURL(address string) string {
+	if plain, _, found := strings.Cut(address, "?"); found {
+		return plain + "?…"
+	}
+	return address
+}
+
+// HideQuery makes the URL plain that an error of net/http names, to which a redirect may have led.
+func HideQuery(err error) error {
+	if at, ok := errors.AsType[*url.Error](err); ok {
+		at.URL = PlainURL(at.URL)
+	}
+	return err
 }

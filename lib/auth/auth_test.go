@@ -283,7 +283,7 @@ func TestTransport(t *testing.T) {
 
 func TestNoSecretIsPrinted(t *testing.T) {
 	c := Credentials{User: "u", Password: "s3cret", Token: "s3cret", IdentityToken: "s3cret", AWS: AWS{Secret: "s3cret"}, From: "f"}
-	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s", c, c, c, c), fmt.Sprint(&c), Refused("x", c)} {
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s", c, c, c, c), fmt.Sprint(&c), Refused("x", c, "y")} {
 		if strings.Contains(text, "s3cret") {
 			t.Error(text)
 		}

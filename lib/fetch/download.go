@@ -23,6 +23,8 @@ type patient struct {
 	next  http.RoundTripper
 	delay time.Duration // before the second try
 	idle  time.Duration // a body that brings nothing for so long has broken off
+
+	login func(context.Context) (http.RoundTripper, error) // logs in anew, where that takes more than next does; may be nil
 }
 
 const (
@@ -181,6 +183,7 @@ func (b *resuming) resume(cause error) error {
 		b.tries = 0
 	}
 	b.hoped = b.at
+	renewed := false
 	for b.validator != "" && b.request.Context().Err() == nil {
 		b.tries++
 		wait, again := b.patient.again(nil, io.ErrUnexpectedEOF, b.tries)
@@ -197,6 +200,11 @@ func (b *resuming) resume(cause error) error {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", b.at))
 		r.Header.Set("If-Range", b.validator)
 		answer, err := b.patient.next.RoundTrip(r)
+		if err == nil && !renewed && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
+			renewed = true
+			drop(answer)
+			answer, err = b.patient.anew(r)
+		}
 		if _, again := b.patient.again(answer, err, 1); again {
 			drop(answer)
 			cancel(nil)
@@ -221,6 +229,28 @@ func (b *resuming) resume(cause error) error {
 		}
 	}
 	return cause
+}
+
+// anew sends a request the way that its redirects have come, with a new token and to where it leads now: both may hold only for some
+// minutes, which a large download takes.
+func (p *patient) anew(r *http.Request) (*http.Response, error) {
+	next := p.next
+	if p.login != nil {
+		var err error
+		if next, err = p.login(r.Context()); err != nil {
+			return nil, err
+		}
+	}
+	first := r
+	for first.Response != nil && first.Response.Request != nil {
+		first = first.Response.Request
+	}
+	first = first.Clone(r.Context())
+	first.Header.Del("Authorization")
+	for _, name := range []string{"Range", "If-Range"} {
+		first.Header.Set(name, r.Header.Get(name))
+	}
+	return (&http.Client{Transport: next}).Do(first)
 }
 
 // check tells whether an answer goes on with the body.

@@ -445,7 +445,7 @@ func TestBadRegistry(t *testing.T) {
 		{"no such image", answer("/v2/app/manifests/latest", http.NotFound), "not in the registry 127.0.0.1:"},
 		{"not for everybody", answer("/v2/app/manifests/latest", func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, `{"errors":[{"code":"DENIED","message":"no"}]}`, http.StatusForbidden)
-		}), "wants credentials, and there are none for it (auth.d, docker login)"},
+		}), " has no such image or wants credentials, and there are none for it (auth.d, docker login)"},
 		{"manifest is no JSON", answer("/v2/app/manifests/latest", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", typeManifest)
 			fmt.Fprint(w, "x")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/appc/spec/discovery"
 	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
@@ -49,7 +50,7 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 				return got, true
 			}
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", url, err))
+		errs = append(errs, fmt.Errorf("%s: %w", auth.PlainURL(url), err))
 		return found{}, false
 	}
 	if ref.Version != "" {

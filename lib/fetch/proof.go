@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/auth"
 )
 
 // maxSignature bounds a signature, bytes. An armoured one has about 800.
@@ -55,11 +57,11 @@ func (f *acis) openSignature(ctx context.Context, at string) (io.ReadCloser, err
 	r.Header.Set("User-Agent", "rkt")
 	answer, err := f.client.Do(r)
 	if err != nil {
-		return nil, err // names the URL
+		return nil, auth.HideQuery(err)
 	}
 	if answer.StatusCode != http.StatusOK {
 		drop(answer)
-		return nil, fmt.Errorf("%s: %s", at, answer.Status)
+		return nil, fmt.Errorf("%s: %s", auth.PlainURL(at), answer.Status)
 	}
 	return answer.Body, nil
 }

@@ -74,7 +74,7 @@ func TestSignedURL(t *testing.T) {
 	s, dir := newStore(t)
 	ref := reference(t, server.URL+"/app.aci?x=1")
 	_, err := Fetch(t.Context(), s, ref, signed(quick))
-	if err == nil || !strings.Contains(err.Error(), "no signature of it ("+server.URL+"/app.aci.asc?x=1: 404 Not Found): use --insecure-options=image") {
+	if err == nil || !strings.Contains(err.Error(), "no signature of it ("+server.URL+"/app.aci.asc?…: 404 Not Found): use --insecure-options=image") {
 		t.Error(err)
 	}
 	g.wantAsked(t, "/app.aci.asc?x=1 404")

@@ -44,11 +44,16 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		return "", err
 	}
 	r := account{ref.Host, login}
+	who := authn.FromConfig(authn.AuthConfig{
+		Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
+	})
+	through := newTransport(o, nil)
+	through.login = func(ctx context.Context) (http.RoundTripper, error) {
+		return transport.NewWithContext(ctx, target.Context().Registry, who, through.next, []string{target.Scope(transport.PullScope)})
+	}
 	asks := []remote.Option{
-		remote.WithTransport(newTransport(o, nil)),
-		remote.WithAuth(authn.FromConfig(authn.AuthConfig{
-			Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
-		})),
+		remote.WithTransport(through),
+		remote.WithAuth(who),
 		remote.WithPlatform(o.Platform.v1()),
 		remote.WithUserAgent("rkt"),
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
@@ -158,13 +163,13 @@ type account struct {
 func (r account) error(err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
 	if !ok {
-		return err
+		return auth.HideQuery(err)
 	}
 	switch answer.StatusCode {
 	case http.StatusNotFound:
 		return fmt.Errorf("not in the registry %s: %w", r.host, err)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s: %w", auth.Refused("the registry "+r.host, r.login), err)
+		return fmt.Errorf("%s: %w", auth.Refused("the registry "+r.host+" has no such image or", r.login, "auth.d, docker login"), err)
 	}
 	return fmt.Errorf("registry %s: %w", r.host, err)
 }
@@ -192,7 +197,7 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // newTransport makes a transport that gives servers the credentials of a keychain.
-func newTransport(o Options, keys *auth.Keychain) http.RoundTripper {
+func newTransport(o Options, keys *auth.Keychain) *patient {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
 	t.ResponseHeaderTimeout = time.Minute
@@ -202,7 +207,7 @@ func newTransport(o Options, keys *auth.Keychain) http.RoundTripper {
 	}
 	secure := certs.Transport(t, o.Certs)
 	if o.InsecureHTTP {
-		return &patient{keys.Transport(&guarded{tls: secure, plain: t}), o.delay, o.idle}
+		return &patient{next: keys.Transport(&guarded{tls: secure, plain: t}), delay: o.delay, idle: o.idle}
 	}
 	local := t.Clone()
 	local.Proxy = nil
@@ -219,5 +224,5 @@ func newTransport(o Options, keys *auth.Keychain) http.RoundTripper {
 			return nil
 		},
 	}).DialContext
-	return &patient{keys.Transport(&guarded{tls: secure, plain: local}), o.delay, o.idle}
+	return &patient{next: keys.Transport(&guarded{tls: secure, plain: local}), delay: o.delay, idle: o.idle}
 }

@@ -1,13 +1,19 @@
 package fetch
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
 )
@@ -72,8 +78,8 @@ func TestRegistryToken(t *testing.T) {
 		keys *auth.Keychain
 		want string
 	}{
-		{nil, "the registry " + host + " wants credentials, and there are none for it"},
-		{keychain(t, "other.example.com"), "the registry " + host + " wants credentials, and there are none for it"},
+		{nil, "the registry " + host + " has no such image or wants credentials, and there are none for it"},
+		{keychain(t, "other.example.com"), "the registry " + host + " has no such image or wants credentials, and there are none for it"},
 	} {
 		o := quick
 		o.Auth = c.keys
@@ -95,43 +101,82 @@ func TestRegistryToken(t *testing.T) {
 // TestServerCredentials has an ACI, its signature and the page of discovery behind a password, and a redirect to another host.
 func TestServerCredentials(t *testing.T) {
 	aci := aciOf(t, "example.com/app", "", "f=one")
-	guard := func(g http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if user, password, _ := r.BasicAuth(); user != "mary" || password != "s3cret" {
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
-			g.ServeHTTP(w, r)
-		})
-	}
 	var told []string
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		told = append(told, r.Header.Get("Authorization")+r.Header.Get("Referer"))
-		_, _ = w.Write(aci)
-	}))
-	defer other.Close()
-	server := httptest.NewServer(guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/away.aci" {
-			http.Redirect(w, r, other.URL+"/app.aci", http.StatusFound)
-			return
+	g := &web{files: map[string][]byte{
+		"/app": tag("example.com https://example.com/x.{ext}"), "/x.aci": aci, "/x.aci.asc": []byte("signature"), "/y.aci": aci, "/elsewhere.aci": aci,
+	}}
+	g.override = func(w http.ResponseWriter, r *http.Request) bool {
+		user, password, _ := r.BasicAuth()
+		switch {
+		case r.Host == "other.example.com":
+			told = append(told, r.Header.Get("Authorization")+r.Header.Get("Referer"))
+			return false
+		case user != "mary" || password != "s3cret":
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.URL.Path == "/away.aci":
+			http.Redirect(w, r, "https://other.example.com/elsewhere.aci?signature=s3cret", http.StatusFound)
+		case r.URL.Path == "/nowhere.aci":
+			http.Redirect(w, r, "https://example.org/elsewhere.aci?signature=s3cret", http.StatusFound)
+		default:
+			return false
 		}
-		_, _ = w.Write(aci)
-	})))
-	defer server.Close()
-	host := server.Listener.Addr().String()
+		return true
+	}
+	o := example(t, g)
 	s, _ := newStore(t)
-	o := quick
-	o.Auth = keychain(t, host)
-	for _, name := range []string{"/app.aci", "/away.aci"} {
-		if id, err := Fetch(t.Context(), s, reference(t, server.URL+name), o); id != idOf(aci) || err != nil {
-			t.Errorf("%s: %s %v", name, id, err)
+	o.Verify = func(_ context.Context, _ string, signature []byte, signed io.ReadSeeker) error {
+		_, err := io.Copy(io.Discard, signed)
+		if string(signature) != "signature" {
+			err = fmt.Errorf("signature %q", signature)
+		}
+		return err
+	}
+	for _, c := range []struct {
+		name  string
+		login bool
+		want  string // of the error
+	}{
+		{"https://example.com/y.aci", false, "the server example.com wants credentials, and there are none for it (auth.d) (401 Unauthorized)"},
+		{"https://example.com/y.aci", true, ""},
+		{"https://example.com/away.aci", true, ""},
+		{"https://example.com/nowhere.aci", true, `Get "https://example.org/elsewhere.aci?…": lookup example.org: no such host`},
+		{"example.com/app", false, "discovery at example.com/app: expected a 200 OK got 401"},
+		{"example.com/app", true, ""},
+	} {
+		o := o
+		o.InsecureImage = c.name != "example.com/app" // which is verified
+		if c.login {
+			o.Auth = keychain(t, "example.com")
+		}
+		id, err := Fetch(t.Context(), s, reference(t, c.name), o)
+		if c.want == "" && (id != idOf(aci) || err != nil) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %s %v, want %s", c.name, id, err, c.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: a secret in %v", c.name, err)
 		}
 	}
 	if len(told) != 1 || told[0] != "" {
 		t.Errorf("the other host was told %q", told)
 	}
-	o.Auth = nil
-	if _, err := Fetch(t.Context(), s, reference(t, server.URL+"/new.aci"), o); err == nil || !strings.Contains(err.Error(), "wants credentials") {
+}
+
+// TestRegistrySecret has a registry that sends for a layer to a signed address where nobody is.
+func TestRegistrySecret(t *testing.T) {
+	l := newLayout(t)
+	one := gzipLayer(t, "one")
+	l.image(one)
+	server := httptest.NewServer(&registry{dir: l.dir, override: func(w http.ResponseWriter, r *http.Request) bool {
+		away := strings.HasSuffix(r.URL.Path, digest(one.compressed))
+		if away {
+			http.Redirect(w, r, "https://127.0.0.1:1/layer?X-Amz-Signature=s3cret", http.StatusFound)
+		}
+		return away
+	}})
+	defer server.Close()
+	s, _ := newStore(t)
+	_, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"), quick)
+	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), `"https://127.0.0.1:1/layer?…"`) {
 		t.Error(err)
 	}
 }
@@ -188,5 +233,86 @@ func TestUnchangedName(t *testing.T) {
 				t.Errorf("the manifest was got %d times", n)
 			}
 		})
+	}
+}
+
+// TestResumedAnew has tokens and signed addresses that have expired when a download breaks off.
+func TestResumedAnew(t *testing.T) {
+	var noise strings.Builder
+	for range 10_000 {
+		noise.WriteString(rand.Text())
+	}
+	big := gzipLayer(t, "noise="+noise.String())
+	l := newLayout(t)
+	l.image(big)
+	blob := digest(big.compressed)
+	send := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") == "" {
+			w = &breaking{w, 50_000}
+		}
+		w.Header().Set("ETag", `"1"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(big.compressed))
+	}
+	for _, elsewhere := range []bool{false, true} {
+		var mu sync.Mutex
+		var asked []string
+		note := func(what string, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, what+r.Header.Get("Range"))
+		}
+		tokens, addresses := 0, 0 // the newest is the one that is good
+		store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			note("store "+r.URL.Path, r)
+			switch {
+			case r.URL.Path != fmt.Sprintf("/%d", addresses) || r.Header.Get("Authorization") != "":
+				w.WriteHeader(http.StatusForbidden)
+			case r.Header.Get("Range") == "":
+				addresses = 7 // the one that leads here expires
+				fallthrough
+			default:
+				send(w, r)
+			}
+		}))
+		g := &registry{dir: l.dir, override: func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Path == "/token":
+				tokens++
+				fmt.Fprintf(w, `{"token":"token-%d"}`, tokens)
+			case r.Header.Get("Authorization") != fmt.Sprintf("Bearer token-%d", tokens):
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="repository:app:pull"`, r.Host))
+				w.WriteHeader(http.StatusUnauthorized)
+				if strings.HasSuffix(r.URL.Path, blob) {
+					note("refused ", r)
+				}
+			case strings.HasSuffix(r.URL.Path, blob) && elsewhere:
+				note("registry ", r)
+				addresses++
+				http.Redirect(w, r, fmt.Sprintf("%s/%d", store.URL, addresses), http.StatusTemporaryRedirect)
+			case strings.HasSuffix(r.URL.Path, blob):
+				note("registry ", r)
+				if r.Header.Get("Range") == "" {
+					defer func() { tokens++ }() // the one that it came with expires
+				}
+				send(w, r)
+			default:
+				return false
+			}
+			return true
+		}}
+		server := httptest.NewServer(g)
+		s, _ := newStore(t)
+		if _, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"), quick); err != nil {
+			t.Errorf("%v: %v", elsewhere, err)
+		}
+		want := []string{"registry ", "refused bytes=50000-", "registry bytes=50000-"}
+		if elsewhere {
+			want = []string{"registry ", "store /1", "store /1bytes=50000-", "registry bytes=50000-", "store /8bytes=50000-"}
+		}
+		if !slices.Equal(asked, want) {
+			t.Errorf("%v: asked %q, want %q", elsewhere, asked, want)
+		}
+		server.Close()
+		store.Close()
 	}
 }

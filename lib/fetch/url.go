@@ -86,7 +86,7 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 			if err != nil {
 				return found{}, err
 			}
-			return found{}, fmt.Errorf("%s (%s)", auth.Refused("the server "+host, login), answer.Status)
+			return found{}, fmt.Errorf("%s (%s)", auth.Refused("the server "+host, login, "auth.d"), answer.Status)
 		default:
 			keep = part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
 			if after := answer.Header.Get("Retry-After"); after != "" {
@@ -152,7 +152,8 @@ func (f *acis) ask(ctx context.Context, ref image.Reference, part *store.Partial
 	case known != nil && known.LastModified != "":
 		r.Header.Set("If-Modified-Since", known.LastModified)
 	}
-	return f.client.Do(r)
+	answer, err := f.client.Do(r)
+	return answer, auth.HideQuery(err)
 }
 
 // source keeps what is read of a body, and tells whether it broke off.

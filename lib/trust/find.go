@@ -76,7 +76,7 @@ func (s Source) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	client := &http.Client{Transport: s.transport(ctx)}
 	answer, err := client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, auth.HideQuery(err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {

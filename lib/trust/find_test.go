@@ -3,12 +3,15 @@ package trust
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/auth"
 )
 
 // What servers of keys can do wrong.
@@ -20,6 +23,12 @@ func TestRead(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/key":
+			_, _ = w.Write(k.Text)
+		case "/private":
+			if user, password, _ := r.BasicAuth(); user != "mary" || password != "s3cret" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
 			_, _ = w.Write(k.Text)
 		case "/giant":
 			for range 64 {
@@ -47,6 +56,12 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(file, k.Text, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	config := t.TempDir()
+	host := strings.TrimPrefix(server.URL, "https://")
+	text := `{"rktKind":"auth","rktVersion":"v1","domains":["` + host + `"],"type":"basic","credentials":{"user":"mary","password":"s3cret"}}`
+	if err := errors.Join(os.Mkdir(config+"/auth.d", 0o755), os.WriteFile(config+"/auth.d/a.json", []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		location string
 		source   Source
@@ -59,6 +74,9 @@ func TestRead(t *testing.T) {
 		{server.URL + "/key", Source{TLS: true}, ""},
 		{server.URL + "/key", Source{}, "certificate"},
 		{server.URL + "/none", Source{TLS: true}, "404 Not Found"},
+		{server.URL + "/private", Source{TLS: true}, "401 Unauthorized"},
+		{server.URL + "/private", Source{TLS: true, Auth: auth.New(os.Getenv, config)}, ""},
+		{"https://127.0.0.1:1/?token=s3cret", Source{}, `Get "https://127.0.0.1:1/?…": dial`},
 		{server.URL + "/giant", Source{TLS: true}, "larger than"},
 		{server.URL + "/html", Source{TLS: true}, "not an OpenPGP key"},
 		{server.URL + "/loop", Source{TLS: true}, "redirects"},
