@@ -37,6 +37,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   stop           ask pods to end
   rm             remove pods that have ended
   gc             remove pods that ended a while ago
+  export         make an image of a pod that has ended
   image          list, show, export, verify and remove images
   unit           print a service's unit file that runs a pod
   config         print the configuration

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/appc/spec/schema"
 	"github.com/google/uuid"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
@@ -69,7 +70,12 @@ func (i *interruptible) Write(p []byte) (int, error) {
 
 // Rendered writes an ACI of all that an app of the image sees, of whatever layers it is. The same image gives the same bytes.
 func Rendered(ctx context.Context, s *store.Store, img *store.Image, w io.Writer) error {
-	manifest, err := json.Marshal(img.Manifest)
+	return pack(ctx, img.Manifest, img.Layers, filepath.Dir(img.Config), w)
+}
+
+// pack writes an ACI of layers, the lowest first. at is any folder.
+func pack(ctx context.Context, m *schema.ImageManifest, layers []string, at string, w io.Writer) error {
+	manifest, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
@@ -81,7 +87,7 @@ func Rendered(ctx context.Context, s *store.Store, img *store.Image, w io.Writer
 	if _, err := archive.Write(manifest); err != nil {
 		return err
 	}
-	err = overlay.Show(img.Layers, filepath.Dir(img.Config), func(root string) error {
+	err = overlay.Show(layers, at, func(root string) error {
 		p := &packer{archive: archive, names: map[inode]string{}, buffer: make([]byte, 256<<10)}
 		return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil {

@@ -1,0 +1,90 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/appc/spec/schema"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/store"
+)
+
+// App writes an ACI of the root of an app of a pod that has ended, with what the app has changed, and without volumes. The manifest is
+// that of the app's image, but for its dependencies, which are in the archive. app may be "" in a pod of one app. If it returns an error,
+// what was written is no such ACI: the pod may have been removed meanwhile.
+func App(ctx context.Context, s *store.Store, p *pod.Pod, app string, w io.Writer) error {
+	if err := ended(p); err != nil {
+		return err
+	}
+	text, err := p.ReadFile(pod.ManifestFile)
+	if err != nil {
+		return err
+	}
+	var manifest schema.PodManifest
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
+	}
+	found, err := find(manifest.Apps, app)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	img, err := s.Image(found.Image.ID.String())
+	if err != nil {
+		return fmt.Errorf("pod %s: app %q: its image: %w", p.UUID, found.Name, err)
+	}
+	m := *img.Manifest
+	m.Dependencies, m.PathWhitelist = nil, nil
+	dir := p.Path(filepath.Join("overlay", found.Name.String()))
+	var layers []string
+	for i := 0; ; i++ {
+		layer, err := os.Readlink(filepath.Join(dir, "lower", strconv.Itoa(i)))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if !filepath.IsAbs(layer) {
+			layer = filepath.Join(dir, "lower", layer)
+		}
+		layers = append(layers, layer)
+	}
+	if err := pack(ctx, &m, append(layers, filepath.Join(dir, "upper")), p.Path(pod.RootDir), w); err != nil {
+		return fmt.Errorf("pod %s: app %q: %w", p.UUID, found.Name, err)
+	}
+	return ended(p) // whole only if nobody has taken it away
+}
+
+// ended tells whether a pod's files change no more.
+func ended(p *pod.Pod) error {
+	state, err := p.State()
+	if err != nil {
+		return err
+	}
+	if state != pod.Exited && state != pod.ExitedGarbage {
+		return fmt.Errorf("pod %s: has not exited (its state is: %s)", p.UUID, state)
+	}
+	return nil
+}
+
+func find(apps schema.AppList, name string) (*schema.RuntimeApp, error) {
+	if name == "" && len(apps) == 1 {
+		return &apps[0], nil
+	}
+	if name == "" {
+		return nil, fmt.Errorf("has %d apps; say which with --app", len(apps))
+	}
+	for i := range apps {
+		if apps[i].Name.String() == name {
+			return &apps[i], nil
+		}
+	}
+	return nil, fmt.Errorf("has no app %q", name)
+}
