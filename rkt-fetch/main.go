@@ -66,6 +66,10 @@ a registry or a layout by cosign. Unsigned ones are fetched only with
 --insecure-options=image. Plain HTTP is spoken only with this machine, and with
 others with --insecure-options=http; --insecure-options=tls takes any certificate.
 
+Credentials are in files: auth.d/*.json of /etc/rkt, or what docker login and
+podman login write. Authorities of one host are in certs.d/HOST of /etc/rkt.
+HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
+
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
 --local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
 Each flag can be set by an environment variable (RKT_DIR, RKT_PULL_POLICY, ...)

@@ -1,15 +1,19 @@
 package auth
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func write(t testing.TB, path, text string) {
@@ -187,6 +191,30 @@ esac
 		}
 		if strings.Contains(got, "s3cret") {
 			t.Errorf("%s: a secret in %s", c.name, got)
+		}
+	}
+}
+
+// A helper that hangs is ended with the fetch.
+func TestHelperHangs(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/bin/docker-credential-hang", "#!/bin/sh\nexec sleep 100\n")
+	write(t, dir+"/config.json", `{"credsStore":"hang"}`)
+	t.Setenv("PATH", dir+"/bin:"+os.Getenv("PATH"))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	got := told(New(environment("DOCKER_CONFIG="+dir)).Registry(ctx, "quay.io", "a"))
+	if want := "credentials of " + dir + "/config.json: docker-credential-hang: context deadline exceeded"; got != want || time.Since(begin) > 20*time.Second {
+		t.Errorf("%s after %v, want %s", got, time.Since(begin), want)
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		out, err := exec.Command("pgrep", "-f", "-P", strconv.Itoa(os.Getpid()), "sleep 100").Output()
+		if err != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("left behind: %s", out)
 		}
 	}
 }

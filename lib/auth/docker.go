@@ -189,7 +189,7 @@ func (d *dockerConfig) entry(hosts []string, repository string) (dockerAuth, boo
 
 // helperTime is how long a helper may take, and maxAnswer how many bytes of its answer count.
 const (
-	helperTime = time.Minute
+	helperTime = time.Minute // it may ask the user for a password
 	maxAnswer  = 1 << 20
 )
 

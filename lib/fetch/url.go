@@ -178,7 +178,7 @@ func (s *source) Read(p []byte) (int, error) {
 // freshness reads what an answer says of the time for which it is good, and how to ask for news.
 func freshness(answer *http.Response, now time.Time) store.Remote {
 	var r store.Remote
-	fresh, stale := time.Duration(0), false
+	fresh, stale, said := time.Duration(0), false, false
 	for directive := range strings.SplitSeq(strings.Join(answer.Header.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
 		switch name {
@@ -187,10 +187,18 @@ func freshness(answer *http.Response, now time.Time) store.Remote {
 		case "no-cache":
 			stale = true
 		case "max-age":
+			said = true
 			if seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 63); err == nil {
 				fresh = min(maxAge, time.Duration(min(seconds, uint64(maxAge/time.Second)))*time.Second)
 			}
 		}
+	}
+	if at, err := http.ParseTime(answer.Header.Get("Expires")); err == nil && !said { // RFC 9111, 5.3
+		sent, err := http.ParseTime(answer.Header.Get("Date"))
+		if err != nil {
+			sent = now
+		}
+		fresh = min(maxAge, at.Sub(sent))
 	}
 	if age, err := strconv.ParseUint(answer.Header.Get("Age"), 10, 31); err == nil {
 		fresh -= time.Duration(age) * time.Second

@@ -186,6 +186,24 @@ func TestFreshness(t *testing.T) {
 			t.Errorf("%q, age %q: %v, want %v", c.control, c.age, got, c.want)
 		}
 	}
+	for _, c := range []struct {
+		expires, date, control string
+		want                   time.Duration
+	}{
+		{"Sun, 09 Sep 2001 02:46:40 GMT", "", "", time.Hour}, // now is 01:46:40
+		{"Sun, 09 Sep 2001 02:46:40 GMT", "Sun, 09 Sep 2001 02:45:40 GMT", "", time.Minute},
+		{"Sun, 09 Sep 2001 02:46:40 GMT", "", "max-age=60", time.Minute},
+		{"Sun, 09 Sep 2001 02:46:40 GMT", "", "max-age=0", 0},
+		{"Sun, 09 Sep 2001 02:46:40 GMT", "", "no-cache", 0},
+		{"Sun, 09 Sep 2001 00:46:40 GMT", "", "", 0},
+		{"0", "", "", 0},
+		{"Sun, 09 Sep 2091 00:46:40 GMT", "", "", maxAge},
+	} {
+		r := freshness(&http.Response{Header: http.Header{"Cache-Control": {c.control}, "Expires": {c.expires}, "Date": {c.date}, "Etag": {`"1"`}}}, now)
+		if want := now.Add(c.want); c.want == 0 && !r.Expires.IsZero() || c.want > 0 && !r.Expires.Equal(want) {
+			t.Errorf("%+v: until %v", c, r.Expires)
+		}
+	}
 	long := freshness(&http.Response{Header: http.Header{"Etag": {`"` + strings.Repeat("x", 2000) + `"`}, "Last-Modified": {strings.Repeat("x", 2000)}}}, now)
 	if long.ETag != "" || long.LastModified != "" {
 		t.Errorf("%d bytes", len(long.ETag))
