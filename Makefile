@@ -79,6 +79,7 @@ test: deps
 
 torture: deps
 	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 60m -run 'Killed|Torture|Many' ./...
+	FUZZ_ROUNDS=500 $(GO) test -count=1 -v -run 'TestSessions/fuzz$$' ./test/e2e
 
 bench: deps all
 	test/bench.sh

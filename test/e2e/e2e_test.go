@@ -114,7 +114,7 @@ func play(t *testing.T, overlay, session string) {
 		}
 	}()
 	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=4m")
-	cmd.Env = append(cmd.Env, insideVariable+"="+session)
+	cmd.Env = append(cmd.Env, insideVariable+"="+session, "FUZZ_ROUNDS="+os.Getenv("FUZZ_ROUNDS"), "FUZZ_SEED="+os.Getenv("FUZZ_SEED"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		journal, _ := h.Command(ctx, "journalctl", "--no-pager", "--lines=60", "--output=short-monotonic").CombinedOutput()
@@ -165,7 +165,7 @@ func TestInside(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz},
 		Condition: func(name string) (bool, error) { // controllers: those of cgroup v2 are the host's
 			text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 			return name == "controllers" && strings.Contains(string(text), "memory"), err

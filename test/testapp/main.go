@@ -7,6 +7,7 @@
 //	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
 //	testapp memory MB          takes that much memory and stays
 //	testapp inspect [ARG …]    prints what it sees, as JSON
+//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, its folder, and $INSPECT_MOUNT if a file of the host is there
 package main
 
 import (
@@ -41,6 +42,8 @@ func main() {
 		os.Exit(status)
 	case verb == "notify" && len(args) == 2:
 		beReady(args[0], args[1])
+	case verb == "bytes":
+		showBytes()
 	case verb == "inspect":
 		inspect()
 	case verb == "memory" && len(args) == 1:
@@ -55,6 +58,25 @@ func main() {
 	default:
 		fmt.Fprintln(os.Stderr, "testapp: see its source")
 		os.Exit(2)
+	}
+}
+
+// showBytes prints lines NAME HEX.
+func showBytes() {
+	for i, arg := range os.Args[2:] {
+		fmt.Printf("%d x%x\n", i+2, arg)
+	}
+	for i := range 10 {
+		name := fmt.Sprintf("V%d", i)
+		fmt.Printf("%s x%x\n", name, os.Getenv(name))
+	}
+	cwd, err := os.Getwd()
+	check(err)
+	fmt.Printf("cwd x%x\n", cwd)
+	if at := os.Getenv("INSPECT_MOUNT"); at != "" {
+		_, err := os.Stat(at + "/here")
+		check(err)
+		fmt.Printf("mount x%x\n", at)
 	}
 }
 
