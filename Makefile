@@ -4,6 +4,7 @@
 # make demo       the main job, from nothing to a redis that answers and is gone again
 # make test       all tests
 # make torture    the long runs: hundreds of kills
+# make pictures   have the pictures in docs/systemd.md drawn anew by its test
 # make bench      whole processes side by side
 # make lint       gofmt, go vet, staticcheck
 # make deps       install the Debian packages that tests, demo and bench need
@@ -13,7 +14,7 @@ DESTDIR  ?=
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 PROGRAMS := rkt $(patsubst %/,%,$(wildcard rkt-*/))
-UNITS    := rkt-gc.service rkt-gc.timer rkt@.service
+UNITS    := rkt-gc.service rkt-gc.timer rkt-metadata.service rkt-metadata.socket rkt@.service
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -21,11 +22,11 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
-	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
-	gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs
+	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
+	gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
-.PHONY: all man install cni demo test torture bench lint deps clean
+.PHONY: all man install cni demo test torture pictures bench lint deps modules clean
 
 all:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
@@ -37,10 +38,10 @@ install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -D -m 0644 rkt/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rkt
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system tmpfiles.d sysusers.d)
 	for unit in $(UNITS); do \
-		sed 's,/usr/bin/rkt,$(PREFIX)/bin/rkt,' units/$$unit >bin/unit && \
-		install -m 0644 bin/unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
+		sed 's,/usr/bin/rkt,$(PREFIX)/bin/rkt,' units/$$unit | install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
 	done
 	install -m 0644 units/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
 	install -m 0644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
@@ -63,6 +64,11 @@ deps:
 	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service etcd.service; \
 	$(MAKE) --silent bin/vm
 
+# Some tests build programs where there is no network.
+modules:
+	@$(GO) mod download
+	@cd cni && $(GO) mod download
+
 # The kernel of the virtual machine is unpacked and not installed.
 bin/vm:
 	@rm -rf bin/vm.new && mkdir -p bin/vm.new
@@ -74,12 +80,18 @@ bin/vm:
 demo: deps all
 	test/demo.sh
 
-test: deps
-	$(GO) test -count=1 -timeout 25m ./...
+test: deps modules
+	$(GO) test -count=1 -timeout 40m ./...
 
-torture: deps
-	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 60m -run 'Killed|Torture|Many' ./...
+torture: deps modules
+	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'Killed|Torture|Many' ./...
+	FAULTS=40 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/faults$$' ./test/e2e
+	ROUNDS=500 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/soak$$' ./test/e2e
 	FUZZ_ROUNDS=500 $(GO) test -count=1 -v -run 'TestSessions/fuzz$$' ./test/e2e
+	RKT_VM_SESSIONS='guide systemd-page units unit activation redis-service notify stop status terminal apps' $(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
+
+pictures: deps
+	RKT_PICTURES=$(abspath docs) $(GO) test -count=1 -run 'TestSessions/systemd-page$$' ./test/e2e
 
 bench: deps all
 	test/bench.sh

@@ -37,7 +37,7 @@ func cat(_ context.Context, p *cli.Process) error {
 	var uuidFile string
 	flags.BoolVar(&pretty, "pretty-print", true, "")
 	flags.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(flags, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(flags, g, p.Args); err != nil {
 		return err
 	}
 	found, err := p.OnePod(pod.In(g.Dir), flags.Args(), uuidFile)

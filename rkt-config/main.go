@@ -34,7 +34,7 @@ func run(_ context.Context, p *cli.Process) error {
 	flags, g := p.Flags()
 	var pretty bool
 	flags.BoolVar(&pretty, "pretty-print", true, "")
-	if err := p.Parse(flags, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(flags, g, p.Args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

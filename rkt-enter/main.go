@@ -16,10 +16,11 @@ import (
 	"strings"
 
 	"github.com/appc/spec/schema"
-	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/enter"
+	"github.com/rkt-toolkit/rkt/lib/image"
 	_ "github.com/rkt-toolkit/rkt/lib/isolator" // manifests may have it
+	"github.com/rkt-toolkit/rkt/lib/mds"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 
@@ -84,6 +85,7 @@ func enterPod(_ context.Context, p *cli.Process) error {
 		}
 		c.Groups = nil
 	}
+	p.Log().Debug("enters", "pod", found.UUID, "app", c.App, "uid", c.UID, "gid", c.GID)
 	status, err := enter.Run(found, c)
 	if err == nil && status != 0 {
 		err = cli.ExitStatus(status)
@@ -105,14 +107,13 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 	for _, a := range manifest.Apps {
 		names = append(names, a.Name.String())
 	}
-	if name == "" && len(names) != 1 {
-		return enter.Command{}, fmt.Errorf("pod %s: has the apps %s; choose one with --app", p.UUID, strings.Join(names, ", "))
+	i, err := p.ChooseApp(names, name)
+	if err != nil {
+		return enter.Command{}, err
 	}
-	if name == "" {
-		name = names[0]
-	}
-	app := manifest.Apps.Get(types.ACName(name))
-	if app == nil || app.App == nil {
+	name = names[i]
+	app := manifest.Apps[i]
+	if app.App == nil {
 		return enter.Command{}, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
 	}
 	c := enter.Command{App: app.Name.String(), Argv: argv, Dir: app.App.WorkingDirectory}
@@ -124,6 +125,16 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 	}
 	for _, v := range app.App.Environment {
 		c.Env = append(c.Env, v.Name+"="+v.Value)
+	}
+	if text, ok := app.Annotations.Get(image.AnnotationEnvironment); ok {
+		var odd []string
+		if err := json.Unmarshal([]byte(text), &odd); err != nil {
+			return enter.Command{}, fmt.Errorf("pod %s: app %q: annotation %s: %w", p.UUID, name, image.AnnotationEnvironment, err)
+		}
+		c.Env = append(c.Env, odd...)
+	}
+	if url := mds.URL(p); url != "" {
+		c.Env = append(c.Env, "AC_METADATA_URL="+url)
 	}
 	if term := os.Getenv("TERM"); term != "" {
 		c.Env = append(c.Env, "TERM="+term)

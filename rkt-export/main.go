@@ -42,7 +42,7 @@ func run(ctx context.Context, p *cli.Process) error {
 	fs.StringVar(&app, "app", "", "")
 	fs.BoolVar(&overwrite, "overwrite", false, "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	operands := fs.Args()

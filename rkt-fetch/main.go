@@ -25,6 +25,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/fetch"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
@@ -94,11 +95,16 @@ func run(ctx context.Context, p *cli.Process) error {
 	}
 	dirs := []string{c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig}
 	c.options.Auth, c.options.Certs = auth.New(p.Getenv, dirs...), certs.Folders(dirs...)
+	uuid := p.Getenv("RKT_POD") // for which rkt-prepare fetches
+	if uuid == "" {
+		uuid = pod.Self(p.Getenv, p.PID)
+	}
 	for _, img := range c.images {
 		id, err := c.fetch(ctx, p, images, img)
 		if err != nil {
 			return fmt.Errorf("image %q: %w", img.name, err)
 		}
+		p.Log().Debug("is in the store", "pod", uuid, "image", id, "name", img.name, "pull-policy", c.options.PullPolicy)
 		if !c.full {
 			id = id[:shortID]
 		}

@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 		"attach":      tool(attach),
 		"pushindex":   tool(pushindex),
 		"memregistry": tool(memregistry),
+		"mkbomb":      tool(mkbomb),
+		"wrap":        tool(wrap),
+		"peak":        tool(peak),
 	})
 }
 

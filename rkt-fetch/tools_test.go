@@ -110,7 +110,12 @@ func mklayout(args []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := layout.Write(args[0], empty.Index)
+	return writeLayout(args[0], img)
+}
+
+// writeLayout makes an OCI layout of one image.
+func writeLayout(dir string, img v1.Image) error {
+	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -27,7 +28,8 @@ const usage = `Usage: rkt-gc [FLAGS]
 
 Without a POD, removes pods that have exited a while ago, prepared pods that were
 never run, and what killed programs left behind. With PODs, removes just these,
-at once; one that is not there is no error, one that runs is.
+at once; one that is not there is no error, so that the line has a place in
+ExecStopPost=, unless --must-exist is given, as "rkt rm" does. One that runs is.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
@@ -36,6 +38,7 @@ Flags:
                            sees it (default 30m)
   --expire-prepared=TIME   how long a prepared pod may wait to be run (default 24h)
   --mark-only              only mark the pods that have exited
+  --must-exist             a POD that is not there is an error
   --uuid-file=FILE         the pod whose UUID is in FILE
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -48,15 +51,17 @@ func collect(ctx context.Context, p *cli.Process) error {
 	flags, g := p.Flags()
 	var rules gc.Rules
 	var uuidFile string
+	var mustExist bool
 	flags.DurationVar(&rules.GracePeriod, "grace-period", 30*time.Minute, "")
 	flags.DurationVar(&rules.ExpirePrepared, "expire-prepared", 24*time.Hour, "")
 	flags.BoolVar(&rules.MarkOnly, "mark-only", false, "")
+	flags.BoolVar(&mustExist, "must-exist", false, "")
 	flags.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(flags, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(flags, g, p.Args); err != nil {
 		return err
 	}
 	c := &gc.Collector{
-		Pods:           pod.In(g.Dir),
+		Pods: pod.In(g.Dir), Log: p.Log(),
 		ReleaseNetwork: func(ctx context.Context, uuid string) error { return releaseNetwork(ctx, p, g, uuid) },
 	}
 	operands := flags.Args()
@@ -64,7 +69,10 @@ func collect(ctx context.Context, p *cli.Process) error {
 		operands = append(operands, "@"+uuidFile)
 	}
 	var failed error
+	var one sync.Mutex
 	c.Report = func(line string) {
+		one.Lock()
+		defer one.Unlock()
 		if _, err := fmt.Fprintln(p.Stdout, line); err != nil {
 			failed = err
 		}
@@ -75,8 +83,8 @@ func collect(ctx context.Context, p *cli.Process) error {
 	var errs []error
 	for _, operand := range operands {
 		found, err := c.Pods.Find(operand, pod.Self(p.Getenv, p.PID))
-		if errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-			p.Debugf("%v", err)
+		if !mustExist && (errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
+			p.Debugf("nothing to do: %v", err)
 			continue
 		}
 		if err == nil {

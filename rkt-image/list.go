@@ -65,7 +65,7 @@ func list(_ context.Context, p *cli.Process) error {
 	fs.StringVar(&format, "format", "text", "")
 	fs.BoolVar(&full, "full", false, "")
 	fs.BoolVar(&noLegend, "no-legend", false, "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {

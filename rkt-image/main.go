@@ -9,6 +9,7 @@
 //	rkt-image import FILE|- [--signature=FILE]
 //	rkt-image rm [--uuid-file=FILE] IMAGE…
 //	rkt-image gc [--grace-period=DURATION]
+//	rkt-image reindex
 //
 // export writes an ACI: the same bytes that the image was made of if it was one (uncompressed, so that its SHA-512 is the image's ID), else
 // one of what an app of it sees. extract makes a folder of that one image, and render of the image and all that it depends on, as an app
@@ -19,6 +20,9 @@
 //
 // rm removes what an image has alone: layers that other images have too stay. An image that a pod uses, in whatever state the pod is, is
 // not removed. gc removes the images that no pod uses and that none was made of for a while, and layers without an image. Both can be killed at any time, and run while images are fetched and pods are made.
+//
+// reindex makes the store's index of images and names anew where it is lost or damaged, from layers, configs and records, each of which it
+// compares with its digest. It prints what it brings back. What the index has whole is left alone.
 package main
 
 import (
@@ -32,11 +36,12 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/index"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
-const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|import|rm|gc [FLAGS] [IMAGE...]
+const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|import|rm|gc|reindex [FLAGS] [IMAGE...]
 
   list             list the images in the store
   cat-manifest     print an image's manifest
@@ -47,6 +52,7 @@ const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|i
   import           put an image from a FILE, or -, into the store
   rm               remove images that no pod uses
   gc               remove those that were not used for a while
+  reindex          bring back images and names that the store's index has lost
 
 IMAGE is an ID, also by its beginning, or the name that the image was fetched by.
 
@@ -72,7 +78,7 @@ func main() { cli.Main("rkt-image", usage, run) }
 
 func run(ctx context.Context, p *cli.Process) error {
 	if len(p.Args) == 0 {
-		return errors.New("list, cat-manifest, export, extract, render, verify, import, rm or gc? (--help tells more)")
+		return errors.New("list, cat-manifest, export, extract, render, verify, import, rm, gc or reindex? (--help tells more)")
 	}
 	for i, arg := range p.Args { // which may stand behind global flags
 		if verb, ok := verbs()[arg]; ok {
@@ -80,28 +86,32 @@ func run(ctx context.Context, p *cli.Process) error {
 			return verb(ctx, p)
 		}
 		if !strings.HasPrefix(arg, "-") {
-			return fmt.Errorf("%q is none of list, cat-manifest, export, extract, render, verify, import, rm, gc", arg)
+			return fmt.Errorf("%q is none of list, cat-manifest, export, extract, render, verify, import, rm, gc, reindex", arg)
 		}
 	}
 	fs, g := p.Flags()
-	if err := p.Parse(fs, g, p.Args); err != nil { // --help
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil { // --help
 		return err
 	}
-	return errors.New("list, cat-manifest, export, extract, render, verify, import, rm or gc? (--help tells more)")
+	return errors.New("list, cat-manifest, export, extract, render, verify, import, rm, gc or reindex? (--help tells more)")
 }
 
 func verbs() map[string]func(context.Context, *cli.Process) error {
 	return map[string]func(context.Context, *cli.Process) error{"list": list, "cat-manifest": catManifest, "export": exportACI,
-		"extract": extract, "render": render, "verify": verifyImages, "import": importFile, "rm": remove, "gc": collect}
+		"extract": extract, "render": render, "verify": verifyImages, "import": importFile, "rm": remove, "gc": collect, "reindex": reindex}
 }
 
-// find is the ID of an image in the store, by ID or by name.
+// find is the ID of an image in the store, by ID, by the name that it was fetched by, or by the one that list shows.
 func find(s *store.Store, name string) (string, error) {
 	ref, err := image.ParseReference(name)
 	if err != nil {
 		return "", err
 	}
-	return s.Lookup(ref)
+	id, err := s.Lookup(ref)
+	if errors.Is(err, store.ErrNotFound) && ref.Kind == image.Appc {
+		return s.Find(ref)
+	}
+	return id, err
 }
 
 // open finds an image in the store.
@@ -120,7 +130,7 @@ func catManifest(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
 	pretty := true
 	fs.BoolVar(&pretty, "pretty-print", true, "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if fs.NArg() != 1 {
@@ -149,7 +159,7 @@ func remove(ctx context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
 	var file string
 	fs.StringVar(&file, "uuid-file", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	names := fs.Args()
@@ -190,7 +200,7 @@ func collect(ctx context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
 	var grace time.Duration
 	fs.DurationVar(&grace, "grace-period", 24*time.Hour, "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {
@@ -209,4 +219,27 @@ func collect(ctx context.Context, p *cli.Process) error {
 		}
 	}
 	return err
+}
+
+func reindex(ctx context.Context, p *cli.Process) error {
+	fs, g := p.Flags()
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("reindex: %q: takes no operands", fs.Arg(0))
+	}
+	s, err := store.Open(g.Dir)
+	if err != nil {
+		return err
+	}
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	var lines []error
+	say := func(format string, args ...any) {
+		_, err := fmt.Fprintf(p.Stdout, format, args...)
+		lines = append(lines, err)
+	}
+	err = index.Rebuild(ctx, s, func(r store.Ref) { say("image %s is back\n", r.ID) }, func(r store.Ref) { say("name %s is back: %s\n", r.Key, r.ID) })
+	return errors.Join(append(lines, err)...)
 }

@@ -19,7 +19,7 @@ func TestScripts(t *testing.T) {
 		}
 	}
 	programs := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-fetch", "../rkt", "../test/mkimage").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-fetch", "../rkt", "../test/mkimage", "../test/fault").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{

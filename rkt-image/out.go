@@ -27,7 +27,7 @@ func parseOutput(p *cli.Process, verb string, folder bool) (*output, error) {
 	if folder {
 		fs.BoolVar(&o.rootfsOnly, "rootfs-only", false, "")
 	}
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return nil, err
 	}
 	if fs.NArg() != 2 || fs.Arg(1) == "" {
@@ -81,7 +81,7 @@ func folder(ctx context.Context, p *cli.Process, verb string, write func(context
 
 func verifyImages(ctx context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if fs.NArg() == 0 {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -23,6 +24,8 @@ started, and the addresses.
 Flags:
   --full               whole UUIDs and times, and image IDs
   --no-legend          no line of headings
+  --fields=NAME,...    these columns: uuid, name (the pod's), app, imagename, imageid,
+                       state, created, started, networks
   --format=FORMAT      text (default), json, or json-pretty
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -34,17 +37,24 @@ func main() { cli.Main("rkt-list", usage, list) }
 func list(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
 	var t table
-	var format string
+	var format, fields string
 	fs.BoolVar(&t.full, "full", false, "")
 	fs.BoolVar(&t.noLegend, "no-legend", false, "")
 	fs.StringVar(&format, "format", "text", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	fs.StringVar(&fields, "fields", "", "")
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
 	}
-	entries, unread := status.All(pod.In(g.Dir))
+	if err := t.choose(fields); err != nil {
+		return err
+	}
+	entries, unread := status.All(pod.In(g.Dir), strings.HasPrefix(format, "json"))
+	if len(entries) == 0 && unread != nil {
+		return unread // and no headings of nothing
+	}
 	switch format {
 	case "text", "":
 		return errors.Join(t.write(p.Stdout, entries), unread)

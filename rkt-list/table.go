@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -21,40 +23,90 @@ func writeJSON(w io.Writer, entries []status.Pod, pretty bool) error {
 	return enc.Encode(entries)
 }
 
+// columns are those that there are. One of a pod stands once, in the line of its first app; one of an app has no pod.
+var columns = []struct {
+	name, title string
+	pod         func(t table, p status.Pod) string
+	app         func(t table, a status.App) string
+}{
+	{"uuid", "UUID", func(t table, p status.Pod) string {
+		if t.full {
+			return p.UUID
+		}
+		return p.UUID[:8]
+	}, nil},
+	{"name", "NAME", func(_ table, p status.Pod) string { return p.PodName }, nil},
+	{"app", "APP", nil, func(_ table, a status.App) string { return a.Name }},
+	{"imagename", "IMAGE NAME", nil, func(_ table, a status.App) string { return a.ImageName }},
+	{"imageid", "IMAGE ID", nil, func(_ table, a status.App) string { return a.ImageID[:min(len(a.ImageID), len("sha512-")+12)] }},
+	{"state", "STATE", func(_ table, p status.Pod) string { return p.State }, nil},
+	{"created", "CREATED", func(t table, p status.Pod) string { return t.time(p.CreatedAt) }, nil},
+	{"started", "STARTED", func(t table, p status.Pod) string { return t.time(p.StartedAt) }, nil},
+	{"networks", "NETWORKS", func(_ table, p status.Pod) string { return p.Addresses() }, nil},
+}
+
 // table is rkt's table.
 type table struct {
 	full, noLegend bool
+	columns        []int // indexes of columns
+}
+
+// choose sets the columns: a list of their names with commas between them, "" for those of rkt.
+func (t *table) choose(list string) error {
+	if list == "" {
+		list = "uuid,app,imagename,state,created,started,networks"
+		if t.full {
+			list = "uuid,app,imagename,imageid,state,created,started,networks"
+		}
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		var names []string
+		found := -1
+		for i, c := range columns {
+			names = append(names, c.name)
+			if c.name == strings.ReplaceAll(strings.TrimSpace(name), " ", "") {
+				found = i
+			}
+		}
+		if found < 0 {
+			return fmt.Errorf("--fields=%s: %q is none of %s", list, name, strings.Join(names, ", "))
+		}
+		t.columns = append(t.columns, found)
+	}
+	return nil
 }
 
 func (t table) write(w io.Writer, entries []status.Pod) error {
-	tw := tabwriter.NewWriter(w, 0, 8, 1, '\t', 0)
-	if !t.noLegend {
-		id := ""
-		if t.full {
-			id = "IMAGE ID\t"
+	lines := bufio.NewWriter(w) // tabwriter writes each cell by itself
+	tw := tabwriter.NewWriter(lines, 0, 8, 1, '\t', 0)
+	line := func(text func(i int) string) {
+		var cells []string
+		for _, i := range t.columns {
+			cells = append(cells, strings.Map(printable, text(i)))
 		}
-		fmt.Fprintf(tw, "UUID\tAPP\tIMAGE NAME\t%sSTATE\tCREATED\tSTARTED\tNETWORKS\n", id)
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	if !t.noLegend {
+		line(func(i int) string { return columns[i].title })
 	}
 	for _, e := range entries {
-		uuid := e.UUID
-		if !t.full {
-			uuid = uuid[:8]
-		}
 		apps := e.Apps
 		if len(apps) == 0 {
 			apps = []status.App{{Name: "-", ImageName: "-", ImageID: "-"}}
 		}
-		tail := strings.Join([]string{e.State, t.time(e.CreatedAt), t.time(e.StartedAt), e.Addresses()}, "\t")
-		for _, a := range apps {
-			id := ""
-			if t.full {
-				id = strings.Map(printable, a.ImageID[:min(len(a.ImageID), len("sha512-")+12)]) + "\t"
-			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s%s\n", uuid, a.Name, strings.Map(printable, a.ImageName), id, tail)
-			uuid, tail = "", "\t\t\t" // the pod's own columns stand once
+		for n, a := range apps {
+			line(func(i int) string {
+				switch {
+				case columns[i].app != nil:
+					return columns[i].app(t, a)
+				case n == 0:
+					return columns[i].pod(t, e)
+				}
+				return ""
+			})
 		}
 	}
-	return tw.Flush()
+	return errors.Join(tw.Flush(), lines.Flush())
 }
 
 func (t table) time(n *int64) string {

@@ -32,7 +32,6 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/cni"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -84,14 +83,17 @@ func run(ctx context.Context, p *cli.Process) error {
 		return err
 	}
 	c.options.Stderr = p.Stderr
-	c.options.Called = func(call cni.Call) { p.Debugf("%s %s: %s", call.Plugin, call.Command, call.Took) }
+	log := p.Log()
+	c.options.Called = func(call cni.Call) { log.Debug(fmt.Sprintf("%s %s: %s", call.Plugin, call.Command, call.Took)) }
 	found, err := p.OnePod(pod.In(c.dir), c.operands, c.uuidFile)
 	if c.verb == "del" && (errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
-		return c.releaseAbsent(pod.Self(p.Getenv, p.PID))
+		return c.releaseAbsent(ctx, pod.Self(p.Getenv, p.PID))
 	}
 	if err != nil {
 		return err
 	}
+	log = log.With("pod", found.UUID)
+	log.Debug("network " + c.verb)
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
 	var results []json.RawMessage
@@ -114,8 +116,8 @@ func run(ctx context.Context, p *cli.Process) error {
 	return nil
 }
 
-// releaseAbsent takes away the namespace of a pod that is gone, if the command line tells which one it was.
-func (c config) releaseAbsent(self string) error {
+// releaseAbsent takes away what is left of the network of a pod that is gone, if the command line tells which one it was.
+func (c config) releaseAbsent(ctx context.Context, self string) error {
 	operand, file := "", c.uuidFile
 	if file == "" {
 		operand = c.operands[0]
@@ -137,7 +139,7 @@ func (c config) releaseAbsent(self string) error {
 	if !pod.ValidUUID(uuid) {
 		return nil
 	}
-	return netns.Release(uuid)
+	return cni.Forget(ctx, uuid)
 }
 
 // parse reads the verb, which may stand before or after flags, then the flags. A flag that the verb has no use for is refused,

@@ -60,7 +60,7 @@ func isolate(t *testing.T) {
 	if os.Getenv("RKT_NET_TEST") == "ready" {
 		return
 	}
-	for program, pkg := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "iptables": "iptables",
+	for program, pkg := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "iptables": "iptables", "nft": "nftables", "jq": "jq",
 		"/usr/lib/cni/ptp": "containernetworking-plugins"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
@@ -91,7 +91,7 @@ func TestUpstream(t *testing.T) {
 	}
 	dir := t.TempDir()
 	shell(t, "make --silent -C .. cni PREFIX=/usr DESTDIR="+dir)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestScripts|TestMany)$", "-test.v", "-test.timeout=5m")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestScripts|TestMany)$", "-test.v", "-test.timeout=20m")
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RKT_NET_TEST=") }),
 		pluginsVariable+"="+dir+"/usr/libexec/rkt/cni")
@@ -134,9 +134,14 @@ var ours = regexp.MustCompile(`^\d+: (lo|out0|eth\d)[@:]`)
 func TestScripts(t *testing.T) {
 	isolate(t)
 
+	// Short of the test's own deadline, or what ignores an interrupt is waited for after a failure.
+	deadline, ok := t.Deadline()
+	if !ok {
+		deadline = time.Now().Add(time.Hour)
+	}
 	testscript.RunT(serial{t}, testscript.Params{
 		Dir:       "testdata",
-		Deadline:  time.Now().Add(2 * time.Minute), // or what ignores an interrupt is waited for after a failure
+		Deadline:  deadline.Add(-time.Minute),
 		Condition: func(name string) (bool, error) { return name == "upstream" && os.Getenv(pluginsVariable) != "", nil },
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RKT_DIR", filepath.Join(env.WorkDir, "rkt"))
@@ -251,6 +256,18 @@ func leftovers() string {
 				if strings.Contains(line, "CNI-") || strings.Contains(line, "name:") {
 					left = append(left, line)
 				}
+			}
+		}
+		rules, _ := exec.Command("nft", "list", "ruleset").Output() // of all tables, those that iptables doesn't show among them
+		for line := range strings.Lines(string(rules)) {
+			if strings.Contains(line, "CNI-") || strings.Contains(line, " comment ") { // a rule, and not a table's own comment
+				left = append(left, line)
+			}
+		}
+		peers, _ := exec.Command("ip", "netns", "list-id").Output() // namespaces that still are, wherever they are held
+		for line := range strings.Lines(string(peers)) {
+			if !strings.Contains(line, "(iproute2 netns name: ") { // which the tests have made
+				left = append(left, line)
 			}
 		}
 		routes, _ := exec.Command("ip", "route").Output()

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -40,9 +39,8 @@ func run(_ context.Context, p *cli.Process) error {
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(p.Getenv("LISTEN_FDS"))
-	names := strings.Split(p.Getenv("LISTEN_FDNAMES"), ":")
-	if err != nil || n != len(names) || p.Getenv("LISTEN_PID") != strconv.Itoa(p.PID) {
+	names := cli.Passed(p.Getenv, p.PID)
+	if len(names) == 0 || len(names) != strings.Count(p.Getenv("LISTEN_FDNAMES"), ":")+1 {
 		return errors.New("no sockets were passed; the pod's systemd starts this program")
 	}
 	sockets := map[string]*net.UnixConn{}

@@ -1,6 +1,7 @@
 // Rkt-prepare makes a pod out of images and prints its UUID.
 //
 //	rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE …]
+//	rkt-prepare [FLAGS] --pod-manifest=FILE
 //
 // The pod gets a directory of its own under the data directory, with everything in it that does not depend on the moment it
 // starts; rkt-net gives it a network then, and rkt-run-prepared becomes it. In a systemd service the pod's UUID is the ID of this
@@ -26,6 +27,7 @@ import (
 )
 
 const usage = `Usage: rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
+       rkt-prepare [FLAGS] --pod-manifest=FILE
 
 Makes a pod out of images and prints its UUID. rkt-net then gives it a network,
 and rkt-run-prepared starts it.
@@ -56,6 +58,8 @@ Flags:
                             an image, and mount in that app only
   --private-users           the pod's users are none of the host's: root in it has no
                             rights outside. Files keep their owners' numbers.
+  --pod-manifest=FILE       appc's manifest of a pod, in the place of images and
+                            of flags on what is in it; its images are in the store
   --quiet                   print nothing but the UUID
 
 Flags of an app, after its image:
@@ -67,8 +71,10 @@ Flags of an app, after its image:
                             as whom: a number, a name in the image, or a file in
                             the image whose owner is meant
   --supplementary-gids=GID,...
-  --stdout=null, --stderr=null
-                            drop what it prints; log is the default
+  --stdin=STREAM            null (default), or for rkt-attach: stream, a pipe, or
+                            tty, a terminal
+  --stdout=STREAM, --stderr=STREAM
+                            log (default): the journal; null, stream, or tty
   --no-healthcheck          without the image's health check, which kills an app
                             that fails it
   --readonly-rootfs         nothing but volumes can be written to
@@ -81,8 +87,9 @@ Flags of an app, after its image:
                             @systemd/GROUP and @docker/default-blacklist are sets
   --caps-retain=CAP,...     keep just these capabilities
   --caps-remove=CAP,...     keep the default ones without these
-  --annotation=NAME=VALUE, --user-annotation=NAME=VALUE, --user-label=NAME=VALUE
-                            into the pod's manifest
+  --annotation=NAME=VALUE, --user-annotation=NAME=VALUE, --label=NAME=VALUE
+                            into the pod's manifest (--user-label is rkt's name
+                            of the last)
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
 --local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
@@ -114,11 +121,22 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if o.Name == "" && o.UUID == pod.Invocation(p.Getenv) { // the service's own pod has its name
 		o.Name = systemd.Unit()
 	}
-	o.Image = func(ctx context.Context, app prepare.App) (string, error) { return c.find(ctx, p, images, app) }
+	log := p.Log().With("pod", o.UUID)
+	os.Setenv("RKT_POD", o.UUID) // for what rkt-fetch tells the journal
+	o.Image = func(ctx context.Context, app prepare.App) (string, error) {
+		id, err := c.find(ctx, p, images, app)
+		if err == nil {
+			log.Debug("uses", "app", app.Name, "image", id, "name", app.Image, "pull-policy", c.pullPolicy)
+		}
+		return id, err
+	}
+	o.Launcher, _ = cli.Sibling("rkt-exec") // few pods need them
+	o.Attacher, _ = cli.Sibling("rkt-attach")
 	made, err := prepare.Pod(ctx, pods, images, o)
 	if err != nil {
 		return err
 	}
+	log.Debug("prepared", "service", o.Name, "own-users", o.OwnUsers)
 	if c.uuidFile != "" {
 		if err := durable.WriteFile(c.uuidFile, []byte(made.UUID+"\n"), 0o644); err != nil {
 			return errors.Join(err, remove(made))
@@ -179,6 +197,9 @@ func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, 
 	p.Debugf("run %q", cmd.Args)
 	if err := cmd.Run(); err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+			if app.Bare {
+				return "", fmt.Errorf("image %q: taken for one since it follows an image; the arguments of an app follow a --: IMAGE -- ARGS", name)
+			}
 			return "", cli.ExitStatus(cli.ExitFailure) // rkt-fetch has said why
 		}
 		return "", fmt.Errorf("image %q: rkt-fetch: %w", name, err)

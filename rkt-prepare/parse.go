@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/prepare"
@@ -32,7 +33,9 @@ func parse(p *cli.Process) (*config, error) {
 	c := &config{global: g}
 	var storeOnly, noStore, inherit bool
 	var envFiles, stage1 []string
+	var manifest string
 	fs.StringVar(&c.options.Name, "pod-name", "", "")
+	fs.StringVar(&manifest, "pod-manifest", "", "")
 	fs.StringVar(&c.options.UUID, "uuid", "", "")
 	fs.StringVar(&c.uuidFile, "uuid-file-save", "", "")
 	fs.StringVar(&c.pullPolicy, "pull-policy", "new", "")
@@ -56,7 +59,7 @@ func parse(p *cli.Process) (*config, error) {
 	fs.Func("volume", "", c.options.Volumes.AddVolume)
 	fs.Func("mount", "", c.options.Volumes.AddMount)
 	if err := p.Parse(fs, g, p.Args); err != nil {
-		return nil, err
+		return nil, chain.Misplaced(err)
 	}
 	for _, flag := range stage1 {
 		c.options.Warn(flag + ": ignored; a pod's systemd is the host's")
@@ -75,8 +78,8 @@ func parse(p *cli.Process) (*config, error) {
 	if c.options.UUID != "" && !pod.ValidUUID(c.options.UUID) {
 		return nil, fmt.Errorf("--uuid=%s: not a UUID", c.options.UUID)
 	}
-	if strings.ContainsAny(c.options.Name, "\n\x00") {
-		return nil, fmt.Errorf("--pod-name=%q: more than a line", c.options.Name)
+	if c.options.Name != "" && !pod.ValidName(c.options.Name) {
+		return nil, fmt.Errorf("--pod-name=%q: not a pod's name: at most 255 letters, digits and :_.@\\-, the first a letter or a digit, and neither self nor a UUID", c.options.Name)
 	}
 	fromFiles, err := readVariables(envFiles)
 	if err != nil {
@@ -88,33 +91,79 @@ func parse(p *cli.Process) (*config, error) {
 	}
 	c.options.AllCaps, c.options.AllCalls, c.options.AllPaths = g.Insecure.Capabilities, g.Insecure.Seccomp, g.Insecure.Paths
 	c.options.AnyImage = g.Insecure.OnDisk
+	if manifest != "" {
+		return c, c.describe(manifest, fs.Args())
+	}
 	c.options.Apps, err = parseApps(fs.Args())
 	return c, err
+}
+
+// describe takes the pod from a manifest, which has all that other flags would say.
+func (c *config) describe(manifest string, images []string) error {
+	o := &c.options
+	images = slices.DeleteFunc(images, func(s string) bool { return s == "" }) // ${IMAGE} of a unit, without one
+	if len(images)+len(o.Ports)+len(o.Environment)+len(o.Inherit)+len(o.Volumes.Volumes)+len(o.Volumes.Binds)+len(o.Volumes.Mounts) > 0 {
+		return errors.New("--pod-manifest says what images, --port, --set-env, --set-env-file, --inherit-env, --volume and --mount would; give the one or the others")
+	}
+	text, err := readBounded(manifest)
+	if err == nil {
+		err = o.SetManifest(text)
+	}
+	if err != nil {
+		return fmt.Errorf("--pod-manifest=%s: %w", manifest, err)
+	}
+	return nil
+}
+
+// readBounded reads a file that is a manifest, or standard input for "-".
+func readBounded(file string) ([]byte, error) {
+	in := os.Stdin
+	if file != "-" {
+		var err error
+		if in, err = os.Open(file); err != nil {
+			return nil, err
+		}
+		defer in.Close()
+	}
+	text, err := io.ReadAll(io.LimitReader(in, pod.MaxFile+1))
+	if err == nil && len(text) > pod.MaxFile {
+		err = fmt.Errorf("larger than %d bytes", pod.MaxFile)
+	}
+	return text, err
 }
 
 // parseApps reads IMAGE [flags] [-- args] [---] IMAGE …; the separator may be left out between images without arguments, as in
 // rkt.
 func parseApps(args []string) ([]prepare.App, error) {
 	var apps []prepare.App
+	separated := false
 	for len(args) > 0 {
 		if args[0] == "---" {
 			if len(apps) == 0 || len(args) == 1 {
 				return nil, errors.New("--- without an image before and after it")
 			}
-			args = args[1:]
+			args, separated = args[1:], true
 			continue
 		}
 		if strings.HasPrefix(args[0], "-") {
 			return nil, fmt.Errorf("%s: an image was expected here", args[0])
 		}
-		app := prepare.App{Image: args[0]}
+		if args[0] == "" {
+			return nil, errors.New("no image given: the word in its place is empty")
+		}
+		app := prepare.App{Image: args[0], Bare: len(apps) > 0 && !separated}
+		separated = false
 		head, tail := args[1:], []string(nil)
 		if end := slices.IndexFunc(head, func(s string) bool { return s == "--" || s == "---" }); end >= 0 {
 			head, tail = head[:end], head[end:]
 		}
 		fs := appFlags(&app)
 		if err := fs.Parse(head); err != nil {
-			return nil, fmt.Errorf("image %q: %w", app.Image, cli.FlagError(err))
+			err = cli.FlagError(err)
+			if flag, ok := errors.AsType[cli.UnknownFlag](err); ok {
+				err = fmt.Errorf("unknown flag --%s (--help lists the flags; the arguments of an app follow a --: IMAGE -- ARGS)", string(flag))
+			}
+			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
 		args = append(slices.Clone(fs.Args()), tail...)
 		if len(args) > 0 && args[0] == "--" {
@@ -149,16 +198,8 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.BoolVar(&app.ReadOnly, "readonly-rootfs", false, "")
 	fs.StringVar(&app.Group, "group", "", "")
 	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "")
-	fs.Func("stdin", "", func(s string) error { return noTerminal(s, "null") })
-	for name, to := range map[string]*stage1.Output{"stdout": &app.Stdout, "stderr": &app.Stderr} {
-		fs.Func(name, "", func(s string) error {
-			if s == string(stage1.Null) {
-				*to = stage1.Null
-				return nil
-			}
-			*to = stage1.Log
-			return noTerminal(s, "log")
-		})
+	for _, name := range prepare.StreamNames {
+		fs.Func(name, "", func(s string) error { return app.SetStream(name, s) })
 	}
 	fs.Func("supplementary-gids", "", func(s string) error {
 		app.SupplementaryGIDs = []uint32{}
@@ -186,8 +227,11 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	number := func(name string, to **int) {
 		fs.Func(name, "", func(s string) error {
 			n, err := strconv.Atoi(s)
+			if err != nil {
+				return errors.New("not a number")
+			}
 			*to = &n
-			return err
+			return nil
 		})
 	}
 	number("cpu-shares", &app.Limits.CPUShares)
@@ -206,19 +250,10 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 		return nil
 	})
 	fs.Func("user-annotation", "", func(s string) error { return set(&app.UserAnnotations, s) })
-	fs.Func("user-label", "", func(s string) error { return set(&app.UserLabels, s) })
-	return fs
-}
-
-// noTerminal takes what rkt's --stdin, --stdout and --stderr may be. "rkt attach", for which the other two were, was an experiment.
-func noTerminal(s, only string) error {
-	switch s {
-	case only:
-		return nil
-	case "tty", "stream":
-		return errors.New("there is no rkt attach; rkt run --interactive gives the pod's one app the terminal")
+	for _, name := range []string{"label", "user-label"} {
+		fs.Func(name, "", func(s string) error { return set(&app.UserLabels, s) })
 	}
-	return fmt.Errorf("%q is no such stream", s)
+	return fs
 }
 
 func set[M ~map[string]string](m *M, s string) error {

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/prepare"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -24,7 +28,7 @@ func TestApps(t *testing.T) {
 		want []prepare.App
 	}{
 		{"a", []prepare.App{{Image: "a"}}},
-		{"a b", []prepare.App{{Image: "a"}, {Image: "b"}}},
+		{"a b", []prepare.App{{Image: "a"}, {Image: "b", Bare: true}}},
 		{"a --- b", []prepare.App{{Image: "a"}, {Image: "b"}}},
 		{"a -- x --y -- z --- b --name=n -- ", []prepare.App{
 			{Image: "a", Args: []string{"x", "--y", "--", "z"}}, {Image: "b", Name: "n", Args: []string{}},
@@ -33,7 +37,10 @@ func TestApps(t *testing.T) {
 			Image: "a", Exec: "/e", User: "u", Group: "g", WorkingDir: "/w", SupplementaryGIDs: []uint32{1, 2},
 			Environment: []stage1.Variable{{Name: "A", Value: "b"}, {Name: "B", Value: "c=d"}},
 		}}},
-		{"a --name=x b --name=y --- c", []prepare.App{{Image: "a", Name: "x"}, {Image: "b", Name: "y"}, {Image: "c"}}},
+		{"a --name=x b --name=y --- c", []prepare.App{{Image: "a", Name: "x"}, {Image: "b", Name: "y", Bare: true}, {Image: "c"}}},
+		{"a --stdin tty --stdout=stream --annotation=x=y --stdout=log b", []prepare.App{{Image: "a", Annotations: types.Annotations{
+			{Name: "coreos.com/rkt/stage2/stdin", Value: "tty"}, {Name: "coreos.com/rkt/stage2/stdout", Value: "log"}, {Name: "x", Value: "y"},
+		}}, {Image: "b", Bare: true}}},
 		{"a --caps-retain=CAP_KILL,CAP_CHOWN", []prepare.App{{Image: "a", CapsRetain: []string{"CAP_KILL", "CAP_CHOWN"}}}},
 	} {
 		got, err := parseLine(t, strings.Fields(c.args)...)
@@ -51,8 +58,17 @@ func TestWrongUses(t *testing.T) {
 		"--- a":                         "bad flag syntax: ---",
 		"a ---":                         "--- without an image",
 		"--nope a":                      "unknown flag --nope",
+		"a --stdin=log":                 `"log": is none of null, tty, stream`,
+		"a --stderr=interactive":        `"interactive": is none of log, null, tty, stream`,
+		"a --oom-score-adj=x":           `--oom-score-adj="x": not a number`,
 		"a --nope":                      `image "a": unknown flag --nope`,
 		"a --name":                      "--name needs a value",
+		"a /bin/sh -c x":                `image "/bin/sh": unknown flag --c (--help lists the flags; the arguments of an app follow a --: IMAGE -- ARGS)`,
+		"--user=1 a":                    "--user: is a flag of an app, and has its place behind the image: IMAGE --user",
+		"--pod-name=a!b a":              "not a pod's name",
+		"--pod-name=../x a":             "not a pod's name",
+		"--pod-name=self a":             "not a pod's name",
+		"--pod-name=-x a":               "not a pod's name",
 		"--pull-policy=sometimes a":     "none of never, new, update",
 		"--store-only --no-store a":     "exclude each other",
 		"--uuid=../../etc a":            "not a UUID",
@@ -69,6 +85,24 @@ func TestWrongUses(t *testing.T) {
 		if c, err := parseLine(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, %v; want %q", args, c, err, want)
 		}
+	}
+}
+
+// What comes in the place of a unit's variable that is not set.
+func TestEmptyImage(t *testing.T) {
+	if _, err := parseLine(t, ""); err == nil || err.Error() != "no image given: the word in its place is empty" {
+		t.Error(err)
+	}
+}
+
+// The chain knows the flags of an app.
+func TestAppFlags(t *testing.T) {
+	var names []string
+	appFlags(&prepare.App{}).VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	slices.Sort(names)
+	want := slices.Sorted(slices.Values(chain.AppFlags))
+	if !slices.Equal(names, want) {
+		t.Errorf("got %s, want %s", names, want)
 	}
 }
 

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -29,9 +30,15 @@ The pod needs a network first: see rkt-net.
 
 Flags:
   --hostname=NAME    the pod's host name (default rkt-UUID)
-  --interactive      give the pod's one app the terminal
+  --interactive      give the pod's one app the terminal, or what standard input
+                     holds
   --ipc=parent       share shared memory, semaphores and queues with the host;
                      auto and private, the default, do not
+  --mds-register     tell the apps of the metadata service (rkt-metadata), by
+                     $AC_METADATA_URL
+  --undo=network, --undo=pod
+                     if the pod does not start, take its network back, or remove
+                     it: rkt run wants that
   --strict-isolators refuse to start if a limit of an app can't be enforced
   --uuid-file=FILE   the pod whose UUID is in FILE
 
@@ -41,12 +48,15 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 
 func main() { cli.Main("rkt-run-prepared", usage, become) }
 
-func become(_ context.Context, p *cli.Process) error {
+func become(ctx context.Context, p *cli.Process) error {
+	_, stop := cli.Interruptible(ctx)
 	fs, g := p.Flags()
-	o := run.Options{Env: os.Environ(), Warn: func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }}
-	var uuidFile string
+	o := run.Options{Env: os.Environ(), Log: p.Log(), Warn: func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }}
+	var uuidFile, undo string
+	o.Leave = stop // from here on a signal is the pod's
 	fs.StringVar(&o.Hostname, "hostname", "", "")
 	fs.BoolVar(&o.Interactive, "interactive", false, "")
+	fs.BoolVar(&o.Metadata, "mds-register", false, "")
 	fs.Func("ipc", "", func(s string) error {
 		o.HostIPC = s == "parent"
 		if !slices.Contains([]string{"auto", "private", "parent"}, s) {
@@ -56,6 +66,12 @@ func become(_ context.Context, p *cli.Process) error {
 	})
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "")
+	fs.Func("undo", "", func(s string) error {
+		if undo = s; run.Undo[s] == nil {
+			return fmt.Errorf("%q is none of network, pod", s)
+		}
+		return nil
+	})
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
 	}
@@ -64,5 +80,11 @@ func become(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	return run.Become(found, o)
+	err = run.Become(found, o)
+	if undo == "" {
+		return err
+	}
+	done := make(chan error)
+	go func() { done <- run.TakeBack(run.Undo[undo], g.Dir, found.UUID, p.Stderr) }() // this thread is in a mount namespace of its own, others are not
+	return errors.Join(err, <-done)
 }

@@ -8,13 +8,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/running"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
 
@@ -27,7 +29,12 @@ POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
 Flags:
   --wait[=TIME]      first wait until the pod has ended, for TIME at the most
-                     ("true" or no TIME: for ever)
+                     (no TIME, "true", or less than 0: for ever)
+  --wait-ready[=TIME]
+                     first wait until every app has been started, or the pod has
+                     ended; needs root
+  --wait-till-exited[=TIME]
+                     the same as --wait
   --format=FORMAT    text (default), json, or json-pretty
   --uuid-file=FILE   the pod whose UUID is in FILE
 
@@ -51,22 +58,23 @@ func (w *wait) Set(s string) (err error) {
 	if w.on, err = strconv.ParseBool(s); err == nil {
 		return nil
 	}
-	if w.limit, err = time.ParseDuration(s); err != nil || w.limit < 0 {
+	if w.limit, err = time.ParseDuration(s); err != nil {
 		return fmt.Errorf("%q is neither a truth value nor a time such as 10s", s)
 	}
-	w.on = w.limit > 0
+	w.on, w.limit = w.limit != 0, max(w.limit, 0)
 	return nil
 }
 
 func tell(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
-	var w, alias wait
+	var w, alias, ready wait
 	var format, uuidFile string
 	fs.Var(&w, "wait", "")
 	fs.Var(&alias, "wait-till-exited", "")
+	fs.Var(&ready, "wait-ready", "")
 	fs.StringVar(&format, "format", "text", "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if alias.on {
@@ -76,7 +84,14 @@ func tell(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
+	if ready.on {
+		p.Log().Debug("waits for its apps", "pod", found.UUID, "limit", ready.limit)
+		if err := waitForApps(found, ready.limit); err != nil {
+			return err
+		}
+	}
 	if w.on {
+		p.Log().Debug("waits for the end", "pod", found.UUID, "limit", w.limit)
 		if err := waitFor(found, w.limit); err != nil {
 			return err
 		}
@@ -119,6 +134,28 @@ func waitFor(p *pod.Pod, limit time.Duration) error {
 	}
 }
 
+// waitForApps blocks until each app of the pod has a process of its own or has ended.
+func waitForApps(p *pod.Pod, limit time.Duration) error {
+	for end := time.Now().Add(limit); limit == 0 || time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		s, err := status.Read(p)
+		if err != nil {
+			return err
+		}
+		if s.State != pod.Prepared.String() && s.State != pod.Preparing.String() && s.State != pod.Running.String() {
+			return nil
+		}
+		if s.State == pod.Running.String() {
+			leader, err := running.Leader(p)
+			if err == nil && !slices.ContainsFunc(s.Apps, func(a status.App) bool {
+				return a.ExitCode == nil && running.AppProcess(leader, a.Name, stage1.AppRoot(a.Name)) == 0
+			}) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
 func write(w io.Writer, p *pod.Pod, s status.Pod) error {
 	lines := []string{"state=" + s.State}
 	if s.CreatedAt != nil {
@@ -131,7 +168,7 @@ func write(w io.Writer, p *pod.Pod, s status.Pod) error {
 		lines = append(lines, "networks="+s.Addresses())
 	}
 	if s.StartedAt != nil {
-		pid, err := os.ReadFile(p.Path(pod.PIDFile))
+		pid, err := p.ReadFile(pod.PIDFile)
 		if err != nil {
 			return err
 		}

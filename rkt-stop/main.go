@@ -39,7 +39,7 @@ func stop(_ context.Context, p *cli.Process) error {
 	var uuidFile string
 	fs.BoolVar(&force, "force", false, "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	operands := fs.Args()
@@ -53,7 +53,7 @@ func stop(_ context.Context, p *cli.Process) error {
 	for _, operand := range operands {
 		found, err := pod.In(g.Dir).Find(operand, pod.Self(p.Getenv, p.PID))
 		if err == nil {
-			err = running.Stop(found, force)
+			err = running.Stop(found, force, p.Log())
 		}
 		if err == nil {
 			_, err = fmt.Fprintf(p.Stdout, "%q\n", found.UUID)

@@ -69,7 +69,7 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&root, "root", false, "")
 	fs.BoolVar(&skip, "skip-fingerprint-review", false, "")
 	fs.BoolVar(&allowHTTP, "insecure-allow-http", false, "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return nil, err
 	}
 	if c.keys = fs.Args(); len(c.keys) > 0 { // rkt took flags behind keys too

@@ -41,7 +41,8 @@ Flags:
                            one, instead of printing them
 
 and all flags of "rkt run", but for --uuid: the pod's is that of the service's
-start. "rkt run --help" lists them.
+start. "rkt run --help" lists them. Those that an app does not have as well may
+also stand behind the image.
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
 --local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
@@ -57,17 +58,26 @@ func write(ctx context.Context, p *cli.Process) error {
 	fs.StringVar(&name, "name", "", "")
 	fs.StringVar(&output, "output", "", "")
 	s, err := chain.Parse(fs, p.Args)
+	if err == nil {
+		err = s.Gather(fs)
+	}
 	if err != nil {
+		return err
+	}
+	if err := absolute(s.Prepare); err != nil {
 		return err
 	}
 	if err := p.Parse(fs, g, append([]string{"--"}, s.Operands...)); err != nil { // variables, and rkt.conf
 		return err
 	}
+	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
 	switch {
 	case s.UUID != "":
 		return errors.New("--uuid: the pod's UUID is that of each start of the service")
-	case len(s.Operands) == 0:
+	case len(s.Operands) == 0 && !manifest:
 		return errors.New("no image given (--help shows how)")
+	case manifest && name == "":
+		return errors.New("--pod-manifest: give the service a name with --name")
 	}
 	images, err := references(s)
 	if err != nil {
@@ -118,6 +128,22 @@ func write(ctx context.Context, p *cli.Process) error {
 		}
 	}
 	return durable.WriteFile(filepath.Join(output, name+".service"), service, 0o644)
+}
+
+// absolute has the flags that name a file name it for a service, too, which has another working directory.
+func absolute(flags []string) error {
+	for i, flag := range flags {
+		name, file, _ := strings.Cut(flag, "=")
+		if !slices.Contains([]string{"--set-env-file", "--uuid-file-save", "--signature", "--pod-manifest"}, name) || file == "" {
+			continue
+		}
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		flags[i] = name + "=" + abs
+	}
+	return nil
 }
 
 // references are the images of the command line that stand first or behind "---". A path becomes absolute: a service has another

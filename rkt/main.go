@@ -9,13 +9,18 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
+
+//go:embed completion.bash
+var bashCompletion string
 
 // version is set by the build.
 var version = "devel"
@@ -31,6 +36,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   run-prepared   become a prepared pod
   net            give a pod its network, check it, take it away
   enter          run a command in a running pod
+  attach         connect the terminal, or pipes, with an app that runs
   list           list pods
   status         tell the state of a pod, or wait for its end
   cat-manifest   print a pod's manifest
@@ -39,9 +45,11 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   gc             remove pods that ended a while ago
   export         make an image of a pod that has ended
   image          list, show, export, verify and remove images
+  metadata       serve appc's metadata to pods
   unit           print a service's unit file that runs a pod
   config         print the configuration
   trust          trust a key that images are signed with
+  completion     print completion of these command lines for bash
   version        print versions
   help           this text, or a command's
 
@@ -54,14 +62,18 @@ Global flags, before or after COMMAND:
   --user-config=DIR         a third one, which wins
   --trust-keys-from-https   accept signing keys found over HTTPS without asking
   --debug                   say more on standard error
+  --version                 the same as the command version; alone
 `
 
 func main() { cli.Main("rkt", usage, front) }
 
 // aliases are the verbs that are another program's.
-var aliases = map[string]string{"rm": "gc"}
+var aliases = map[string]string{"rm": "gc", "metadata-service": "metadata"}
 
 func front(ctx context.Context, p *cli.Process) error {
+	if slices.Equal(p.Args, []string{"--version"}) { // no flag with a variable: $RKT_VERSION is somebody's already
+		p.Args = []string{"version"}
+	}
 	fs, g := p.Flags()
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
@@ -88,12 +100,19 @@ func front(ctx context.Context, p *cli.Process) error {
 		return err
 	}
 	switch verb {
+	case "completion":
+		if len(args) != 1 || args[0] != "bash" {
+			return fmt.Errorf("completion: the one shell that is known is bash (rkt completion bash)")
+		}
+		_, err := fmt.Fprint(p.Stdout, bashCompletion)
+		return err
 	case "run", "run-prepared":
 		return runChain(ctx, p, g.Dir, verb, args)
 	case "rm":
 		if len(args) == 0 { // rkt-gc without a pod is another thing
-			return fmt.Errorf("rm: no pod given")
+			return fmt.Errorf("rm: no pod given (rkt help rm shows how)")
 		}
+		args = append([]string{"--must-exist"}, args...)
 	}
 	if alias, ok := aliases[verb]; ok {
 		verb = alias

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/chain"
@@ -22,6 +21,7 @@ import (
 const appcVersion = "0.8.11"
 
 const runUsage = `Usage: rkt run [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
+       rkt run [FLAGS] --pod-manifest=FILE
 
 Fetches the images that are not in the store, makes a pod of them, gives it a
 network and becomes it. Takes the flags of rkt-prepare, of rkt-net add and of
@@ -33,6 +33,7 @@ rkt-run-prepared:
                                    how apps find names; "rkt-net --help" tells more
   --hostname=NAME                  the pod's host name (default rkt-UUID)
   --interactive                    give the pod's one app the terminal
+  --mds-register                   tell the apps of the metadata service
 
 and those that "rkt help prepare" lists.
 `
@@ -76,34 +77,30 @@ func runChain(ctx context.Context, p *cli.Process, dir, verb string, args []stri
 	if err != nil {
 		return err
 	}
+	undo := "pod" // what was made for this run alone goes with it
+	if verb == "run-prepared" {
+		undo = "network"
+	}
+	s.Run = append(s.Run, "--undo="+undo)
 	argv, err := start(interruptible, p, s)
 	if err != nil && verb == "run-prepared" {
 		return err // rkt-net has taken back what it did
 	}
 	if err == nil {
-		if err = stop(); err == nil { // from here on a signal is the pod's
+		if err = stop(); err == nil { // from here on a signal is rkt-run-prepared's, which takes the same back
 			for _, fd := range sockets {
 				unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 			}
 			err = cli.Exec(argv[0], argv, os.Environ())
 		}
 	}
-	undo := []string{"rkt-gc", s.UUID} // what was made for this run alone goes with it
-	if verb == "run-prepared" {
-		undo = []string{"rkt-net", "del", s.UUID}
-	}
-	_, undone := step(ctx, p, undo[0], undo[1:]...)
-	return errors.Join(err, undone)
+	return errors.Join(err, run.TakeBack(run.Undo[undo], g.Dir, s.UUID, p.Stderr))
 }
 
 // listenFDs are the descriptors that systemd has passed by socket activation (sd_listen_fds(3)).
 func listenFDs(p *cli.Process) (fds []int) {
-	n, err := strconv.Atoi(p.Getenv("LISTEN_FDS"))
-	if err != nil || p.Getenv("LISTEN_PID") != strconv.Itoa(p.PID) {
-		return nil
-	}
-	for fd := range n {
-		fds = append(fds, 3+fd)
+	for i := range cli.Passed(p.Getenv, p.PID) {
+		fds = append(fds, 3+i)
 	}
 	return fds
 }

@@ -72,10 +72,10 @@ func Make(name string) ([]string, error) {
 	return made, nil
 }
 
-// Enter moves the process into the groups at dirs.
-func Enter(dirs []string) error {
+// Enter moves a process into the groups at dirs.
+func Enter(dirs []string, pid int) error {
 	for _, dir := range dirs {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return err
 		}
 	}

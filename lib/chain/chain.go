@@ -2,8 +2,11 @@
 package chain
 
 import (
+	"errors"
 	"flag"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
@@ -58,10 +61,60 @@ func Parse(fs *flag.FlagSet, args []string) (*Steps, error) {
 		})
 	}
 	if err := fs.Parse(joinNet(args)); err != nil {
-		return nil, cli.FlagError(err)
+		return nil, Misplaced(cli.FlagError(err))
 	}
 	s.Operands = fs.Args()
 	return s, nil
+}
+
+// AppFlags are the flags that stand behind an image and are that app's.
+var AppFlags = strings.Fields(`name exec working-dir user group supplementary-gids readonly-rootfs no-healthcheck stdin stdout stderr environment
+	memory cpu cpu-shares oom-score-adj oom-score-adjust seccomp caps-retain cap-retain caps-remove cap-remove annotation user-annotation label
+	user-label volume mount signature`)
+
+// Misplaced says of an error that is a flag of an app before the image where the flag has its place.
+func Misplaced(err error) error {
+	if flag, ok := errors.AsType[cli.UnknownFlag](err); ok && slices.Contains(AppFlags, string(flag)) {
+		return fmt.Errorf("--%s: is a flag of an app, and has its place behind the image: IMAGE --%[1]s", string(flag))
+	}
+	return err
+}
+
+// appToo are flags of the pod that an app has, too: behind an image they are the app's.
+var appToo = []string{"name", "volume", "mount", "signature"}
+
+// Gather takes the flags of fs that stand behind an image as if they stood before the first, for a command line on which people write
+// them so. Flags that an app has as well stay the app's, and what follows "--" is the app's up to the next "---".
+func (s *Steps) Gather(fs *flag.FlagSet) error {
+	var operands, flags []string
+	for i := 0; i < len(s.Operands); i++ {
+		word := s.Operands[i]
+		if word == "--" {
+			end := len(s.Operands)
+			if n := slices.Index(s.Operands[i:], "---"); n >= 0 {
+				end = i + n
+			}
+			operands = append(operands, s.Operands[i:end]...)
+			i = end - 1
+			continue
+		}
+		name, _, joined := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		f := fs.Lookup(name)
+		if !strings.HasPrefix(word, "-") || f == nil || slices.Contains(appToo, name) {
+			operands = append(operands, word)
+			continue
+		}
+		flags = append(flags, word)
+		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); (!ok || !b.IsBoolFlag()) && !joined && i+1 < len(s.Operands) {
+			i++
+			flags = append(flags, s.Operands[i])
+		}
+	}
+	s.Operands = operands
+	if err := fs.Parse(flags); err != nil {
+		return cli.FlagError(err)
+	}
+	return nil
 }
 
 // joinNet lets --net stand alone, as rkt had it, and before a word that no image is called by.

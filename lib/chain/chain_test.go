@@ -45,9 +45,46 @@ func TestParse(t *testing.T) {
 	for args, want := range map[string]string{
 		"--nett=host x": "unknown flag --nett",
 		"--port":        "--port needs a value",
+		"--user=1 x":    "--user: is a flag of an app, and has its place behind the image: IMAGE --user",
+		"--memory 1 x":  "--memory: is a flag of an app",
 	} {
 		if _, err := Parse(flags(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestGather(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want Steps
+	}{
+		{"docker://redis --net=ptp:IP=1.2.3.4 --port a:1", Steps{
+			Net: []string{"--net=ptp:IP=1.2.3.4"}, Prepare: []string{"--port=a:1"}, Operands: []string{"docker://redis"},
+		}},
+		{"--net=a img --name=x --interactive --exec=/bin/sh --net host -- --net=x --port --- img2 --hostname=h --volume=/a:/b -- --dns=x", Steps{
+			Net: []string{"--net=a", "--net=host"}, Run: []string{"--interactive=true", "--hostname=h"},
+			Operands: []string{"img", "--name=x", "--exec=/bin/sh", "--", "--net=x", "--port", "---", "img2", "--volume=/a:/b", "--", "--dns=x"},
+		}},
+		{"img --exec /bin/sh --memory=1M", Steps{Operands: []string{"img", "--exec", "/bin/sh", "--memory=1M"}}},
+	} {
+		fs := flags()
+		got, err := Parse(fs, strings.Fields(c.args))
+		if err == nil {
+			err = got.Gather(fs)
+		}
+		if err != nil || !reflect.DeepEqual(*got, c.want) {
+			t.Errorf("%s: %v\n%+v, want\n%+v", c.args, err, *got, c.want)
+		}
+	}
+	for _, args := range []string{"img --port", "img -- x --- img2 --hostname"} {
+		fs := flags()
+		got, err := Parse(fs, strings.Fields(args))
+		if err == nil {
+			err = got.Gather(fs)
+		}
+		if err == nil {
+			t.Errorf("%s: want an error, have %+v", args, got)
 		}
 	}
 }

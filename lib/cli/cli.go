@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/peterbourgon/ff/v3"
 	"github.com/rkt-toolkit/rkt/lib/config"
@@ -91,9 +92,6 @@ func (p *Process) report(usage string, err error) int {
 	if err == nil {
 		return 0
 	}
-	if status, ok := errors.AsType[ExitStatus](err); ok {
-		return int(status)
-	}
 	if errors.Is(err, flag.ErrHelp) {
 		if _, err := io.WriteString(p.Stdout, usage); err != nil {
 			return ExitFailure
@@ -101,10 +99,14 @@ func (p *Process) report(usage string, err error) int {
 		return 0
 	}
 	p.print(err)
+	if status, ok := errors.AsType[ExitStatus](err); ok {
+		return int(status)
+	}
 	return ExitFailure
 }
 
-// print writes a line for each error that errors.Join has joined. One that only wraps several has words of its own.
+// print writes a line for each error that errors.Join has joined, other than an ExitStatus. One that only wraps several has words of
+// its own.
 func (p *Process) print(err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == errors.Join(joined.Unwrap()...).Error() {
 		for _, err := range joined.Unwrap() {
@@ -112,7 +114,14 @@ func (p *Process) print(err error) {
 		}
 		return
 	}
-	fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, oneLine(err.Error()))
+	if _, said := errors.AsType[ExitStatus](err); said {
+		return
+	}
+	hint := ""
+	if errors.Is(err, os.ErrPermission) && unix.Geteuid() != 0 && !strings.HasSuffix(err.Error(), ")") { // an error that has no hint yet
+		hint = " (try it as root)"
+	}
+	fmt.Fprintf(p.Stderr, "%s: %s%s\n", p.Name, oneLine(err.Error()), hint)
 }
 
 // oneLine keeps an error on one line whatever a file name or an image put into it, and keeps control characters off the
@@ -128,13 +137,6 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// Debugf writes a line to standard error when --debug was given.
-func (p *Process) Debugf(format string, args ...any) {
-	if p.debug {
-		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, oneLine(fmt.Sprintf(format, args...)))
-	}
 }
 
 // Global holds the flags that every program takes (rkt 1.30's global flags).
@@ -182,6 +184,13 @@ func (g *Global) Args() []string {
 // stops at the first operand. It returns flag.ErrHelp for --help.
 func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 	if err := ff.Parse(fs, args, ff.WithEnvVarPrefix("RKT")); err != nil {
+		if m := regexp.MustCompile(wrongValue).FindStringSubmatch(strings.TrimPrefix(err.Error(), parsing)); m != nil {
+			if v, ok := fs.Lookup(m[2]).Value.(flag.Getter); ok {
+				if _, ok := v.Get().(time.Duration); ok {
+					return fmt.Errorf("--%s=%s: not a time such as 30m or 24h", m[2], m[1])
+				}
+			}
+		}
 		return FlagError(err)
 	}
 	conf := filepath.Join(g.LocalConfig, "rkt.conf") // known only now; what is set already is left alone
@@ -191,6 +200,11 @@ func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 		return fmt.Errorf("%s: %w", conf, err)
 	}
 	p.debug = g.Debug
+	if p.debug {
+		defer func() {
+			p.Log().Debug("runs", "dir", g.Dir, "configuration", g.LocalConfig, "insecure", g.Insecure.String())
+		}()
+	}
 	given := false
 	fs.Visit(func(f *flag.Flag) { given = given || f.Name == "dir" })
 	if given {
@@ -203,22 +217,70 @@ func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 	return err
 }
 
-// wrongValue is what package flag says of a value that a flag does not take.
-var wrongValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^ :]+): (.*)$`)
+// ParseAnywhere is Parse for programs whose flags may also stand behind operands, up to a "--": those of rkt 1.30 that took them so.
+// What follows the operands of the others is another program's, or an image's.
+func (p *Process) ParseAnywhere(fs *flag.FlagSet, g *Global, args []string) error {
+	var flags, operands []string
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		if arg == "--" {
+			operands = append(operands, args...)
+			break
+		}
+		if arg == "-" || !strings.HasPrefix(arg, "-") {
+			operands = append(operands, arg)
+			continue
+		}
+		flags = append(flags, arg)
+		if takesNext(fs, arg) {
+			if len(args) == 0 {
+				return fmt.Errorf("flag --%s needs a value", strings.TrimLeft(arg, "-"))
+			}
+			flags = append(flags, args[0])
+			args = args[1:]
+		}
+	}
+	return p.Parse(fs, g, append(append(flags, "--"), operands...))
+}
+
+// takesNext says whether the argument behind arg, which begins with a dash, is arg's value.
+func takesNext(fs *flag.FlagSet, arg string) bool {
+	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
+	f := fs.Lookup(name)
+	if f == nil { // unknown, or with its value behind a "="
+		return false
+	}
+	b, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return !ok || !b.IsBoolFlag()
+}
+
+// parsing is what ff puts before the errors of package flag.
+const parsing = "error parsing commandline arguments: "
+
+// wrongValue is what package flag says of a value that a flag does not take. No program compiles it at its start.
+const wrongValue = `(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^ :]+): (.*)$`
+
+// UnknownFlag is the error for a flag of that name, without dashes, that a program does not take.
+type UnknownFlag string
+
+func (f UnknownFlag) Error() string {
+	return fmt.Sprintf("unknown flag --%s (--help lists the flags)", string(f))
+}
 
 // FlagError rewords what package flag and ff say into one line in the house's form. flag.ErrHelp stays what it is.
 func FlagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return flag.ErrHelp
 	}
-	s := strings.TrimPrefix(err.Error(), "error parsing commandline arguments: ")
+	s := strings.TrimPrefix(err.Error(), parsing)
 	if name, ok := strings.CutPrefix(s, "flag provided but not defined: -"); ok {
-		return fmt.Errorf("unknown flag --%s (--help lists the flags)", strings.TrimLeft(name, "-"))
+		return UnknownFlag(strings.TrimLeft(name, "-"))
 	}
 	if name, ok := strings.CutPrefix(s, "flag needs an argument: -"); ok {
 		return fmt.Errorf("flag --%s needs a value", strings.TrimLeft(name, "-"))
 	}
-	if m := wrongValue.FindStringSubmatch(s); m != nil {
+	if m := regexp.MustCompile(wrongValue).FindStringSubmatch(s); m != nil {
 		return fmt.Errorf("--%s=%s: %s", m[2], m[1], m[3])
 	}
 	return errors.New(s)

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,6 +32,38 @@ func TestReport(t *testing.T) {
 		p := &Process{Name: "rkt-x", Stdout: &stdout, Stderr: &stderr}
 		if got := p.report("the manual\n", c.err); got != c.status || stdout.String() != c.stdout || stderr.String() != c.stderr {
 			t.Errorf("%v: status %d, %q, %q; want %d, %q, %q", c.err, got, stdout.String(), stderr.String(), c.status, c.stdout, c.stderr)
+		}
+	}
+}
+
+func TestParseAnywhere(t *testing.T) {
+	for _, c := range []struct {
+		args, operands []string
+		dir            string
+		force          bool
+		err            string
+	}{
+		{[]string{"a", "--force", "b"}, []string{"a", "b"}, "/var/lib/rkt", true, ""},
+		{[]string{"a", "--dir", "/x", "b", "-force"}, []string{"a", "b"}, "/x", true, ""},
+		{[]string{"a", "--dir=/x", "-"}, []string{"a", "-"}, "/x", false, ""},
+		{[]string{"a", "--", "--force"}, []string{"a", "--force"}, "/var/lib/rkt", false, ""},
+		{[]string{"--force=false", "a"}, []string{"a"}, "/var/lib/rkt", false, ""},
+		{[]string{"a", "--nope"}, nil, "", false, "unknown flag --nope (--help lists the flags)"},
+		{[]string{"a", "--dir"}, nil, "", false, "flag --dir needs a value"},
+		{[]string{"a", "--help"}, nil, "", false, flag.ErrHelp.Error()},
+	} {
+		p := &Process{Name: "rkt-x"}
+		fs, g := p.Flags()
+		force := fs.Bool("force", false, "")
+		err := p.ParseAnywhere(fs, g, c.args)
+		if err != nil || c.err != "" {
+			if fmt.Sprint(err) != c.err {
+				t.Errorf("%q: %v, want %s", c.args, err, c.err)
+			}
+			continue
+		}
+		if !slices.Equal(fs.Args(), c.operands) || g.Dir != c.dir || *force != c.force {
+			t.Errorf("%q: %q, %s, %t; want %q, %s, %t", c.args, fs.Args(), g.Dir, *force, c.operands, c.dir, c.force)
 		}
 	}
 }

@@ -2,6 +2,8 @@
 package durable
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,20 +11,156 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
 // ErrLocked says that another process holds a lock.
 var ErrLocked = errors.New("locked by another process")
 
-// WriteFile writes a file that is there whole or not at all, also after a loss of power: temporary name, sync, rename,
-// sync of the folder.
+// WriteFile writes a file that is there whole or not at all, also after a loss of power; see Create.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	if err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
+	return write(path, data, perm, func(f *File) error { return f.Place(true) })
+}
+
+// WriteForNow is WriteFile for what is of no use after the next boot: readers see it whole or not at all, but it waits for no disk, and a
+// loss of power may leave it empty or with zeros for its content, see Lost.
+func WriteForNow(path string, data []byte, perm fs.FileMode) error {
+	return write(path, data, perm, func(f *File) error {
+		if err := f.place(true); err != nil {
+			return &fs.PathError{Op: "create", Path: path, Err: cause(err)}
+		}
+		return nil
+	})
+}
+
+// Lost tells whether a file has no content, or only that which a loss of power has left of it.
+func Lost(data []byte) bool { return len(bytes.TrimLeft(data, "\x00")) == 0 }
+
+func write(path string, data []byte, perm fs.FileMode, place func(*File) error) error {
+	f, err := Create(path, perm)
+	if err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return place(f)
+}
+
+// File is a file that is not at its path before Place.
+type File struct {
+	*os.File
+	path, tmp string
+	hasTmp    bool // it is at tmp
+}
+
+// Create makes a file that Place will put at path. Where the file system can have files without a name (open(2), O_TMPFILE), nothing is left
+// of one whose writer is killed; elsewhere it has a name that follows from path, and the next one for path replaces it.
+func Create(path string, perm fs.FileMode) (*File, error) {
+	dir, base := filepath.Split(path)
+	digest := sha256.Sum256([]byte(base))
+	f := &File{path: path, tmp: fmt.Sprintf("%s.rkt-%x", dir, digest[:8])}
+	var err error
+	f.File, err = os.OpenFile(filepath.Clean(dir), unix.O_TMPFILE|os.O_WRONLY, perm)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+		err = f.takeTmp(func() (err error) {
+			f.File, err = os.OpenFile(f.tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, perm)
+			return err
+		})
+	}
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // by which takeTmp of others knows that it is alive
+	}
+	if err == nil {
+		err = f.Chmod(perm) // whatever the umask is
+	}
+	if err != nil {
+		if f.File != nil {
+			f.Close()
+		}
+		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
+	}
+	return f, nil
+}
+
+// Place makes the file last and gives it its name. What has the name already is replaced, or it is an error that wraps fs.ErrExist.
+func (f *File) Place(replace bool) error {
+	err := f.Sync()
+	if err == nil {
+		err = f.place(replace)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "create", Path: f.path, Err: cause(err)}
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
+
+func (f *File) place(replace bool) error {
+	if !replace && !f.hasTmp {
+		return f.link(f.path)
+	}
+	if !f.hasTmp { // linkat(2) replaces nothing
+		if err := f.takeTmp(func() error { return f.link(f.tmp) }); err != nil {
+			return err
+		}
+	}
+	flags := uint(unix.RENAME_NOREPLACE)
+	if replace {
+		flags = 0
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, f.path, flags)
+	if err == nil {
+		f.hasTmp = false
+	}
+	return err
+}
+
+// takeTmp has the file made at tmp. It waits for another program that writes to the same path, and removes what a killed one has left.
+func (f *File) takeTmp(make func() error) error {
+	for {
+		if err := make(); !errors.Is(err, fs.ErrExist) {
+			f.hasTmp = err == nil
+			return err
+		}
+		lock, err := Lock(f.tmp, 10*time.Second)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var held, named unix.Stat_t
+		err = errors.Join(unix.Fstat(int(lock.Fd()), &held), unix.Lstat(f.tmp, &named))
+		if err == nil && held.Ino == named.Ino {
+			err = os.Remove(f.tmp)
+		}
+		lock.Close()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+}
+
+func (f *File) link(path string) error {
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+}
+
+// Close closes the file. It is gone if it was not placed.
+func (f *File) Close() error {
+	if f.hasTmp {
+		os.Remove(f.tmp)
+	}
+	return f.File.Close()
+}
+
+// cause is an error without the name of a file that the caller does not know.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // SyncDir makes the names in a folder last.

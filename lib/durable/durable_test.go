@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -28,6 +29,79 @@ func TestWriteFile(t *testing.T) {
 	}
 	if err := WriteFile(filepath.Join(dir, "absent", "f"), nil, 0o600); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+func TestCreate(t *testing.T) {
+	for _, dir := range []string{t.TempDir(), "/proc/self"} { // which can't have files
+		f, err := Create(dir+"/f", 0o600)
+		if dir == "/proc/self" {
+			if err == nil {
+				t.Error("made a file in /proc")
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("in the folder before its time: %v", left)
+		}
+		if err := f.Place(false); err != nil {
+			t.Error(err)
+		}
+		f.Close()
+		f, err = Create(dir+"/f", 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Place(false); !errors.Is(err, os.ErrExist) {
+			t.Errorf("the name is taken: %v", err)
+		}
+		f.Close()
+		for _, program := range []int{1, 2} { // both at the same time; the first has been killed at the worst moment
+			f, err := Create(dir+"/f", 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if program == 1 {
+				if err := errors.Join(f.link(f.tmp), f.File.Close()); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if err := f.Place(true); err != nil {
+				t.Error(err)
+			}
+			f.Close()
+		}
+		if left, _ := os.ReadDir(dir); len(left) != 1 {
+			t.Errorf("left in the folder: %v", left)
+		}
+	}
+}
+
+// TestMany has many programs write one file: it is always one of theirs, whole.
+func TestMany(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	errs := make(chan error)
+	for i := range 20 {
+		go func() {
+			text := strings.Repeat(string(rune('a'+i)), 10000)
+			var err error
+			for range 20 {
+				err = errors.Join(err, WriteFile(path, []byte(text), 0o600))
+			}
+			errs <- err
+		}()
+	}
+	for range 20 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || len(got) != 10000 || strings.Trim(string(got), string(got[:1])) != "" {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package export
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/appc/spec/schema"
-	"github.com/google/uuid"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/recipe"
@@ -184,25 +184,18 @@ func File(path string, overwrite bool, write func(w io.Writer) error) error {
 	if err := free(path, overwrite, fs.FileMode.IsRegular, "a regular file"); err != nil {
 		return err
 	}
-	tmp := beside(path)
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := durable.Create(path, 0o644)
 	if err != nil {
 		return err
 	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = place(tmp, path, overwrite)
-	}
-	if err2 := os.Remove(tmp); !errors.Is(err2, fs.ErrNotExist) { // or what was there before
-		err = errors.Join(err, err2)
-	}
-	if err != nil {
+	defer f.Close()
+	if err := write(f); err != nil {
 		return err
 	}
-	return durable.SyncDir(filepath.Dir(path))
+	if err := f.Place(overwrite); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return exists(path)
 }
 
 // Folder makes a folder of the ACI that write writes, of all of it or of its rootfs only. It is there whole or not at all.
@@ -217,10 +210,11 @@ func Folder(path string, rootfsOnly, overwrite bool, write func(w io.Writer) err
 	if err := free(abs, overwrite, fs.FileMode.IsDir, "a folder"); err != nil {
 		return err
 	}
-	tmp := beside(abs)
-	if err := os.Mkdir(tmp, 0o700); err != nil {
+	tmp, lock, err := beside(abs)
+	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	out := filepath.Join(tmp, "out")
 	err = fill(out, rootfsOnly, write)
 	if err == nil {
@@ -262,10 +256,35 @@ func fill(dir string, rootfsOnly bool, write func(w io.Writer) error) error {
 	return err
 }
 
-// beside is a name in the same folder that nobody has.
-func beside(path string) string {
-	return filepath.Join(filepath.Dir(path), ".rkt-"+uuid.NewString())
+// beside makes a folder in the same folder, which the next one for the same path finds and removes if this program is killed. It is locked.
+func beside(path string) (tmp string, lock *os.File, err error) {
+	digest := sha256.Sum256([]byte(filepath.Base(path)))
+	tmp = filepath.Join(filepath.Dir(path), fmt.Sprintf(".rkt-%x", digest[:8]))
+	for {
+		made := os.Mkdir(tmp, 0o700)
+		if made != nil && !errors.Is(made, fs.ErrExist) {
+			return "", nil, made
+		}
+		lock, err := durable.Lock(tmp, 0)
+		switch {
+		case errors.Is(err, durable.ErrLocked):
+			return "", nil, fmt.Errorf("%s: another program makes it just now", path)
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return "", nil, err
+		case made == nil:
+			return tmp, lock, nil
+		}
+		err = tree.Remove(tmp)
+		lock.Close()
+		if err != nil {
+			return "", nil, err
+		}
+	}
 }
+
+func exists(path string) error { return fmt.Errorf("%s: exists (--overwrite replaces it)", path) }
 
 // free tells whether a file may be made.
 func free(path string, overwrite bool, right func(fs.FileMode) bool, kind string) error {
@@ -276,7 +295,7 @@ func free(path string, overwrite bool, right func(fs.FileMode) bool, kind string
 	case err != nil:
 		return err
 	case !overwrite:
-		return fmt.Errorf("%s: exists (--overwrite replaces it)", path)
+		return exists(path)
 	case !right(info.Mode()):
 		return fmt.Errorf("%s: exists and is not %s", path, kind)
 	}
@@ -290,7 +309,7 @@ func place(tmp, path string, overwrite bool) error {
 		err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
 	}
 	if err == unix.EEXIST {
-		return fmt.Errorf("%s: exists (--overwrite replaces it)", path)
+		return exists(path)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "rename", Path: path, Err: err}

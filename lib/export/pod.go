@@ -42,6 +42,9 @@ func App(ctx context.Context, s *store.Store, p *pod.Pod, app string, w io.Write
 	m := *img.Manifest
 	m.Dependencies, m.PathWhitelist = nil, nil
 	dir := p.Path(filepath.Join("overlay", found.Name.String()))
+	if err := p.CheckFolder(filepath.Join("overlay", found.Name.String(), "upper")); err != nil {
+		return err
+	}
 	var layers []string
 	for i := 0; ; i++ {
 		layer, err := os.Readlink(filepath.Join(dir, "lower", strconv.Itoa(i)))

@@ -11,6 +11,8 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/appc/spec/schema"
@@ -59,7 +61,7 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o, o.Auth)}, got: map[string]found{}}
 	root, err := f.get(ctx, ref, want{signature: o.Signature})
 	if err != nil {
-		return "", err
+		return "", meant(ref, err)
 	}
 	t, err := f.tree(ctx, root, nil)
 	if err != nil {
@@ -74,6 +76,19 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 		}
 	}
 	return root.id, nil
+}
+
+// meant adds to an error what somebody may have meant who wrote the name of a file or folder that is there.
+func meant(ref image.Reference, err error) error {
+	if ref.Kind == image.Appc {
+		if info, err2 := os.Stat(ref.App); err2 == nil && info.Mode().IsRegular() {
+			return fmt.Errorf("%w (the file of this name is ./%s)", err, ref.App)
+		}
+	}
+	if _, err2 := os.Stat(filepath.Join(ref.Path, "index.json")); ref.Kind == image.File && err2 == nil {
+		return fmt.Errorf("%w (the OCI image layout there is oci:%s)", err, ref.Path)
+	}
+	return err
 }
 
 // get fetches one ACI.

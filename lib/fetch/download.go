@@ -137,7 +137,7 @@ func (p *patient) resuming(r *http.Request, answer *http.Response, cancel contex
 		if b.at, b.end = from, size; err != nil {
 			b.validator = ""
 		}
-	} else if answer.StatusCode != http.StatusOK {
+	} else if answer.StatusCode != http.StatusOK || r.Method == http.MethodHead { // which has a length, and no body
 		b.validator = ""
 	}
 	return b

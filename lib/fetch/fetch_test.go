@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"golang.org/x/sys/unix"
 )
@@ -389,7 +391,7 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%s: %s %v", policy, again, err)
 		}
 	}
-	if len(g.asked) != 3 || g.count("/v2/app/manifests/latest") != 1 || g.count("HEAD /v2/app/manifests/latest") != 1 {
+	if len(g.asked) != 2 || g.count("/v2/app/manifests/latest") != 1 || g.count("HEAD /v2/app/manifests/latest") != 1 {
 		t.Errorf("a second fetch asked for %v", g.asked)
 	}
 
@@ -450,6 +452,16 @@ func TestBadRegistry(t *testing.T) {
 			w.Header().Set("Content-Type", typeManifest)
 			fmt.Fprint(w, "x")
 		}), "invalid character"},
+		{"manifest of 100 MB", answer("/v2/app/manifests/latest", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", typeManifest)
+			fmt.Fprint(w, "{}"+strings.Repeat(" ", 100<<20))
+		}), "longer than 8388608 bytes"},
+		{"manifest never ends", answer("/v2/app/manifests/latest", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", typeManifest)
+			for r.Context().Err() == nil {
+				fmt.Fprint(w, strings.Repeat(" ", 1<<20))
+			}
+		}), "longer than 8388608 bytes"},
 		{"no such layer", answer(blob, http.NotFound), "not in the registry"},
 		{"layer breaks off", answer(blob, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(big.compressed)))
@@ -760,5 +772,44 @@ func FuzzDecompress(f *testing.F) {
 		}
 		defer r.Close()
 		_, _ = io.Copy(io.Discard, io.LimitReader(r, 16<<20))
+	})
+}
+
+// FuzzManifest has an image's manifest, its config and the index before it be anything: an error, since its layers are not there.
+func FuzzManifest(f *testing.F) {
+	good := gzipLayer(f, "file=text")
+	l := newLayout(f)
+	manifest, conf := text(f, l.manifest(config(good), good)), text(f, config(good))
+	f.Add([]byte(manifest), []byte(conf), []byte(`{"manifests":[{"mediaType":"`+typeManifest+`","platform":{"os":"linux"}}]}`))
+	f.Add([]byte(`{"config":{"mediaType":"`+typeConfig+`"},"layers":[{},{}]}`), []byte(`{"rootfs":{"diff_ids":["sha256:","x"]}}`), []byte(`{}`))
+	f.Add([]byte(`{"config":{"mediaType":"`+typeConfig+`"}}`), []byte(`{"config":{"Env":["=","A"],"ExposedPorts":{"x/y":{}}}}`), []byte(`{"manifests":null}`))
+	s, dir := newStore(f) // one for all, and no layer in it: what is synced takes longer than what is looked for
+	f.Fuzz(func(t *testing.T, manifest, conf, index []byte) {
+		get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+			switch d.Digest.String() {
+			case digest(conf):
+				return io.NopCloser(bytes.NewReader(conf)), nil
+			case digest(manifest):
+				return io.NopCloser(bytes.NewReader(manifest)), nil
+			}
+			return nil, os.ErrNotExist
+		}
+		hash := func(data []byte) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hexOf(data)} }
+		var all v1.IndexManifest
+		if json.Unmarshal(index, &all) == nil {
+			for i := range all.Manifests { // what is said of it, and that it is there
+				all.Manifests[i].Digest, all.Manifests[i].Size = hash(manifest), int64(len(manifest))
+			}
+			_, _, _ = findManifest(t.Context(), image.Reference{}, Platform{}, all, get)
+		}
+		m, err := parseManifest(manifest)
+		if err != nil {
+			return
+		}
+		m.Config.Digest, m.Config.Size = hash(conf), int64(len(conf))
+		id, err := addOCI(t.Context(), s, reference(t, "docker://x.example/y"), unsigned.withDefaults(), m, get)
+		if err == nil && len(m.Layers) > 0 {
+			t.Errorf("%s: an image %s without its layers", dir, id)
+		}
 	})
 }

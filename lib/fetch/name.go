@@ -27,7 +27,14 @@ const (
 // discovery.md). Of several places, the first that has the image is taken.
 func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, error) {
 	if !strings.ContainsAny(ref.App, "./") {
-		return found{}, fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", ref.App)
+		registry := ref.App
+		switch {
+		case ref.App == "docker" && ref.Version != "":
+			registry = ref.Version // somebody wrote docker:redis
+		case ref.Version != "":
+			registry += ":" + ref.Version
+		}
+		return found{}, fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
 	}
 	labels := map[types.ACIdentifier]string{"os": "linux", "arch": appcArch()}
 	for name, value := range ref.Labels {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/unpack"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -166,7 +164,12 @@ func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descr
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return visible(s, names)
+	var roots []string
+	for _, name := range names {
+		roots = append(roots, s.LayerPath(name))
+	}
+	hidden, err := unpack.Hidden(roots)
+	return names[hidden:], err
 }
 
 // pull unpacks one layer.
@@ -186,21 +189,6 @@ func pull(ctx context.Context, l *store.Layer, o Options, d v1.Descriptor, diffI
 		return fmt.Errorf("digest mismatch: unpacked it is %s, and the config says %s", sum, diffID)
 	}
 	return nil
-}
-
-// visible leaves out what is below a layer whose root hides all of it: overlayfs does not look at the mark there.
-func visible(s *store.Store, names []string) ([]string, error) {
-	for i := len(names) - 1; i > 0; i-- {
-		value := make([]byte, 1)
-		n, err := unix.Lgetxattr(s.LayerPath(names[i]), unpack.Opaque, value)
-		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return nil, fmt.Errorf("layer %s: %w", names[i], err)
-		}
-		if err == nil && string(value[:n]) == "y" {
-			return names[i:], nil
-		}
-	}
-	return names, nil
 }
 
 // parseManifest reads an image manifest of either kind.

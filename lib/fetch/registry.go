@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,32 +45,30 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		return "", err
 	}
 	r := account{ref.Host, login}
-	who := authn.FromConfig(authn.AuthConfig{
+	q := registryQuery{login: login, through: newTransport(o, nil), platform: o.Platform, who: authn.FromConfig(authn.AuthConfig{
 		Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
-	})
-	through := newTransport(o, nil)
-	through.login = func(ctx context.Context) (http.RoundTripper, error) {
-		return transport.NewWithContext(ctx, target.Context().Registry, who, through.next, []string{target.Scope(transport.PullScope)})
-	}
-	asks := []remote.Option{
-		remote.WithTransport(through),
-		remote.WithAuth(who),
-		remote.WithPlatform(o.Platform.v1()),
-		remote.WithUserAgent("rkt"),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
-	}
-	puller, err := remote.NewPuller(asks...)
-	if err != nil {
-		return "", err
+	})}
+	q.through.login = func(ctx context.Context) (http.RoundTripper, error) {
+		return transport.NewWithContext(ctx, target.Context().Registry, q.who, q.through.next, []string{target.Scope(transport.PullScope)})
 	}
 	if isKnown {
-		now, err := puller.Head(ctx, target)
+		digest, challenge, err := q.digestNow(ctx, target, known.Challenge)
 		switch {
-		case err == nil && now.Digest.String() == known.Digest:
-			return known.ID, nil
+		case err == nil && digest == known.Digest:
+			if challenge != known.Challenge && !o.InsecureTLS {
+				known.Challenge = challenge
+				err = s.SetRemote(ctx, ref, known)
+			}
+			return known.ID, err
 		case err != nil && !mute(err):
 			return "", r.error(err)
 		}
+	}
+	greeting := &greeting{next: q.through}
+	asks := q.options(greeting)
+	puller, err := remote.NewPuller(asks...)
+	if err != nil {
+		return "", err
 	}
 	desc, err := puller.Get(ctx, target)
 	if err != nil {
@@ -111,7 +110,7 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	if err != nil {
 		return "", err
 	}
-	return id, rememberName(ctx, s, ref, o, id, desc.Digest.String())
+	return id, rememberName(ctx, s, ref, o, store.Remote{ID: id, Digest: desc.Digest.String(), Challenge: greeting.heard})
 }
 
 // mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends a digest with it, and its errors have
@@ -138,19 +137,41 @@ func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remot
 }
 
 // rememberName notes which image a name is.
-func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Options, id, digest string) error {
+func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Options, now store.Remote) error {
 	if o.Platform.foreign() {
 		return nil
 	}
-	img, err := s.Image(id)
+	img, err := s.Image(now.ID)
 	if err != nil {
 		return err
 	}
-	now := store.Remote{ID: id, Manifest: img.Manifest, Digest: digest}
+	now.Manifest = img.Manifest
 	if !o.InsecureImage {
 		now.Verified = o.Keys.MarkImage(ref)
 	}
+	if o.InsecureTLS {
+		now.Challenge = ""
+	}
 	return s.SetRemote(ctx, ref, now)
+}
+
+// registryQuery is how a registry is asked.
+type registryQuery struct {
+	login    auth.Credentials
+	who      authn.Authenticator // the same for go-containerregistry
+	through  *patient
+	platform Platform
+}
+
+// options are those of go-containerregistry, for asking through a greeting.
+func (q registryQuery) options(g *greeting) []remote.Option {
+	return []remote.Option{
+		remote.WithTransport(bounded{g}),
+		remote.WithAuth(q.who),
+		remote.WithPlatform(q.platform.v1()),
+		remote.WithUserAgent("rkt"),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
+	}
 }
 
 // account is what a registry is asked with.
@@ -194,6 +215,21 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 		return g.plain.RoundTrip(r)
 	}
 	return g.tls.RoundTrip(r)
+}
+
+// bounded refuses manifests larger than maxManifest: go-containerregistry takes up to 100 MiB of one into memory.
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := b.next.RoundTrip(r)
+	if err == nil && strings.Contains(r.URL.Path, "/manifests/") {
+		v := &verifier{ctx: r.Context(), r: answer.Body, size: -1, max: maxManifest}
+		answer.Body = struct {
+			io.Reader
+			io.Closer
+		}{v, answer.Body}
+	}
+	return answer, err
 }
 
 // newTransport makes a transport that gives servers the credentials of a keychain.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -314,5 +316,167 @@ func TestResumedAnew(t *testing.T) {
 		}
 		server.Close()
 		store.Close()
+	}
+}
+
+// TestSecondFetchRequests counts what a registry is asked when a name is still the same: one HEAD, and no more than the login takes.
+func TestSecondFetchRequests(t *testing.T) {
+	l := newLayout(t)
+	l.image(gzipLayer(t, "one"))
+	const head, token = "HEAD /v2/app/manifests/latest", "GET /token"
+	for _, c := range []struct {
+		name, challenge string
+		login, plain    bool     // there are credentials; it speaks plain HTTP
+		second          []string // asked for, and by the third fetch
+	}{
+		{name: "no login", second: []string{head}},
+		{name: "no login, plain HTTP", plain: true, second: []string{head}},
+		{name: "no login wanted, but there are credentials", login: true, second: []string{head}},
+		{name: "password", challenge: "Basic", login: true, second: []string{head}},
+		{name: "password, plain HTTP", challenge: "Basic", login: true, plain: true, second: []string{head, head}},
+		{name: "token for anybody", challenge: "Bearer", second: []string{token, head}},
+		// Credentials go only to the token server that the registry names at the time.
+		{name: "token for a password", challenge: "Bearer", login: true, second: []string{head, token, head}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var asked, passwords []string
+			challenge := c.challenge
+			g := &registry{dir: l.dir, override: func(w http.ResponseWriter, r *http.Request) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				asked = append(asked, r.Method+" "+r.URL.Path)
+				user, password, _ := r.BasicAuth()
+				if password != "" {
+					passwords = append(passwords, r.URL.Path)
+				}
+				known := user == "mary" && password == "s3cret"
+				scheme := "https"
+				if r.TLS == nil {
+					scheme = "http"
+				}
+				switch {
+				case r.URL.Path == "/token" && (known || !c.login):
+					fmt.Fprint(w, `{"token":"the-token"}`)
+				case challenge == "Basic" && !known:
+					w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+					w.WriteHeader(http.StatusUnauthorized)
+				case challenge == "Bearer" && r.Header.Get("Authorization") != "Bearer the-token":
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s://%s/token",service="test"`, scheme, r.Host))
+					w.WriteHeader(http.StatusUnauthorized)
+				default:
+					w.Header().Set("ETag", `"1"`) // as real ones do
+					return false
+				}
+				return true
+			}}
+			server := httptest.NewUnstartedServer(g)
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			if c.plain {
+				server.Start()
+			} else {
+				server.StartTLS()
+			}
+			defer server.Close()
+			host := server.Listener.Addr().String()
+			o := quick
+			if !c.plain {
+				o.Certs = []string{t.TempDir()}
+				must(t, os.Mkdir(o.Certs[0]+"/"+host, 0o755))
+				authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+				must(t, os.WriteFile(o.Certs[0]+"/"+host+"/ca.crt", authority, 0o644))
+			}
+			if c.login {
+				o.Auth = keychain(t, host)
+			}
+			s, _ := newStore(t)
+			ref := reference(t, "docker://"+host+"/app")
+			fetch := func() (id string) {
+				t.Helper()
+				asked, passwords = nil, nil
+				id, err := Fetch(t.Context(), s, ref, o)
+				must(t, err)
+				return id
+			}
+			id := fetch()
+			for _, turn := range []string{"second", "third"} {
+				if again := fetch(); again != id || !slices.Equal(asked, c.second) {
+					t.Errorf("%s fetch: %s, asked for %q, want %q", turn, again, asked, c.second)
+				}
+			}
+			if c.challenge == "" && passwords != nil {
+				t.Errorf("a password was sent to who did not want it: %q", passwords)
+			}
+
+			// The registry wants another login than before, or none any more.
+			for _, challenge = range []string{"Bearer", "Basic", "", c.challenge} {
+				if challenge == "Basic" && !c.login {
+					continue
+				}
+				if again := fetch(); again != id || len(asked) > 5 {
+					t.Errorf("now %q: %s, asked for %q", challenge, again, asked)
+				}
+			}
+			// What is not remembered is not trusted: the same by --insecure-options=tls leaves no challenge.
+			if s, dir := newStore(t); !c.plain {
+				o.InsecureTLS = true
+				if _, err := Fetch(t.Context(), s, ref, o); err != nil {
+					t.Error(err)
+				}
+				if known, err := s.Remote(ref); known.Challenge != "" || err != nil {
+					t.Errorf("%s: remembered %q, %v", dir, known.Challenge, err)
+				}
+			}
+		})
+	}
+}
+
+// TestRegistryDockerTokens has the two kinds of tokens that Docker's config.json may hold: one to get others with from the token server
+// (distribution's OAuth 2, a POST), and one that the registry itself takes.
+func TestRegistryDockerTokens(t *testing.T) {
+	l := newLayout(t)
+	l.image(gzipLayer(t, "one"))
+	for field, want := range map[string]string{"identitytoken": "the-identity", "registrytoken": "the-token"} {
+		t.Run(field, func(t *testing.T) {
+			var mu sync.Mutex
+			posts := 0
+			server := httptest.NewServer(&registry{dir: l.dir, override: func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.URL.Path == "/token":
+					mu.Lock()
+					defer mu.Unlock()
+					posts++
+					if r.Method != http.MethodPost || r.FormValue("grant_type") != "refresh_token" || r.FormValue("refresh_token") != want ||
+						r.FormValue("scope") != "repository:app:pull" || r.FormValue("service") != "test" {
+						t.Errorf("%s %v", r.Method, r.Form)
+						w.WriteHeader(http.StatusUnauthorized)
+						return true
+					}
+					fmt.Fprint(w, `{"access_token":"the-token"}`)
+				case r.Header.Get("Authorization") != "Bearer the-token":
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
+					w.WriteHeader(http.StatusUnauthorized)
+				default:
+					return false
+				}
+				return true
+			}})
+			defer server.Close()
+			host := server.Listener.Addr().String()
+			dir := t.TempDir()
+			text := fmt.Sprintf(`{"auths":{"%s":{"auth":"bWFyeTo=","%s":"%s"}}}`, host, field, want)
+			must(t, os.WriteFile(dir+"/config.json", []byte(text), 0o600))
+			o := quick
+			o.Auth = auth.New(func(name string) string { return map[string]string{"DOCKER_CONFIG": dir}[name] })
+			s, _ := newStore(t)
+			for range 2 {
+				if _, err := Fetch(t.Context(), s, reference(t, "docker://"+host+"/app"), o); err != nil {
+					t.Error(err)
+				}
+			}
+			if field == "identitytoken" && posts != 2 || field == "registrytoken" && posts != 0 {
+				t.Errorf("%d tokens were asked for", posts)
+			}
+		})
 	}
 }

@@ -6,17 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/netns"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/running"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"golang.org/x/sys/unix"
 )
 
 // Collector removes pods.
@@ -24,9 +28,17 @@ type Collector struct {
 	Pods pod.Pods
 	// ReleaseNetwork runs "rkt-net del" for a pod, which need not be there any more.
 	ReleaseNetwork func(ctx context.Context, uuid string) error
-	// Report is called with each thing done, as a line for the user.
+	// Log is told of each decision.
+	Log *slog.Logger
+	// Report is called with each thing done, as a line for the user. Several calls may be made at once.
 	Report func(line string)
 }
+
+// workers is how many pods Collect works on at once: most of the time goes into waiting, for the disk and for plugins.
+const workers = 8
+
+// patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
+const patience = 30 * time.Second
 
 // Rules say how old what is to be removed must be.
 type Rules struct {
@@ -51,27 +63,29 @@ func (c *Collector) Remove(ctx context.Context, p *pod.Pod) error {
 func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.State) bool) error {
 	state, err := p.State()
 	if errors.Is(err, pod.ErrNotFound) {
+		c.Log.Debug("gone already", "pod", p.UUID)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if state == pod.Running || state == pod.Preparing {
+	if !state.May(pod.Deleting) || state == pod.Preparing {
 		// A killed pod's lock lives as long as the last of its systemd-nspawn; in ExecStopPost= that is an instant.
 		if state, err = settle(p); errors.Is(err, pod.ErrNotFound) {
 			return nil
 		} else if err != nil {
 			return err
-		} else if state == pod.Running || state == pod.Preparing {
+		} else if inUse(p, state) {
 			return fmt.Errorf("pod %s: %w", p.UUID, ErrRunning)
 		}
 	}
 	if err := c.releaseNetwork(ctx, p); err != nil {
 		return err
 	}
-	lock, err := p.Lock()
+	lock, err := running.LockEnded(ctx, p, patience)
 	switch {
-	case errors.Is(err, pod.ErrNotFound): // another program was faster
+	case errors.Is(err, pod.ErrNotFound):
+		c.Log.Debug("another program has removed it", "pod", p.UUID)
 		return nil
 	case errors.Is(err, durable.ErrLocked):
 		return fmt.Errorf("pod %s: %w", p.UUID, ErrRunning)
@@ -85,26 +99,40 @@ func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.Sta
 	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
+	if state := p.StateHeld(); state == pod.Exited || state == pod.ExitedGarbage {
+		if err := running.KillRemains(p, c.Log); err != nil {
+			return err
+		}
+	}
 	if err := c.unregister(ctx, p); err != nil {
 		return err
 	}
 	if err := removeGroups(p); err != nil {
 		return err
 	}
-	if err := removeJournalLink(p); err != nil {
+	if err := c.removeJournalLink(p.UUID); err != nil {
 		return err
 	}
-	return p.Delete()
+	if err := p.Delete(); err != nil {
+		return err
+	}
+	c.Log.Debug("removed", "pod", p.UUID, "state", state)
+	return nil
 }
 
 // settle waits for a moment for a pod that is just ending.
 func settle(p *pod.Pod) (state pod.State, err error) {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if state, err = p.State(); err != nil || state != pod.Running && state != pod.Preparing {
+		if state, err = p.State(); err != nil || !inUse(p, state) {
 			break
 		}
 	}
 	return state, err
+}
+
+// inUse tells whether a pod runs, or is being prepared; one whose lock another program has after its end is neither.
+func inUse(p *pod.Pod, state pod.State) bool {
+	return state == pod.Preparing || state == pod.Running && !running.Ended(p)
 }
 
 // releaseNetwork has rkt-net undo what it did for a pod, if it did anything.
@@ -114,6 +142,7 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *pod.Pod) error {
 	if errors.Is(err, fs.ErrNotExist) && errors.Is(errPin, fs.ErrNotExist) {
 		return nil
 	}
+	c.Log.Debug("releases its network", "pod", p.UUID)
 	if err := c.ReleaseNetwork(ctx, p.UUID); err != nil {
 		return fmt.Errorf("pod %s: kept, since its network could not be released: %w", p.UUID, err)
 	}
@@ -138,7 +167,7 @@ func (c *Collector) unregister(ctx context.Context, p *pod.Pod) error {
 
 // removeGroups removes the control groups that rkt-run-prepared made for the pod.
 func removeGroups(p *pod.Pod) error {
-	note, err := os.ReadFile(p.Path(pod.CgroupFile))
+	note, err := p.ReadFile(pod.CgroupFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -157,10 +186,9 @@ func removeGroups(p *pod.Pod) error {
 // journals is where systemd-nspawn --link-journal=try-guest leaves a link for each pod (systemd-nspawn(1)) that it never removes.
 const journals = "/var/log/journal"
 
-func removeJournalLink(p *pod.Pod) error {
-	link := filepath.Join(journals, strings.ReplaceAll(p.UUID, "-", ""))
-	target, err := os.Readlink(link)
-	if err != nil || !strings.HasPrefix(target, p.Dir()+"/") {
+func (c *Collector) removeJournalLink(uuid string) error {
+	link := filepath.Join(journals, strings.ReplaceAll(uuid, "-", ""))
+	if c.linked(link) != uuid {
 		return nil
 	}
 	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -175,26 +203,82 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, p := range pods {
-		if ctx.Err() != nil {
-			return errors.Join(append(errs, ctx.Err())...)
+	errs := make([]error, len(pods))
+	slots := make(chan struct{}, workers)
+	var all sync.WaitGroup
+	for i, p := range pods {
+		slots <- struct{}{}
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			break
 		}
-		errs = append(errs, c.collect(ctx, p, r))
+		all.Go(func() {
+			errs[i] = c.collect(ctx, p, r)
+			<-slots
+		})
 	}
-	if r.MarkOnly {
+	all.Wait()
+	if r.MarkOnly || ctx.Err() != nil {
 		return errors.Join(errs...)
 	}
-	pins, err := os.ReadDir(netns.Dir)
+	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep())
+	return errors.Join(errs...)
+}
+
+// collectOrphans removes what is outside of the directories of pods whose directory somebody has removed.
+func (c *Collector) collectOrphans(ctx context.Context) error {
+	pinned, err := netns.UUIDs()
+	errs := []error{err}
+	for _, uuid := range pinned {
+		if !pod.ValidUUID(uuid) || !c.gone(uuid) || elsewhere(uuid) {
+			continue
+		}
+		if netns.Used(uuid) {
+			c.Log.Debug("kept: the directory of the pod is gone, but it runs", "pod", uuid)
+			continue
+		}
+		c.Log.Debug("releases the network of a pod that is gone", "pod", uuid)
+		errs = append(errs, c.ReleaseNetwork(ctx, uuid))
+	}
+	links, err := os.ReadDir(journals)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
-	for _, pin := range pins { // of pods whose directory somebody removed
-		if _, err := c.Pods.Find(pin.Name(), ""); pod.ValidUUID(pin.Name()) && errors.Is(err, pod.ErrNotFound) {
-			errs = append(errs, c.ReleaseNetwork(ctx, pin.Name()))
+	for _, link := range links {
+		uuid := c.linked(filepath.Join(journals, link.Name()))
+		if uuid == "" || !c.gone(uuid) {
+			continue
 		}
+		c.Log.Debug("removes the link to the journal of a pod that is gone", "pod", uuid)
+		errs = append(errs, c.removeJournalLink(uuid))
 	}
-	return errors.Join(append(errs, c.Pods.Sweep())...)
+	return errors.Join(errs...)
+}
+
+// gone tells whether there is no such pod.
+func (c *Collector) gone(uuid string) bool {
+	_, err := c.Pods.Find(uuid, "")
+	return errors.Is(err, pod.ErrNotFound)
+}
+
+// linked is the pod of this data directory to whose journal a link leads, or "".
+func (c *Collector) linked(path string) string {
+	target, err := os.Readlink(path)
+	below, ok := strings.CutPrefix(target, c.Pods.Path()+"/")
+	uuid, _, _ := strings.Cut(below, "/")
+	if err != nil || !ok || !pod.ValidUUID(uuid) || filepath.Base(path) != strings.ReplaceAll(uuid, "-", "") {
+		return ""
+	}
+	return uuid
+}
+
+// elsewhere tells whether a pod that has a network namespace is one of another data directory.
+func elsewhere(uuid string) bool {
+	data := netns.Owner(uuid)
+	if data == "" {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(pod.In(data).Path(), uuid))
+	return err == nil
 }
 
 // collect applies the rules to one pod.
@@ -212,7 +296,15 @@ func (c *Collector) collect(ctx context.Context, p *pod.Pod, r Rules) error {
 			return nil
 		}
 	case pod.Prepared:
-		if r.MarkOnly || time.Since(p.Time(pod.ManifestFile)) < r.ExpirePrepared {
+		if r.MarkOnly {
+			return nil
+		}
+		age, err := c.age(p, pod.ManifestFile)
+		if err != nil {
+			return err
+		}
+		if age < r.ExpirePrepared {
+			c.Log.Debug("kept: prepared, and may be run yet", "pod", p.UUID, "age", age.Round(time.Second), "expires", r.ExpirePrepared)
 			return nil
 		}
 	case pod.Exited:
@@ -231,11 +323,16 @@ func (c *Collector) collect(ctx context.Context, p *pod.Pod, r Rules) error {
 		if r.MarkOnly {
 			return nil
 		}
-		if age := time.Since(p.Time(pod.GarbageFile)); age >= 0 && age < r.GracePeriod { // a clock that was set back counts as old
+		age, err := c.age(p, pod.GarbageFile)
+		if err != nil {
+			return err
+		}
+		if age < r.GracePeriod {
 			c.Report(fmt.Sprintf("Pod %q not removed: still within grace period (%s)", p.UUID, r.GracePeriod))
 			return nil
 		}
 	default:
+		c.Log.Debug("kept: in use", "pod", p.UUID, "state", state)
 		return nil
 	}
 	if state == pod.Exited { // it was marked above
@@ -243,12 +340,28 @@ func (c *Collector) collect(ctx context.Context, p *pod.Pod, r Rules) error {
 	}
 	if err := c.remove(ctx, p, func(now pod.State) bool { return now == state }); err != nil {
 		if errors.Is(err, ErrRunning) || errors.Is(err, errChanged) {
-			return nil // it was started meanwhile
+			c.Log.Debug("kept: used meanwhile", "pod", p.UUID, "cause", err)
+			return nil
 		}
 		return err
 	}
 	c.Report(fmt.Sprintf("Garbage collecting pod %q", p.UUID))
 	return nil
+}
+
+// age is how old one of the pod's files is. One of the future, of a clock that has been set back since, gets the time that it is now: so no
+// pod is kept for longer than its period from the first look at it, and none for a shorter one.
+func (c *Collector) age(p *pod.Pod, name string) (time.Duration, error) {
+	age := time.Since(p.Time(name))
+	if age >= 0 {
+		return age, nil
+	}
+	c.Log.Debug("of the future: its time is now set to the present", "pod", p.UUID, "file", name, "ahead", -age)
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, p.Path(name), []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil && err != unix.ENOENT {
+		return 0, fmt.Errorf("%s: %w", p.Path(name), err)
+	}
+	return 0, nil
 }
 
 // mark notes that an exited pod was seen, which starts its grace period.

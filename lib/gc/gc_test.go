@@ -2,9 +2,11 @@ package gc
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
@@ -37,7 +39,7 @@ func TestRulesUnderTheLock(t *testing.T) {
 	if err := os.Mkdir(p.Path(pod.NetDir), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Pods: pods, Report: func(line string) { t.Errorf("reported %s", line) }}
+	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(line string) { t.Errorf("reported %s", line) }}
 	c.ReleaseNetwork = func(context.Context, string) error { // the last thing before the lock
 		put(t, p, pod.StartedFile)
 		return os.Remove(p.Path(pod.NetDir))
@@ -47,6 +49,69 @@ func TestRulesUnderTheLock(t *testing.T) {
 	}
 	if state, err := p.State(); err != nil || state != pod.Exited {
 		t.Errorf("state %v, %v; want exited", state, err)
+	}
+}
+
+// A mark and a pod of a clock that was ahead are kept for their whole period, and no longer, from the first look at them.
+func TestClockSetBack(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		started    bool
+	}{{"prepared", pod.ManifestFile, false}, {"garbage", pod.GarbageFile, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			pods := pod.In(t.TempDir())
+			p := exited(t, pods, c.started)
+			if c.started {
+				put(t, p, pod.GarbageFile)
+			}
+			at := func(from time.Time) {
+				t.Helper()
+				if err := os.Chtimes(p.Path(c.file), from, from); err != nil {
+					t.Fatal(err)
+				}
+			}
+			collect := func(r Rules) bool {
+				t.Helper()
+				col := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(string) {},
+					ReleaseNetwork: func(context.Context, string) error { return nil }}
+				if err := col.Collect(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+				_, err := p.State()
+				return err == nil
+			}
+			hour := Rules{GracePeriod: time.Hour, ExpirePrepared: time.Hour}
+			at(time.Now().AddDate(10, 0, 0))
+			if !collect(Rules{MarkOnly: true}) || time.Since(p.Time(c.file)) > 0 {
+				t.Fatal("--mark-only has changed it")
+			}
+			for range 2 {
+				if !collect(hour) {
+					t.Fatal("removed before its time")
+				}
+			}
+			if age := time.Since(p.Time(c.file)); age < 0 || age > time.Minute {
+				t.Fatalf("%s is %v old after the look at it", c.file, age)
+			}
+			at(time.Now().Add(-2 * time.Hour))
+			if collect(hour) {
+				t.Error("kept after its time")
+			}
+		})
+	}
+	// Without a period it goes at once, whatever its time.
+	pods := pod.In(t.TempDir())
+	p := exited(t, pods, false)
+	future := time.Now().Add(time.Hour)
+	if err := os.Chtimes(p.Path(pod.ManifestFile), future, future); err != nil {
+		t.Fatal(err)
+	}
+	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(string) {}, ReleaseNetwork: func(context.Context, string) error { return nil }}
+	if err := c.Collect(t.Context(), Rules{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.State(); err == nil {
+		t.Error("a prepared pod of the future outlives --expire-prepared=0s")
 	}
 }
 
@@ -72,7 +137,7 @@ func TestManyCollectors(t *testing.T) {
 	reported := 0
 	for range 8 {
 		all.Go(func() {
-			c := &Collector{Pods: pods, ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
+			c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
 				mutex.Lock()
 				defer mutex.Unlock()
 				reported++

@@ -111,7 +111,7 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	}
 	app.UserLabels = c.Config.Labels
 	var odd []string
-	app.Environment, odd = environment(c.Config.Env)
+	app.Environment, odd = Environment(c.Config.Env)
 	if app.Ports, err = ports(c.Config.ExposedPorts); err != nil {
 		return nil, err
 	}
@@ -213,9 +213,9 @@ func platformLabels(c *config) types.Labels {
 	return nil
 }
 
-// environment keeps the first position and the last value of each name, as an assignment would, and returns apart what appc
-// cannot hold.
-func environment(list []string) (env types.Environment, odd []string) {
+// Environment reads NAME=VALUE strings. It keeps the first position and the last value of each name, as an assignment would, and returns
+// apart what appc cannot hold (see AnnotationEnvironment).
+func Environment(list []string) (env types.Environment, odd []string) {
 	env = types.Environment{}
 	for _, s := range list {
 		name, value, ok := strings.Cut(s, "=")

@@ -41,17 +41,24 @@ func (a AppArmor) AssertValid() error {
 	return nil
 }
 
-// Unknown names the first isolator in an image manifest that is not known, which appc's library refuses without a name; "" is none.
+// Unknown names the first isolator in the manifest of an image or a pod that is not known, which appc's library refuses without a name; "" is none.
 func Unknown(manifest []byte) string {
+	type section struct {
+		Isolators []struct{ Name types.ACIdentifier }
+	}
 	var m struct {
-		App struct {
-			Isolators []struct{ Name types.ACIdentifier }
-		}
+		section
+		App  section
+		Apps []struct{ App section }
 	}
 	if json.Unmarshal(manifest, &m) != nil {
 		return ""
 	}
-	for _, i := range m.App.Isolators {
+	all := append(m.Isolators, m.App.Isolators...)
+	for _, a := range m.Apps {
+		all = append(all, a.App.Isolators...)
+	}
+	for _, i := range all {
 		known := types.Isolator{}
 		text, err := json.Marshal(map[string]any{"name": i.Name, "value": struct{}{}})
 		if err == nil && json.Unmarshal(text, &known) == nil && known.Value() == nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,13 +23,48 @@ const Dir = "/run/rkt/netns"
 // Path is where the namespace of the pod uuid is pinned.
 func Path(uuid string) string { return filepath.Join(Dir, uuid) }
 
-// Create makes a network namespace whose loopback interface is up, and pins it. It is fs.ErrExist when there is a pin already,
-// even one that holds nothing.
-func Create(uuid string) error {
-	if err := os.MkdirAll(Dir, 0o755); err != nil {
-		return err
+// owners has a link to the data directory for each pod that has a pin.
+const owners = "/run/rkt/dirs"
+
+func ownerPath(uuid string) string { return filepath.Join(owners, uuid) }
+
+// UUIDs are those of the pods that have a pin, or something of one.
+func UUIDs() (uuids []string, err error) {
+	for _, dir := range []string{Dir, owners} {
+		entries, readErr := os.ReadDir(dir)
+		if !errors.Is(readErr, fs.ErrNotExist) {
+			err = errors.Join(err, readErr)
+		}
+		for _, e := range entries {
+			uuids = append(uuids, e.Name())
+		}
+	}
+	slices.Sort(uuids)
+	return slices.Compact(uuids), err
+}
+
+// Owner is the data directory that Create was told, or "".
+func Owner(uuid string) string {
+	data, _ := os.Readlink(ownerPath(uuid))
+	return data
+}
+
+// Create makes a network namespace whose loopback interface is up, and pins it, for a pod of the data directory data. It is fs.ErrExist when
+// there is a pin already, even one that holds nothing.
+func Create(uuid, data string) error {
+	for _, dir := range []string{Dir, owners} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
 	}
 	path := Path(uuid)
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(data, ownerPath(uuid)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
 	if err != nil {
 		return err
@@ -48,6 +84,7 @@ func Create(uuid string) error {
 	})
 	if err != nil {
 		os.Remove(path)
+		os.Remove(ownerPath(uuid))
 		return fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	return nil
@@ -78,6 +115,9 @@ func Release(uuid string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := os.Remove(ownerPath(uuid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
@@ -85,6 +125,22 @@ func Release(uuid string) error {
 func Pinned(uuid string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(Path(uuid), &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+// Used tells whether a process is in the pod's namespace.
+func Used(uuid string) bool {
+	var pinned unix.Stat_t
+	if !Pinned(uuid) || unix.Stat(Path(uuid), &pinned) != nil {
+		return false
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/ns/net") // whose only error is a wrong pattern
+	for _, process := range processes {
+		var st unix.Stat_t
+		if unix.Stat(process, &st) == nil && st.Dev == pinned.Dev && st.Ino == pinned.Ino {
+			return true
+		}
+	}
+	return false
 }
 
 // HasInterface tells whether the pod's namespace has a network interface of that name.

@@ -54,13 +54,13 @@ func TestLifecycle(t *testing.T) {
 		if Pinned(uuid) {
 			t.Fatal("pinned before it was made")
 		}
-		if err := Create(uuid); err != nil {
+		if err := Create(uuid, "/var/lib/rkt"); err != nil {
 			t.Fatal(err)
 		}
 		if !Pinned(uuid) {
 			t.Fatal("not pinned")
 		}
-		if err := Create(uuid); !errors.Is(err, fs.ErrExist) {
+		if err := Create(uuid, "/var/lib/rkt"); !errors.Is(err, fs.ErrExist) {
 			t.Fatalf("made twice: %v", err)
 		}
 		for name, want := range map[string]bool{"lo": true, "eth0": false} {
@@ -115,7 +115,7 @@ func TestHalfMade(t *testing.T) {
 
 // TestStacked: a pin that something was mounted on twice.
 func TestStacked(t *testing.T) {
-	if err := Create(uuid); err != nil {
+	if err := Create(uuid, "/var/lib/rkt"); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount(Path(uuid), Path(uuid), "", unix.MS_BIND, ""); err != nil {

@@ -90,6 +90,34 @@ func FuzzSelection(f *testing.F) {
 	})
 }
 
+// FuzzConfig: a file that is taken is a list of plugins whose names stay in their folder, and it reads the same again.
+func FuzzConfig(f *testing.F) {
+	for _, seed := range []string{
+		`{"name":"b","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"172.16.28.0/24"}}`,
+		`{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"bridge"},{"type":"portmap"}]}`,
+		`{"name":"a","plugins":[]}`, `{"name":"host","type":"x"}`, `{"name":"a","type":"../x"}`, `{"name":"a","plugins":null,"type":"x"}`,
+		`{"Name":"a","TYPE":"x"}`, `[]`, `null`, `{"name":5}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := parseConfig(data)
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Fatalf("%q", err)
+			}
+			return
+		}
+		if !validName(c.Name) || c.Type == "" || strings.Contains(c.Type, "/") {
+			t.Fatalf("%q: %+v", data, c)
+		}
+		again, err := parseConfig(c.List)
+		if err != nil || again.Name != c.Name || again.Type != c.Type {
+			t.Fatalf("%q: %+v, then %+v, %v", data, c, again, err)
+		}
+	})
+}
+
 // folder writes files, NAME then text, into a new folder.
 func folder(t *testing.T, files ...string) string {
 	t.Helper()

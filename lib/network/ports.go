@@ -2,10 +2,8 @@ package network
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 )
 
@@ -140,8 +138,8 @@ func Forwarded(podDir string) ([]Port, error) {
 
 // readPorts returns nil for a file that is not there.
 func readPorts(file string) (ports []Port, err error) {
-	data, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
+	data, err := read(filepath.Dir(file), filepath.Base(file))
+	if data == nil && err == nil {
 		return nil, nil
 	}
 	if err == nil {

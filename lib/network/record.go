@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 
 // Names under a pod's net/. docs/networking.md describes them.
@@ -39,6 +42,9 @@ type Attachment struct {
 // Attachments reads the attachments of the pod in podDir, in the order they were made in. None is not an error.
 func Attachments(podDir string) ([]Attachment, error) {
 	dir := filepath.Join(podDir, Dir)
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s: not a folder", dir)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -63,7 +69,7 @@ func Attachments(podDir string) ([]Attachment, error) {
 		if a.Ports, err = readPorts(filepath.Join(dir, e.Name(), PortsFile)); err != nil {
 			return nil, err
 		}
-		if a.Result, err = read(dir, e.Name(), ResultFile); err != nil {
+		if a.Result, err = readForNow(dir, e.Name(), ResultFile); err != nil {
 			return nil, err
 		}
 		all = append(all, a)
@@ -84,16 +90,25 @@ func number(name string) (int, bool) {
 
 // read returns nil for a file that is not there.
 func read(path ...string) ([]byte, error) {
-	data, err := os.ReadFile(filepath.Join(path...))
+	data, err := pod.ReadBelow(path[0], filepath.Join(path[1:]...))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return data, err
 }
 
+// readForNow is read for what durable.WriteForNow has written.
+func readForNow(path ...string) ([]byte, error) {
+	data, err := read(path...)
+	if durable.Lost(data) {
+		data = nil
+	}
+	return data, err
+}
+
 // Namespace is where the pod in podDir has its network: a path, or "host", or "" as long as rkt-net has not finished.
 func Namespace(podDir string) (string, error) {
-	data, err := read(podDir, Dir, NetnsFile)
+	data, err := readForNow(podDir, Dir, NetnsFile)
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 

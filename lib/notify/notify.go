@@ -44,7 +44,7 @@ func Serve(sockets map[string]*net.UnixConn, inner, outer string) error {
 			toHost.add(m)
 		case <-tick.C:
 			if text := toHost.take(); text != "" {
-				if err := send(outer, []byte(text), nil); err != nil {
+				if err := Send(outer, []byte(text), nil); err != nil {
 					return err
 				}
 			}
@@ -83,14 +83,15 @@ func receive(app string, socket *net.UnixConn, to chan<- message) error {
 
 // pass gives a message to the pod's systemd in the name of who sent it. One of a process that is gone is lost.
 func pass(inner string, m message) error {
-	err := send(inner, m.text, unix.UnixCredentials(m.creds))
+	err := Send(inner, m.text, unix.UnixCredentials(m.creds))
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EPERM) {
 		return nil
 	}
 	return err
 }
 
-func send(to string, text, control []byte) error {
+// Send sends a message, with what belongs to it (unix(7), "Ancillary messages"), to the socket of a systemd.
+func Send(to string, text, control []byte) error {
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 	if err != nil {
 		return err

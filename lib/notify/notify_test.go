@@ -65,7 +65,7 @@ func TestServe(t *testing.T) {
 	}
 	app, inner, outer := listen("app"), listen("inner"), listen("outer")
 	go Serve(map[string]*net.UnixConn{"app": app}, filepath.Join(dir, "inner"), filepath.Join(dir, "outer"))
-	if err := send(filepath.Join(dir, "app"), []byte("READY=1\nSTATUS=well"), nil); err != nil {
+	if err := Send(filepath.Join(dir, "app"), []byte("READY=1\nSTATUS=well"), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {

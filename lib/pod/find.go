@@ -9,8 +9,20 @@ import (
 
 // Find resolves a POD operand: a UUID or a unique start of one, @FILE (a file that holds one), self, or a pod's name. A name
 // means the running pod of that name, else its newest. self is the UUID that Self gave, "" outside of a service. It is
-// ErrNotFound when there is no such pod; a pod found may be gone when the caller looks at it.
+// ErrNotFound when there is no such pod; a pod found may be gone when the caller looks at it. One of another Format is refused.
 func (p Pods) Find(operand, self string) (*Pod, error) {
+	pod, err := p.find(operand, self)
+	if err != nil {
+		return nil, err
+	}
+	r, err := pod.Open()
+	if err != nil {
+		return nil, err
+	}
+	return pod, r.Close()
+}
+
+func (p Pods) find(operand, self string) (*Pod, error) {
 	if operand == "self" {
 		if self == "" {
 			return nil, errors.New(`pod "self": only a process that systemd itself started has one ($INVOCATION_ID, $SYSTEMD_EXEC_PID)`)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
@@ -19,6 +21,7 @@ import (
 
 // Names in a pod's directory.
 const (
+	VersionFile  = "version"                  // the format of the directory, see Format
 	ManifestFile = "pod"                      // appc PodManifest, JSON; its presence says that the pod is prepared
 	StartedFile  = "started"                  // its presence says that the pod was run
 	GarbageFile  = "garbage"                  // rkt-gc saw the pod after its end; the grace period counts from its modification time
@@ -28,6 +31,7 @@ const (
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
 	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
+	MetadataFile = "metadata"                 // what the pod is to the metadata service: the URL for its apps, with a secret token
 	NetDir       = "net"                      // what rkt-net did
 	NetnsFile    = "net/netns"                // the pod's network namespace: a path, or the word host
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd
@@ -36,47 +40,14 @@ const (
 	VolumesDir   = "sharedVolumes" // empty volumes, a folder each (rkt's name)
 )
 
-// State is what a pod's directory says of it. The caller must treat it as past: another program may change it at once.
-type State int
-
-// The states of a pod; their text is rkt's.
-const (
-	Preparing State = iota
-	AbortedPrepare
-	Prepared
-	Running
-	Exited
-	ExitedGarbage
-	Deleting
-)
-
-var stateNames = [...]string{"preparing", "aborted prepare", "prepared", "running", "exited", "exited garbage", "deleting"}
-
-func (s State) String() string { return stateNames[s] }
-
-// stateOf is the one place where facts become a state (docs/pod-directory.md has the same table).
-func stateOf(locked, manifest, started, garbage bool) State {
-	switch {
-	case !manifest && locked:
-		return Preparing
-	case !manifest:
-		return AbortedPrepare
-	case !started:
-		return Prepared
-	case locked:
-		return Running
-	case garbage:
-		return ExitedGarbage
-	default:
-		return Exited
-	}
-}
-
 // Errors that callers tell apart.
 var (
 	ErrNotFound = errors.New("no such pod")
 	ErrExists   = errors.New("a pod of this UUID exists already")
 )
+
+// Format is the format of a pod's directory that this package reads and writes; a directory without VersionFile is of format 1.
+const Format = "1"
 
 // Pods is the folder of pods in a data directory.
 type Pods struct {
@@ -113,10 +84,8 @@ func (p *Pod) Path(name string) string { return filepath.Join(p.Dir(), name) }
 // Create makes the directory of a new pod and returns it locked; the lock is let go of when lock is closed. It is ErrExists
 // when the UUID is taken.
 func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
-	for _, dir := range []string{p.Path(), p.tmp()} {
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return nil, nil, err
-		}
+	if err := errors.Join(os.MkdirAll(p.Path(), 0o750), os.MkdirAll(p.tmp(), 0o700)); err != nil {
+		return nil, nil, err
 	}
 	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a manifest that is alive; and Sweep
 	// stays out of tmp for the instant in which the new one is not locked.
@@ -131,14 +100,18 @@ func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(tmp)
+			os.RemoveAll(tmp)
 		}
 	}()
-	if err := os.Chmod(tmp, 0o750); err != nil {
+	if err := p.share(tmp); err != nil {
 		return nil, nil, err
 	}
 	lock, err = durable.Lock(tmp, 0)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, VersionFile), []byte(Format+"\n"), 0o640); err != nil {
+		lock.Close()
 		return nil, nil, err
 	}
 	pod = &Pod{uuid, p}
@@ -153,11 +126,40 @@ func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
 	return pod, lock, nil
 }
 
+// share gives a new pod's directory the group of pods/, as tmpfiles.d has it (rkt), which may list pods; what is made in it is of that group.
+func (p Pods) share(dir string) error {
+	info, err := os.Stat(p.Path())
+	if err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSetgid == 0 {
+		return os.Chmod(dir, 0o750)
+	}
+	if err := os.Chown(dir, -1, int(info.Sys().(*syscall.Stat_t).Gid)); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o750|os.ModeSetgid)
+}
+
+// Mkdir makes a folder of a new pod with root's group and not that of the pod's directory; neither has what is made in it.
+func Mkdir(path string, mode os.FileMode) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chown(path, os.Geteuid(), os.Getegid()); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode) // and without the set-group-ID bit
+}
+
 // All lists the pods, in no order of time.
 func (p Pods) All() ([]*Pod, error) {
 	entries, err := os.ReadDir(p.Path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w (root may, and who is in its group, rkt)", err)
 	}
 	var pods []*Pod
 	for _, e := range entries {
@@ -192,6 +194,9 @@ func (p *Pod) Lock() (*os.File, error) {
 		}
 		if err == nil && held.Ino != named.Ino { // renamed away between open and flock
 			err = fs.ErrNotExist
+		}
+		if err == nil {
+			err = (&Reader{p, int(lock.Fd())}).known()
 		}
 		if err != nil {
 			lock.Close()
@@ -312,6 +317,20 @@ func Self(getenv func(string) string, pid int) string {
 
 func dashed(hex string) string {
 	return hex[:8] + "-" + hex[8:12] + "-" + hex[12:16] + "-" + hex[16:20] + "-" + hex[20:]
+}
+
+// ValidName tells whether a pod may be given that name: a unit may have it, too (systemd.unit(5)), and no operand means something else.
+func ValidName(s string) bool {
+	if s == "" || len(s) > 255 || s == "self" || ValidUUID(strings.ToLower(s)) {
+		return false
+	}
+	for i, c := range []byte(s) {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && (i == 0 || strings.IndexByte(`:_.@\-`, c) < 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // ValidUUID tells whether s is a UUID in its canonical form: lower case, with dashes.

@@ -230,6 +230,20 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestValidName(t *testing.T) {
+	for _, name := range []string{"redis", "redis.service", "rkt@web.service", `a\x2db.service`, "A_b:c-9", "9", strings.Repeat("a", 255)} {
+		if !ValidName(name) {
+			t.Errorf("%q is refused", name)
+		}
+	}
+	for _, name := range []string{"", "self", "@x", "-x", ".", "..", "a/b", "a b", "a\nb", "\x1b[1m", "ä", strings.Repeat("a", 256),
+		"11111111-1111-4111-8111-111111111111", "AAAAAAAA-1111-4111-8111-111111111111"} {
+		if ValidName(name) {
+			t.Errorf("%q is taken", name)
+		}
+	}
+}
+
 func FuzzFind(f *testing.F) {
 	for _, s := range []string{"self", "@", "", "1", "../../etc/passwd", "11111111-1111-4111-8111-111111111111", "a/../b"} {
 		f.Add(s)

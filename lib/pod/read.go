@@ -10,15 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/durable"
 	"golang.org/x/sys/unix"
 )
 
 // MaxFile bounds a file of the pod's directory that is read as a whole, in bytes.
 const MaxFile = 4 << 20
-
-// noLinks resolves names of the pod's directory: a running pod's root may plant links below stage1/rootfs and overlay, and none of
-// them is followed, wherever in the path it stands.
-const noLinks = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
 // Reader is a pod's directory, opened: what it reads is of this pod, even if the directory loses its name meanwhile.
 type Reader struct {
@@ -26,7 +23,7 @@ type Reader struct {
 	fd  int
 }
 
-// Open opens the pod's directory for reading. It is ErrNotFound when there is none; a link is none.
+// Open opens the pod's directory for reading. It is ErrNotFound when there is none; a link is none. One of another Format is refused.
 func (p *Pod) Open() (*Reader, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(p.Dir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -37,14 +34,41 @@ func (p *Pod) Open() (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	return &Reader{p, fd}, nil
+	r := &Reader{p, fd}
+	if err := r.known(); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return r, nil
+}
+
+// known tells why the directory is not one that this package can read.
+func (r *Reader) known() error {
+	text, err := r.ReadFile(VersionFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may get its length on the disk before its content.
+	if got := strings.TrimSuffix(string(text), "\n"); err == nil && !durable.Lost(text) && got != "" && got != Format {
+		return fmt.Errorf("its directory is of format %.40q, and this program knows only %q: use the program that made it", got, Format)
+	}
+	return err
 }
 
 // Close lets go of the directory.
 func (r *Reader) Close() error { return unix.Close(r.fd) }
 
-// State looks at the facts.
-func (r *Reader) State() (State, error) {
+// Facts are what of a pod's directory its state follows from. The times are those of the files' last change, zero for one that is not there.
+type Facts struct {
+	State                      State
+	Manifest, Started, Garbage time.Time
+}
+
+// Has tells whether the directory has an entry of a name.
+func (r *Reader) Has(name string) bool { return !r.time(name).IsZero() }
+
+// Look looks at the facts.
+func (r *Reader) Look() (Facts, error) {
 	locked := false
 	_, err := retry(func() (int, error) { return 0, unix.Flock(r.fd, unix.LOCK_SH|unix.LOCK_NB) })
 	switch err {
@@ -55,15 +79,14 @@ func (r *Reader) State() (State, error) {
 		locked, err = true, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("pod %s: flock: %w", r.pod.UUID, err)
+		return Facts{}, fmt.Errorf("pod %s: flock: %w", r.pod.UUID, err)
 	}
-	return stateOf(locked, r.has(ManifestFile), r.has(StartedFile), r.has(GarbageFile)), nil
+	f := Facts{Manifest: r.time(ManifestFile), Started: r.time(StartedFile), Garbage: r.time(GarbageFile)}
+	f.State = stateOf(locked, !f.Manifest.IsZero(), !f.Started.IsZero(), !f.Garbage.IsZero())
+	return f, nil
 }
 
-func (r *Reader) has(name string) bool { return !r.Time(name).IsZero() }
-
-// Time is when one of the pod's own files was last written; zero if it is not there.
-func (r *Reader) Time(name string) time.Time {
+func (r *Reader) time(name string) time.Time {
 	var st unix.Stat_t
 	if err := unix.Fstatat(r.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return time.Time{}
@@ -74,11 +97,34 @@ func (r *Reader) Time(name string) time.Time {
 // ReadFile reads a regular file of the pod's directory, of MaxFile bytes at most. No link is followed on the way to it, and no fifo or
 // device is waited for.
 func (r *Reader) ReadFile(name string) ([]byte, error) {
-	fail := func(err error) ([]byte, error) {
-		return nil, &fs.PathError{Op: "read", Path: r.pod.Path(name), Err: err}
+	text, _, err := r.read(name)
+	return text, err
+}
+
+func (r *Reader) read(name string) ([]byte, time.Time, error) {
+	return readBelow(r.fd, name, func() string { return r.pod.Path(name) })
+}
+
+// ReadBelow is Reader.ReadFile in any folder, for packages that know a pod by its directory only.
+func ReadBelow(dir, name string) ([]byte, error) {
+	path := filepath.Join(dir, name)
+	fd, err := retry(func() (int, error) {
+		return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC, Resolve: noLinks}
-	fd, err := retry(func() (int, error) { return unix.Openat2(r.fd, name, &how) })
+	defer unix.Close(fd)
+	text, _, err := readBelow(fd, name, func() string { return path })
+	return text, err
+}
+
+// readBelow reads a file below an opened folder and tells when it was last changed; path is what errors call it.
+func readBelow(in int, name string, path func() string) ([]byte, time.Time, error) {
+	fail := func(err error) ([]byte, time.Time, error) {
+		return nil, time.Time{}, &fs.PathError{Op: "read", Path: path(), Err: err}
+	}
+	fd, err := open(in, name)
 	if err != nil {
 		return fail(err)
 	}
@@ -102,23 +148,66 @@ func (r *Reader) ReadFile(name string) ([]byte, error) {
 		if err != nil {
 			return fail(err)
 		}
-		if n == 0 {
-			return data, nil
-		}
 		if data = data[:len(data)+n]; len(data) > MaxFile {
 			return fail(fmt.Errorf("longer than %d bytes", MaxFile))
+		}
+		if n == 0 || int64(len(data)) == st.Size && len(data) < cap(data) { // less than asked for, and all that there was
+			return data, time.Unix(st.Mtim.Unix()), nil
 		}
 	}
 }
 
-// AppStatus is the exit status of an app that has ended; 128+n stands for death by signal n.
-func (r *Reader) AppStatus(app string) (status int, ended bool) {
-	text, err := r.ReadFile(filepath.Join(StatusDir, app))
+// open opens a file for reading. A running pod's root may plant links below stage1/rootfs and overlay, and none of them is followed,
+// wherever in the path it stands. openat2(2) would do it at once, but RestrictSUIDSGID= of a unit forbids it.
+func open(in int, name string) (int, error) {
+	dir, parts := in, strings.Split(name, "/")
+	for i, part := range parts {
+		if part == "" || part == "." || part == ".." {
+			return -1, unix.EINVAL
+		}
+		flags := unix.O_PATH | unix.O_DIRECTORY
+		if i == len(parts)-1 {
+			flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+		}
+		fd, err := retry(func() (int, error) { return unix.Openat(dir, part, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+		if dir != in {
+			unix.Close(dir)
+		}
+		if err != nil {
+			return -1, err
+		}
+		dir = fd
+	}
+	return dir, nil
+}
+
+// CheckFolder tells whether name is a folder of the pod's directory, without a link on the way to it, for those who must use its path.
+func (p *Pod) CheckFolder(name string) error {
+	r, err := p.Open()
 	if err != nil {
-		return 0, false
+		return err
+	}
+	defer r.Close()
+	fd, err := open(r.fd, name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Path(name), err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%s: not a folder", p.Path(name))
+	}
+	return nil
+}
+
+// AppStatus is Pod.AppStatus, and when the app has ended.
+func (r *Reader) AppStatus(app string) (status int, at time.Time, ended bool) {
+	text, at, err := r.read(filepath.Join(StatusDir, app))
+	if err != nil {
+		return 0, time.Time{}, false
 	}
 	status, err = strconv.Atoi(strings.TrimSpace(string(text)))
-	return status, err == nil && 0 <= status && status <= 255
+	return status, at, err == nil && 0 <= status && status <= 255
 }
 
 // retry calls again what a signal has interrupted.
@@ -143,14 +232,15 @@ func (p *Pod) ReadFile(name string) ([]byte, error) {
 	return r.ReadFile(name)
 }
 
-// AppStatus is Reader.AppStatus for one app.
+// AppStatus is the exit status of an app that has ended; 128+n stands for death by signal n.
 func (p *Pod) AppStatus(app string) (status int, ended bool) {
 	r, err := p.Open()
 	if err != nil {
 		return 0, false
 	}
 	defer r.Close()
-	return r.AppStatus(app)
+	status, _, ended = r.AppStatus(app)
+	return status, ended
 }
 
 // State looks at the facts. A pod that is not there any more is ErrNotFound.
@@ -163,13 +253,13 @@ func (p *Pod) State() (State, error) {
 		return 0, err
 	}
 	defer r.Close()
-	state, err := r.State()
-	if err == nil && state == AbortedPrepare {
+	f, err := r.Look()
+	if err == nil && f.State == AbortedPrepare {
 		if _, gone := os.Lstat(p.Dir()); errors.Is(gone, fs.ErrNotExist) { // a removed directory has no files
 			return Deleting, fmt.Errorf("pod %s: %w", p.UUID, ErrNotFound)
 		}
 	}
-	return state, err
+	return f.State, err
 }
 
 // Name is the pod's name, or "".

@@ -98,3 +98,22 @@ func TestPodIsLink(t *testing.T) {
 		t.Errorf("pods: %v, %v", all, err)
 	}
 }
+
+// TestFormat has what a version file may hold, after a power cut too.
+func TestFormat(t *testing.T) {
+	pods := In(t.TempDir())
+	p, lock, err := pods.Create(NewUUID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Close()
+	for text, known := range map[string]bool{Format + "\n": true, "": true, "\x00\x00": true, "99\n": false, "\x0099\n": false, Format + "0\n": false} {
+		if err := os.WriteFile(p.Path(VersionFile), []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		state, err := p.State()
+		if known && (err != nil || state != AbortedPrepare) || !known && (err == nil || !strings.Contains(err.Error(), "knows only")) {
+			t.Errorf("%q: %v, %v", text, state, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,6 +38,10 @@ func (p *Pod) Service() ([]byte, error) {
 	f.Add("Unit", "Description", "Pod "+p.Name)
 	f.Add("Unit", "Wants", "network-online.target")
 	f.Add("Unit", "After", "network-online.target")
+	if slices.Contains(p.Steps.Run, "--mds-register=true") {
+		f.Add("Unit", "Wants", "rkt-metadata.socket")
+		f.Add("Unit", "After", "rkt-metadata.socket")
+	}
 	f.Add("Service", "Type", "notify")
 	f.Add("Service", "Slice", "machine.slice")
 	f.Add("Service", "Delegate", "yes")

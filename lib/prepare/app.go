@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
@@ -41,8 +42,8 @@ func appName(a App, img *store.Image) (types.ACName, error) {
 // resolve settles an app: the image's manifest, changed by the command line, with every name looked up in the image itself.
 func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Options) (stage1.App, *types.App, error) {
 	effective := types.App{User: "0", Group: "0"}
-	if img.App != nil {
-		effective = *img.App
+	if section := a.section(img); section != nil {
+		effective = *section
 	}
 	out := stage1.App{Name: name}
 	exec, err := command(a, effective.Exec, img)
@@ -53,6 +54,9 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 		effective.WorkingDirectory = a.WorkingDir
 	}
 	user, group := image.UserGroup(img)
+	if a.Section != nil {
+		user, group = effective.User, effective.Group
+	}
 	if a.User != "" {
 		user = a.User
 		if isDocker(img) && !namesGroup(img) {
@@ -68,6 +72,11 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	}
 	effective.User, effective.Group = strconv.FormatUint(uint64(id.uid), 10), strconv.FormatUint(uint64(id.gid), 10)
 	out.UID, out.GID, out.SupplementaryGIDs = id.uid, id.gid, a.SupplementaryGIDs
+	for _, gid := range a.SupplementaryGIDs {
+		if _, err := parseID(strconv.FormatUint(uint64(gid), 10)); err != nil {
+			return out, nil, fmt.Errorf("--supplementary-gids: %d: %w", gid, err)
+		}
+	}
 	if a.SupplementaryGIDs == nil {
 		for _, gid := range effective.SupplementaryGIDs {
 			id, err := parseID(strconv.Itoa(gid))
@@ -84,19 +93,23 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Capabilities, err = capabilities(a, effective.Isolators, o.AllCaps); err != nil {
 		return out, nil, err
 	}
+	if more := without(out.Capabilities, stage1.DefaultCapabilities); len(more) > 0 && a.CapsRetain == nil && a.Section == nil && !o.AllCaps {
+		o.Warn(fmt.Sprintf("app %q: its image gives it more than the default capabilities: %s (--caps-retain says otherwise)", name, strings.Join(more, ", ")))
+	}
 	if err := isolate(&out, a, effective.Isolators, o); err != nil {
 		return out, nil, err
 	}
 
-	odd, err := list(img, image.AnnotationEnvironment) // what appc's manifest has no place for
-	if err != nil {
-		return out, nil, err
-	}
-	if len(odd) > 0 {
-		return out, nil, fmt.Errorf("the image's environment variable %q: systemd passes on only names of letters, digits and _", odd[0])
+	var odd []string // what appc's manifest has no place for
+	if a.Section == nil {
+		if odd, err = list(img, image.AnnotationEnvironment); err != nil {
+			return out, nil, err
+		}
 	}
 	out.AllPaths = o.AllPaths
-	out.Environment = environment(name, id, o, a, effective.Environment)
+	if out.Environment, err = environment(name, id, o, a, effective.Environment, odd); err != nil {
+		return out, nil, err
+	}
 	out.WorkingDir = effective.WorkingDirectory
 	if out.WorkingDir == "" {
 		out.WorkingDir = "/"
@@ -152,16 +165,58 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Health, err = health(root, a, img, out, o); err != nil {
 		return out, nil, err
 	}
-	out.Stdout, out.Stderr = a.Stdout, a.Stderr
-
-	effective.Exec = out.Exec
-	effective.Environment = nil
-	for _, v := range out.Environment {
-		effective.Environment.Set(v.Name, v.Value)
+	if err := streams(&out, a.Annotations); err != nil {
+		return out, nil, err
 	}
+
+	if err := checkSize(out); err != nil {
+		return out, nil, err
+	}
+	effective.Exec = out.Exec
+	effective.Environment, _ = image.Environment(assignments(out))
 	effective.WorkingDirectory = out.WorkingDir
 	effective.UserAnnotations, effective.UserLabels = merge(effective.UserAnnotations, a.UserAnnotations), merge(effective.UserLabels, a.UserLabels)
 	return out, &effective, nil
+}
+
+// StreamNames are the flags, and the last part of the annotations, that say what an app's standard input, output and error are.
+var StreamNames = []string{"stdin", "stdout", "stderr"}
+
+// SetStream has the app's stream of that name be what value says: null, tty, stream, or for output log.
+func (a *App) SetStream(name, value string) error {
+	if err := checkStream(name, value); err != nil {
+		return err
+	}
+	a.Annotations.Set(types.ACIdentifier(stage1.StreamAnnotation+name), value)
+	return nil
+}
+
+func checkStream(name, value string) error {
+	values := []stage1.Stream{stage1.Null, stage1.TTY, stage1.Attached}
+	text := "null, tty, stream"
+	if name != "stdin" {
+		values, text = append(values, stage1.Log), "log, "+text
+	}
+	if !slices.Contains(values, stage1.Stream(value)) {
+		return fmt.Errorf("%q: is none of %s", value, text)
+	}
+	return nil
+}
+
+// streams settles the app's standard input, output and error by rkt's annotations of an app of a pod.
+func streams(out *stage1.App, annotations types.Annotations) error {
+	for i, to := range []*stage1.Stream{&out.Stdin, &out.Stdout, &out.Stderr} {
+		name := StreamNames[i]
+		value, ok := annotations.Get(stage1.StreamAnnotation + name)
+		if !ok {
+			continue
+		}
+		if err := checkStream(name, value); err != nil {
+			return fmt.Errorf("annotation %s%s: %w", stage1.StreamAnnotation, name, err)
+		}
+		*to = stage1.Stream(value)
+	}
+	return nil
 }
 
 // list reads an annotation that holds a JSON array; none is an empty one.
@@ -244,8 +299,9 @@ func program(root *os.File, argv []string, dir string, env []stage1.Variable) ([
 
 var inheritable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// environment is, from lowest to highest: the caller's, what appc's executor promises, the image's, --set-env, --environment.
-func environment(name string, id identity, o Options, a App, img types.Environment) []stage1.Variable {
+// environment is, from lowest to highest: the caller's, what appc's executor promises, the image's, --set-env, --environment. odd are
+// further variables of the image.
+func environment(name string, id identity, o Options, a App, img types.Environment, odd []string) ([]stage1.Variable, error) {
 	var env []stage1.Variable
 	set := func(vars ...stage1.Variable) {
 		for _, v := range vars {
@@ -269,34 +325,87 @@ func environment(name string, id identity, o Options, a App, img types.Environme
 	for _, v := range img {
 		set(stage1.Variable{Name: v.Name, Value: v.Value})
 	}
+	for _, s := range odd {
+		name, value, _ := strings.Cut(s, "=")
+		set(stage1.Variable{Name: name, Value: value})
+	}
 	set(o.Environment...)
 	set(a.Environment...)
-	return env
+	for _, v := range env {
+		switch {
+		case v.Name == "":
+			return nil, fmt.Errorf("environment variable %q: without a name", "="+v.Value)
+		case !utf8.ValidString(v.Name) || strings.ContainsRune(v.Name, 0):
+			return nil, fmt.Errorf("environment variable %q: its name is not UTF-8, or has a NUL byte", v.Name)
+		case strings.ContainsRune(v.Value, 0):
+			return nil, fmt.Errorf("environment variable %s: has a NUL byte, which no process can be given", v.Name)
+		case !utf8.ValidString(v.Value):
+			return nil, fmt.Errorf("environment variable %s: its value is not UTF-8, and systemd would drop it", v.Name)
+		}
+	}
+	return env, nil
+}
+
+// assignments is an app's environment as NAME=VALUE strings.
+func assignments(app stage1.App) (list []string) {
+	for _, v := range app.Environment {
+		list = append(list, v.Name+"="+v.Value)
+	}
+	return list
+}
+
+// What execve(2) takes: a string of 32 pages with its NUL byte; and all of them together a quarter of the stack's limit, which is 8 MB
+// unless the administrator of the host says otherwise. Some is left for what is added when the app starts.
+const (
+	maxString  = 32*4096 - 1
+	maxStrings = 2<<20 - 16<<10
+)
+
+// checkSize refuses arguments and variables that the kernel would refuse when the app starts.
+func checkSize(app stage1.App) error {
+	all := 0
+	for i, s := range app.Exec {
+		if len(s) > maxString {
+			return fmt.Errorf("argument %d: %d bytes, and the kernel takes at most %d", i, len(s), maxString)
+		}
+		all += len(s) + 1 + 8
+	}
+	for _, v := range app.Environment {
+		if n := len(v.Name) + 1 + len(v.Value); n > maxString {
+			return fmt.Errorf("environment variable %q: %d bytes with its name, and the kernel takes at most %d", v.Name, n, maxString)
+		}
+		all += len(v.Name) + len(v.Value) + 2 + 8
+	}
+	if all > maxStrings {
+		return fmt.Errorf("arguments and environment: %d bytes together, and the kernel takes at most %d", all, maxStrings)
+	}
+	return nil
 }
 
 // capabilities is the app's bounding set: what the command line says, else the image's isolators, else the default.
 func capabilities(a App, isolators types.Isolators, all bool) ([]string, error) {
-	set := stage1.DefaultCapabilities
+	set, removed := stage1.DefaultCapabilities, []string(nil)
 	for _, i := range isolators {
 		switch v := i.Value().(type) {
 		case *types.LinuxCapabilitiesRetainSet:
 			set = capabilityNames(v.Set())
 		case *types.LinuxCapabilitiesRevokeSet:
-			set = without(stage1.DefaultCapabilities, capabilityNames(v.Set()))
+			removed = capabilityNames(v.Set())
+			set = without(stage1.DefaultCapabilities, removed)
 		}
 	}
 	switch {
 	case a.CapsRetain != nil && a.CapsRemove != nil:
 		return nil, errors.New("--caps-retain and --caps-remove exclude each other")
 	case a.CapsRetain != nil:
-		set = a.CapsRetain
+		set, removed = a.CapsRetain, nil
 	case a.CapsRemove != nil:
-		set = without(stage1.DefaultCapabilities, a.CapsRemove)
+		set, removed = without(stage1.DefaultCapabilities, a.CapsRemove), a.CapsRemove
 	}
 	if all {
 		set = stage1.AllCapabilities
 	}
-	for _, c := range set {
+	for _, c := range append(slices.Clone(set), removed...) { // a wrong name would remove nothing
 		if !slices.Contains(stage1.AllCapabilities, c) {
 			return nil, fmt.Errorf("capability %q: there is none of this name", c)
 		}

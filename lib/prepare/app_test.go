@@ -3,6 +3,7 @@ package prepare
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -177,13 +178,17 @@ func TestEnvironment(t *testing.T) {
 	a := App{Environment: []stage1.Variable{{Name: "D", Value: "app"}}}
 	img := types.Environment{{Name: "B", Value: "image"}, {Name: "C", Value: "image"}, {Name: "PATH", Value: "/opt"}}
 	got := map[string]string{}
-	for _, v := range environment("n", id, o, a, img) {
+	env, err := environment("n", id, o, a, img, []string{"F.G=odd=", "D=odd", "novalue"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range env {
 		if _, twice := got[v.Name]; twice {
 			t.Errorf("%s twice", v.Name)
 		}
 		got[v.Name] = v.Value
 	}
-	want := map[string]string{"A": "caller", "B": "image", "C": "set-env", "D": "app", "PATH": "/opt", "HOME": "/data", "USER": "redis",
+	want := map[string]string{"A": "caller", "B": "image", "C": "set-env", "D": "app", "F.G": "odd=", "novalue": "", "PATH": "/opt", "HOME": "/data", "USER": "redis",
 		"LOGNAME": "redis", "SHELL": "/bin/sh", "AC_APP_NAME": "n", "container": "rkt"}
 	for name, value := range want {
 		if got[name] != value {
@@ -192,6 +197,50 @@ func TestEnvironment(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("%d variables, want %d: %v", len(got), len(want), got)
+	}
+	for _, odd := range []string{"=x", "", "A\xff=x", "A=\xff", "A=\x00"} {
+		if env, err := environment("n", id, o, a, img, []string{odd}); err == nil {
+			t.Errorf("%q: %q, want an error", odd, env)
+		}
+	}
+}
+
+// What the kernel takes is measured with it.
+func TestCheckSize(t *testing.T) {
+	fits := func(app stage1.App) bool { return checkSize(app) == nil }
+	run := func(app stage1.App) error {
+		cmd := exec.Command("/bin/true", app.Exec...)
+		cmd.Env = []string{}
+		for _, v := range app.Environment {
+			cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
+		}
+		return cmd.Run()
+	}
+	long := func(n int) string { return strings.Repeat("x", n) }
+	many := func(n, size int) (list []string) {
+		for range n {
+			list = append(list, long(size))
+		}
+		return list
+	}
+	for name, c := range map[string]struct {
+		app  stage1.App
+		fits bool
+	}{
+		"longest argument":     {stage1.App{Exec: []string{long(maxString)}}, true},
+		"argument too long":    {stage1.App{Exec: []string{long(maxString + 1)}}, false},
+		"longest variable":     {stage1.App{Environment: []stage1.Variable{{Name: "A", Value: long(maxString - 2)}}}, true},
+		"variable too long":    {stage1.App{Environment: []stage1.Variable{{Name: "A", Value: long(maxString - 1)}}}, false},
+		"many short arguments": {stage1.App{Exec: many(maxStrings/10, 1)}, true},
+		"too many":             {stage1.App{Exec: many(2<<20/10, 1)}, false},
+		"as much as there is":  {stage1.App{Exec: many(16, maxStrings/16-9)}, true},
+	} {
+		if fits(c.app) != c.fits {
+			t.Errorf("%s: fits %v, want %v", name, fits(c.app), c.fits)
+		}
+		if err := run(c.app); (err == nil) != c.fits {
+			t.Errorf("%s: the kernel says %v", name, err)
+		}
 	}
 }
 
@@ -222,7 +271,7 @@ func TestCapabilities(t *testing.T) {
 			t.Errorf("%+v: %v, %v; want %d with %s", c, got, err, c.want, c.has)
 		}
 	}
-	for _, a := range []App{{CapsRetain: []string{"CAP_NONE"}}, {CapsRetain: []string{}, CapsRemove: []string{}}, {CapsRetain: []string{"CAP_KILL\nUser=0"}}} {
+	for _, a := range []App{{CapsRetain: []string{"CAP_NONE"}}, {CapsRetain: []string{}, CapsRemove: []string{}}, {CapsRemove: []string{"CAP_MKNDO"}}, {CapsRemove: []string{""}}, {CapsRetain: []string{"CAP_KILL\nUser=0"}}} {
 		if got, err := capabilities(a, nil, false); err == nil {
 			t.Errorf("%+v: %v, want an error", a, got)
 		}
@@ -238,6 +287,26 @@ func TestSignalName(t *testing.T) {
 	for _, s := range []string{"", "SIG", "0", "65", "SIGFOO", "TERM\nUser=0", "SIGRTMIN+99"} {
 		if got, err := signalName(s); err == nil {
 			t.Errorf("%q = %q, want an error", s, got)
+		}
+	}
+}
+
+// An app's streams are what the pod's annotations of the app say.
+func TestStreams(t *testing.T) {
+	for _, c := range []struct{ name, value, want string }{
+		{"stdin", "stream", ""}, {"stdin", "tty", ""}, {"stdin", "null", ""}, {"stdout", "log", ""}, {"stderr", "tty", ""},
+		{"stdin", "log", `annotation coreos.com/rkt/stage2/stdin: "log": is none of null, tty, stream`},
+		{"stdout", "", `annotation coreos.com/rkt/stage2/stdout: "": is none of log, null, tty, stream`},
+		{"stderr", "tty\nExecStart=/evil", `annotation coreos.com/rkt/stage2/stderr: "tty\nExecStart=/evil": is none of log, null, tty, stream`},
+	} {
+		var out stage1.App
+		err := streams(&out, types.Annotations{{Name: types.ACIdentifier(stage1.StreamAnnotation + c.name), Value: c.value}})
+		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
+			t.Errorf("%s=%q: %v", c.name, c.value, err)
+		}
+		got := map[string]stage1.Stream{"stdin": out.Stdin, "stdout": out.Stdout, "stderr": out.Stderr}
+		if err == nil && string(got[c.name]) != c.value || err != nil && out.Attachable() {
+			t.Errorf("%s=%q: %+v", c.name, c.value, got)
 		}
 	}
 }

@@ -3,7 +3,9 @@ package prepare
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/appc/spec/schema/types/resource"
 	"github.com/rkt-toolkit/rkt/lib/isolator"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"golang.org/x/sys/unix"
 )
 
 // Limits are isolators of the command line, each in the place of the image's; "" and nil are as the image says.
@@ -65,11 +68,41 @@ func isolate(out *stage1.App, a App, isolators types.Isolators, o Options) error
 			return fmt.Errorf("--seccomp=%s: %w", a.Limits.Seccomp, err)
 		}
 		out.Seccomp = filter
+		if unknown := unknownCalls(a.Limits.Seccomp); len(unknown) > 0 { // systemd would pass over them in silence
+			why := fmt.Sprintf("--seccomp: the host's systemd knows no system call %s", strings.Join(unknown, ", "))
+			if o.Strict {
+				return errors.New(why)
+			}
+			o.Warn(fmt.Sprintf("app %q: %s", out.Name, why))
+		}
 	}
 	if o.AllCalls {
 		out.Seccomp = stage1.Seccomp{}
 	}
 	return nil
+}
+
+// limitPod settles what the apps of a pod may use together, by the isolators of its manifest.
+func limitPod(o Options) (stage1.Isolation, error) {
+	var pod stage1.App
+	for _, i := range o.Manifest.Isolators {
+		why := "not honoured: is one of an app, not of a pod"
+		switch i.Value().(type) {
+		case *types.LinuxCPUShares, *types.ResourceMemory, *types.ResourceCPU, *types.ResourceBlockBandwidth, *types.ResourceBlockIOPS,
+			*types.ResourceNetworkBandwidth:
+			var err error
+			if why, err = honour(&pod, i); err != nil {
+				return pod.Isolation, fmt.Errorf("isolator %s: %w", i.Name, err)
+			}
+		}
+		if why != "" && o.Strict {
+			return pod.Isolation, fmt.Errorf("isolator %s of the pod: %s", i.Name, why)
+		}
+		if why != "" {
+			o.Warn(fmt.Sprintf("isolator %s of the pod: %s", i.Name, why))
+		}
+	}
+	return pod.Isolation, nil
 }
 
 // honour takes one isolator, and says why it is not honoured if it is not.
@@ -123,8 +156,8 @@ func weight(shares int) uint64 { return min(max(uint64(shares)*100/1024, 1), 100
 // quantity reads one of appc's quantities; scale is what one is to be counted in: 1000 for thousandths.
 func quantity(to *uint64, s string, scale int64) error {
 	q, err := resource.ParseQuantity(s)
-	if err != nil {
-		return err
+	if err != nil { // which shows the regular expression
+		return errors.New("not a quantity such as 128M, 1Gi, 2 or 500m")
 	}
 	return limit(to, &q, scale)
 }
@@ -132,6 +165,9 @@ func quantity(to *uint64, s string, scale int64) error {
 func limit(to *uint64, q *resource.Quantity, scale int64) error {
 	if q == nil {
 		return nil
+	}
+	if q.Cmp(*resource.NewQuantity(math.MaxInt64/scale, resource.DecimalSI)) > 0 {
+		return fmt.Errorf("%s is more than can be counted", q)
 	}
 	n := q.Value()
 	if scale == 1000 {
@@ -152,6 +188,32 @@ func entries(set []types.LinuxSeccompEntry) []string {
 	return names
 }
 
+// unknownCalls are the system calls named in a --seccomp of which the host's systemd has never heard; none if it can't be asked. Groups, and
+// what images say, have calls of other machines with good reason.
+func unknownCalls(flag string) (unknown []string) {
+	out, err := exec.Command("systemd-analyze", "--no-pager", "syscall-filter", "@known").Output()
+	known := strings.Fields(string(out))
+	if err != nil || !slices.Contains(known, "read") {
+		return nil
+	}
+	for name := range strings.SplitSeq(flag, ",") {
+		if callName.MatchString(name) && !slices.Contains(known, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}
+
+// validErrno tells whether there is an error of that name.
+func validErrno(name string) bool {
+	for e := range unix.Errno(256) {
+		if e != 0 && unix.ErrnoName(e) == name {
+			return true
+		}
+	}
+	return slices.Contains([]string{"EWOULDBLOCK", "EDEADLOCK", "ENOTSUP"}, name)
+}
+
 // parseSeccomp reads rkt's --seccomp.
 func parseSeccomp(s string) (stage1.Seccomp, error) {
 	mode, errno := "", ""
@@ -161,6 +223,8 @@ func parseSeccomp(s string) (stage1.Seccomp, error) {
 		switch {
 		case !ok:
 			names = append(names, item)
+		case key == "mode" && mode != "" || key == "errno" && errno != "":
+			return stage1.Seccomp{}, fmt.Errorf("%s is said twice", key)
 		case key == "mode":
 			mode = value
 		case key == "errno":
@@ -181,7 +245,6 @@ func parseSeccomp(s string) (stage1.Seccomp, error) {
 var (
 	callName  = regexp.MustCompile(`^[a-z0-9_]+$`)
 	groupName = regexp.MustCompile(`^[a-z0-9-]+$`)
-	errnoName = regexp.MustCompile(`^E[A-Z0-9]+$`)
 )
 
 // groups are appc's, rkt's and Docker's names of sets of system calls. The white lists are by their purpose: systemd's set for services of
@@ -202,7 +265,7 @@ var denied = strings.Fields(`_sysctl acct add_key bpf clock_adjtime clock_settim
 
 // seccomp is a filter that lets only the named calls pass, or none of them.
 func seccomp(retain bool, errno string, names []string) (stage1.Seccomp, error) {
-	if errno != "" && !errnoName.MatchString(errno) {
+	if errno != "" && !validErrno(errno) {
 		return stage1.Seccomp{}, fmt.Errorf("%q is no error number's name", errno)
 	}
 	s := stage1.Seccomp{Retain: retain, Errno: errno}

@@ -39,10 +39,17 @@ func TestIsolate(t *testing.T) {
 		{`[{"name":"os/linux/seccomp-remove-set","value":{"set":["a\nUser=root"]}}]`, Limits{}, "", `is neither`},
 		{`[]`, Limits{Seccomp: "mode=retain,@appc.io/empty"}, "", "without any system call"},
 		{`[]`, Limits{Seccomp: "mode=remove,errno=no,read"}, "", "no error number's name"},
+		{`[]`, Limits{Seccomp: "mode=remove,errno=ENOPE,read"}, "", `"ENOPE" is no error number's name`},
+		{`[]`, Limits{Seccomp: "mode=remove,errno=ENOTSUP,mkdir,mkdri,@systemd/io-event"}, "warned: app \"a\": --seccomp: the host's systemd knows no system call mkdri" +
+			"SystemCallFilter=~@io-event_mkdir_mkdri SystemCallErrorNumber=ENOTSUP", ""},
 		{`[]`, Limits{Seccomp: "mode=remove"}, "", "no system call is named"},
 		{`[]`, Limits{Seccomp: "mood=remove,read"}, "", "is none of"},
 		{`[]`, Limits{Memory: "-1"}, "", "not more than nothing"},
-		{`[]`, Limits{CPU: "x"}, "", "--cpu=x"},
+		{`[]`, Limits{Memory: "99999999999999999999"}, "", "99999999999999999999 is more than can be counted"},
+		{`[]`, Limits{CPU: "1e99"}, "", "1e99 is more than can be counted"},
+		{`[]`, Limits{Seccomp: "mode=remove,mode=retain,mkdir"}, "", "mode is said twice"},
+		{`[]`, Limits{CPU: "x"}, "", "--cpu=x: not a quantity such as 128M, 1Gi, 2 or 500m"},
+		{`[]`, Limits{Memory: "foo"}, "", "--memory=foo: not a quantity such as 128M, 1Gi, 2 or 500m"},
 		{`[{"name":"resource/network-bandwidth","value":{"default":true,"limit":"1M"}}]`, Limits{}, "warned: app \"a\": isolator resource/network-bandwidth: not honoured: a network with CNI's bandwidth plugin limits a pod", ""},
 	} {
 		var isolators types.Isolators
@@ -72,7 +79,7 @@ func TestIsolate(t *testing.T) {
 func settings(t *testing.T, app stage1.App) string {
 	t.Helper()
 	unit := func(app stage1.App) string {
-		files, err := stage1.Files("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", []stage1.App{app})
+		files, err := stage1.Files("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", stage1.Isolation{}, []stage1.App{app})
 		if err != nil {
 			t.Fatal(err)
 		}

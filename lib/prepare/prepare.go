@@ -11,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/fstab"
+	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -24,8 +27,10 @@ import (
 
 // App is an app as the command line describes it. What is empty is as the image says.
 type App struct {
-	Image             string // as the user named it
-	Signature         string // file that its signature is in; "" if it is at its usual place
+	Image             string     // as the user named it
+	Bare              bool       // it follows another image, without a "---" between them
+	Section           *types.App // of a pod manifest, in the place of the image's
+	Signature         string     // file that its signature is in; "" if it is at its usual place
 	Name              string
 	Exec              string // replaces the image's program and its arguments
 	Args              []string
@@ -42,7 +47,6 @@ type App struct {
 	Volumes           Volumes // mounts are this app's; a volume is the pod's
 	ReadOnly          bool    // the root file system, but for volumes
 	NoHealth          bool    // without the image's health check
-	Stdout, Stderr    stage1.Output
 
 	mounts []schema.Mount
 }
@@ -53,14 +57,18 @@ type Options struct {
 	Name        string // of the pod, may be ""
 	Apps        []App
 	Ports       []types.ExposedPort
-	Inherit     []stage1.Variable // the caller's environment, if the apps are to inherit it
-	Environment []stage1.Variable // for every app
-	Volumes     Volumes           // mounted into every app
-	AllCaps     bool              // --insecure-options=capabilities
-	AllCalls    bool              // --insecure-options=seccomp
-	AnyImage    bool              // --insecure-options=ondisk: what is in the store is not checked
-	AllPaths    bool              // --insecure-options=paths
-	OwnUsers    bool              // a user namespace of its own
+	Inherit     []stage1.Variable   // the caller's environment, if the apps are to inherit it
+	Environment []stage1.Variable   // for every app
+	Volumes     Volumes             // mounted into every app
+	AllCaps     bool                // --insecure-options=capabilities
+	AllCalls    bool                // --insecure-options=seccomp
+	AnyImage    bool                // --insecure-options=ondisk: what is in the store is not checked
+	AllPaths    bool                // --insecure-options=paths
+	OwnUsers    bool                // a user namespace of its own
+	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
+
+	Launcher string // path of rkt-exec, for apps with variables that systemd does not pass on; "" if there is none
+	Attacher string // path of rkt-attach, for apps that it can attach to; "" if there is none
 
 	Strict bool              // an isolator that is not honoured is an error
 	Warn   func(line string) // told of it otherwise
@@ -93,7 +101,7 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
 	}
-	if err := checkPorts(o.Ports, found); err != nil {
+	if err := checkPorts(o, found); err != nil {
 		return nil, err
 	}
 	p, lock, err := pods.Create(o.UUID)
@@ -102,11 +110,11 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 	}
 	defer lock.Close()
 	err = fill(p, pods, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
-		for i, image := range found {
-			if _, err := images.Image(image.ID); err != nil {
+		for i, img := range found {
+			if _, err := images.Image(img.ID); err != nil {
 				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
 			}
-			if err := images.Used(image.ID); err != nil {
+			if err := images.Used(img.ID); err != nil {
 				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
 			}
 		}
@@ -122,6 +130,23 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check func() error) error {
 	manifest := schema.BlankPodManifest()
 	manifest.Ports = o.Ports
+	var limits stage1.Isolation
+	if o.Manifest != nil {
+		manifest.Annotations, manifest.UserAnnotations, manifest.UserLabels = o.Manifest.Annotations, o.Manifest.UserAnnotations, o.Manifest.UserLabels
+		manifest.Isolators = o.Manifest.Isolators
+		var err error
+		if limits, err = limitPod(o); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []struct {
+		name string
+		mode os.FileMode
+	}{{"overlay", 0o700}, {"stage1", 0o711}, {pod.RootDir, 0o755}, {pod.RootDir + "/var", 0o700}} {
+		if err := pod.Mkdir(p.Path(dir.name), dir.mode); err != nil {
+			return err
+		}
+	}
 	volumes, err := newStorage(p.Dir(), &o)
 	if err != nil {
 		return err
@@ -145,8 +170,8 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 		var app stage1.App
 		var effective *types.App
 		var points []types.MountPoint
-		if images[i].Manifest.App != nil {
-			points = images[i].Manifest.App.MountPoints
+		if section := o.Apps[i].section(images[i].Manifest); section != nil {
+			points = section.MountPoints
 		}
 		mounts, err := volumes.mounts(name.String(), o.Apps[i].mounts, o.mounts, points)
 		if err != nil {
@@ -166,6 +191,15 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			return fmt.Errorf("app %q: %w", name, err)
 		}
 		apps = append(apps, app)
+		annotations := o.Apps[i].Annotations
+		if _, odd := image.Environment(assignments(app)); len(odd) > 0 {
+			text, err := json.Marshal(odd)
+			if err != nil {
+				return fmt.Errorf("app %q: %w", name, err)
+			}
+			annotations = slices.Clone(annotations)
+			annotations.Set(image.AnnotationEnvironment, string(text))
+		}
 		hash, err := types.NewHash(images[i].ID)
 		if err != nil {
 			return fmt.Errorf("image %q: %w", images[i].ID, err)
@@ -177,11 +211,13 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			Mounts: mounts,
 
 			ReadOnlyRootFS: o.Apps[i].ReadOnly,
-			Annotations:    o.Apps[i].Annotations,
+			Annotations:    annotations,
 		})
 	}
-	if err := volumes.unused(); err != nil {
-		return err
+	if o.Manifest == nil { // one of a manifest may be there for other pods
+		if err := volumes.unused(); err != nil {
+			return err
+		}
 	}
 	if o.OwnUsers {
 		if err := giveUsers(p, pods); err != nil {
@@ -192,7 +228,7 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 		return err
 	}
 	manifest.Volumes = volumes.volumes
-	if err := writeRoot(p, apps, volumes.lines); err != nil {
+	if err := writeRoot(p, apps, limits, o, volumes.lines); err != nil {
 		return err
 	}
 	if o.Name != "" {
@@ -207,16 +243,14 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 	if _, err := network.PodPorts(text); err != nil { // what rkt-net would say
 		return err
 	}
-	for _, dir := range []string{"stage1", "overlay", pod.VolumesDir} {
-		if err := durable.SyncTree(p.Path(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	if err := durable.SyncTree(p.Dir()); err != nil {
+		return err
 	}
 	return durable.WriteFile(p.Path(pod.ManifestFile), append(text, '\n'), 0o640)
 }
 
 // writeRoot makes the root of the pod's systemd and notes what is to be mounted into it; the lines for volumes come last.
-func writeRoot(p *pod.Pod, apps []stage1.App, volumes string) error {
+func writeRoot(p *pod.Pod, apps []stage1.App, limits stage1.Isolation, o Options, volumes string) error {
 	root := p.Path(pod.RootDir)
 	for _, dir := range []string{"usr", "proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/log/journal", "rkt/status"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
@@ -239,7 +273,24 @@ func writeRoot(p *pod.Pod, apps []stage1.App, volumes string) error {
 			return err
 		}
 	}
-	files, err := stage1.Files(p.UUID, apps)
+	if slices.ContainsFunc(apps, stage1.App.Launched) {
+		lines, err := launch(root, apps, o.Launcher)
+		if err != nil {
+			return err
+		}
+		mounts += lines
+	}
+	if slices.ContainsFunc(apps, stage1.App.Attachable) {
+		if o.Attacher == "" {
+			return errors.New("rkt-attach, by which one could attach to the apps, is not installed")
+		}
+		line, err := helper(root, o.Attacher, stage1.AttachFile)
+		if err != nil {
+			return err
+		}
+		mounts += line
+	}
+	files, err := stage1.Files(p.UUID, limits, apps)
 	if err != nil {
 		return err
 	}
@@ -256,26 +307,56 @@ func writeRoot(p *pod.Pod, apps []stage1.App, volumes string) error {
 	for _, option := range stage1.Options(apps) {
 		options += option + "\n"
 	}
-	if err := os.WriteFile(p.Path(pod.OptionsFile), []byte(options), 0o640); err != nil {
+	if err := os.WriteFile(p.Path(pod.OptionsFile), []byte(options), 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts+volumes), 0o640)
+	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts+volumes), 0o600)
+}
+
+// launch gives rkt-exec to the apps that are started by it: to the pod's root first, as /usr, so that it is not shown with other owners
+// where the pod has its own users.
+func launch(root string, apps []stage1.App, launcher string) (mounts string, err error) {
+	if launcher == "" {
+		return "", errors.New("rkt-exec, by which the apps' environment would be set, is not installed")
+	}
+	if mounts, err = helper(root, launcher, stage1.LauncherFile); err != nil {
+		return "", err
+	}
+	for _, app := range apps {
+		if app.Launched() {
+			mounts += fstab.Bind{Source: pod.RootDir + stage1.LauncherFile, Target: pod.RootDir + stage1.AppRoot(app.Name) + stage1.Launcher,
+				ReadOnly: true, NoDev: true}.String()
+		}
+	}
+	return mounts, nil
+}
+
+// helper gives a program of the toolkit to the pod's systemd.
+func helper(root, program, file string) (mount string, err error) {
+	if err := os.WriteFile(filepath.Join(root, file), nil, 0o755); err != nil {
+		return "", err
+	}
+	return fstab.Bind{Source: program, Target: pod.RootDir + file, ReadOnly: true, NoDev: true}.String(), nil
 }
 
 // checkPorts refuses a --port that no image of the pod has.
-func checkPorts(ports []types.ExposedPort, images []*store.Image) error {
+func checkPorts(o Options, images []*store.Image) error {
 	var declared []string
-	for _, image := range images {
-		if image.Manifest.App == nil {
+	for i, img := range images {
+		section := o.Apps[i].section(img.Manifest)
+		if section == nil {
 			continue
 		}
-		for _, port := range image.Manifest.App.Ports {
+		for _, port := range section.Ports {
 			declared = append(declared, port.Name.String())
 		}
 	}
-	for _, exposed := range ports {
+	for _, exposed := range o.Ports {
 		if exposed.PodPort == nil && !slices.Contains(declared, exposed.Name.String()) {
-			return fmt.Errorf("port %q: no image of the pod declares it (declared: %v)", exposed.Name, declared)
+			if declared == nil {
+				return fmt.Errorf("port %q: no image of the pod declares it, nor any other port", exposed.Name)
+			}
+			return fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name, strings.Join(declared, ", "))
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ func giveUsers(p *pod.Pod, pods pod.Pods) error {
 		if _, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", users.Base)); err == nil { // of another container
 			continue
 		}
-		if err := os.WriteFile(p.Path(pod.UsersFile), []byte(users.String()+"\n"), 0o640); err != nil {
+		if err := os.WriteFile(p.Path(pod.UsersFile), []byte(users.String()+"\n"), 0o600); err != nil {
 			return err
 		}
 		taken, err := has(pods, p.UUID, users)

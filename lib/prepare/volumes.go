@@ -75,6 +75,16 @@ func (v *Volumes) AddVolume(s string) error {
 	}); err != nil {
 		return err
 	}
+	if err := checkVolume(&volume); err != nil {
+		return err
+	}
+	v.Volumes = append(v.Volumes, volume)
+	return nil
+}
+
+// checkVolume tells what is wrong with a volume, and cleans the path of its source.
+func checkVolume(volume *types.Volume) (err error) {
+	name := volume.Name
 	switch {
 	case volume.Kind == "host" && (volume.Mode != nil || volume.UID != nil || volume.GID != nil):
 		return fmt.Errorf("volume %q: mode, uid and gid are for kind=empty; those of a host volume are its source's", name)
@@ -87,7 +97,6 @@ func (v *Volumes) AddVolume(s string) error {
 	case volume.Source != "" || volume.Recursive != nil:
 		return fmt.Errorf("volume %q: source and recursive are for kind=host", name)
 	}
-	v.Volumes = append(v.Volumes, volume)
 	return nil
 }
 
@@ -387,7 +396,10 @@ func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh boo
 	if _, err := os.Lstat(dir); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := pod.Mkdir(filepath.Dir(dir), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	to, err := os.Open(dir)

@@ -47,6 +47,15 @@ func nameStream(p *pod.Pod) error {
 	return nil
 }
 
+// plainLines has the lines of the pod end without a carriage return where they go into a pipe or a file: the terminal that
+// systemd-nspawn makes for the pod, which all of them pass, adds one. A terminal wants it, and the journal drops it.
+func plainLines(p *pod.Pod, interactive bool) error {
+	if out, err := journal.StdoutIsJournalStream(); interactive || isTerminal(os.Stdout) || err == nil && out {
+		return nil
+	}
+	return dropIn(p, "systemd-journald.service", "console.conf", "[Service]\nExecStartPre=-/bin/stty -F /dev/console -onlcr\n")
+}
+
 // streamName is the app's name, or for a pod of several apps its own, if it has one; each line tells then which app's it is.
 func streamName(p *pod.Pod) (string, error) {
 	apps, err := os.ReadDir(p.Path(pod.AppsDir))
@@ -56,7 +65,7 @@ func streamName(p *pod.Pod) (string, error) {
 	if len(apps) == 1 {
 		return apps[0].Name(), nil
 	}
-	name, err := os.ReadFile(p.Path(pod.NameFile))
+	name, err := p.ReadFile(pod.NameFile)
 	if err != nil {
 		return "rkt", nil
 	}

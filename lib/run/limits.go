@@ -1,7 +1,10 @@
 package run
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,17 +20,24 @@ var controllers = map[string]string{
 	"IOReadBandwidthMax": "io", "IOWriteBandwidthMax": "io", "IOReadIOPSMax": "io", "IOWriteIOPSMax": "io",
 }
 
-// unenforced lists the limits of the pod's apps that its control group can't enforce.
+// unenforced lists the limits of the pod and its apps that its control group can't enforce.
 func unenforced(p *pod.Pod) ([]string, error) {
 	apps, err := os.ReadDir(p.Path(pod.AppsDir))
 	if err != nil {
 		return nil, err
 	}
+	units := map[string]string{"system.slice": "all apps"}
+	for _, app := range apps {
+		units[app.Name()+".service"] = fmt.Sprintf("app %q", app.Name())
+	}
 	var there []string
 	asked := false
 	var missing []string
-	for _, app := range apps {
-		text, err := os.ReadFile(unitPath(p, app.Name()+".service"))
+	for _, unit := range slices.Sorted(maps.Keys(units)) {
+		text, err := os.ReadFile(unitPath(p, unit))
+		if errors.Is(err, fs.ErrNotExist) && unit == "system.slice" {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -41,8 +51,8 @@ func unenforced(p *pod.Pod) ([]string, error) {
 				asked, there = true, ownControllers()
 			}
 			if !slices.Contains(there, controller) {
-				missing = append(missing, fmt.Sprintf("app %q: %s is not enforced: the pod's control group has no %s controller (a unit with Delegate=yes has all of the host's)",
-					app.Name(), strings.TrimSpace(line), controller))
+				missing = append(missing, fmt.Sprintf("%s: %s is not enforced: the pod's control group has no %s controller (a unit with Delegate=yes has all of the host's)",
+					units[unit], strings.TrimSpace(line), controller))
 			}
 		}
 	}

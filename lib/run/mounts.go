@@ -20,7 +20,7 @@ func mountAll(p *pod.Pod, o Options, users *shifted) error {
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(p.Path(pod.MountsFile))
+	text, err := p.ReadFile(pod.MountsFile)
 	if err != nil {
 		return err
 	}
@@ -80,6 +80,7 @@ func mountAll(p *pod.Pod, o Options, users *shifted) error {
 		if err != nil {
 			return fmt.Errorf("app %q: %w", app.Name(), err)
 		}
+		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.Name(), "volumes", len(volumes[app.Name()]))
 	}
 	return nspawnRuntime()
 }

@@ -25,7 +25,7 @@ func readNames(p *pod.Pod, hostname string) (*names, error) {
 	}
 	var n names
 	for name, to := range map[string]*[]byte{network.ResolvFile: &n.resolv, network.HostResolvFile: &n.resolvStub, network.HostsFile: &n.hosts} {
-		text, err := os.ReadFile(p.Path(pod.NetDir + "/" + name))
+		text, err := p.ReadFile(pod.NetDir + "/" + name)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}

@@ -91,7 +91,7 @@ func notifying(p *pod.Pod) (apps []string, err error) {
 		return nil, err
 	}
 	for _, app := range all {
-		text, err := os.ReadFile(p.Path(pod.RootDir + stage1.UnitPath + "/" + app.Name() + ".service"))
+		text, err := p.ReadFile(pod.RootDir + stage1.UnitPath + "/" + app.Name() + ".service")
 		if err != nil {
 			return nil, err
 		}

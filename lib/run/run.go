@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/mds"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -30,9 +32,12 @@ type Options struct {
 	Env         []string
 	Strict      bool              // a limit that can't be enforced is an error
 	Unfiltered  bool              // without systemd-nspawn's own filter of system calls
+	Metadata    bool              // registered with the metadata service
 	HostIPC     bool              // in the host's IPC namespace
 	Writable    bool              // /proc and /sys without read-only and masked parts
 	Warn        func(line string) // told of what is odd and does not keep the pod from starting
+	Leave       func() error      // called last; an error keeps the process from becoming the pod
+	Log         *slog.Logger      // told of each decision
 }
 
 // Become turns the process into the pod. It returns only on failure, and then the pod is prepared as before. The one descriptor
@@ -47,7 +52,7 @@ func Become(p *pod.Pod, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	if state := p.StateHeld(); state != pod.Prepared {
+	if state := p.StateHeld(); !state.May(pod.Running) {
 		if state == pod.AbortedPrepare {
 			return fmt.Errorf("pod %s: was never prepared to the end; rkt-gc removes it", p.UUID)
 		}
@@ -65,6 +70,14 @@ func Become(p *pod.Pod, o Options) error {
 	if o.Interactive {
 		if err := giveTerminal(p); err != nil {
 			return err
+		}
+	}
+	if err := os.Remove(p.Path(pod.MetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
+		return err
+	}
+	if o.Metadata {
+		if err := register(p); err != nil {
+			return fmt.Errorf("pod %s: --mds-register: %w", p.UUID, err)
 		}
 	}
 	env, ignored, err := activate(p, o.Env)
@@ -86,6 +99,9 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := plainLines(p, o.Interactive); err != nil {
+		return err
+	}
 	if err := overlay.Private(); err != nil {
 		return err
 	}
@@ -105,6 +121,11 @@ func Become(p *pod.Pod, o Options) error {
 			return err
 		}
 	}
+	if o.Interactive && !isTerminal(os.Stdin) {
+		if err := feed(p); err != nil {
+			return fmt.Errorf("pod %s: standard input: %w", p.UUID, err)
+		}
+	}
 	if err := os.WriteFile(p.Path(pod.PIDFile), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o640); err != nil {
 		return err
 	}
@@ -114,6 +135,7 @@ func Become(p *pod.Pod, o Options) error {
 	if _, err := unix.FcntlInt(lock.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
+	o.Log.Debug("becomes systemd-nspawn", "pod", p.UUID, "own-users", users != nil, "argv", argv)
 	err = nameStream(p)
 	if err == nil && users != nil {
 		err = enterNetwork(p)
@@ -128,9 +150,29 @@ func Become(p *pod.Pod, o Options) error {
 		if o.Writable {
 			env = append(env, "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes")
 		}
-		err = cli.Exec(argv[0], argv, env)
+		if err = o.Leave(); err == nil {
+			err = cli.Exec(argv[0], argv, env)
+		}
 	}
 	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))
+}
+
+// register has the metadata service know the pod, and the apps the service.
+func register(p *pod.Pod) error {
+	url, err := mds.Register(p)
+	if err != nil {
+		return err
+	}
+	apps, err := os.ReadDir(p.Path(pod.AppsDir))
+	if err != nil {
+		return err
+	}
+	for _, app := range apps {
+		if err := dropIn(p, app.Name()+".service", "metadata.conf", "[Service]\nEnvironment=AC_METADATA_URL="+url+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ownGroup moves the process into a control group of its own where no systemd has put it into one: the pod's systemd takes the group
@@ -142,7 +184,7 @@ func ownGroup(p *pod.Pod) error {
 	if err != nil {
 		return err
 	}
-	earlier, err := os.ReadFile(p.Path(pod.CgroupFile)) // of a start that was killed, maybe in another group
+	earlier, err := p.ReadFile(pod.CgroupFile) // of a start that was killed, maybe in another group
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -150,12 +192,12 @@ func ownGroup(p *pod.Pod) error {
 	for _, parent := range parents {
 		note += filepath.Join(parent, name) + "\n"
 	}
-	if err := durable.WriteFile(p.Path(pod.CgroupFile), []byte(note), 0o640); err != nil {
+	if err := durable.WriteFile(p.Path(pod.CgroupFile), []byte(note), 0o600); err != nil {
 		return err
 	}
 	made, err := cgroup.Make(name)
 	if err == nil {
-		err = cgroup.Enter(made)
+		err = cgroup.Enter(made, os.Getpid())
 	}
 	if err != nil {
 		return fmt.Errorf("control group: %w", err)
@@ -185,7 +227,7 @@ func command(p *pod.Pod, o Options, users *userns.Range, further []string) ([]st
 	if err != nil {
 		return nil, err
 	}
-	options, err := os.ReadFile(p.Path(pod.OptionsFile))
+	options, err := p.ReadFile(pod.OptionsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -193,23 +235,28 @@ func command(p *pod.Pod, o Options, users *userns.Range, further []string) ([]st
 	if users != nil { // systemd-nspawn joins the namespace too late, without the right to; this process does (see enterNetwork)
 		ids, netns = users.String(), ""
 	}
-	register := systemd.CanRegister()
 	return stage1.Command(nspawn, stage1.Start{
 		UUID:     p.UUID,
-		Register: register,
-		// Without --keep-unit nspawn asks systemd for a scope. A service is a unit of the pod already.
-		KeepUnit: !register || strings.HasSuffix(systemd.Unit(), ".service"),
+		Register: systemd.CanRegister(),
+		KeepUnit: keepUnit(),
 		Netns:    netns,
 		Hostname: o.Hostname,
 		Users:    ids,
-		Terminal: o.Interactive,
+		NoClock:  systemd.Booted(),
+		Terminal: o.Interactive && isTerminal(os.Stdin),
 		Options:  append(strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }), further...),
 	}), nil
 }
 
+// keepUnit tells whether systemd-nspawn stays in the unit that it is started in. A service is a unit of the pod already; elsewhere
+// systemd-nspawn asks systemd for a scope.
+func keepUnit() bool {
+	return !systemd.CanRegister() || strings.HasSuffix(systemd.Unit(), ".service")
+}
+
 // namespace is the path of the pod's network namespace, "" for the host's.
 func namespace(p *pod.Pod) (string, error) {
-	text, err := os.ReadFile(p.Path(pod.NetnsFile))
+	text, err := p.ReadFile(pod.NetnsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("pod %s: has no network yet; first run rkt-net add [--net=host|none|NAME] %[1]s", p.UUID)
 	}
@@ -225,21 +272,4 @@ func namespace(p *pod.Pod) (string, error) {
 		return "", fmt.Errorf("pod %s: its network namespace %s is gone; run rkt-net del and rkt-net add", p.UUID, path)
 	}
 	return path, nil
-}
-
-// giveTerminal has the pod's one app read from and write to the terminal.
-func giveTerminal(p *pod.Pod) error {
-	apps, err := os.ReadDir(p.Path(pod.AppsDir))
-	if err != nil {
-		return err
-	}
-	if len(apps) != 1 {
-		return fmt.Errorf("pod %s: has %d apps; only one app can be interactive", p.UUID, len(apps))
-	}
-	text := "[Service]\nBindPaths=\nBindPaths=" + stage1.Binds + "\nStandardInput=tty\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\n" +
-		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
-	if term := os.Getenv("TERM"); term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
-		text += "Environment=TERM=" + term + "\n"
-	}
-	return dropIn(p, apps[0].Name()+".service", "interactive.conf", text)
 }

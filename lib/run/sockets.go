@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
@@ -114,7 +115,9 @@ func (g *group) unit() []byte {
 	if distinct := slices.Compact(slices.Sorted(slices.Values(g.ports))); len(distinct) == 1 && (name == "" || name == "unknown" || strings.HasSuffix(name, ".socket")) {
 		name = distinct[0]
 	}
-	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n\n[Socket]\n"
+	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is about to be stopped when its service ends
+	// (flush_ports), and that is for the next pod.
+	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n[Socket]\n"
 	for _, s := range g.sockets {
 		text += s.kind + "=" + strings.ReplaceAll(s.address, "%", "%%") + "\n"
 	}
@@ -178,19 +181,12 @@ func passed(env []string) (rest []string, sockets []socket, err error) {
 		}
 		rest = append(rest, kv)
 	}
-	n, err := strconv.Atoi(values["LISTEN_FDS"])
-	if err != nil || n <= 0 || values["LISTEN_PID"] != strconv.Itoa(os.Getpid()) {
-		return rest, nil, nil
-	}
-	names := strings.Split(values["LISTEN_FDNAMES"], ":")
-	for i := range n {
+	for i, name := range cli.Passed(func(name string) string { return values[name] }, os.Getpid()) {
 		s, err := describe(firstFD + i)
 		if err != nil {
 			return nil, nil, fmt.Errorf("socket activation: descriptor %d: %w", firstFD+i, err)
 		}
-		if i < len(names) {
-			s.name = names[i]
-		}
+		s.name = name
 		sockets = append(sockets, s)
 	}
 	return rest, sockets, nil
@@ -249,7 +245,7 @@ func (s socket) belongs(p appPort) bool {
 
 // activatedPorts are the ports of the pod's apps that are to be socket activated, where the host has them.
 func activatedPorts(p *pod.Pod) ([]appPort, error) {
-	text, err := os.ReadFile(p.Path(pod.ManifestFile))
+	text, err := p.ReadFile(pod.ManifestFile)
 	if err != nil {
 		return nil, err
 	}

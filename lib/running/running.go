@@ -2,20 +2,26 @@
 package running
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"golang.org/x/sys/unix"
 )
 
-// Leader is the pod's PID 1 as the host numbers it: the one child of systemd-nspawn that is in a PID namespace of its own. The pod's
-// lock tells that the process in the file ppid is still systemd-nspawn and not another of that number.
+// Leader is the pod's PID 1 as the host numbers it: the one child of systemd-nspawn that is in a PID namespace of its own. That it has
+// the pod's lock tells that the process in the file ppid is still systemd-nspawn and not another of that number.
 func Leader(p *pod.Pod) (int, error) {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		state, err := p.State()
@@ -25,16 +31,19 @@ func Leader(p *pod.Pod) (int, error) {
 		if state != pod.Running {
 			return 0, fmt.Errorf("pod %s: is not running (its state is: %s)", p.UUID, state)
 		}
-		text, err := os.ReadFile(p.Path(pod.PIDFile))
+		nspawn, err := supervisor(p)
 		if err != nil {
 			return 0, err
 		}
-		nspawn, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		held, err := holds(nspawn, p.Dir())
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", p.Path(pod.PIDFile), err)
+			return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+		if !held { // another program has the lock
+			return 0, fmt.Errorf("pod %s: is not running: its systemd-nspawn has ended", p.UUID)
 		}
 		for _, child := range children(nspawn) {
-			if !SamePIDNamespace(nspawn, child) {
+			if inOtherPIDNamespace(child, nspawn) {
 				return child, nil
 			}
 		}
@@ -42,6 +51,74 @@ func Leader(p *pod.Pod) (int, error) {
 			return 0, fmt.Errorf("pod %s: is still starting", p.UUID)
 		}
 	}
+}
+
+// supervisor is the process ID that the pod's systemd-nspawn has or had.
+func supervisor(p *pod.Pod) (int, error) {
+	text, err := p.ReadFile(pod.PIDFile)
+	if err != nil {
+		return 0, err
+	}
+	nspawn, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", p.Path(pod.PIDFile), err)
+	}
+	return nspawn, nil
+}
+
+// Ended tells whether a pod that was run and whose lock is taken has ended all the same: another program has the lock, or what a killed
+// systemd-nspawn leaves for an instant.
+func Ended(p *pod.Pod) bool {
+	nspawn, err := supervisor(p)
+	if err != nil {
+		return false
+	}
+	held, err := holds(nspawn, p.Dir())
+	return err == nil && !held
+}
+
+// LockEnded is pod.Lock for a pod that does not run: it waits for other programs that work on the pod, for as long as patience. It is
+// durable.ErrLocked for one that runs or is being prepared, at once.
+func LockEnded(ctx context.Context, p *pod.Pod, patience time.Duration) (*os.File, error) {
+	for end := time.Now().Add(patience); ; {
+		lock, err := p.Lock()
+		if !errors.Is(err, durable.ErrLocked) {
+			return lock, err
+		}
+		state, unknown := p.State()
+		if unknown != nil {
+			return nil, unknown
+		}
+		if state == pod.Preparing || state == pod.Running && !Ended(p) || ctx.Err() != nil || time.Now().After(end) {
+			return nil, err
+		}
+	}
+}
+
+// holds tells whether a process has the exclusive flock(2) of a folder: one that only got the number of a process that had, has not.
+func holds(pid int, dir string) (bool, error) {
+	var want, got unix.Stat_t
+	if err := unix.Lstat(dir, &want); err != nil {
+		return false, &os.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	infos := fmt.Sprintf("/proc/%d/fdinfo", pid) // proc(5)
+	files, err := os.ReadDir(infos)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, file := range files {
+		info, err := os.ReadFile(filepath.Join(infos, file.Name()))
+		if err != nil || !strings.Contains(string(info), "FLOCK  ADVISORY  WRITE") {
+			continue
+		}
+		if unix.Stat(fmt.Sprintf("/proc/%d/fd/%s", pid, file.Name()), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // children of a process, for as far as the kernel tells (CONFIG_PROC_CHILDREN), else by a look at every process.
@@ -63,7 +140,8 @@ func children(pid int) []int {
 }
 
 // AppProcess is a process of an app: one in the control group of the app's unit, whose root directory is the app's root. One that the
-// pod's systemd has just forked for the app is not yet, and still has all the power of systemd. It is 0 when the app has none.
+// pod's systemd has just forked for the app is not yet, and still has all the power of systemd. Of several it is the oldest, which others
+// come and go below. It is 0 when the app has none.
 func AppProcess(leader int, app, root string) int {
 	own := controlGroup(leader)
 	unit := strings.TrimSuffix(own, "/init.scope") + "/system.slice/" + app + ".service"
@@ -79,7 +157,22 @@ func AppProcess(leader int, app, root string) int {
 	if len(found) == 0 {
 		return 0
 	}
-	return found[0]
+	return slices.MinFunc(found, func(a, b int) int { return cmp.Or(cmp.Compare(startTime(a), startTime(b)), a-b) })
+}
+
+// startTime is when a process was started, in clock ticks since the boot (proc(5), stat), or the end of time for one that is gone.
+func startTime(pid int) uint64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ") // the name before may hold anything
+	fields := strings.Fields(after)
+	if len(fields) < 20 {
+		return math.MaxUint64
+	}
+	ticks, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return math.MaxUint64
+	}
+	return ticks
 }
 
 // controlGroup is a process's path in the hierarchy that systemd manages (cgroups(7)), or "".
@@ -108,6 +201,14 @@ func processes(match func(pid int) bool) []int {
 
 // SamePIDNamespace tells whether two processes number processes alike.
 func SamePIDNamespace(a, b int) bool { return SameNamespace(a, b, "pid") }
+
+// inOtherPIDNamespace tells whether two processes number processes differently. One that has ended does not: systemd-nspawn has a child that
+// sets up the pod and ends when the pod's PID 1 is there.
+func inOtherPIDNamespace(a, b int) bool {
+	x, errX := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", a))
+	y, errY := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b))
+	return errX == nil && errY == nil && x != y
+}
 
 // SameNamespace tells whether two processes share a namespace of a kind, by its name in /proc/PID/ns.
 func SameNamespace(a, b int, kind string) bool {

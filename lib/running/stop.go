@@ -2,9 +2,8 @@ package running
 
 import (
 	"fmt"
-	"os"
+	"log/slog"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -14,19 +13,16 @@ import (
 // haltSignal is SIGRTMIN+3, by which systemd-nspawn asks the pod's systemd to halt; glibc keeps the first two real-time signals.
 const haltSignal = 34 + 3
 
-// Stop asks a running pod to end in order, or with force kills it. It does not wait for the end. A pod that does not run is no error.
-func Stop(p *pod.Pod, force bool) error {
+// Stop asks a running pod to end in order, or with force kills it. It waits for the end of a killed one only. A pod that does not run is no error.
+func Stop(p *pod.Pod, force bool, log *slog.Logger) error {
 	state, err := p.State()
 	if err != nil || state != pod.Running {
+		log.Debug("does not run", "pod", p.UUID, "state", state)
 		return err
 	}
-	text, err := os.ReadFile(p.Path(pod.PIDFile))
+	nspawn, err := supervisor(p)
 	if err != nil {
 		return err
-	}
-	nspawn, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return fmt.Errorf("%s: %w", p.Path(pod.PIDFile), err)
 	}
 	pidfd, err := unix.PidfdOpen(nspawn, 0)
 	if err == unix.ESRCH {
@@ -36,18 +32,29 @@ func Stop(p *pod.Pod, force bool) error {
 		return fmt.Errorf("process %d: %w", nspawn, err)
 	}
 	defer unix.Close(pidfd)
-	if state, err := p.State(); err != nil || state != pod.Running { // now the descriptor is known to be of the lock's holder
-		return err
+	held, err := holds(nspawn, p.Dir())
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if !held { // the pod has ended, rkt-gc has its lock, and another process may have the number
+		return nil
 	}
 	signal := unix.SIGKILL
 	if !force {
 		signal = unix.SIGTERM
 		awaitSignals(p)
 	}
+	log.Debug("signals systemd-nspawn", "pod", p.UUID, "process", nspawn, "signal", signal)
 	if err := unix.PidfdSendSignal(pidfd, signal, nil, 0); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("process %d: %w", nspawn, err)
 	}
-	return nil
+	if !force {
+		return nil
+	}
+	if err := awaitEnd(pidfd); err != nil {
+		return fmt.Errorf("process %d: %w", nspawn, err)
+	}
+	return KillRemains(p, log)
 }
 
 // awaitSignals waits until the pod's systemd takes signals. The kernel drops one that reaches a PID 1 without a handler, and the pod
@@ -60,7 +67,7 @@ func awaitSignals(p *pod.Pod) {
 		}
 		blocked, err := status(leader, "SigBlk") // systemd reads its signals from a descriptor
 		if err != nil {
-			return
+			continue
 		}
 		if mask, err := strconv.ParseUint(blocked, 16, 64); err != nil || mask&(1<<(haltSignal-1)) != 0 {
 			return

@@ -3,8 +3,6 @@ package stage1
 import (
 	"fmt"
 	"time"
-
-	"github.com/rkt-toolkit/rkt/lib/unitfile"
 )
 
 // Health is how to find out whether an app still works, as Docker's HEALTHCHECK has it.
@@ -40,7 +38,7 @@ func (a App) health(kind string) string { return "health@" + a.Name + "." + kind
 
 // checks are the units that check the app's health: a timer, the check, and what is done when it has failed and when it has not.
 func (a App) checks() (map[string][]byte, error) {
-	exec, err := unitfile.Exec(a.Health.Exec)
+	exec, err := a.exec(a.Health.Exec)
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,7 @@ type Start struct {
 	Netns    string   // path of the network namespace; "" is the host's
 	Hostname string   // "" is rkt-UUID
 	Users    string   // range of user IDs of its own, BASE:COUNT; "" is the host's
+	NoClock  bool     // lines on the console without the kernel's clock; it takes a file that the host's systemd makes
 	Terminal bool     // an app reads from it; otherwise ^C is a signal that ends the pod
 	Options  []string // what Options gave when the pod was prepared
 }
@@ -102,7 +103,11 @@ func Command(nspawn string, s Start) []string {
 	if s.Terminal {
 		console = "interactive"
 	}
+	// Without that file journald writes no time of the kernel's clock before each line.
 	argv = append(argv, "--console="+console)
+	if s.NoClock {
+		argv = append(argv, "--inaccessible=/sys/module/printk/parameters/time")
+	}
 	if s.Hostname != "" {
 		argv = append(argv, "--hostname="+s.Hostname)
 	}

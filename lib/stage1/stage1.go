@@ -32,26 +32,50 @@ type App struct {
 	StopSignal        string   // "" is SIGTERM
 	Notify            bool     // the app calls sd_notify(3) itself
 	AllPaths          bool     // /proc and /sys as the kernel has them
-	Stdout, Stderr    Output
-	Health            *Health // nil is no check
+	Stdin             Stream   // "" is Null
+	Stdout, Stderr    Stream   // "" is Log
+	Health            *Health  // nil is no check
 	Isolation
 }
 
-// Output is where what an app prints goes.
-type Output string
+// Stream is where an app's standard input comes from, or where what it prints goes.
+type Stream string
 
-// The values of an Output.
+// StreamAnnotation and the word stdin, stdout or stderr is the name of rkt's annotation, in a pod's manifest, that has an app's Stream.
+const StreamAnnotation = "coreos.com/rkt/stage2/"
+
+// The values of a Stream, as rkt named them.
 const (
-	Log  Output = "" // into the pod's journal, and to the standard output of the pod
-	Null Output = "null"
+	Log      Stream = "log" // into the pod's journal, and to the standard output of the pod; no input
+	Null     Stream = "null"
+	TTY      Stream = "tty"    // a terminal of the app's own, for rkt-attach
+	Attached Stream = "stream" // a pipe, for rkt-attach
 )
 
-func (o Output) setting() string {
-	if o == Null {
-		return "null"
+// Attachable tells whether rkt-attach has to serve the app in the pod.
+func (a App) Attachable() bool {
+	for _, s := range []Stream{a.Stdin, a.Stdout, a.Stderr} {
+		if s == TTY || s == Attached {
+			return true
+		}
 	}
-	return "journal+console"
+	return false
 }
+
+// AttachFile is rkt-attach, seen by the pod's systemd, and AttachDir the folder that has a folder for each app that it serves.
+const (
+	AttachFile = "/rkt/attach"
+	AttachDir  = "/run/rkt/attach"
+)
+
+// Names in an app's folder in AttachDir. A pipe is there if the stream is Attached, the link to the terminal if one of them is TTY.
+const (
+	StdinPipe    = "stdin"
+	StdoutPipe   = "stdout"
+	StderrPipe   = "stderr"
+	TerminalLink = "tty"
+	AttachSocket = "socket"
+)
 
 // Isolation is what an app may do and use, apart from capabilities. Zero values limit nothing.
 type Isolation struct {
@@ -76,6 +100,33 @@ type Seccomp struct {
 
 // Variable is one environment variable.
 type Variable struct{ Name, Value string }
+
+// Launcher is rkt-exec, seen by an app that is started by it, and LauncherFile by the pod's systemd.
+const (
+	Launcher     = "/dev/rkt-exec"
+	LauncherFile = "/rkt/exec"
+)
+
+// Launched tells whether the app has variables that systemd does not pass on, so that rkt-exec has to.
+func (a App) Launched() bool { return len(a.odd()) > 0 }
+
+// odd are the variables that systemd does not pass on, as NAME=VALUE.
+func (a App) odd() (list []string) {
+	for _, v := range a.Environment {
+		if !unitfile.ValidVariable(v.Name) {
+			list = append(list, v.Name+"="+v.Value)
+		}
+	}
+	return list
+}
+
+// exec is the value of an ExecStart= line that starts a program in the app.
+func (a App) exec(argv []string) (string, error) {
+	if odd := a.odd(); len(odd) > 0 && len(argv) > 0 {
+		argv = slices.Concat([]string{Launcher}, odd, []string{"--"}, argv)
+	}
+	return unitfile.Exec(argv)
+}
 
 // UnitPath is where the pod's systemd looks for units, below its root, and nowhere else: the distribution's are for hosts.
 const UnitPath = "/etc/systemd/system"
@@ -135,7 +186,7 @@ const hiddenPaths = "-+/proc/acpi -+/proc/asound -+/proc/config.gz -+/proc/kalls
 const recorder = `[Unit]
 Description=End of app %i
 DefaultDependencies=no
-Before=end-exit.service end-halt.service end-poweroff.service end-reboot.service
+Before=end-exit.service end-halt.service end-poweroff.service end-ctrl-alt-del.service end-reboot.service
 
 [Service]
 Type=oneshot
@@ -254,13 +305,13 @@ OOMScoreAdjust=-250
 }
 
 // actions are the ways for a pod to end: exit (an app ended), halt (SIGRTMIN+3: systemctl stop of the host's unit), poweroff
-// (machinectl poweroff), reboot (machinectl reboot).
+// (machinectl poweroff), ctrl-alt-del (SIGINT: machinectl reboot), reboot (systemctl reboot in the pod).
 var actions = []struct{ name, do string }{
-	{"exit", "exit-force"}, {"halt", "exit-force"}, {"poweroff", "poweroff-force"}, {"reboot", "reboot-force"},
+	{"exit", "exit-force"}, {"halt", "exit-force"}, {"poweroff", "poweroff-force"}, {"ctrl-alt-del", "reboot-force"}, {"reboot", "reboot-force"},
 }
 
-// Files gives the files of the pod's root, by absolute path in it.
-func Files(uuid string, apps []App) (map[string][]byte, error) {
+// Files gives the files of the pod's root, by absolute path in it. limits are those of all apps together.
+func Files(uuid string, limits Isolation, apps []App) (map[string][]byte, error) {
 	files := map[string][]byte{
 		"/etc/machine-id": []byte(strings.ReplaceAll(uuid, "-", "") + "\n"),
 		"/etc/passwd":     passwd(apps),
@@ -272,6 +323,9 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 	units := map[string]string{}
 	for name, text := range base {
 		units[name] = text
+	}
+	if lines := limits.settings(); len(lines) > 0 { // systemd's own choice for services
+		units["system.slice"] = "[Unit]\nDescription=The pod\n\n[Slice]\n" + strings.Join(lines, "\n") + "\n"
 	}
 	for _, a := range actions {
 		units[a.name+".target"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
@@ -301,6 +355,9 @@ func Files(uuid string, apps []App) (map[string][]byte, error) {
 			return nil, fmt.Errorf("app %q: %w", app.Name, err)
 		}
 		files[path] = text
+		if app.Attachable() {
+			files[UnitPath+"/"+AttachUnit(app.Name)] = app.attachService()
+		}
 		if app.Health == nil {
 			continue
 		}
@@ -350,7 +407,7 @@ func inOrder(lines map[uint32]string) []byte {
 
 // service is the app's unit.
 func (a App) service() ([]byte, error) {
-	exec, err := unitfile.Exec(a.Exec)
+	exec, err := a.exec(a.Exec)
 	if err != nil {
 		return nil, err
 	}
@@ -363,6 +420,9 @@ func (a App) service() ([]byte, error) {
 	if a.Health != nil {
 		u.add("Unit", "Wants="+a.health("timer"))
 	}
+	if a.Attachable() {
+		u.add("Unit", "Wants="+AttachUnit(a.Name), "After="+AttachUnit(a.Name))
+	}
 	kind := "exec"
 	if a.Notify {
 		kind = "notify"
@@ -372,7 +432,7 @@ func (a App) service() ([]byte, error) {
 		if argv == nil {
 			continue
 		}
-		handler, err := unitfile.Exec(argv)
+		handler, err := a.exec(argv)
 		if err != nil {
 			return nil, err
 		}
@@ -386,7 +446,8 @@ func (a App) service() ([]byte, error) {
 	if a.StopSignal != "" {
 		u.add("Service", "KillSignal="+a.StopSignal)
 	}
-	u.add("Service", "StandardOutput="+a.Stdout.setting(), "StandardError="+a.Stderr.setting(),
+	u.add("Service", a.standard()...)
+	u.add("Service",
 		// How long a stop may take is said once, by the host's unit.
 		"TimeoutStartSec=infinity", "TimeoutStopSec=infinity",
 		"KillMode=mixed")
@@ -411,10 +472,15 @@ func (a App) process() ([]string, error) {
 		return nil, err
 	}
 	binds := Binds
-	for i, output := range []Output{a.Stdout, a.Stderr} {
+	for i, output := range []Stream{a.Stdout, a.Stderr} {
 		from := stdoutDir + "/" + a.Name
-		if output == Null {
+		switch output {
+		case Null:
 			from = "/dev/null"
+		case TTY:
+			from = a.attachPath(TerminalLink)
+		case Attached:
+			from = a.attachPath([]string{StdoutPipe, StderrPipe}[i])
 		}
 		binds += " " + from + ":" + StandardFiles[i]
 	}
@@ -432,6 +498,9 @@ func (a App) process() ([]string, error) {
 		lines = append(lines, "ReadOnlyPaths=+/sys", "InaccessiblePaths="+hiddenPaths)
 	}
 	for _, v := range a.Environment {
+		if !unitfile.ValidVariable(v.Name) { // see exec
+			continue
+		}
 		value, err := unitfile.Environment(v.Name, v.Value)
 		if err != nil {
 			return nil, err
@@ -441,6 +510,9 @@ func (a App) process() ([]string, error) {
 	// What systemd adds of its own; an app is told no more than its image and its pod say.
 	var unset []string
 	for _, name := range []string{"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "LANG", "TERM"} {
+		if name == "TERM" && a.hasTerminal() { // see standard
+			continue
+		}
 		if !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == name }) {
 			unset = append(unset, name)
 		}

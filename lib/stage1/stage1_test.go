@@ -57,16 +57,72 @@ func TestFilesRefuse(t *testing.T) {
 	for want, apps := range map[string][]App{
 		"is that of a unit of the pod itself": {plain("systemd-journald")},
 		"or of another app":                   {plain("a"), plain("a")},
-		`environment variable "A B"`:          bad(func(a *App) { a.Environment = []Variable{{"A B", ""}} }),
+		"environment variable A: its value":   bad(func(a *App) { a.Environment = []Variable{{"A", "\xff"}} }),
 		"has a NUL byte":                      bad(func(a *App) { a.Exec = append(a.Exec, "\x00") }),
 		"not absolute":                        bad(func(a *App) { a.WorkingDir = "x" }),
 		"no program with quotes":              bad(func(a *App) { a.Exec = []string{`/a"b`} }),
 		"nothing to execute":                  bad(func(a *App) { a.Exec = nil }),
 		"no control characters":               bad(func(a *App) { a.WorkingDir = "/a\nUser=0" }),
 	} {
-		if _, err := Files(uuid, apps); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Files(uuid, Isolation{}, apps); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
+	}
+}
+
+// What systemd does not pass on is rkt-exec's, for the app, what runs before and after it, and its health check.
+func TestLaunched(t *testing.T) {
+	app := plain("app")
+	app.Environment = []Variable{{"A", "plain"}, {"FOO.BAR", "%n"}}
+	app.PreStart, app.PostStop, app.Health = []string{"/pre"}, []string{"/post"}, &Health{Exec: []string{"/check"}}
+	files, err := Files(uuid, Isolation{}, []App{app})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(files[UnitPath+"/app.service"]) + string(files[UnitPath+"/health@app.service"])
+	if n := strings.Count(text, `=:"/dev/rkt-exec" "FOO.BAR=%%n" "--" "/`); n != 4 || strings.Count(text, "Environment=\"A=plain\"") != 2 {
+		t.Errorf("%d of 4 commands:\n%s", n, text)
+	}
+	if strings.Contains(text, "Environment=\"FOO") || plain("x").Launched() {
+		t.Error(text)
+	}
+}
+
+// Which lines an app's streams become, and who serves them.
+func TestStreams(t *testing.T) {
+	for _, c := range []struct {
+		in, out, err Stream
+		want         string
+		serve        string
+	}{
+		{"", "", "", "StandardOutput=journal+console StandardError=journal+console", ""},
+		{Null, Null, Log, "StandardOutput=null StandardError=journal+console", ""},
+		{Attached, "", "", "StandardInput=file:/run/rkt/attach/a/stdin StandardOutput=journal+console StandardError=journal+console", "stdin=stream"},
+		{TTY, TTY, TTY, "StandardInput=tty SendSIGHUP=yes TTYPath=/run/rkt/attach/a/tty Environment=TERM=xterm StandardOutput=tty StandardError=tty",
+			"stdin=tty stdout=tty stderr=tty"},
+		{Null, Attached, TTY, "TTYPath=/run/rkt/attach/a/tty Environment=TERM=xterm StandardOutput=file:/run/rkt/attach/a/stdout StandardError=tty",
+			"stdout=stream stderr=tty"},
+	} {
+		app := plain("a")
+		app.Stdin, app.Stdout, app.Stderr = c.in, c.out, c.err
+		if got := strings.Join(app.standard(), " "); got != c.want {
+			t.Errorf("%q: %s\nwant %s", []Stream{c.in, c.out, c.err}, got, c.want)
+		}
+		files, err := Files(uuid, Isolation{}, []App{app})
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit, served := files[UnitPath+"/attach@a.service"]
+		wanted := strings.Contains(string(files[UnitPath+"/a.service"]), "\nWants=attach@a.service\nAfter=attach@a.service\n")
+		if served != (c.serve != "") || wanted != served || served && !strings.Contains(string(unit), "\nExecStart=/rkt/attach --serve a "+c.serve+"\n") {
+			t.Errorf("%q: wanted %v, served by %s", []Stream{c.in, c.out, c.err}, wanted, unit)
+		}
+	}
+	// An image's own TERM counts.
+	app := plain("a")
+	app.Stdout, app.Environment = TTY, []Variable{{"TERM", "vt52"}}
+	if text, err := app.service(); err != nil || strings.Contains(string(text), "xterm") || !strings.Contains(string(text), "\nTTYPath=") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 
@@ -78,7 +134,9 @@ func TestVerify(t *testing.T) {
 	}
 	app := hostile
 	app.Exec = append([]string{"/bin/sh"}, app.Exec[1:]...) // verify wants the program to be there, and a root folder hides it
-	files, err := Files(uuid, []App{app, plain("second")})
+	attachable := plain("attachable")
+	attachable.Stdin, attachable.Stdout, attachable.Stderr = TTY, Attached, TTY
+	files, err := Files(uuid, Isolation{MemoryMax: 1 << 20, CPUMilli: 250, BlockIOPS: 5}, []App{app, plain("second"), attachable})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +147,9 @@ func TestVerify(t *testing.T) {
 		if !ok {
 			continue
 		}
-		text = bytes.ReplaceAll(text, []byte("ExecStart=/rkt/notify"), []byte("ExecStart=/bin/sh")) // which is there only when it is wanted
+		for _, program := range []string{"/rkt/notify", AttachFile} { // which are there only when they are wanted
+			text = bytes.ReplaceAll(text, []byte("ExecStart="+program), []byte("ExecStart=/bin/sh"))
+		}
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -54,11 +54,23 @@ type Pod struct {
 type App struct {
 	Name            string            `json:"name"`
 	State           string            `json:"state"`
+	CreatedAt       *int64            `json:"created_at,omitempty"`
+	StartedAt       *int64            `json:"started_at,omitempty"`
+	FinishedAt      *int64            `json:"finished_at,omitempty"`
 	ExitCode        *int              `json:"exit_code,omitempty"`
 	ImageID         string            `json:"image_id"`
 	ImageName       string            `json:"image_name,omitempty"` // not in rkt
+	Mounts          []Mount           `json:"mounts,omitempty"`
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
+}
+
+// Mount is a volume in an app.
+type Mount struct {
+	Name          string `json:"name"`
+	ContainerPath string `json:"container_path"`
+	HostPath      string `json:"host_path"` // "" for an empty volume
+	ReadOnly      bool   `json:"read_only"`
 }
 
 // manifest is the part of an appc pod manifest that is told. schema.PodManifest checks all of it, which takes ten times as long.
@@ -71,29 +83,55 @@ type manifest struct {
 			Name   string                         `json:"name"`
 			Labels []struct{ Name, Value string } `json:"labels"`
 		} `json:"image"`
+		Mounts []struct {
+			Volume, Path string
+			AppVolume    *volume
+		} `json:"mounts"`
 		App *struct {
 			UserAnnotations map[string]string `json:"userAnnotations"`
 			UserLabels      map[string]string `json:"userLabels"`
 		} `json:"app"`
 	} `json:"apps"`
+	Volumes         []volume          `json:"volumes"`
 	UserAnnotations map[string]string `json:"userAnnotations"`
 	UserLabels      map[string]string `json:"userLabels"`
 }
 
+type volume struct {
+	Name, Source string
+	ReadOnly     bool
+}
+
+// mount is how a volume of the pod, or of the app alone, is told.
+func (m *manifest) mount(name, path string, own *volume) Mount {
+	if own == nil {
+		own = new(volume)
+		for _, v := range m.Volumes {
+			if v.Name == name {
+				*own = v
+			}
+		}
+	}
+	return Mount{Name: name, ContainerPath: path, HostPath: own.Source, ReadOnly: own.ReadOnly}
+}
+
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
-func Read(p *pod.Pod) (Pod, error) {
+func Read(p *pod.Pod) (Pod, error) { return read(p, true) }
+
+// read is Read; without ends it does not look for what apps ended with, which takes a third of the time.
+func read(p *pod.Pod, ends bool) (Pod, error) {
 	dir, err := p.Open()
 	if err != nil {
 		return Pod{}, err
 	}
 	defer dir.Close()
-	state, err := dir.State()
+	facts, err := dir.Look()
 	if err != nil {
 		return Pod{}, err
 	}
 	name, _ := dir.ReadFile(pod.NameFile)
-	e := Pod{UUID: p.UUID, PodName: strings.TrimSuffix(string(name), "\n"), State: state.String(),
-		CreatedAt: nanoseconds(dir.Time(pod.ManifestFile)), StartedAt: nanoseconds(dir.Time(pod.StartedFile))}
+	e := Pod{UUID: p.UUID, PodName: strings.TrimSuffix(string(name), "\n"), State: facts.State.String(),
+		CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
 	text, err := dir.ReadFile(pod.ManifestFile)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := p.State(); err != nil { // deleted under our hands
@@ -111,15 +149,20 @@ func Read(p *pod.Pod) (Pod, error) {
 	if m.Kind != "PodManifest" {
 		return e, fmt.Errorf("pod %s: manifest: acKind is %q", p.UUID, m.Kind)
 	}
-	if e.Networks, err = network.Read(p.Dir()); err != nil {
-		return e, fmt.Errorf("pod %s: %w", p.UUID, err)
+	if dir.Has(pod.NetDir) {
+		if e.Networks, err = network.Read(p.Dir()); err != nil {
+			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
 	}
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
 		if _, err := types.NewACName(ra.Name); err != nil { // it is a file's name too
 			return e, fmt.Errorf("pod %s: manifest: app %q: %w", p.UUID, ra.Name, err)
 		}
-		a := App{Name: ra.Name, State: state.String(), ImageID: ra.Image.ID, ImageName: ra.Image.Name}
+		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
+		for _, at := range ra.Mounts {
+			a.Mounts = append(a.Mounts, m.mount(at.Volume, at.Path, at.AppVolume))
+		}
 		for _, l := range ra.Image.Labels {
 			if l.Name == "version" {
 				a.ImageName += ":" + l.Value
@@ -128,9 +171,10 @@ func Read(p *pod.Pod) (Pod, error) {
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}
-		if code, ok := dir.AppStatus(a.Name); ok {
-			a.ExitCode = &code
-			a.State = pod.Exited.String()
+		if ends && e.StartedAt != nil {
+			if code, at, ok := dir.AppStatus(a.Name); ok {
+				a.ExitCode, a.State, a.FinishedAt = &code, pod.Exited.String(), nanoseconds(at)
+			}
 		}
 		e.AppNames = append(e.AppNames, a.Name)
 		e.Apps = append(e.Apps, a)
@@ -139,7 +183,8 @@ func Read(p *pod.Pod) (Pod, error) {
 }
 
 // All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that cannot be read does not hide the others.
-func All(pods pod.Pods) ([]Pod, error) {
+// Without ends nothing is told of how apps have ended: each is in the state of its pod.
+func All(pods pod.Pods, ends bool) ([]Pod, error) {
 	found, err := pods.All()
 	if err != nil {
 		return nil, err
@@ -150,7 +195,7 @@ func All(pods pod.Pods) ([]Pod, error) {
 	for range min(runtime.GOMAXPROCS(0), len(found)) {
 		readers.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
-				all[i], errs[i] = Read(found[i])
+				all[i], errs[i] = read(found[i], ends)
 			}
 		})
 	}

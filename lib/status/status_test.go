@@ -1,10 +1,14 @@
 package status
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
@@ -42,7 +46,7 @@ func TestHostileManifests(t *testing.T) {
 			pods := pod.In(t.TempDir())
 			bad := make1(t, pods, manifest)
 			good := make1(t, pods, `{"acKind":"PodManifest","apps":[{"name":"a",`+image+`}]}`)
-			all, err := All(pods)
+			all, err := All(pods, true)
 			if err == nil || !strings.Contains(err.Error(), bad.UUID) || len(err.Error()) > 1000 {
 				t.Errorf("error %.1000v", err)
 			}
@@ -56,13 +60,46 @@ func TestHostileManifests(t *testing.T) {
 	}
 }
 
+// What rkt 1.30 told of an app, in its JSON.
+func TestJSON(t *testing.T) {
+	pods := pod.In(t.TempDir())
+	p := make1(t, pods, `{"acKind":"PodManifest","volumes":[{"name":"data","kind":"host","source":"/srv","readOnly":true},{"name":"e","kind":"empty"}],
+		"apps":[{"name":"a",`+image+`,"mounts":[{"volume":"data","path":"/data"},{"volume":"e","path":"/e"},
+		{"volume":"own","path":"/own","appVolume":{"name":"own","kind":"host","source":"/opt"}}]}]}`)
+	status := p.Path(pod.StatusDir + "/a")
+	for name, text := range map[string]string{p.Path(pod.StartedFile): "", status: "3\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, name := range []string{p.Path(pod.ManifestFile), p.Path(pod.StartedFile), status} {
+		at := time.Unix(int64(1000+i), 5)
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Read(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(s)
+	want := `{"name":"` + p.UUID + `","state":"exited","app_names":["a"],"apps":[{"name":"a","state":"exited",` +
+		`"created_at":1000000000005,"started_at":1001000000005,"finished_at":1002000000005,"exit_code":3,"image_id":"sha512-aa","image_name":"example.com/a:1",` +
+		`"mounts":[{"name":"data","container_path":"/data","host_path":"/srv","read_only":true},{"name":"e","container_path":"/e","host_path":"","read_only":false},` +
+		`{"name":"own","container_path":"/own","host_path":"/opt","read_only":false}]}],` +
+		`"created_at":1000000000005,"started_at":1001000000005}`
+	if err != nil || string(text) != want {
+		t.Errorf("%v\ngot  %s\nwant %s", err, text, want)
+	}
+}
+
 func BenchmarkAll(b *testing.B) {
 	pods := pod.In(b.TempDir())
 	for i := range 10000 {
 		make1(b, pods, fmt.Sprintf(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"a%d",%s,"app":{"exec":["/bin/true"]}}]}`, i, image))
 	}
 	for b.Loop() {
-		if all, err := All(pods); err != nil || len(all) != 10000 {
+		if all, err := All(pods, true); err != nil || len(all) != 10000 {
 			b.Fatalf("%d pods, %v", len(all), err)
 		}
 	}

@@ -145,7 +145,7 @@ func (d *draft) write(name string, data []byte, final string) error {
 // make makes an empty store of what is not there yet. Only root may look into it: it holds set-user-ID programs and device nodes
 // of images, out of reach of everybody else.
 func (s *Store) make(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Dir(s.cas), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.cas), 0o750); err != nil {
 		return err
 	}
 	for _, dir := range []string{s.cas, s.path("layer"), s.path("image"), s.path("ref"), s.path("tmp")} {
@@ -304,7 +304,7 @@ func (s *Store) AddLayer(ctx context.Context, name string, fill func(l *Layer) e
 // A layer that is there twice is listed once, at its upper place: overlayfs refuses a lower directory that is there twice, and
 // nothing that the lower copy adds or hides is left undone by the upper one.
 func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageManifest, layers []string, config []byte) error {
-	if !validID(id) {
+	if !ValidID(id) {
 		return fmt.Errorf("%q is not an image ID", id)
 	}
 	list := ""
@@ -331,8 +331,11 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 		return err == nil && s.Check(img) == nil
 	}
 	d, err := s.begin(ctx, "image-"+id, done)
-	if err != nil || d == nil {
+	if err != nil {
 		return err
+	}
+	if d == nil {
+		return s.keep(id)
 	}
 	final := s.path("image", id)
 	err = func() error {
@@ -371,27 +374,41 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if err := d.keep("image", final); err != nil {
 		return err
 	}
+	if err := s.keep(id); err != nil {
+		return err
+	}
 	_, err = s.Image(id) // a layer may have been removed just before it was seen to be needed
 	return err
 }
 
 // SetRef makes a reference name the image of that ID.
 func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) error {
-	if !validID(id) || ref.Key() == "" {
+	if !ValidID(id) || ref.Key() == "" {
 		return fmt.Errorf("%s: cannot name an image", ref.Name())
 	}
-	if old, err := s.Lookup(ref); err == nil && old == id {
+	if err := s.keepRef(id, ref.Key()); err != nil && !errors.Is(err, fs.ErrNotExist) { // it may be removed meanwhile
+		return err
+	}
+	old, err := s.Lookup(ref)
+	if err == nil && old == id {
 		return nil
 	}
+	if err := s.writeRef(ctx, Ref{ref.Key(), id}); err != nil || old == "" {
+		return err
+	}
+	return s.dropRef(old, ref.Key())
+}
+
+func (s *Store) writeRef(ctx context.Context, ref Ref) error {
 	d, err := s.begin(ctx, "ref-"+uuid.NewString(), func() bool { return false })
 	if err != nil {
 		return err
 	}
-	final := s.path("ref", ref.Key())
+	final := s.path("ref", ref.Key)
 	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
 		return errors.Join(err, d.discard())
 	}
-	return d.write("id", []byte(id+"\n"), final)
+	return d.write("id", []byte(ref.ID+"\n"), final)
 }
 
 // Ref is a name of an image in the store.
@@ -425,11 +442,27 @@ func (s *Store) Refs() ([]Ref, error) {
 	return refs, err
 }
 
-// Temporary calls f with an empty folder on the store's file system, which is removed when it returns.
+// Temporary calls f with an empty folder, which is removed when it returns: on the store's file system, or if that is read-only, where
+// temporary files are.
 func (s *Store) Temporary(ctx context.Context, f func(dir *os.File) error) error {
 	l, err := s.NewLayer(ctx)
+	if errors.Is(err, unix.EROFS) {
+		return elsewhere(f)
+	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(l.Root), l.Discard())
+}
+
+func elsewhere(f func(dir *os.File) error) error {
+	path, err := os.MkdirTemp("", "rkt-")
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(path)
+	if err == nil {
+		err = errors.Join(dir.Chmod(0o755), f(dir), dir.Close())
+	}
+	return errors.Join(err, tree.Remove(path))
 }

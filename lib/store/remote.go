@@ -22,7 +22,8 @@ type Remote struct {
 	Manifest     *schema.ImageManifest `json:"manifest"`          // needed while what it depends on is fetched, and it is no image yet
 	Verified     string                `json:"trusted,omitempty"` // by whose word, if its signature was checked
 	File         string                `json:"file,omitempty"`
-	Digest       string                `json:"digest,omitempty"` // of the manifest, or of the index that it was chosen from
+	Digest       string                `json:"digest,omitempty"`    // of the manifest, or of the index that it was chosen from
+	Challenge    string                `json:"challenge,omitempty"` // how a registry wants a login (RFC 9110, 11.6.1), heard by TLS
 	ETag         string                `json:"etag,omitempty"`
 	LastModified string                `json:"lastModified,omitempty"`
 	Expires      time.Time             `json:"expires,omitzero"` // until then the server need not be asked
@@ -38,7 +39,7 @@ func (s *Store) Remote(ref image.Reference) (Remote, error) {
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}
-	if err == nil && (!validID(r.ID) || r.Manifest == nil) {
+	if err == nil && (!ValidID(r.ID) || r.Manifest == nil) {
 		err = errors.New("no image in it")
 	}
 	if err != nil {

@@ -30,7 +30,10 @@ func (s *Store) Remove(ctx context.Context, id string, users Users) error {
 	if err != nil {
 		return err
 	}
-	names, err := s.layerNames(id)
+	names, err := s.layerNames("image", id)
+	if errors.Is(err, fs.ErrNotExist) {
+		names, err = s.layerNames("blob", id)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNotFound
 	}
@@ -41,19 +44,28 @@ func (s *Store) Remove(ctx context.Context, id string, users Users) error {
 	if err != nil {
 		return err
 	}
-	aside := filepath.Join(d.path, "image")
-	if err := os.Rename(s.path("image", id), aside); err != nil {
-		if errors.Is(err, fs.ErrNotExist) { // another was faster
-			err = ErrNotFound
+	// The record goes first: one without an image is of an image that was lost.
+	places := [][2]string{{filepath.Join(d.path, "image"), s.path("image", id)}, {filepath.Join(d.path, "record"), s.path("blob", id)}}
+	putBack := func() error {
+		return errors.Join(s.putBack(places[0][0], places[0][1]), s.putBack(places[1][0], places[1][1]))
+	}
+	there := false
+	for _, place := range slices.Backward(places) {
+		err := os.Rename(place[1], place[0])
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, putBack(), d.discard())
 		}
-		return errors.Join(err, d.discard())
+		there = there || err == nil
+	}
+	if !there { // another was faster
+		return errors.Join(ErrNotFound, d.discard())
 	}
 	used, err := users()
 	if who := used[strings.Join(names, " ")]; err == nil && who != "" {
 		err = fmt.Errorf("%w by %s", errInUse, who)
 	}
 	if err != nil {
-		return errors.Join(err, s.putBack(aside, s.path("image", id)), d.discard())
+		return errors.Join(err, putBack(), d.discard())
 	}
 	var errs []error
 	for _, name := range needs(id, names) {
@@ -69,10 +81,10 @@ func (s *Store) Remove(ctx context.Context, id string, users Users) error {
 	return errors.Join(append(errs, d.discard())...)
 }
 
-// putBack undoes a rename, unless somebody has put the same there meanwhile.
+// putBack undoes a rename, if there was one, unless somebody has put the same there meanwhile.
 func (s *Store) putBack(aside, place string) error {
 	err := os.Rename(aside, place)
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
@@ -107,17 +119,19 @@ func (s *Store) needed(name string, users Users) (bool, error) {
 			return true, nil
 		}
 	}
-	ids, err := s.Images()
-	if err != nil {
-		return false, err
-	}
-	for _, id := range ids {
-		names, err := s.layerNames(id)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, dir := range []string{"image", "blob"} { // an index that is damaged, or lost, is no reason to lose more
+		ids, err := s.idsIn(dir)
+		if err != nil {
 			return false, err
 		}
-		if err == nil && slices.Contains(needs(id, names), name) {
-			return true, nil
+		for _, id := range ids {
+			names, err := s.layerNames(dir, id)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return false, err
+			}
+			if err == nil && slices.Contains(needs(id, names), name) {
+				return true, nil
+			}
 		}
 	}
 	return false, nil
@@ -131,9 +145,9 @@ func needs(id string, layers []string) []string {
 	return append(slices.Clip(layers), id)
 }
 
-// layerNames are the names of an image's layers.
-func (s *Store) layerNames(id string) ([]string, error) {
-	text, err := os.ReadFile(s.path("image", id, "layers"))
+// layerNames are the names of an image's layers, as the index (folder "image") or its record ("blob") has them.
+func (s *Store) layerNames(folder, id string) ([]string, error) {
+	text, err := os.ReadFile(s.path(folder, id, "layers"))
 	return strings.Fields(string(text)), err
 }
 
@@ -145,8 +159,20 @@ func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (rem
 		return nil, err
 	}
 	var errs []error
+	lost, err := s.lost()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range lost {
+		errs = append(errs, fmt.Errorf("image %s: lost from the index (rkt image reindex brings it back, rkt image rm removes it)", id))
+	}
 	for _, id := range ids {
-		if _, last := s.Times(id); last >= before.UnixNano() {
+		_, last := s.Times(id)
+		if last >= before.UnixNano() {
+			continue
+		}
+		if _, err := os.Lstat(s.path("blob", id)); last == 0 && err == nil {
+			errs = append(errs, fmt.Errorf("image %s: damaged: it has no manifest (rkt image reindex makes it anew, rkt image rm removes the image)", id))
 			continue
 		}
 		switch err := s.Remove(ctx, id, users); {

@@ -25,16 +25,11 @@ var ErrNotFound = errors.New("not in the store")
 // format is what cas/version holds, and what this package reads and writes.
 const format = "2\n"
 
-// validID and validLayer are not regular expressions because those take milliseconds for the names of a thousand images.
-func validID(s string) bool { return hexAfter(s, "sha512-", 128) }
+// ValidID tells whether a text is an image's ID.
+func ValidID(s string) bool { return image.Hex(s, "sha512-", 128, 128) }
 
 func validLayer(s string) bool {
-	return hexAfter(s, "sha256-", 64) || validID(s) || hexAfter(s, "part-", 128)
-}
-
-func hexAfter(s, prefix string, digits int) bool {
-	hex, ok := strings.CutPrefix(s, prefix)
-	return ok && len(hex) == digits && strings.Trim(hex, "0123456789abcdef") == ""
+	return image.Hex(s, "sha256-", 64, 64) || ValidID(s) || image.Hex(s, "part-", 128, 128)
 }
 
 // Store is an image store on disk. Any number of processes may use one at a time.
@@ -129,20 +124,20 @@ func (s *Store) Image(id string) (*Image, error) {
 
 // complete turns a prefix of an ID into the ID of the one image in the store that has it.
 func (s *Store) complete(prefix string) (string, error) {
-	if validID(prefix) {
+	if ValidID(prefix) {
 		return prefix, nil
 	}
 	if ref, err := image.ParseReference(prefix); err != nil || ref.Kind != image.ID {
 		return "", fmt.Errorf("%q is not an image ID", prefix)
 	}
-	names, err := s.imageNames()
+	names, err := s.idsIn("image")
 	if err != nil {
 		return "", err
 	}
 	found := ""
 	for _, name := range names {
 		switch {
-		case !strings.HasPrefix(name, prefix) || !validID(name):
+		case !strings.HasPrefix(name, prefix):
 		case found != "":
 			return "", errors.New("more than one image has an ID that begins so")
 		default:
@@ -173,7 +168,7 @@ func (s *Store) Lookup(ref image.Reference) (string, error) {
 		return "", err
 	}
 	id := strings.TrimSuffix(string(text), "\n")
-	if !validID(id) {
+	if !ValidID(id) {
 		return "", fmt.Errorf("damaged: %s: no image ID in it", s.path("ref", ref.Key()))
 	}
 	return id, nil
@@ -227,14 +222,14 @@ func (s *Store) Times(id string) (imported, used int64) {
 
 // Images lists the IDs of all images, sorted.
 func (s *Store) Images() ([]string, error) {
-	names, err := s.imageNames()
-	ids := slices.DeleteFunc(names, func(name string) bool { return !validID(name) })
+	ids, err := s.idsIn("image")
 	slices.Sort(ids)
 	return ids, err
 }
 
-func (s *Store) imageNames() ([]string, error) {
-	dir, err := os.Open(s.path("image"))
+// idsIn lists the names in a folder of the store that are IDs.
+func (s *Store) idsIn(folder string) ([]string, error) {
+	dir, err := os.Open(s.path(folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -242,5 +237,6 @@ func (s *Store) imageNames() ([]string, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(-1)
+	return slices.DeleteFunc(names, func(name string) bool { return !ValidID(name) }), err
 }

@@ -51,7 +51,11 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	for _, dir := range s.Overlay { // copied, since overlayfs takes no lower folder that is inside another
+	overlays := s.Overlay
+	if s.Again {
+		overlays = nil
+	}
+	for _, dir := range overlays { // copied, since overlayfs takes no lower folder that is inside another
 		if out, err := exec.Command("cp", "-a", dir+"/.", upper).CombinedOutput(); err != nil {
 			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
 		}
@@ -87,8 +91,10 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	if err := configure(at); err != nil {
-		return err
+	if !s.Again {
+		if err := configure(at); err != nil {
+			return err
+		}
 	}
 	if err := unix.Chdir(root); err != nil {
 		return err

@@ -101,9 +101,19 @@ func becomeGuest() error {
 	if err := unix.Chroot("."); err != nil {
 		return err
 	}
+	// As systemd does on a host, and does not where it takes the machine for a container, by a /.dockerenv of the machine that is booted over.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("/: %w", err)
+	}
+	if g.Bare {
+		return fmt.Errorf("%s: %w", commandFile, unix.Exec(commandFile, []string{commandFile}, []string{"PATH=" + searchPath}))
+	}
 	const systemd = "/lib/systemd/systemd"
 	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"}, []string{"PATH=" + searchPath}))
 }
+
+// commandFile is a script that runs the command and ends the machine.
+const commandFile = "/etc/vm-command"
 
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -149,11 +159,11 @@ func (g guest) command(at func(string) string) error {
 	for _, kv := range g.Env {
 		env += " '" + strings.ReplaceAll(kv, "'", `'\''`) + "'"
 	}
-	script := "#!/bin/sh\nsystemctl is-system-running --wait >/dev/null\ncd '" + g.WorkDir + "' 2>/dev/null\n" +
+	script := "#!/bin/sh\nsystemctl is-system-running --wait >/dev/null 2>&1\ncd '" + g.WorkDir + "' 2>/dev/null\n" +
 		"env -i PATH=" + searchPath + " HOME=/root LANG=C.UTF-8" + env + quoted + " >" + devices["out"] + " 2>" + devices["err"] + " </dev/null\n" +
 		"echo $? >" + devices["status"] + "\nsync\nsystemctl poweroff --force --force\n"
-	unit := "[Unit]\nDescription=What this machine is for\nAfter=multi-user.target\n\n[Service]\nType=simple\nExecStart=/etc/vm-command\n"
-	for name, text := range map[string]string{"/etc/vm-command": script, "/etc/systemd/system/vm-command.service": unit} {
+	unit := "[Unit]\nDescription=What this machine is for\nAfter=multi-user.target\n\n[Service]\nType=simple\nExecStart=" + commandFile + "\n"
+	for name, text := range map[string]string{commandFile: script, "/etc/systemd/system/vm-command.service": unit} {
 		if err := os.WriteFile(at(name), []byte(text), 0o755); err != nil {
 			return err
 		}

@@ -21,10 +21,11 @@ import (
 
 // Config describes a host.
 type Config struct {
-	Dir     string   // an empty folder, on a disk, for all that the host writes
+	Dir     string   // an empty folder, on a disk, for all that the host writes; on an overlay, nothing of it outlives the host
 	Overlay []string // folders whose content lies over the machine's root, the last on top
 	Binds   []string // folders of the machine that the host has as they are, at the same path
 	Bare    bool     // no systemd: PID 1 does nothing
+	Again   bool     // Dir is that of a host that was closed, which boots again: with its files, but for /run, /tmp and /dev
 }
 
 // Host is a running one.
@@ -69,6 +70,9 @@ func Boot(ctx context.Context, c Config) (*Host, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(c.Dir, &fs); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Dir, err)
+	}
+	if c.Again && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return nil, fmt.Errorf("disposable host: %s is on an overlay, and so nothing is left to boot again", c.Dir)
 	}
 	text, err := json.Marshal(setup{c, fs.Type == unix.OVERLAYFS_SUPER_MAGIC})
 	if err != nil {

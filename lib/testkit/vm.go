@@ -27,6 +27,8 @@ type VM struct {
 	Dir     string   // an empty folder for what the virtual machine needs
 	Kernel  string   // a folder with an unpacked kernel package, see "make deps"
 	Overlay []string // folders whose content lies over the machine's root, the last on top
+	Bare    bool     // no systemd: the command is run by PID 1, without a network and without the modules that pods need
+	Disk    string   // a second disk, /dev/vdb, as qemu names it; its flushes are passed on
 	Memory  int      // MiB; 0 is 2048
 	Env     []string // of the command, besides PATH and HOME
 	Args    []string // the command; it has the machine's files below /machine, and where it would have them there
@@ -40,6 +42,7 @@ var ports = []string{"out", "err", "status"}
 
 // guest is what the virtual machine is told in its initial file system.
 type guest struct {
+	Bare        bool
 	Early, Late []string // modules: paths in the initial file system, and on the machine
 	Overlay     []string
 	Env, Args   []string
@@ -133,6 +136,9 @@ func (v VM) arguments(image string) []string {
 		"-serial", "file:" + filepath.Join(v.Dir, "console.log"),
 		"-chardev", "socket,id=fs,path=" + filepath.Join(v.Dir, "fs.sock"), "-device", "vhost-user-fs-pci,chardev=fs,tag=host",
 		"-drive", "file=" + filepath.Join(v.Dir, "disk") + ",if=virtio,format=raw,cache=unsafe", "-device", "virtio-serial-pci"}
+	if v.Disk != "" {
+		args = append(args, "-drive", "file="+v.Disk+",if=virtio,format=raw,cache=writeback")
+	}
 	for _, port := range ports {
 		args = append(args, "-chardev", "file,id="+port+",path="+filepath.Join(v.Dir, port), "-device", "virtserialport,chardev="+port+",name="+port)
 	}
@@ -217,7 +223,7 @@ func (v VM) initramfs(init, version string) error {
 	if err != nil {
 		return err
 	}
-	g := guest{Overlay: v.Overlay, Env: v.Env, Args: v.Args, WorkDir: v.WorkDir}
+	g := guest{Bare: v.Bare, Overlay: v.Overlay, Env: v.Env, Args: v.Args, WorkDir: v.WorkDir}
 	archive := &newc{}
 	early, err := all.order(earlyModules, nil)
 	if err != nil {
@@ -232,12 +238,14 @@ func (v VM) initramfs(init, version string) error {
 		archive.add(name, 0o100644, text)
 		g.Early = append(g.Early, "/"+name)
 	}
-	late, err := all.order(lateModules, early)
-	if err != nil {
-		return err
-	}
-	for _, module := range late {
-		g.Late = append(g.Late, all[module])
+	if !v.Bare {
+		late, err := all.order(lateModules, early)
+		if err != nil {
+			return err
+		}
+		for _, module := range late {
+			g.Late = append(g.Late, all[module])
+		}
 	}
 	text, err := os.ReadFile(init)
 	if err != nil {

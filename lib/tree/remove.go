@@ -14,8 +14,8 @@ import (
 // Remove removes whatever is at path, a folder with all that is in it. What is not there is no error, and no link is followed.
 //
 // An app or an archive can make a tree that is deeper than a path can tell, or a process can have files open: os.RemoveAll holds one for
-// each level. Remove goes neither deep nor far: what it finds in a folder of a folder it lifts up by a rename, so it holds two, and
-// when it is killed or fails all that is left is still below path. What is mounted in the tree stays, and is an error.
+// each level. Remove goes down a few levels only, and lifts what is deeper up to the top by a rename; when it is killed or fails all that
+// is left is still below path. What is mounted in the tree stays, and is an error.
 func Remove(path string) error {
 	err := unix.Unlink(path)
 	switch err {
@@ -45,12 +45,15 @@ func Remove(path string) error {
 	return nil
 }
 
+// levels is how deep Remove goes, and so how many folders it holds open: deeper than a pod of its own is.
+const levels = 12
+
 type remover struct {
 	top    *os.File
 	lifted int // how many folders were lifted, for names
 }
 
-// empty removes what is in the top folder, a level in each round.
+// empty removes what is in the top folder, and what is lifted into it meanwhile.
 func (r *remover) empty() error {
 	for {
 		names, err := r.top.Readdirnames(-1)
@@ -63,7 +66,7 @@ func (r *remover) empty() error {
 		progress := false
 		var errs []error
 		for _, name := range names {
-			err := r.remove(name)
+			err := r.remove(r.top, name, 1)
 			progress = progress || err == nil
 			if err != nil && len(errs) < 10 {
 				errs = append(errs, err)
@@ -75,25 +78,34 @@ func (r *remover) empty() error {
 	}
 }
 
-// remove removes an entry of the top folder, a folder after the folders in it were lifted.
-func (r *remover) remove(name string) error {
+// remove removes an entry of a folder that is some levels below the top, or lifts it.
+func (r *remover) remove(in *os.File, name string, level int) error {
 	fail := func(err error) error {
-		return &fs.PathError{Op: "remove", Path: filepath.Join(r.top.Name(), name), Err: err}
+		return &fs.PathError{Op: "remove", Path: filepath.Join(in.Name(), name), Err: err}
 	}
-	top := int(r.top.Fd())
-	err := unix.Unlinkat(top, name, 0)
+	at := int(in.Fd())
+	err := unix.Unlinkat(at, name, 0)
 	if err == nil || err == unix.ENOENT {
 		return nil
 	}
 	if err != unix.EISDIR {
 		return fail(err)
 	}
+	if unix.Unlinkat(at, name, unix.AT_REMOVEDIR) == nil { // most folders of a pod are empty
+		return nil
+	}
+	if level > levels {
+		if err := r.lift(at, name); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
 	// Not by openat2(2), which RestrictSUIDSGID= of rkt-gc.service forbids.
-	fd, err := unix.Openat(top, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fail(err)
 	}
-	dir := os.NewFile(uintptr(fd), filepath.Join(r.top.Name(), name))
+	dir := os.NewFile(uintptr(fd), filepath.Join(in.Name(), name))
 	defer dir.Close()
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st); err != nil {
@@ -107,32 +119,28 @@ func (r *remover) remove(name string) error {
 		return err
 	}
 	for _, below := range names {
-		if err := r.lift(dir, below); err != nil {
+		if err := r.remove(dir, below, level+1); err != nil {
 			return err
 		}
 	}
-	if err := unix.Unlinkat(top, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
+	if err := unix.Unlinkat(at, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
 		return fail(err)
 	}
 	return nil
 }
 
-// lift removes an entry of a folder, or moves it into the top folder if it is one itself.
-func (r *remover) lift(dir *os.File, name string) error {
-	from, top := int(dir.Fd()), int(r.top.Fd())
-	err := unix.Unlinkat(from, name, 0)
-	for err == unix.EISDIR {
+// lift moves a folder into the top folder.
+func (r *remover) lift(from int, name string) error {
+	for {
 		r.lifted++
-		switch to := unix.Renameat(from, name, top, fmt.Sprintf(".lifted-%d", r.lifted)); to {
+		switch err := unix.Renameat(from, name, int(r.top.Fd()), fmt.Sprintf(".lifted-%d", r.lifted)); err {
+		case nil, unix.ENOENT:
+			return nil
 		case unix.EEXIST, unix.ENOTEMPTY, unix.ENOTDIR: // the name is taken
 		case unix.EXDEV: // overlayfs renames no folder of a lower layer
 			return os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", from, name))
 		default:
-			err = to
+			return err
 		}
 	}
-	if err != nil && err != unix.ENOENT {
-		return &fs.PathError{Op: "remove", Path: filepath.Join(dir.Name(), name), Err: err}
-	}
-	return nil
 }

@@ -66,15 +66,8 @@ func Exec(argv []string) (string, error) {
 // Environment is the value of an Environment= line that sets one variable. systemd drops variables whose name is not of
 // letters, digits and underscores, or whose value is not UTF-8; here that is an error.
 func Environment(name, value string) (string, error) {
-	for i := range len(name) {
-		c := name[i]
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
-		if !letter && (i == 0 || c < '0' || c > '9') {
-			return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _", shorten(name))
-		}
-	}
-	if name == "" {
-		return "", errors.New("environment variable without a name")
+	if !ValidVariable(name) {
+		return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _", shorten(name))
 	}
 	if !utf8.ValidString(value) {
 		return "", fmt.Errorf("environment variable %s: its value is not UTF-8, and systemd would drop it", name)
@@ -84,6 +77,18 @@ func Environment(name, value string) (string, error) {
 		return "", fmt.Errorf("environment variable %s: %w", name, err)
 	}
 	return word, nil
+}
+
+// ValidVariable tells whether systemd passes on an environment variable of this name.
+func ValidVariable(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // Path is the value of a setting that takes one absolute path up to the end of the line, such as WorkingDirectory=.

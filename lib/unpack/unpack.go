@@ -46,8 +46,8 @@ type Options struct {
 	// MarkImplied gives each folder that is needed but not in the archive the attribute Implied, and the root as well if there are any.
 	MarkImplied bool
 
-	// EndMarker refuses an archive that just stops, which some writers leave it at. Without it only the digest of the stream tells
-	// that one was cut between two entries.
+	// EndMarker refuses an archive that just stops, which some writers (umoci 0.4) leave it at. Without it only the digest of the stream tells
+	// that one was cut between two entries, or in the padding behind a file.
 	EndMarker bool
 
 	// Recipe, if not nil, gets what is needed to put the stream together again. What an entry takes the place of is then moved into the
@@ -93,7 +93,7 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	archive := tar.NewReader(in)
 	for {
 		h, err := archive.Next()
-		if errors.Is(err, io.EOF) && in.ended && (o.EndMarker || in.bytes%512 != 0) { // Go's reader is content with that
+		if errors.Is(err, io.EOF) && in.ended && o.EndMarker { // Go's reader is content with that
 			err = io.ErrUnexpectedEOF
 		}
 		if errors.Is(err, io.EOF) {
@@ -640,6 +640,22 @@ func opaque(fd int) error {
 		return fmt.Errorf("%s: %w", Opaque, err)
 	}
 	return nil
+}
+
+// Hidden is how many of an image's layers, given by their root folders from the lowest up, are below one whose root is opaque: overlayfs does
+// not look at that mark on a root.
+func Hidden(roots []string) (int, error) {
+	for i := len(roots) - 1; i > 0; i-- {
+		value := make([]byte, 1)
+		n, err := unix.Lgetxattr(roots[i], Opaque, value)
+		if err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
+			return 0, fmt.Errorf("%s: %s: %w", roots[i], Opaque, err)
+		}
+		if err == nil && string(value[:n]) == "y" {
+			return i, nil
+		}
+	}
+	return 0, nil
 }
 
 // Opaque is overlayfs's attribute of a folder that hides the one below it.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -430,13 +431,66 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestManyFiles is an archive of 100,000 files, in one folder: more than the limit says is refused, and what it allows is there.
+func TestManyFiles(t *testing.T) {
+	const count = 100_000
+	archive := func() io.Reader {
+		r, w := io.Pipe()
+		go func() {
+			a := tar.NewWriter(w)
+			for i := range count {
+				_ = a.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "d/" + strconv.Itoa(i), Mode: 0o644})
+			}
+			w.CloseWithError(a.Close())
+		}()
+		return r
+	}
+	open := func() *os.File {
+		root, err := os.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { root.Close() })
+		return root
+	}
+	in := archive()
+	err := Tar(open(), in, Options{MaxEntries: 1000})
+	if err == nil || !strings.Contains(err.Error(), "more than 1000 entries") {
+		t.Error(err)
+	}
+	_ = in.(*io.PipeReader).Close()
+	root := open()
+	if err := Tar(root, archive(), Options{MaxEntries: count + 1}); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(root.Name() + "/d"); err != nil || len(entries) != count {
+		t.Errorf("%d files, %v", len(entries), err)
+	}
+}
+
+// TestUnpadded has an archive without the end's marker and without the padding of its last file, as umoci writes it.
+func TestUnpadded(t *testing.T) {
+	whole := archive(t, "dir d", "file d/a = y")
+	root, _ := sandbox(t)
+	if err := Tar(root, bytes.NewReader(whole[:len(whole)-1024-511]), Options{}); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(root.Name(), "d/a")); string(text) != "y" {
+		t.Errorf("%q, %v", text, err)
+	}
+	root, _ = sandbox(t)
+	if err := Tar(root, bytes.NewReader(whole[:len(whole)-1024-512]), Options{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("without its content: %v", err)
+	}
+}
+
 // TestTruncated cuts an archive at many places, between blocks too.
 func TestTruncated(t *testing.T) {
 	whole := archive(t, "dir d", "file d/a = "+strings.Repeat("x", 700), "file d/b = y")
 	content := len(whole) - 1024
 	for n := 0; n < content; n += 64 {
 		root, unchanged := sandbox(t)
-		err := Tar(root, bytes.NewReader(whole[:n]), Options{EndMarker: n%512 == 0})
+		err := Tar(root, bytes.NewReader(whole[:n]), Options{EndMarker: true})
 		if !errors.Is(err, ErrArchive) || !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut at %d: %v", n, err)
 		}

@@ -76,6 +76,15 @@ func (v *Verifier) Image(ctx context.Context, img *store.Image) (whole bool, err
 	return whole, nil
 }
 
+// ACI gives the manifest that is in the ACI of that ID, and tells whether all of the ACI is what the ID says.
+func (v *Verifier) ACI(ctx context.Context, id string) (*schema.ImageManifest, bool, error) {
+	c, err := v.layer(ctx, id)
+	if err != nil {
+		return nil, false, err
+	}
+	return c.manifest, c.whole && c.manifest != nil, nil
+}
+
 // own verifies the manifest of an ACI.
 func (v *Verifier) own(ctx context.Context, img *store.Image) (bool, error) {
 	if !v.store.HasLayer(img.ID) {
@@ -288,7 +297,9 @@ func (v *Verifier) part(ctx context.Context, name string, skeleton *os.File, tel
 			tell("the image that it is a part of is damaged")
 		}
 	}
-	if err := p.Link(skeleton.Name(), v.store.LayerPath); err != nil {
+	if err := p.Link(skeleton.Name(), v.store.LayerPath); errors.Is(err, unix.EXDEV) {
+		return errors.New("is made of links, and can be verified only where the store can be written to")
+	} else if err != nil {
 		return err
 	}
 	return compare(ctx, skeleton.Name(), v.store.LayerPath(name), func(name, problem string) {

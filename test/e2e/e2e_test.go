@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +25,15 @@ const insideVariable = "RKT_E2E_SESSION"
 
 func TestMain(m *testing.M) {
 	testkit.Main()
-	os.Exit(m.Run())
+	status := m.Run()
+	os.RemoveAll(installation.dir)
+	os.Exit(status)
+}
+
+// installation is what installed makes, once for all tests.
+var installation struct {
+	sync.Once
+	dir string
 }
 
 // TestSessions boots a host for each session.
@@ -42,22 +52,33 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// installed is a folder with what "make install" installs, mkimage, and in /images the images and the documentation.
+// installed is a folder with what "make install" installs, mkimage, and in /images the images and the documentation. It is made once, and
+// nobody writes to it.
 func installed(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	for _, dir := range []string{dir, filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	installation.Do(func() { install(t) })
+	if installation.dir == "" { // the test that tried has failed
+		t.Fatal("what is to be tested could not be installed")
+	}
+	return installation.dir
+}
+
+func install(t *testing.T) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rkt-e2e-installed-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
 	}
 	command(t, "make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/usr")
-	command(t, "go", "build", "-o", filepath.Join(dir, "usr/bin/mkimage"), "../mkimage")
+	command(t, "go", "build", "-o", filepath.Join(dir, "usr/bin")+"/", "../mkimage", "../fault")
 	mkimage, images := filepath.Join(dir, "usr/bin/mkimage"), filepath.Join(dir, "images")
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "cp", "-r", "../../README.md", "../../docs", images)
+	command(t, "cp", "-r", "../../README.md", "../../docs", "testdata/data-2-1.tar.gz", images)
 	command(t, mkimage, "busybox", images+"/busybox")
 	command(t, mkimage, "redis", images+"/redis")
 	command(t, mkimage, "etcd", images+"/etcd")
@@ -71,7 +92,10 @@ func installed(t *testing.T) string {
 	command(t, mkimage, "program", images+"/web", testapp, "web")
 	command(t, mkimage, "aci", images+"/web", images+"/myapp.aci", "myapp.com/myapp-1.3.4", "http=80/tcp")
 	command(t, mkimage, "aci", images+"/app", images+"/my-socket-activated-app.aci", "myapp.com/my-socket-activated-app:v1.0", "80-tcp=80/tcp/activated")
-	return dir
+	// appc's own validator of what runs apps, and the manifests of its two images.
+	command(t, "sh", "-c", "mkdir $1/ace && cp $(go list -m -f '{{.Dir}}' github.com/appc/spec)/ace/*.json.in $1/ace && "+
+		"CGO_ENABLED=0 go build -o $1/ace/ace-validator github.com/appc/spec/ace", "sh", images)
+	installation.dir = dir
 }
 
 func command(t *testing.T, name string, args ...string) {
@@ -101,8 +125,12 @@ func play(t *testing.T, overlay, session string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	binds := []string{filepath.Dir(session), filepath.Dir(self)}
+	if pictures := os.Getenv("RKT_PICTURES"); pictures != "" {
+		binds = append(binds, pictures)
+	}
 	h, err := testkit.Boot(ctx, testkit.Config{
-		Dir: dir, Overlay: []string{overlay}, Binds: []string{filepath.Dir(session), filepath.Dir(self)},
+		Dir: dir, Overlay: []string{overlay}, Binds: binds,
 		Bare: strings.HasPrefix(string(text), "# Without systemd"),
 	})
 	if err != nil {
@@ -113,8 +141,21 @@ func play(t *testing.T, overlay, session string) {
 			t.Error(err)
 		}
 	}()
-	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout=4m")
-	cmd.Env = append(cmd.Env, insideVariable+"="+session, "FUZZ_ROUNDS="+os.Getenv("FUZZ_ROUNDS"), "FUZZ_SEED="+os.Getenv("FUZZ_SEED"))
+	inside(t, h, self, session)
+	for _, leak := range leaks(t, h) {
+		t.Errorf("left behind: %s", leak)
+	}
+}
+
+// inside runs a session in a host; self is this program.
+func inside(t *testing.T, h *testkit.Host, self, session string) {
+	t.Helper()
+	ctx := context.Background()
+	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+cmp.Or(os.Getenv("SESSION_TIMEOUT"), "8m"))
+	cmd.Env = append(cmd.Env, insideVariable+"="+session)
+	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "RKT_PICTURES"} { // of the long runs, and of make pictures
+		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		journal, _ := h.Command(ctx, "journalctl", "--no-pager", "--lines=60", "--output=short-monotonic").CombinedOutput()
@@ -122,9 +163,6 @@ func play(t *testing.T, overlay, session string) {
 	}
 	if testing.Verbose() {
 		t.Logf("%s", out)
-	}
-	for _, leak := range leaks(t, h) {
-		t.Errorf("left behind: %s", leak)
 	}
 }
 
@@ -135,18 +173,28 @@ var leakScripts = map[string]string{
 	"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/)' /proc/self/mountinfo",
 	"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
 	"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
-	"a namespace pin":   "find /run/rkt/netns -mindepth 1",
+	"a namespace pin":   "find /run/rkt/netns /run/rkt/dirs -mindepth 1",
 	"an interface":      "ls /sys/class/net | grep -vx lo",
 	"a rule":            "iptables-save | grep -E 'CNI|172\\.16\\.28'",
 	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
 	"a journal's link":  "find /var/log/journal -type l",
 	"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
-	"a control group":   "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')'",
+	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the session in a virtual machine, at its end.
+	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')' -not -path '*/vm-command.service/*'",
 }
 
-// leaks lists what a session left, counted from the system and not from the toolkit's own records.
-func leaks(t *testing.T, h *testkit.Host) []string {
+// leaks lists what a session left, counted from the system and not from the toolkit's own records. What a unit that has just been stopped
+// is still at is given the time to end.
+func leaks(t *testing.T, h *testkit.Host) (found []string) {
 	t.Helper()
+	for end := time.Now().Add(patience(10)); ; time.Sleep(200 * time.Millisecond) {
+		if found = leftNow(h); len(found) == 0 || time.Now().After(end) {
+			return found
+		}
+	}
+}
+
+func leftNow(h *testkit.Host) []string {
 	var found []string
 	for what, script := range leakScripts {
 		out, _ := h.Command(context.Background(), "sh", "-c", "{ "+script+"; } 2>/dev/null").Output()
@@ -165,13 +213,16 @@ func TestInside(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz, "directory": directory()},
 		Condition: func(name string) (bool, error) { // controllers: those of cgroup v2 are the host's
 			text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 			return name == "controllers" && strings.Contains(string(text), "memory"), err
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LANG", "C.UTF-8")
+			for _, name := range []string{"FAULTS", "ROUNDS"} { // of the long runs
+				env.Setenv(name, os.Getenv(name))
+			}
 			return nil
 		},
 	})
@@ -186,6 +237,15 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	awaitPort(ts, "127.0.0.1:5000")
 }
 
+// patience is a limit of time, in seconds, as the machine needs it.
+func patience(seconds int) time.Duration {
+	limit := time.Duration(seconds) * time.Second
+	if n, err := strconv.Atoi(os.Getenv(slownessVariable)); err == nil {
+		limit *= time.Duration(n)
+	}
+	return limit
+}
+
 // waitfor runs a command until it succeeds: waitfor [-t SECONDS] COMMAND…
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	limit := 10
@@ -197,9 +257,9 @@ func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: waitfor [-t SECONDS] COMMAND [ARG …]")
 	}
-	for end := time.Now().Add(time.Duration(limit) * time.Second); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience(limit)); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			ts.Fatalf("waited %d seconds in vain for: %s", limit, strings.Join(args, " "))
+			ts.Fatalf("waited %s in vain for: %s", patience(limit), strings.Join(args, " "))
 		}
 	}
 }

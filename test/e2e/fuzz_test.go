@@ -49,7 +49,7 @@ func randomName(r *rand.Rand) string {
 	}, s)
 }
 
-// fuzz runs pods with random arguments, environment, working directory and mount point: fuzz ROUNDS. Each string arrives byte for byte, or
+// fuzz runs pods with random arguments, environment (names, too), working directory and mount point: fuzz ROUNDS. Each string arrives byte for byte, or
 // is refused in one line before anything is made. $FUZZ_ROUNDS is how many instead, and $FUZZ_SEED repeats a run.
 func fuzz(ts *testscript.TestScript, neg bool, args []string) {
 	number := func(variable, otherwise string) uint64 {
@@ -78,6 +78,12 @@ func fuzz(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			app = append(app, fmt.Sprintf("--environment=V%d=%s", i, value))
 			want[fmt.Sprintf("V%d", i)] = value
+		}
+		for i := range r.IntN(3) { // variables of any name
+			name := strings.NewReplacer("=", "", "\x00", "").Replace(strings.ToValidUTF8(randomString(r), "?")) + strconv.Itoa(i)
+			value := "odd:" + strings.ToValidUTF8(randomString(r), "?")
+			app = append(app, "--environment="+name+"="+value)
+			want[fmt.Sprintf("env:%x", name)] = value
 		}
 		want["cwd"] = path.Clean("/" + randomName(r))
 		app = append(app, "--working-dir="+want["cwd"])

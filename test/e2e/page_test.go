@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,8 +15,13 @@ import (
 
 // page does what a page of the documentation says, from the top to the bottom: it writes each file that a line with its path introduces,
 // runs each command after a "# " of a console block, and compares what it prints with the lines that follow, where "…" is anything. What a
-// command is to print may take a few seconds to come true.
+// command is to print may take a few seconds to come true. A block of "console picture" is what a command really printed, see picture.
+// With -whole a block that is neither is an error, since nothing would run it.
 func page(ts *testscript.TestScript, neg bool, args []string) {
+	whole := args[0] == "-whole"
+	if whole {
+		args = args[1:]
+	}
 	text, err := os.ReadFile(args[0])
 	ts.Check(err)
 	lines := strings.Split(string(text), "\n")
@@ -34,8 +40,21 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 			files++
 			continue
 		}
-		if lines[i] != "```console" {
+		if whole && strings.HasPrefix(lines[i], "    ") && strings.TrimSpace(lines[i]) != "" {
+			ts.Fatalf("%s:%d: a file without the line that says where it is", args[0], i+1)
+		}
+		if !strings.HasPrefix(lines[i], "```console") && (!whole || !strings.HasPrefix(lines[i], "```")) {
 			continue
+		}
+		compare := run
+		switch lines[i] {
+		case "```console":
+		case "```console picture":
+			compare = func(ts *testscript.TestScript, file string, at int, command string, want []string) {
+				copy(want, picture(ts, file, at, command, want))
+			}
+		default:
+			ts.Fatalf("%s:%d: nothing runs this block", args[0], i+1)
 		}
 		for i++; lines[i] != "```"; {
 			command, ok := strings.CutPrefix(lines[i], "# ")
@@ -43,19 +62,77 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Fatalf("%s:%d: no command", args[0], i+1)
 			}
 			at := i + 1
-			var want []string
 			for i++; lines[i] != "```" && !strings.HasPrefix(lines[i], "# "); i++ {
-				want = append(want, lines[i])
+			}
+			var want []string
+			if i > at {
+				want = lines[at:i]
 			}
 			ts.Logf("# %s", command)
-			run(ts, args[0], at, command, want)
+			compare(ts, args[0], at, command, want)
 			commands++
 		}
 	}
 	ts.Logf("%s: %d files, %d commands", args[0], files, commands)
+	if dir := os.Getenv("RKT_PICTURES"); dir != "" {
+		ts.Check(os.WriteFile(filepath.Join(dir, filepath.Base(args[0])), []byte(strings.Join(lines, "\n")), 0o644))
+	}
 	if commands == 0 {
 		ts.Fatalf("%s: nothing to do", args[0])
 	}
+}
+
+// picture compares an excerpt of what a command prints: lines in a row that are those of the page, in any order, but for numbers, UUIDs,
+// lines of trees, and what was cut off. It returns them as they are now, for whom make pictures writes them into the page.
+func picture(ts *testscript.TestScript, file string, at int, command string, want []string) []string {
+	var masked []string
+	for _, line := range want {
+		masked = append(masked, mask(line))
+	}
+	slices.Sort(masked)
+	var out []byte
+	for end := time.Now().Add(patience(20)); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Env = append(os.Environ(), "SYSTEMD_COLORS=0", "COLUMNS=118")
+		out, _ = cmd.CombinedOutput()
+		got := strings.Split(strings.TrimRight(string(out), "\n"), "\n")
+		for i := range len(got) - len(want) + 1 {
+			var window []string
+			for _, line := range got[i : i+len(want)] {
+				window = append(window, mask(line))
+			}
+			slices.Sort(window)
+			if slices.Equal(window, masked) {
+				return got[i : i+len(want)]
+			}
+		}
+	}
+	ts.Fatalf("%s:%d: %s\ngot:\n%s\nwant in it:\n%s", file, at, command, out, strings.Join(want, "\n"))
+	return nil
+}
+
+// cut is how long a line is that the terminal's width has cut, and which ends with a part of a word then.
+const cut = 110
+
+func mask(line string) string {
+	if last := strings.LastIndexByte(line, ' '); last > 0 && len([]rune(line)) > cut {
+		line = line[:last]
+	}
+	for _, m := range masks {
+		line = m.pattern.ReplaceAllString(line, m.by)
+	}
+	return squeeze(line)
+}
+
+var masks = []struct {
+	pattern *regexp.Regexp
+	by      string
+}{
+	{regexp.MustCompile(`[├└│─]`), " "},
+	{regexp.MustCompile(`\S*…$`), "…"},
+	{regexp.MustCompile(` [RSD](s?l?\+?) `), " S$1 "}, // a process's state
+	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UUID"},
+	{regexp.MustCompile(`[0-9]+([.:][0-9]+)?`), "0"},
 }
 
 var fileLine = regexp.MustCompile("^`(/[^`]+)`:$")
@@ -68,14 +145,21 @@ func example(ts *testscript.TestScript, neg bool, args []string) {
 	if !found {
 		ts.Fatalf("%s: has no %s", args[0], args[1])
 	}
-	block, _, _ := strings.Cut(after, "\n\n")
+	var block strings.Builder
+	for line := range strings.Lines(after) {
+		code, indented := strings.CutPrefix(line, "    ")
+		if !indented && line != "\n" {
+			break
+		}
+		block.WriteString(code)
+	}
 	ts.Check(os.MkdirAll(filepath.Dir(args[1]), 0o755))
-	ts.Check(os.WriteFile(args[1], []byte(block+"\n"), 0o644))
+	ts.Check(os.WriteFile(args[1], []byte(block.String()), 0o644))
 }
 
 func run(ts *testscript.TestScript, file string, at int, command string, want []string) {
 	pattern := regexp.MustCompile("^" + expectation(want) + "$")
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience(20)); ; time.Sleep(100 * time.Millisecond) {
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Env = append(os.Environ(), "SYSTEMD_COLORS=0", "COLUMNS=500")
 		out, err := cmd.CombinedOutput()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,15 +14,40 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
+// slownessVariable has the number that limits of time are multiplied by, slowness, in a virtual machine whose processor is emulated.
+const (
+	slownessVariable = "RKT_E2E_SLOWNESS"
+	slowness         = 6
+)
+
 // TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs controllers or a kernel that the machine
 // may not have.
 func TestVM(t *testing.T) {
-	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "systemd-nspawn", "busybox")
-	overlay := installed(t)
 	sessions, err := filepath.Glob("testdata/vm/*.txtar")
 	if err != nil || len(sessions) == 0 {
 		t.Fatalf("no sessions: %v", err)
 	}
+	playVM(t, installed(t), sessions, 10*time.Minute)
+}
+
+// TestSessionsVM runs the sessions that $RKT_VM_SESSIONS names in virtual machines, each in its own: on a whole machine's systemd, with its
+// control groups. Each takes two to six minutes where the processor is emulated.
+func TestSessionsVM(t *testing.T) {
+	names := strings.Fields(os.Getenv("RKT_VM_SESSIONS"))
+	if len(names) == 0 {
+		return // make torture runs it
+	}
+	overlay := installed(t)
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			playVM(t, overlay, []string{"testdata/" + name + ".txtar"}, 30*time.Minute)
+		})
+	}
+}
+
+// playVM runs sessions one after the other in one virtual machine.
+func playVM(t *testing.T, overlay string, sessions []string, limit time.Duration) {
+	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "systemd-nspawn", "busybox")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -46,13 +72,14 @@ func TestVM(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		script += insideVariable + "='" + machine + session + "' '" + machine + self + "' -test.run='^TestInside$' -test.v -test.timeout=10m || failed=1\n" + looks
+		script += fmt.Sprintf("%s='%s' %s=%d '%s' -test.run='^TestInside$' -test.v -test.timeout=%s || failed=1\n%s",
+			insideVariable, machine+session, slownessVariable, slowness, machine+self, limit, looks)
 	}
 	file := filepath.Join(dir, "sessions.sh")
 	if err := os.WriteFile(file, []byte(script+"exit $failed\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	var out bytes.Buffer
 	start := time.Now()

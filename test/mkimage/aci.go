@@ -38,6 +38,12 @@ func aci(dir, file string, more []string) (err error) {
 				app = text
 				continue
 			}
+			if text, ok := strings.CutPrefix(spec, "ANNOTATIONS="); ok {
+				if err := json.Unmarshal([]byte(text), &m.Annotations); err != nil {
+					return err
+				}
+				continue
+			}
 			if strings.HasPrefix(spec, "{") {
 				var i types.Isolator
 				if err := json.Unmarshal([]byte(spec), &i); err != nil {

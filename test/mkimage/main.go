@@ -5,13 +5,16 @@
 //	mkimage etcd DIR             an OCI layout: etcd, likewise
 //	mkimage program DIR FILE [LABEL=VALUE|CONFIG=JSON|PORT/PROTOCOL|ARG]...
 //	                             an OCI layout: busybox and a static program, /app, which is its entry point
-//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]|ISOLATOR|APP=JSON]...]
+//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]|ISOLATOR|APP=JSON|ANNOTATIONS=JSON]...]
 //	                             an ACI of what is in an OCI layout; an isolator is JSON, and so is
-//	                             what else its manifest says of the app
+//	                             what else its manifest says of the app, and its annotations
 //	mkimage push DIR HOST/NAME:TAG
 //	mkimage big DIR BYTES        busybox and a file of that size
+//	mkimage files DIR FILES BYTES LAYERS
+//	                             so many files of so many bytes in all, of sizes as a system's are, with
+//	                             what is in the machine's own, in so many layers
 //
-// The same input makes the same digests.
+// The same input makes the same digests, on one machine.
 package main
 
 import (
@@ -50,6 +53,16 @@ func run(args []string) error {
 			return err
 		}
 		return write(args[1], busyboxConfig, busybox, big(size))
+	case verb == "files" && len(args) == 5:
+		var numbers [3]int
+		for i, arg := range args[2:] {
+			n, err := strconv.Atoi(arg)
+			if err != nil {
+				return err
+			}
+			numbers[i] = n
+		}
+		return write(args[1], busyboxConfig, files(numbers[0], numbers[1], numbers[2])...)
 	case verb == "etcd" && len(args) == 2:
 		return write(args[1], etcdConfig, etcd)
 	case verb == "program" && len(args) >= 3:

@@ -7,7 +7,7 @@
 //	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
 //	testapp memory MB          takes that much memory and stays
 //	testapp inspect [ARG …]    prints what it sees, as JSON
-//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, its folder, and $INSPECT_MOUNT if a file of the host is there
+//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins with odd:, its folder, and $INSPECT_MOUNT if a file of the host is there
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -65,6 +66,11 @@ func main() {
 func showBytes() {
 	for i, arg := range os.Args[2:] {
 		fmt.Printf("%d x%x\n", i+2, arg)
+	}
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(value, "odd:") {
+			fmt.Printf("env:%x x%x\n", name, value)
+		}
 	}
 	for i := range 10 {
 		name := fmt.Sprintf("V%d", i)

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -24,6 +23,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/running"
 )
 
 // Options say where configuration and plugins are.
@@ -67,21 +67,19 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 	if err != nil {
 		return nil, err
 	}
-	if err := o.note(ctx, p, attachments); err != nil {
+	if err := o.begin(ctx, p, selection, attachments); err != nil {
 		return nil, err
 	}
 	results, err := o.attach(ctx, p, selection, attachments)
 	if err != nil {
-		if undo := o.detach(context.WithoutCancel(ctx), p); undo != nil {
-			err = fmt.Errorf("%w; taking it back: %w", err, undo)
-		}
-		return nil, err
+		return nil, o.takeBack(ctx, p, err)
 	}
 	return results, nil
 }
 
-// note writes down what is intended, when all that can be known beforehand says that it can be done.
-func (o Options) note(ctx context.Context, p *pod.Pod, attachments []*attachment) error {
+// begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace
+// meanwhile.
+func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) error {
 	for _, a := range attachments {
 		if len(a.Ports) > 0 {
 			lock, err := o.reserve(ctx, p, a.Ports)
@@ -94,7 +92,24 @@ func (o Options) note(ctx context.Context, p *pod.Pod, attachments []*attachment
 	if err := o.detach(ctx, p); err != nil {
 		return fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
 	}
-	return record(p, o.PluginDirs, attachments)
+	recorded := make(chan error, 1)
+	go func() { recorded <- record(p, o.PluginDirs, attachments) }()
+	var err error
+	if !selection.Host() {
+		err = netns.Create(p.UUID, p.DataDir())
+	}
+	if err := errors.Join(err, <-recorded); err != nil {
+		return o.takeBack(ctx, p, err)
+	}
+	return nil
+}
+
+// takeBack undoes what an Add has done that failed, and returns its error.
+func (o Options) takeBack(ctx context.Context, p *pod.Pod, err error) error {
+	if undo := o.detach(context.WithoutCancel(ctx), p); undo != nil {
+		return fmt.Errorf("%w; taking it back: %w", err, undo)
+	}
+	return err
 }
 
 // busy is the error for a pod whose lock somebody else holds.
@@ -103,10 +118,10 @@ func busy(p *pod.Pod) error {
 	if err != nil {
 		return err
 	}
-	switch state {
-	case pod.Running:
+	switch {
+	case state == pod.Running && !running.Ended(p):
 		return fmt.Errorf("pod %s: is running; stop it first", p.UUID)
-	case pod.Preparing:
+	case state == pod.Preparing:
 		return fmt.Errorf("pod %s: is still being prepared", p.UUID)
 	}
 	return fmt.Errorf("pod %s: another program works on it", p.UUID)
@@ -203,17 +218,18 @@ func lookSystem(name string) string {
 
 // attach does what is noted, and writes net/netns last.
 func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) ([]json.RawMessage, error) {
-	where := network.Host
-	if !selection.Host() {
-		where = netns.Path(p.UUID)
-		if err := netns.Create(p.UUID); err != nil {
-			return nil, err
-		}
+	where, write := netns.Path(p.UUID), durable.WriteForNow
+	if selection.Host() { // which a reboot does not take
+		where, write = network.Host, durable.WriteFile
 	}
 	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.PluginDirs)
 	results := []json.RawMessage{}
 	for _, a := range attachments {
 		err := calls.add(ctx, p, a)
+		if err != nil && ctx.Err() == nil && o.reclaim(ctx, p, a) && calls.del(ctx, a) == nil { // the address that it wants, or all, were a dead pod's
+			a.result, a.Result = nil, nil
+			err = calls.add(ctx, p, a)
+		}
 		if err == nil {
 			err = a.asExpected()
 		}
@@ -228,7 +244,7 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 	if err := o.writeNames(p, attachments, selection.Host()); err != nil {
 		return nil, err
 	}
-	return results, durable.WriteFile(p.Path(pod.NetnsFile), []byte(where+"\n"), 0o644)
+	return results, write(p.Path(pod.NetnsFile), []byte(where+"\n"), 0o644)
 }
 
 // asExpected tells whether plugins that were content have done what was asked of them.
@@ -328,7 +344,7 @@ func (p *plugins) add(ctx context.Context, to *pod.Pod, a *attachment) error {
 			return fmt.Errorf("plugin %s: %w", plugin.Network.Type, err)
 		}
 		file := filepath.Join(to.Path(pod.NetDir), a.Interface, network.ResultFile)
-		if err := durable.WriteFile(file, append(a.Result, '\n'), 0o644); err != nil {
+		if err := durable.WriteForNow(file, append(a.Result, '\n'), 0o644); err != nil {
 			return err
 		}
 	}
@@ -338,32 +354,23 @@ func (p *plugins) add(ctx context.Context, to *pod.Pod, a *attachment) error {
 // Del takes a pod's network away. It does what it can and returns all that went wrong; what could not be undone stays
 // recorded, for another Del. A pod without a network is success.
 func Del(ctx context.Context, p *pod.Pod, o Options) error {
-	lock, err := o.lock(ctx, p)
+	lock, err := running.LockEnded(ctx, p, lockPatience)
 	if errors.Is(err, pod.ErrNotFound) {
-		return netns.Release(p.UUID)
+		return Forget(ctx, p.UUID)
+	}
+	if errors.Is(err, durable.ErrLocked) {
+		return busy(p)
 	}
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	return o.detach(ctx, p)
-}
-
-// lock waits for another rkt-net to end, but not for a pod.
-func (o Options) lock(ctx context.Context, p *pod.Pod) (*os.File, error) {
-	for end := time.Now().Add(lockPatience); ; {
-		lock, err := p.Lock()
-		if !errors.Is(err, durable.ErrLocked) {
-			return lock, err
-		}
-		state, err := p.State()
-		if err != nil {
-			return nil, err
-		}
-		if state == pod.Running || state == pod.Preparing || ctx.Err() != nil || time.Now().After(end) {
-			return nil, busy(p)
+	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // what is removed below is the pod's
+		if err := p.CheckFolder(pod.NetDir); err != nil {
+			return err
 		}
 	}
+	return o.detach(ctx, p)
 }
 
 // detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone.
@@ -379,7 +386,7 @@ func (o Options) detach(ctx context.Context, p *pod.Pod) error {
 		return err
 	}
 	dirs := o.PluginDirs
-	if data, err := os.ReadFile(filepath.Join(p.Path(pod.NetDir), network.PathFile)); err == nil { // as Add had them, then as it is now
+	if data, err := p.ReadFile(filepath.Join(pod.NetDir, network.PathFile)); err == nil { // as Add had them, then as it is now
 		dirs = slices.Concat(strings.Split(strings.TrimSpace(string(data)), "\n"), dirs)
 	}
 	calls := o.plugins(p.UUID, p.Path(pod.NetDir), unique(dirs))
@@ -487,7 +494,11 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	if a.Result == nil {
 		errs = append(errs, sweepReservations(a))
 	}
-	errs = append(errs, sweepShared(ctx, a))
+	var plugins []string
+	for _, plugin := range a.list.Plugins {
+		plugins = append(plugins, plugin.Network.Type)
+	}
+	errs = append(errs, sweepShared(ctx, plugins...))
 	return oneLine(errs)
 }
 
@@ -524,11 +535,13 @@ func Check(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, error
 	var errs []error
 	for _, recorded := range attachments {
 		a, err := newAttachment(recorded)
-		if err == nil {
-			err = calls.check(ctx, a)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", filepath.Join(p.Path(pod.NetDir), recorded.Interface, network.ConfigFile), err)
+		} else if err = calls.check(ctx, a); err != nil {
+			err = fmt.Errorf("network %s on %s: %w", a.list.Name, a.Interface, err)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("network %s on %s: %w", a.list.Name, a.Interface, err))
+			errs = append(errs, err)
 			continue
 		}
 		results = append(results, a.Result)

@@ -37,9 +37,30 @@ COMMIT
 	}
 }
 
+// The rules of a pod whose record is gone, as ptp and portmap make them; those of other pods, whatever network they are in, stay.
+func TestOrphanScript(t *testing.T) {
+	const uuid, other = "0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", "1ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11"
+	rules := func(chain, dn, uuid string) string {
+		return `-A POSTROUTING -s 172.16.28.2/32 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j ` + chain + `
+-A ` + chain + ` -d 172.16.28.0/24 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j ACCEPT
+-A ` + chain + ` ! -d 224.0.0.0/4 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j MASQUERADE
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"default\" id: \"` + uuid + `\"" -m multiport --dports 8080 -j ` + dn + "\n"
+	}
+	saved := "*nat\n:CNI-1 - [0:0]\n" + rules("CNI-1", "CNI-DN-1", uuid) + "-A CNI-DN-1 -s 172.16.28.0/24 -p tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n" +
+		rules("CNI-2", "CNI-DN-2", other) + "COMMIT\n"
+	want := "*nat\n" + strings.ReplaceAll(rules("CNI-1", "CNI-DN-1", uuid), "-A ", "-D ") + "-F CNI-1\n-X CNI-1\n-F CNI-DN-1\n-X CNI-DN-1\nCOMMIT\n"
+	if got := orphanScript(saved, uuid); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := orphanScript(saved, "2ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11"); got != "" {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestSweepDir(t *testing.T) {
 	dir := t.TempDir()
-	if err := sweepDir(filepath.Join(dir, "absent")); err != nil {
+	empty := func(text string) bool { return text == "" }
+	if err := sweepDir(filepath.Join(dir, "absent"), empty); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"lock": "", "last_reserved_ip.0": "", "10.0.0.2": "", "fd00::2": "",
@@ -48,19 +69,29 @@ func TestSweepDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := sweepDir(dir); err != nil {
-		t.Fatal(err)
+	left := func(nobodys func(string) bool) (names []string) {
+		t.Helper()
+		if err := sweepDir(dir, nobodys); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, e := range entries {
-		got = append(got, e.Name())
-	}
-	if want := []string{"10.0.0.3", "last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
+	of := func(uuid string) func(string) bool { return func(text string) bool { return reservedBy(text) == uuid } }
+	if got, want := left(empty), []string{"10.0.0.3", "last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
 		t.Errorf("got %s", got)
+	}
+	if got, want := left(of("0ed5c2f6")), []string{"10.0.0.3", "last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
+		t.Errorf("by the start of a UUID: got %s", got)
+	}
+	if got, want := left(of("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11")), []string{"last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
+		t.Errorf("by UUID: got %s", got)
 	}
 }
 

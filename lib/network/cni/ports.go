@@ -32,7 +32,7 @@ func lockDir(dir string) error { return os.MkdirAll(dir, 0o755) }
 
 // podPorts reads the ports that are to be forwarded to a pod.
 func podPorts(p *pod.Pod) ([]network.Port, error) {
-	manifest, err := os.ReadFile(p.Path(pod.ManifestFile))
+	manifest, err := p.ReadFile(pod.ManifestFile)
 	if err != nil {
 		return nil, err
 	}

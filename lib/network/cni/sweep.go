@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 
 // What plugins leave behind when they, or their DEL, are killed, and what proves that it is nobody else's.
@@ -46,16 +48,21 @@ func sweepTable(ctx context.Context, family, uuid, name string) error {
 		}
 		return nil
 	}
-	rules, err := output(exec.CommandContext(ctx, save, "-t", "nat"))
+	return changeTable(ctx, family, func(rules string) string { return undoScript(rules, uuid, name) })
+}
+
+// changeTable gives the nat table as FAMILY-save prints it to script, and what that makes of it to FAMILY-restore.
+func changeTable(ctx context.Context, family string, script func(rules string) string) error {
+	rules, err := output(exec.CommandContext(ctx, lookSystem(family+"-save"), "-t", "nat"))
 	if err != nil {
 		return err
 	}
-	script := undoScript(string(rules), uuid, name)
-	if script == "" {
+	input := script(string(rules))
+	if input == "" {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, restore, "--wait", "--noflush")
-	cmd.Stdin = strings.NewReader(script)
+	cmd := exec.CommandContext(ctx, lookSystem(family+"-restore"), "--wait", "--noflush")
+	cmd.Stdin = strings.NewReader(input)
 	_, err = output(cmd)
 	return err
 }
@@ -97,6 +104,16 @@ const hostLocalDir = "/var/lib/cni/networks"
 // host-local makes and fills one while it holds its lock: what is empty under that lock is nobody's.
 func sweepReservations(a *attachment) error {
 	var errs []error
+	for _, dir := range a.reservations() {
+		if err := sweepDir(dir, func(text string) bool { return text == "" }); err != nil {
+			errs = append(errs, fmt.Errorf("reservations of host-local: %w", err))
+		}
+	}
+	return oneLine(errs)
+}
+
+// reservations are the folders in which host-local keeps those of a network.
+func (a *attachment) reservations() (dirs []string) {
 	for _, plugin := range a.list.Plugins {
 		ipam := optionsOf(plugin).IPAM
 		if ipam.Type != "host-local" {
@@ -106,14 +123,41 @@ func sweepReservations(a *attachment) error {
 		if dir == "" {
 			dir = hostLocalDir
 		}
-		if err := sweepDir(filepath.Join(dir, a.list.Name)); err != nil {
-			errs = append(errs, fmt.Errorf("reservations of host-local: %w", err))
-		}
+		dirs = append(dirs, filepath.Join(dir, a.list.Name))
 	}
-	return oneLine(errs)
+	return dirs
 }
 
-func sweepDir(dir string) error {
+// reclaim takes a network's addresses back from pods of p's data directory that have no use for them: those that have exited, and those
+// whose namespace a reboot has taken. It tells whether there were any.
+func (o Options) reclaim(ctx context.Context, p *pod.Pod, a *attachment) (freed bool) {
+	for _, dir := range a.reservations() {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if _, err := netip.ParseAddr(e.Name()); err != nil {
+				continue
+			}
+			text, _ := pod.ReadBelow(dir, e.Name())
+			uuid := reservedBy(string(text))
+			if !pod.ValidUUID(uuid) || uuid == p.UUID {
+				continue
+			}
+			other, err := pod.In(p.DataDir()).Find(uuid, "")
+			if err != nil {
+				continue
+			}
+			if released, err := o.releaseExited(ctx, other); err == nil && released {
+				freed = true
+			} else if !netns.Pinned(uuid) && sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }) == nil {
+				freed = true
+			}
+		}
+	}
+	return freed
+}
+
+// sweepDir removes the reservations in one of host-local's folders whose text is nobody's.
+func sweepDir(dir string, nobodys func(text string) bool) error {
 	lock, err := durable.Lock(filepath.Join(dir, "lock"), lockPatience)
 	if errors.Is(err, fs.ErrNotExist) { // no host-local got as far as to make a reservation
 		return nil
@@ -131,11 +175,69 @@ func sweepDir(dir string) error {
 		if _, err := netip.ParseAddr(e.Name()); err != nil {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+		if text, err := pod.ReadBelow(dir, e.Name()); err == nil && nobodys(string(text)) {
 			errs = append(errs, remove(filepath.Join(dir, e.Name())))
 		}
 	}
 	return oneLine(errs)
+}
+
+// Forget takes away what is left of the network of a pod whose directory, and with it the record, somebody has removed: what carries the
+// pod's UUID. That are the namespace, addresses in host-local's own folder, and rules of masquerading and of forwarded ports. A pod of another data
+// directory is left alone; one that runs still is an error.
+func Forget(ctx context.Context, uuid string) error {
+	if data := netns.Owner(uuid); data != "" {
+		if _, err := pod.In(data).Find(uuid, ""); !errors.Is(err, pod.ErrNotFound) {
+			return nil
+		}
+	}
+	if netns.Used(uuid) {
+		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate rkt-%[1]s", uuid)
+	}
+	var errs []error
+	for _, family := range []string{"iptables", "ip6tables"} {
+		if save := lookSystem(family + "-save"); save != "" {
+			errs = append(errs, changeTable(ctx, family, func(rules string) string { return orphanScript(rules, uuid) }))
+		}
+	}
+	errs = append(errs, sweepShared(ctx, portmap))
+	folders, err := filepath.Glob(hostLocalDir + "/*")
+	errs = append(errs, err)
+	for _, dir := range folders {
+		errs = append(errs, sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }))
+	}
+	errs = append(errs, netns.Release(uuid))
+	if err := oneLine(errs); err != nil {
+		return fmt.Errorf("pod %s: %w", uuid, err)
+	}
+	return nil
+}
+
+// reservedBy is the container in one of host-local's reservations, whose first line it is.
+func reservedBy(text string) string {
+	id, _, _ := strings.Cut(text, "\n")
+	return strings.TrimSpace(id)
+}
+
+// orphanScript makes input for iptables-restore that removes, from the nat table that iptables-save printed, every rule that carries a pod's
+// UUID, and the chains that only those lead to; "" if there are none.
+func orphanScript(saved, uuid string) string {
+	var rules, chains strings.Builder
+	for line := range strings.Lines(saved) {
+		rule, ok := strings.CutPrefix(line, "-A ")
+		if !ok || !strings.Contains(rule, fmt.Sprintf(`id: \"%s\""`, uuid)) {
+			continue
+		}
+		rules.WriteString("-D " + rule)
+		_, target, _ := strings.Cut(strings.TrimSpace(rule), " -j ")
+		if chain, _, _ := strings.Cut(target, " "); strings.HasPrefix(chain, "CNI-") {
+			fmt.Fprintf(&chains, "-F %[1]s\n-X %[1]s\n", chain)
+		}
+	}
+	if rules.Len() == 0 {
+		return ""
+	}
+	return "*nat\n" + rules.String() + chains.String() + "COMMIT\n"
 }
 
 // sharedChain is a chain that a plugin makes once for all pods and never removes.
@@ -160,13 +262,13 @@ var shared = map[string][]sharedChain{
 // usesShared tells whether a plugin has chains that sweepShared removes.
 func usesShared(plugin string) bool { return shared[plugin] != nil }
 
-// sweepShared removes the chains that a network's plugins have made for all pods, if no pod, of whatever program, uses them any
+// sweepShared removes the chains that plugins of the given types have made for all pods, if no pod, of whatever program, uses them any
 // more. A plugin of the toolkit's that is about to use them holds a lock; the kernel refuses to remove a chain that has come to use
 // otherwise, and then nothing is changed.
-func sweepShared(ctx context.Context, a *attachment) error {
+func sweepShared(ctx context.Context, plugins ...string) error {
 	chains := map[string][]sharedChain{}
-	for _, plugin := range a.list.Plugins {
-		for _, c := range shared[plugin.Network.Type] {
+	for _, plugin := range plugins {
+		for _, c := range shared[plugin] {
 			chains[c.table] = append(chains[c.table], c)
 		}
 	}

@@ -1,0 +1,76 @@
+package stage1
+
+import (
+	"slices"
+	"strings"
+)
+
+// AttachUnit is the unit of rkt-attach that serves an app; there is one if the app is Attachable. No app's unit has an @ in its name.
+func AttachUnit(app string) string { return "attach@" + app + ".service" }
+
+func (a App) attachPath(name string) string { return AttachDir + "/" + a.Name + "/" + name }
+
+func (a App) hasTerminal() bool { return a.Stdin == TTY || a.Stdout == TTY || a.Stderr == TTY }
+
+// standard are the lines of systemd.exec(5) for standard input, output and error, of the app and of what runs before and after it.
+func (a App) standard() (lines []string) {
+	switch a.Stdin {
+	case TTY:
+		lines = append(lines, "StandardInput=tty", "SendSIGHUP=yes") // only SIGHUP ends an interactive shell
+	case Attached:
+		lines = append(lines, "StandardInput=file:"+a.attachPath(StdinPipe))
+	}
+	if a.hasTerminal() {
+		lines = append(lines, "TTYPath="+a.attachPath(TerminalLink))
+		if !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
+			lines = append(lines, "Environment=TERM=xterm")
+		}
+	}
+	for _, output := range []struct {
+		setting, pipe string
+		to            Stream
+	}{{"StandardOutput=", StdoutPipe, a.Stdout}, {"StandardError=", StderrPipe, a.Stderr}} {
+		switch output.to {
+		case Null, TTY:
+			lines = append(lines, output.setting+string(output.to))
+		case Attached:
+			lines = append(lines, output.setting+"file:"+a.attachPath(output.pipe))
+		default:
+			lines = append(lines, output.setting+"journal+console")
+		}
+	}
+	return lines
+}
+
+// attachService starts rkt-attach before the app, and it is stopped when the app has ended: since the app is After= it, and nothing else
+// needs it. What it has open is kept by the pod's systemd, so that one that is killed can be started again without harm to the app.
+//
+// It keeps all the capabilities of the pod's systemd, of which it needs none: an app that runs as root may look into the processes of
+// root's that have no more capabilities than it has (ptrace(2)), and through /proc/PID/root find the pod's files.
+func (a App) attachService() []byte {
+	args := []string{AttachFile, "--serve", a.Name}
+	for i, s := range []Stream{a.Stdin, a.Stdout, a.Stderr} {
+		if s == TTY || s == Attached {
+			args = append(args, []string{"stdin=", "stdout=", "stderr="}[i]+string(s))
+		}
+	}
+	return []byte(`[Unit]
+Description=Who attaches to app ` + a.Name + `
+DefaultDependencies=no
+StopWhenUnneeded=yes
+StartLimitIntervalSec=0
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=notify
+Slice=system.slice
+ExecStart=` + strings.Join(args, " ") + `
+FileDescriptorStoreMax=8
+Restart=always
+RestartSec=100ms
+TimeoutStopSec=3s
+StandardOutput=null
+StandardError=journal
+`)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+// Bash itself completes command lines, with the programs as they are built.
+func TestCompletion(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", dir+"/", ".", "../rkt-list", "../rkt-status", "../rkt-gc")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data := filepath.Join(dir, "data")
+	var uuids []string
+	for range 2 {
+		p, lock, err := pod.In(data).Create(pod.NewUUID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		uuids = append(uuids, p.UUID)
+	}
+	slices.Sort(uuids)
+	for _, c := range []struct {
+		line string // the last word is completed
+		all  []string
+		some []string
+	}{
+		{"rkt st", []string{"status", "stop"}, nil},
+		{"rkt ", nil, []string{"run", "list", "cat-manifest", "rm", "completion"}},
+		{"rkt --d", []string{"--debug", "--dir="}, nil},
+		{"rkt list --no", []string{"--no-legend"}, nil},
+		{"rkt gc --", nil, []string{"--grace-period=", "--mark-only", "--uuid-file="}},
+		{"rkt status ", uuids, nil},
+		{"rkt --debug rm " + uuids[0][:30], uuids[:1], nil},
+		{"rkt status --wait " + uuids[1][:30], uuids[1:], nil},
+		{"rkt net ", []string{"add", "check", "del"}, nil},
+		{"rkt help sto", []string{"stop"}, nil},
+		{"rkt status nosuch", nil, nil},
+		{"rkt list --format=", nil, nil},
+	} {
+		words := strings.Split(c.line, " ")
+		script := `eval "$(rkt completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rkt; printf '%s\n' "${COMPREPLY[@]}"`
+		cmd := exec.Command("bash", append([]string{"-c", script, "bash"}, words...)...)
+		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RKT_DIR=" + data, "LC_ALL=C"}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%q: %v\n%s", c.line, err, out)
+		}
+		got := strings.Fields(string(out))
+		if c.some == nil && !slices.Equal(got, c.all) {
+			t.Errorf("%q: %q, want %q", c.line, got, c.all)
+		}
+		for _, want := range c.some {
+			if !slices.Contains(got, want) {
+				t.Errorf("%q: %q has no %q", c.line, got, want)
+			}
+		}
+	}
+}
