@@ -248,7 +248,7 @@ func patience(seconds int) time.Duration {
 
 // waitfor runs a command until it succeeds: waitfor [-t SECONDS] COMMAND…
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
-	limit := 10
+	limit := 60
 	if len(args) > 2 && args[0] == "-t" {
 		n, err := strconv.Atoi(args[1])
 		ts.Check(err)
