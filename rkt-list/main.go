@@ -51,7 +51,8 @@ func list(_ context.Context, p *cli.Process) error {
 	if err := t.choose(fields); err != nil {
 		return err
 	}
-	entries, unread := status.All(pod.In(g.Dir), strings.HasPrefix(format, "json"))
+	json := strings.HasPrefix(format, "json")
+	entries, unread := status.All(pod.In(g.Dir), status.Want{Names: json || t.has("name"), Ends: json})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -76,15 +77,24 @@ func (t *table) choose(list string) error {
 	return nil
 }
 
+// has tells whether a column was chosen.
+func (t table) has(name string) bool {
+	return slices.ContainsFunc(t.columns, func(i int) bool { return columns[i].name == name })
+}
+
 func (t table) write(w io.Writer, entries []status.Pod) error {
 	lines := bufio.NewWriter(w) // tabwriter writes each cell by itself
 	tw := tabwriter.NewWriter(lines, 0, 8, 1, '\t', 0)
+	var cells []byte
 	line := func(text func(i int) string) {
-		var cells []string
-		for _, i := range t.columns {
-			cells = append(cells, strings.Map(printable, text(i)))
+		cells = cells[:0]
+		for n, i := range t.columns {
+			if n > 0 {
+				cells = append(cells, '\t')
+			}
+			cells = append(cells, strings.Map(printable, text(i))...)
 		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		tw.Write(append(cells, '\n')) // an error stays in lines
 	}
 	if !t.noLegend {
 		line(func(i int) string { return columns[i].title })

@@ -58,32 +58,58 @@ func (r *Reader) known() error {
 // Close lets go of the directory.
 func (r *Reader) Close() error { return unix.Close(r.fd) }
 
-// Facts are what of a pod's directory its state follows from. The times are those of the files' last change, zero for one that is not there.
+// Facts are a pod's state and times of the files that it follows from: of their last change, zero for one that is not there.
 type Facts struct {
-	State                      State
-	Manifest, Started, Garbage time.Time
+	State             State
+	Manifest, Started time.Time
 }
 
 // Has tells whether the directory has an entry of a name.
 func (r *Reader) Has(name string) bool { return !r.time(name).IsZero() }
 
-// Look looks at the facts.
-func (r *Reader) Look() (Facts, error) {
-	locked := false
+// Manifest reads the manifest. The time of its last change is told also where it cannot be read, and zero where there is none.
+func (r *Reader) Manifest() ([]byte, time.Time, error) {
+	text, at, err := r.read(ManifestFile)
+	if err != nil {
+		at = r.time(ManifestFile)
+	}
+	return text, at, err
+}
+
+// Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock last: who runs a pod takes the lock
+// before it writes started, so one that is started and not locked has ended. The state of one that is prepared says nothing of its lock.
+func (r *Reader) Look(manifest time.Time) (Facts, error) {
+	f := Facts{Manifest: manifest, Started: r.time(StartedFile)}
+	has, started := !f.Manifest.IsZero(), !f.Started.IsZero()
+	locked, garbage := false, false
+	if !has || started {
+		var err error
+		if locked, err = r.locked(); err != nil {
+			return Facts{}, fmt.Errorf("pod %s: flock: %w", r.pod.UUID, err)
+		}
+	}
+	if !has && !locked {
+		if manifest = r.time(ManifestFile); !manifest.IsZero() { // it was prepared meanwhile
+			return r.Look(manifest)
+		}
+	}
+	if started && !locked {
+		garbage = r.Has(GarbageFile)
+	}
+	f.State = stateOf(locked, has, started, garbage)
+	return f, nil
+}
+
+// locked tells whether somebody has the pod's lock.
+func (r *Reader) locked() (bool, error) {
 	_, err := retry(func() (int, error) { return 0, unix.Flock(r.fd, unix.LOCK_SH|unix.LOCK_NB) })
-	switch err {
-	case nil:
-		// At once: who wants to have the pod waits for readers, but not for long.
-		err = unix.Flock(r.fd, unix.LOCK_UN)
-	case unix.EWOULDBLOCK:
-		locked, err = true, nil
+	if err == unix.EWOULDBLOCK {
+		return true, nil
 	}
 	if err != nil {
-		return Facts{}, fmt.Errorf("pod %s: flock: %w", r.pod.UUID, err)
+		return false, err
 	}
-	f := Facts{Manifest: r.time(ManifestFile), Started: r.time(StartedFile), Garbage: r.time(GarbageFile)}
-	f.State = stateOf(locked, !f.Manifest.IsZero(), !f.Started.IsZero(), !f.Garbage.IsZero())
-	return f, nil
+	return false, unix.Flock(r.fd, unix.LOCK_UN) // at once: who wants to have the pod waits for readers, but not for long
 }
 
 func (r *Reader) time(name string) time.Time {
@@ -253,7 +279,7 @@ func (p *Pod) State() (State, error) {
 		return 0, err
 	}
 	defer r.Close()
-	f, err := r.Look()
+	f, err := r.Look(r.time(ManifestFile))
 	if err == nil && f.State == AbortedPrepare {
 		if _, gone := os.Lstat(p.Dir()); errors.Is(gone, fs.ErrNotExist) { // a removed directory has no files
 			return Deleting, fmt.Errorf("pod %s: %w", p.UUID, ErrNotFound)

@@ -116,31 +116,38 @@ func (m *manifest) mount(name, path string, own *volume) Mount {
 }
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
-func Read(p *pod.Pod) (Pod, error) { return read(p, true) }
+func Read(p *pod.Pod) (Pod, error) { return read(p, Want{Names: true, Ends: true}) }
 
-// read is Read; without ends it does not look for what apps ended with, which takes a third of the time.
-func read(p *pod.Pod, ends bool) (Pod, error) {
+// Want is what of many pods is wanted, since each takes time.
+type Want struct {
+	Names bool // of the pods
+	Ends  bool // how apps have ended; without it each is in the state of its pod
+}
+
+func read(p *pod.Pod, want Want) (Pod, error) {
 	dir, err := p.Open()
 	if err != nil {
 		return Pod{}, err
 	}
 	defer dir.Close()
-	facts, err := dir.Look()
+	text, at, unread := dir.Manifest()
+	facts, err := dir.Look(at)
 	if err != nil {
 		return Pod{}, err
 	}
-	name, _ := dir.ReadFile(pod.NameFile)
-	e := Pod{UUID: p.UUID, PodName: strings.TrimSuffix(string(name), "\n"), State: facts.State.String(),
-		CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
-	text, err := dir.ReadFile(pod.ManifestFile)
-	if errors.Is(err, os.ErrNotExist) {
+	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
+	if want.Names {
+		name, _ := dir.ReadFile(pod.NameFile)
+		e.PodName = strings.TrimSuffix(string(name), "\n")
+	}
+	if errors.Is(unread, os.ErrNotExist) {
 		if _, err := p.State(); err != nil { // deleted under our hands
 			return Pod{}, err
 		}
 		return e, nil
 	}
-	if err != nil {
-		return e, err
+	if unread != nil {
+		return e, unread
 	}
 	var m manifest
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -171,7 +178,7 @@ func read(p *pod.Pod, ends bool) (Pod, error) {
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}
-		if ends && e.StartedAt != nil {
+		if want.Ends && e.StartedAt != nil {
 			if code, at, ok := dir.AppStatus(a.Name); ok {
 				a.ExitCode, a.State, a.FinishedAt = &code, pod.Exited.String(), nanoseconds(at)
 			}
@@ -183,8 +190,7 @@ func read(p *pod.Pod, ends bool) (Pod, error) {
 }
 
 // All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that cannot be read does not hide the others.
-// Without ends nothing is told of how apps have ended: each is in the state of its pod.
-func All(pods pod.Pods, ends bool) ([]Pod, error) {
+func All(pods pod.Pods, want Want) ([]Pod, error) {
 	found, err := pods.All()
 	if err != nil {
 		return nil, err
@@ -195,7 +201,7 @@ func All(pods pod.Pods, ends bool) ([]Pod, error) {
 	for range min(runtime.GOMAXPROCS(0), len(found)) {
 		readers.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
-				all[i], errs[i] = read(found[i], ends)
+				all[i], errs[i] = read(found[i], want)
 			}
 		})
 	}

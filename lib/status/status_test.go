@@ -46,7 +46,7 @@ func TestHostileManifests(t *testing.T) {
 			pods := pod.In(t.TempDir())
 			bad := make1(t, pods, manifest)
 			good := make1(t, pods, `{"acKind":"PodManifest","apps":[{"name":"a",`+image+`}]}`)
-			all, err := All(pods, true)
+			all, err := All(pods, Want{Names: true, Ends: true})
 			if err == nil || !strings.Contains(err.Error(), bad.UUID) || len(err.Error()) > 1000 {
 				t.Errorf("error %.1000v", err)
 			}
@@ -99,7 +99,7 @@ func BenchmarkAll(b *testing.B) {
 		make1(b, pods, fmt.Sprintf(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"a%d",%s,"app":{"exec":["/bin/true"]}}]}`, i, image))
 	}
 	for b.Loop() {
-		if all, err := All(pods, true); err != nil || len(all) != 10000 {
+		if all, err := All(pods, Want{}); err != nil || len(all) != 10000 {
 			b.Fatalf("%d pods, %v", len(all), err)
 		}
 	}
