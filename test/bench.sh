@@ -61,39 +61,46 @@ hyperfine --style=none --warmup 3 --runs 30 --export-json steps.json --prepare "
 	'rkt-net add --net=none $(cat pod)' 'rkt-list --no-legend' >/dev/null 2>&1
 printf 'rkt-prepare %s ms, rkt-net add --net=none %s ms\n' "$(median 0 prepare.json)" "$(median 0 steps.json)"
 
-echo "== rkt-net's own share with the default network: its wall time less that of the plugins it calls, and of what this shell takes for /bin/true"
-# started COMMAND... prints how long the shell takes for a command, µs: the median of 30
-started() {
-	for _ in $(seq 30); do
-		start=${EPOCHREALTIME/./}
-		"$@" >/dev/null
-		echo $((${EPOCHREALTIME/./} - start))
-	done | sort -n | sed -n 15p
+echo "== rkt-net's own share with the default network: its wall time less that of the plugin called by hand, in turn"
+# took COMMAND... prints how long the shell takes for a command, µs.
+took() {
+	local start=${EPOCHREALTIME/./}
+	"$@" >/dev/null
+	echo $((${EPOCHREALTIME/./} - start))
 }
-nothing=$(started /bin/true)
-printf 'rkt-net --help %d µs longer than /bin/true\n' $(($(started rkt-net --help) - nothing))
-# share VERB prints wall time and own share, ms: medians of 30
-share() {
-	for pod in $pods; do
-		start=${EPOCHREALTIME/./}
-		rkt-net "$1" --debug "$pod" 2>calls
-		took=$((${EPOCHREALTIME/./} - start - nothing))
-		awk -v took="$took" '{
-			for (i = 1; i < NF; i++) if ($i ~ /^(ADD|DEL):$/) {
-				t = $(i + 1) + 0
-				if ($(i + 1) ~ /[0-9]ms$/) t *= 1000; else if ($(i + 1) !~ /µs$/) t *= 1000000
-				plugins += t
-			}
-		} END { if (!plugins) exit 1; print took / 1000, (took - plugins) / 1000 }' calls
-	done | sort -n >times
-	awk '{ print $1 }' times | sort -n | sed -n 15p | xargs printf '%.1f '
-	awk '{ print $2 }' times | sort -n | sed -n 15p | xargs printf '%.1f'
+# middle NAME... prints the medians of the files, ms.
+middle() {
+	for name; do
+		sort -n "$name" | awk '{ all[NR] = $1 } END { printf "%.1f ", all[int((NR + 1) / 2)] / 1000 }'
+	done
+}
+# plugin COMMAND calls ptp as rkt-net does.
+plugin() {
+	CNI_COMMAND=$1 CNI_CONTAINERID=$bare CNI_NETNS=/run/rkt/netns/$bare CNI_IFNAME=eth0 CNI_PATH=/usr/lib/cni /usr/lib/cni/ptp <ptp.conf
 }
 pods=$(for _ in $(seq 30); do rkt-prepare "$small" --exec=/bin/true; done)
-read -r wall own <<<"$(share add)"
-printf 'rkt-net add %s ms, of which its own %s ms (target: under 15)\n' "$wall" "$own"
-read -r wall own <<<"$(share del)"
-printf 'rkt-net del %s ms, of which its own %s ms (target: under 15)\n' "$wall" "$own"
+bare=$(rkt-prepare "$small" --exec=/bin/true)
+rkt-net add "$bare"
+jq '.plugins[0] + {name, cniVersion}' "/var/lib/rkt/pods/$bare/net/eth0/config" >ptp.conf
+rkt-net del "$bare"
+rkt-net add --net=none "$bare"
+for pod in $pods; do
+	took /bin/true >>true
+	took rkt-net --help >>help
+	took rkt-net add "$pod" >>add
+	took plugin ADD >>add.plugin
+done
+for pod in $pods; do
+	took rkt-net del "$pod" >>del
+	took plugin DEL >>del.plugin
+	plugin ADD >/dev/null
+done
+plugin DEL
+read -r nothing help add addPlugin del delPlugin <<<"$(middle true help add add.plugin del del.plugin)"
+own() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a - b }'; }
+printf '/bin/true %s ms, rkt-net --help %s ms\n' "$nothing" "$help"
+printf 'rkt-net add %s ms, of which its own %s ms (target: under 15)\n' "$add" "$(own "$add" "$addPlugin")"
+printf 'rkt-net del %s ms, of which its own %s ms (target: under 15)\n' "$del" "$(own "$del" "$delPlugin")"
 some=$(echo "$pods" | head -20)
 start=${EPOCHREALTIME/./}
 for pod in $some; do rkt-net add "$pod"; done

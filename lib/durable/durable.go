@@ -176,10 +176,10 @@ func SyncDir(path string) error {
 	return nil
 }
 
-// SyncTree makes a small tree last: every file and folder in it. The syncs run at once, so that a journalling file system
-// commits them together. Symbolic links last with the folder that holds them.
-func SyncTree(root string) error {
-	var paths []string
+// SyncTree makes a small tree last: every file and folder in it, and the given folders, of which one has the tree's name. The syncs run
+// at once, so that a journalling file system commits them together. Symbolic links last with the folder that holds them.
+func SyncTree(root string, folders ...string) error {
+	paths := folders
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
 			paths = append(paths, path)

@@ -136,9 +136,9 @@ func Forwarded(podDir string) ([]Port, error) {
 	return all, nil
 }
 
-// readPorts returns nil for a file that is not there.
+// readPorts returns nil where readForNow does.
 func readPorts(file string) (ports []Port, err error) {
-	data, err := read(filepath.Dir(file), filepath.Base(file))
+	data, err := readForNow(filepath.Dir(file), filepath.Base(file))
 	if data == nil && err == nil {
 		return nil, nil
 	}

@@ -58,18 +58,19 @@ func Attachments(podDir string) ([]Attachment, error) {
 		if a.Config, err = read(dir, e.Name(), ConfigFile); err != nil {
 			return nil, err
 		}
-		if a.Config == nil { // taken down already
+		if a.Result, err = readForNow(dir, e.Name(), ResultFile); err != nil {
+			return nil, err
+		}
+		// Taken down already; or a loss of power came before the record was on the disk, and no plugin was called.
+		if a.Config == nil || a.Result == nil && durable.Lost(a.Config) {
 			continue
 		}
-		args, err := read(dir, e.Name(), ArgsFile)
+		args, err := readForNow(dir, e.Name(), ArgsFile)
 		if err != nil {
 			return nil, err
 		}
 		a.Args = strings.TrimSuffix(string(args), "\n")
 		if a.Ports, err = readPorts(filepath.Join(dir, e.Name(), PortsFile)); err != nil {
-			return nil, err
-		}
-		if a.Result, err = readForNow(dir, e.Name(), ResultFile); err != nil {
 			return nil, err
 		}
 		all = append(all, a)
@@ -97,7 +98,7 @@ func read(path ...string) ([]byte, error) {
 	return data, err
 }
 
-// readForNow is read for what durable.WriteForNow has written.
+// readForNow is read for what a loss of power may have left empty, or with zeros, see durable.WriteForNow: then it returns nil too.
 func readForNow(path ...string) ([]byte, error) {
 	data, err := read(path...)
 	if durable.Lost(data) {

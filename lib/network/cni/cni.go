@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -67,41 +68,44 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 	if err != nil {
 		return nil, err
 	}
-	if err := o.begin(ctx, p, selection, attachments); err != nil {
+	recorded, err := o.begin(ctx, p, selection, attachments)
+	if err != nil {
 		return nil, err
 	}
-	results, err := o.attach(ctx, p, selection, attachments)
+	results, err := o.attach(ctx, p, selection, attachments, recorded)
 	if err != nil {
 		return nil, o.takeBack(ctx, p, err)
 	}
 	return results, nil
 }
 
-// begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace
-// meanwhile.
-func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) error {
+// begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace. No
+// plugin may act before recorded returns nil: what is written then outlasts a loss of power.
+func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) (recorded func() error, err error) {
 	for _, a := range attachments {
 		if len(a.Ports) > 0 {
 			lock, err := o.reserve(ctx, p, a.Ports)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			defer lock.Close()
 		}
 	}
 	if err := o.detach(ctx, p); err != nil {
-		return fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
+		return nil, fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
 	}
-	recorded := make(chan error, 1)
-	go func() { recorded <- record(p, o.PluginDirs, attachments) }()
-	var err error
+	if err := record(p, o.PluginDirs, attachments); err != nil {
+		return nil, o.takeBack(ctx, p, err)
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- durable.SyncTree(p.Path(pod.NetDir), p.Dir()) }()
+	recorded = sync.OnceValue(func() error { return <-synced })
 	if !selection.Host() {
-		err = netns.Create(p.UUID, p.DataDir())
+		if err := netns.Create(p.UUID, p.DataDir()); err != nil {
+			return nil, o.takeBack(ctx, p, errors.Join(err, recorded()))
+		}
 	}
-	if err := errors.Join(err, <-recorded); err != nil {
-		return o.takeBack(ctx, p, err)
-	}
-	return nil
+	return recorded, nil
 }
 
 // takeBack undoes what an Add has done that failed, and returns its error.
@@ -217,12 +221,13 @@ func lookSystem(name string) string {
 }
 
 // attach does what is noted, and writes net/netns last.
-func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) ([]json.RawMessage, error) {
+func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment, recorded func() error) ([]json.RawMessage, error) {
 	where, write := netns.Path(p.UUID), durable.WriteForNow
 	if selection.Host() { // which a reboot does not take
 		where, write = network.Host, durable.WriteFile
 	}
 	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.PluginDirs)
+	calls.recorded = recorded
 	results := []json.RawMessage{}
 	for _, a := range attachments {
 		err := calls.add(ctx, p, a)
@@ -237,6 +242,9 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 			return nil, fmt.Errorf("%s: %w", a.label, err)
 		}
 		results = append(results, a.Result)
+	}
+	if err := recorded(); err != nil {
+		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -292,7 +300,7 @@ func (o Options) writeNames(p *pod.Pod, attachments []*attachment, host bool) er
 	return nil
 }
 
-// record makes the pod's net/ in one rename.
+// record makes the pod's net/ in one rename. It is not on the disk yet.
 func record(p *pod.Pod, pluginDirs []string, attachments []*attachment) error {
 	tmp := p.Path(newDir)
 	if err := os.RemoveAll(tmp); err != nil {
@@ -323,13 +331,7 @@ func record(p *pod.Pod, pluginDirs []string, attachments []*attachment) error {
 			return err
 		}
 	}
-	if err := durable.SyncTree(tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, p.Path(pod.NetDir)); err != nil {
-		return err
-	}
-	return durable.SyncDir(p.Dir())
+	return os.Rename(tmp, p.Path(pod.NetDir))
 }
 
 // add calls the plugins of one network in order, and keeps the result of each.

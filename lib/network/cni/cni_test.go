@@ -1,11 +1,14 @@
 package cni
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/network"
 )
@@ -54,6 +57,35 @@ func TestOrphanScript(t *testing.T) {
 	}
 	if got := orphanScript(saved, "2ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11"); got != "" {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// A plugin gets its configuration when the record is on the disk, and none at all when it cannot be.
+func TestRecordedFirst(t *testing.T) {
+	dir := t.TempDir()
+	plugin, got := filepath.Join(dir, "plugin"), filepath.Join(dir, "got")
+	if err := os.WriteFile(plugin, []byte("#!/bin/sh\ntouch "+dir+"/started\ncat >"+got+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("no space")
+	for _, failed := range []error{nil, broken} {
+		os.Remove(filepath.Join(dir, "started"))
+		p := &plugins{recorded: func() error {
+			for _, err := os.Stat(filepath.Join(dir, "started")); err != nil; _, err = os.Stat(filepath.Join(dir, "started")) {
+				time.Sleep(time.Millisecond)
+			}
+			if text, _ := os.ReadFile(got); len(text) > 0 {
+				t.Errorf("the plugin has %q already", text)
+			}
+			return failed
+		}}
+		p.recorded = sync.OnceValue(p.recorded)
+		_, err := p.ExecPlugin(t.Context(), plugin, []byte("configuration"), nil)
+		text, _ := os.ReadFile(got)
+		os.Remove(got)
+		if want := map[error]string{nil: "configuration", broken: ""}[failed]; !errors.Is(err, failed) || string(text) != want {
+			t.Errorf("%v: got %q, %v", failed, text, err)
+		}
 	}
 }
 

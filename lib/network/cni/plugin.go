@@ -49,6 +49,9 @@ type plugins struct {
 	dirs   []string
 	stderr io.Writer
 	called func(Call)
+	// recorded waits until what is intended is on the disk, and plugins for their configuration until then: each starts meanwhile, and
+	// without a configuration none does anything. Nil when there is nothing to wait for.
+	recorded func() error
 }
 
 // lockPatience outlasts a plugin that was left behind.
@@ -77,7 +80,7 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = withSystemPath(env)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &input{p.recorded, bytes.NewReader(stdin)}, &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) } // with the programs it has started
 	cmd.WaitDelay = time.Second                                                    // one may have left the group, and hold the pipes
@@ -108,6 +111,9 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if p.recorded != nil && p.recorded() != nil {
+		return nil, p.recorded()
+	}
 	if err != nil {
 		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
 	}
@@ -115,6 +121,21 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 		p.stderr.Write(stderr.Bytes())
 	}
 	return stdout.Bytes(), nil
+}
+
+// input is a plugin's, which it gets when wait has returned nil.
+type input struct {
+	wait   func() error
+	config *bytes.Reader
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	if i.wait != nil {
+		if err := i.wait(); err != nil {
+			return 0, err
+		}
+	}
+	return i.config.Read(p)
 }
 
 // pluginError is what a failed plugin says (CNI specification, section 5), else what it wrote to stderr.
