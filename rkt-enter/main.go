@@ -114,7 +114,7 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 	name = names[i]
 	app := manifest.Apps[i]
 	if app.App == nil {
-		return enter.Command{}, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
+		return enter.Command{}, fmt.Errorf("pod %s: manifest: app %q has no field app", p.UUID, name)
 	}
 	c := enter.Command{App: app.Name.String(), Argv: argv, Dir: app.App.WorkingDirectory}
 	if c.UID, c.GID, err = parseUser(app.App.User + ":" + app.App.Group); err != nil {

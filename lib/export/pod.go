@@ -31,10 +31,15 @@ func App(ctx context.Context, s *store.Store, p *pod.Pod, app string, w io.Write
 	if err := json.Unmarshal(text, &manifest); err != nil {
 		return fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
 	}
-	found, err := find(manifest.Apps, app)
-	if err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	var names []string
+	for _, a := range manifest.Apps {
+		names = append(names, a.Name.String())
 	}
+	i, err := p.ChooseApp(names, app)
+	if err != nil {
+		return err
+	}
+	found := manifest.Apps[i]
 	img, err := s.Image(found.Image.ID.String())
 	if err != nil {
 		return fmt.Errorf("pod %s: app %q: its image: %w", p.UUID, found.Name, err)
@@ -75,19 +80,4 @@ func ended(p *pod.Pod) error {
 		return fmt.Errorf("pod %s: has not exited (its state is: %s)", p.UUID, state)
 	}
 	return nil
-}
-
-func find(apps schema.AppList, name string) (*schema.RuntimeApp, error) {
-	if name == "" && len(apps) == 1 {
-		return &apps[0], nil
-	}
-	if name == "" {
-		return nil, fmt.Errorf("has %d apps; say which with --app", len(apps))
-	}
-	for i := range apps {
-		if apps[i].Name.String() == name {
-			return &apps[i], nil
-		}
-	}
-	return nil, fmt.Errorf("has no app %q", name)
 }
