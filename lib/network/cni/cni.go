@@ -68,20 +68,23 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 	if err != nil {
 		return nil, err
 	}
-	recorded, err := o.begin(ctx, p, selection, attachments)
+	ready, err := o.begin(ctx, p, selection, attachments)
 	if err != nil {
 		return nil, err
 	}
-	results, err := o.attach(ctx, p, selection, attachments, recorded)
+	results, err := o.attach(ctx, p, selection, attachments, ready)
 	if err != nil {
+		if why := ready(); why != nil { // and so no plugin has done anything
+			err = why
+		}
 		return nil, o.takeBack(ctx, p, err)
 	}
 	return results, nil
 }
 
-// begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace. No
-// plugin may act before recorded returns nil: what is written then outlasts a loss of power.
-func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) (recorded func() error, err error) {
+// begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace. That goes
+// on when it returns, and no plugin may act before ready returns nil: then there is a namespace, and a record that outlasts a loss of power.
+func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) (ready func() error, err error) {
 	for _, a := range attachments {
 		if len(a.Ports) > 0 {
 			lock, err := o.reserve(ctx, p, a.Ports)
@@ -97,15 +100,16 @@ func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Select
 	if err := record(p, o.PluginDirs, attachments); err != nil {
 		return nil, o.takeBack(ctx, p, err)
 	}
-	synced := make(chan error, 1)
-	go func() { synced <- durable.SyncTree(p.Path(pod.NetDir), p.Dir()) }()
-	recorded = sync.OnceValue(func() error { return <-synced })
-	if !selection.Host() {
-		if err := netns.Create(p.UUID, p.DataDir()); err != nil {
-			return nil, o.takeBack(ctx, p, errors.Join(err, recorded()))
+	done := make(chan error, 2)
+	go func() { done <- durable.SyncTree(p.Path(pod.NetDir), p.Dir()) }()
+	go func() {
+		var err error
+		if !selection.Host() {
+			err = netns.Create(p.UUID, p.DataDir())
 		}
-	}
-	return recorded, nil
+		done <- err
+	}()
+	return sync.OnceValue(func() error { return errors.Join(<-done, <-done) }), nil
 }
 
 // takeBack undoes what an Add has done that failed, and returns its error.
@@ -176,7 +180,7 @@ func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selec
 	for _, a := range attachments {
 		err := calls.settleVersion(ctx, a)
 		if err == nil {
-			err = calls.ready(a)
+			err = calls.lacks(a)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.label, err)
@@ -185,8 +189,8 @@ func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selec
 	return attachments, nil
 }
 
-// ready tells what an attachment lacks, before anything is changed.
-func (p *plugins) ready(a *attachment) error {
+// lacks tells what an attachment lacks, before anything is changed.
+func (p *plugins) lacks(a *attachment) error {
 	for _, program := range a.programs() {
 		if _, err := p.FindInPath(program, p.dirs); err != nil {
 			return fmt.Errorf("plugin %s: %w", program, err)
@@ -221,13 +225,13 @@ func lookSystem(name string) string {
 }
 
 // attach does what is noted, and writes net/netns last.
-func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment, recorded func() error) ([]json.RawMessage, error) {
+func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment, ready func() error) ([]json.RawMessage, error) {
 	where, write := netns.Path(p.UUID), durable.WriteForNow
 	if selection.Host() { // which a reboot does not take
 		where, write = network.Host, durable.WriteFile
 	}
 	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.PluginDirs)
-	calls.recorded = recorded
+	calls.ready = ready
 	results := []json.RawMessage{}
 	for _, a := range attachments {
 		err := calls.add(ctx, p, a)
@@ -243,7 +247,7 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 		}
 		results = append(results, a.Result)
 	}
-	if err := recorded(); err != nil {
+	if err := ready(); err != nil {
 		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -436,7 +440,7 @@ func remove(path string) error {
 	return nil
 }
 
-// forget undoes one attachment and removes its record.
+// forget undoes one attachment, and the record has none any more.
 func (p *plugins) forget(ctx context.Context, from *pod.Pod, recorded network.Attachment) error {
 	dir := filepath.Join(from.Path(pod.NetDir), recorded.Interface)
 	a, err := newAttachment(recorded)
@@ -446,10 +450,7 @@ func (p *plugins) forget(ctx context.Context, from *pod.Pod, recorded network.At
 	if err := p.del(ctx, a); err != nil {
 		return fmt.Errorf("network %s: %w; left: %s", a.list.Name, err, a.left())
 	}
-	if err := os.Remove(filepath.Join(dir, network.ConfigFile)); err != nil { // without it there is no attachment
-		return err
-	}
-	return os.RemoveAll(dir)
+	return os.Remove(filepath.Join(dir, network.ConfigFile)) // without it there is no attachment
 }
 
 // left says in words what an attachment that can't be undone may keep.

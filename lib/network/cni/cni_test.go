@@ -60,8 +60,8 @@ func TestOrphanScript(t *testing.T) {
 	}
 }
 
-// A plugin gets its configuration when the record is on the disk, and none at all when it cannot be.
-func TestRecordedFirst(t *testing.T) {
+// A plugin gets its configuration when it may act, and none at all when it may not.
+func TestReadyFirst(t *testing.T) {
 	dir := t.TempDir()
 	plugin, got := filepath.Join(dir, "plugin"), filepath.Join(dir, "got")
 	if err := os.WriteFile(plugin, []byte("#!/bin/sh\ntouch "+dir+"/started\ncat >"+got+"\n"), 0o700); err != nil {
@@ -70,7 +70,7 @@ func TestRecordedFirst(t *testing.T) {
 	broken := errors.New("no space")
 	for _, failed := range []error{nil, broken} {
 		os.Remove(filepath.Join(dir, "started"))
-		p := &plugins{recorded: func() error {
+		p := &plugins{ready: func() error {
 			for _, err := os.Stat(filepath.Join(dir, "started")); err != nil; _, err = os.Stat(filepath.Join(dir, "started")) {
 				time.Sleep(time.Millisecond)
 			}
@@ -79,7 +79,7 @@ func TestRecordedFirst(t *testing.T) {
 			}
 			return failed
 		}}
-		p.recorded = sync.OnceValue(p.recorded)
+		p.ready = sync.OnceValue(p.ready)
 		_, err := p.ExecPlugin(t.Context(), plugin, []byte("configuration"), nil)
 		text, _ := os.ReadFile(got)
 		os.Remove(got)

@@ -49,9 +49,9 @@ type plugins struct {
 	dirs   []string
 	stderr io.Writer
 	called func(Call)
-	// recorded waits until what is intended is on the disk, and plugins for their configuration until then: each starts meanwhile, and
-	// without a configuration none does anything. Nil when there is nothing to wait for.
-	recorded func() error
+	// ready waits until plugins may act, and they for their configuration until then: each starts meanwhile, and without a configuration
+	// none does anything. Nil when there is nothing to wait for.
+	ready func() error
 }
 
 // lockPatience outlasts a plugin that was left behind.
@@ -80,7 +80,7 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = withSystemPath(env)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = &input{p.recorded, bytes.NewReader(stdin)}, &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &input{p.ready, bytes.NewReader(stdin)}, &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) } // with the programs it has started
 	cmd.WaitDelay = time.Second                                                    // one may have left the group, and hold the pipes
@@ -111,8 +111,10 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if p.recorded != nil && p.recorded() != nil {
-		return nil, p.recorded()
+	if p.ready != nil {
+		if err := p.ready(); err != nil {
+			return nil, err
+		}
 	}
 	if err != nil {
 		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
@@ -198,7 +200,7 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 		Command: command, ContainerID: p.uuid, IfName: a.Interface, PluginArgsStr: cniArgs(a.Args),
 		Path: strings.Join(p.dirs, string(filepath.ListSeparator)),
 	}
-	if netns.Pinned(p.uuid) {
+	if command == "ADD" || netns.Pinned(p.uuid) {
 		args.NetNS = netns.Path(p.uuid)
 	}
 	if command == "ADD" {
