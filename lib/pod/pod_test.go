@@ -21,7 +21,7 @@ func TestStateOf(t *testing.T) {
 		{false, true, false, false, Prepared},
 		{true, true, false, false, Prepared}, // another program works on it
 		{true, true, true, false, Running},
-		{true, true, true, true, Running},
+		{true, true, true, true, ExitedGarbage}, // another program works on it
 		{false, true, true, false, Exited},
 		{false, true, true, true, ExitedGarbage},
 		{false, false, true, false, AbortedPrepare},

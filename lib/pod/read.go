@@ -76,13 +76,14 @@ func (r *Reader) Manifest() ([]byte, time.Time, error) {
 	return text, at, err
 }
 
-// Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock last: who runs a pod takes the lock
-// before it writes started, so one that is started and not locked has ended. The state of one that is prepared says nothing of its lock.
+// Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock last, and only where it counts: who
+// runs a pod takes the lock before it writes started, so one that is started and not locked has ended.
 func (r *Reader) Look(manifest time.Time) (Facts, error) {
 	f := Facts{Manifest: manifest, Started: r.time(StartedFile)}
 	has, started := !f.Manifest.IsZero(), !f.Started.IsZero()
-	locked, garbage := false, false
-	if !has || started {
+	garbage := started && r.Has(GarbageFile)
+	locked := false
+	if !has || started && !garbage {
 		var err error
 		if locked, err = r.locked(); err != nil {
 			return Facts{}, fmt.Errorf("pod %s: flock: %w", r.pod.UUID, err)
@@ -92,9 +93,6 @@ func (r *Reader) Look(manifest time.Time) (Facts, error) {
 		if manifest = r.time(ManifestFile); !manifest.IsZero() { // it was prepared meanwhile
 			return r.Look(manifest)
 		}
-	}
-	if started && !locked {
-		garbage = r.Has(GarbageFile)
 	}
 	f.State = stateOf(locked, has, started, garbage)
 	return f, nil

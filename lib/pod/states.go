@@ -39,8 +39,8 @@ var states = []struct {
 	{Preparing, yes, no, either, either},
 	{AbortedPrepare, no, no, either, either},
 	{Prepared, either, yes, no, either},
-	{Running, yes, yes, yes, either},
-	{ExitedGarbage, no, yes, yes, yes},
+	{ExitedGarbage, either, yes, yes, yes}, // rkt-gc marks what has ended, whoever has its lock now
+	{Running, yes, yes, yes, no},
 	{Exited, no, yes, yes, no},
 }
 
