@@ -89,13 +89,9 @@ for pod in $pods; do
 	took rkt-net --help >>help
 	took rkt-net add "$pod" >>add
 	took plugin ADD >>add.plugin
-done
-for pod in $pods; do
 	took rkt-net del "$pod" >>del
 	took plugin DEL >>del.plugin
-	plugin ADD >/dev/null
 done
-plugin DEL
 read -r nothing help add addPlugin del delPlugin <<<"$(middle true help add add.plugin del del.plugin)"
 own() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a - b }'; }
 printf '/bin/true %s ms, rkt-net --help %s ms\n' "$nothing" "$help"
