@@ -440,7 +440,7 @@ func remove(path string) error {
 	return nil
 }
 
-// forget undoes one attachment, and the record has none any more.
+// forget undoes one attachment and removes its record.
 func (p *plugins) forget(ctx context.Context, from *pod.Pod, recorded network.Attachment) error {
 	dir := filepath.Join(from.Path(pod.NetDir), recorded.Interface)
 	a, err := newAttachment(recorded)
@@ -450,7 +450,10 @@ func (p *plugins) forget(ctx context.Context, from *pod.Pod, recorded network.At
 	if err := p.del(ctx, a); err != nil {
 		return fmt.Errorf("network %s: %w; left: %s", a.list.Name, err, a.left())
 	}
-	return os.Remove(filepath.Join(dir, network.ConfigFile)) // without it there is no attachment
+	if err := os.Remove(filepath.Join(dir, network.ConfigFile)); err != nil { // without it there is no attachment
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // left says in words what an attachment that can't be undone may keep.
