@@ -25,12 +25,7 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 // WriteForNow is WriteFile for what is of no use after the next boot: readers see it whole or not at all, but it waits for no disk, and a
 // loss of power may leave it empty or with zeros for its content, see Lost.
 func WriteForNow(path string, data []byte, perm fs.FileMode) error {
-	return write(path, data, perm, func(f *File) error {
-		if err := f.place(true); err != nil {
-			return &fs.PathError{Op: "create", Path: path, Err: cause(err)}
-		}
-		return nil
-	})
+	return write(path, data, perm, func(f *File) error { return f.failed(f.place(true)) })
 }
 
 // Lost tells whether a file has no content, or only that which a loss of power has left of it.
@@ -79,7 +74,7 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 		if f.File != nil {
 			f.Close()
 		}
-		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
+		return nil, f.failed(err)
 	}
 	return f, nil
 }
@@ -91,9 +86,17 @@ func (f *File) Place(replace bool) error {
 		err = f.place(replace)
 	}
 	if err != nil {
-		return &fs.PathError{Op: "create", Path: f.path, Err: cause(err)}
+		return f.failed(err)
 	}
 	return SyncDir(filepath.Dir(f.path))
+}
+
+// failed is the error of a file that could not be made, with the name that it was to have; nil for none.
+func (f *File) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: "create", Path: f.path, Err: cause(err)}
 }
 
 func (f *File) place(replace bool) error {

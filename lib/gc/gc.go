@@ -311,11 +311,7 @@ func (c *Collector) collect(ctx context.Context, p *pod.Pod, r Rules) error {
 		if err := mark(p); err != nil {
 			return err
 		}
-		if r.MarkOnly {
-			c.Report(fmt.Sprintf("Moving pod %q to garbage", p.UUID))
-			return nil
-		}
-		if r.GracePeriod > 0 {
+		if r.MarkOnly || r.GracePeriod > 0 {
 			c.Report(fmt.Sprintf("Moving pod %q to garbage", p.UUID))
 			return nil
 		}

@@ -37,7 +37,7 @@ type Options struct {
 }
 
 func (o Options) plugins(uuid, netDir string, dirs []string) *plugins {
-	return &plugins{uuid: uuid, netDir: netDir, dirs: dirs, stderr: o.Stderr, called: o.Called}
+	return &plugins{uuid: uuid, netDir: netDir, dirs: dirs, stderr: o.Stderr, called: o.Called, ready: func() error { return nil }}
 }
 
 // newDir is net/ in the making.

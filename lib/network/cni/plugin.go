@@ -50,7 +50,7 @@ type plugins struct {
 	stderr io.Writer
 	called func(Call)
 	// ready waits until plugins may act, and they for their configuration until then: each starts meanwhile, and without a configuration
-	// none does anything. Nil when there is nothing to wait for.
+	// none does anything.
 	ready func() error
 }
 
@@ -111,10 +111,8 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if p.ready != nil {
-		if err := p.ready(); err != nil {
-			return nil, err
-		}
+	if err := p.ready(); err != nil {
+		return nil, err
 	}
 	if err != nil {
 		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
@@ -132,10 +130,8 @@ type input struct {
 }
 
 func (i *input) Read(p []byte) (int, error) {
-	if i.wait != nil {
-		if err := i.wait(); err != nil {
-			return 0, err
-		}
+	if err := i.wait(); err != nil {
+		return 0, err
 	}
 	return i.config.Read(p)
 }
