@@ -180,7 +180,7 @@ func (p *Pod) has(name string) bool {
 	return err == nil
 }
 
-// lockPatience outlasts the readers, who hold a pod's lock for the time of a system call.
+// lockPatience outlasts the readers, who hold the lock of a pod that has ended for the time of some system calls.
 const lockPatience = 200 * time.Millisecond
 
 // Lock takes the pod's lock: durable.ErrLocked when the pod is being prepared, runs, or another program works on it.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,18 +45,28 @@ func (p *Pod) Open() (*Reader, error) {
 
 // known tells why the directory is not one that this package can read.
 func (r *Reader) known() error {
-	text, err := r.ReadFile(VersionFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	var start [32]byte // enough to tell and to say what it is: with each pod that is listed
+	fd, err := open(r.fd, VersionFile)
+	if err == unix.ENOENT {
 		return nil
 	}
-	// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may get its length on the disk before its content.
-	if got := strings.TrimSuffix(string(text), "\n"); err == nil && !durable.Lost(text) && got != "" && got != Format {
-		return fmt.Errorf("its directory is of format %.40q, and this program knows only %q: use the program that made it", got, Format)
+	n := 0
+	if err == nil {
+		n, err = retry(func() (int, error) { return unix.Read(fd, start[:]) })
+		unix.Close(fd)
 	}
-	return err
+	if err != nil {
+		return &fs.PathError{Op: "read", Path: r.pod.Path(VersionFile), Err: err}
+	}
+	text := start[:n]
+	// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may get its length on the disk before its content.
+	if got := strings.TrimSuffix(string(text), "\n"); !durable.Lost(text) && got != "" && got != Format {
+		return fmt.Errorf("its directory is of format %q, and this program knows only %q: use the program that made it", got, Format)
+	}
+	return nil
 }
 
-// Close lets go of the directory.
+// Close lets go of the directory, and of the shared lock that Look may have taken.
 func (r *Reader) Close() error { return unix.Close(r.fd) }
 
 // Facts are a pod's state and times of the files that it follows from: of their last change, zero for one that is not there.
@@ -67,9 +78,10 @@ type Facts struct {
 // Has tells whether the directory has an entry of a name.
 func (r *Reader) Has(name string) bool { return !r.time(name).IsZero() }
 
-// Manifest reads the manifest. The time of its last change is told also where it cannot be read, and zero where there is none.
-func (r *Reader) Manifest() ([]byte, time.Time, error) {
-	text, at, err := r.read(ManifestFile)
+// Manifest reads the manifest, into space if it is large enough. The time of its last change is told also where it cannot be read, and
+// zero where there is none.
+func (r *Reader) Manifest(space []byte) ([]byte, time.Time, error) {
+	text, at, err := r.read(ManifestFile, space)
 	if err != nil {
 		at = r.time(ManifestFile)
 	}
@@ -77,7 +89,8 @@ func (r *Reader) Manifest() ([]byte, time.Time, error) {
 }
 
 // Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock last, and only where it counts: who
-// runs a pod takes the lock before it writes started, so one that is started and not locked has ended.
+// runs a pod takes the lock before it writes started, so one that is started and not locked has ended. That of a pod which nobody has is
+// then the reader's, shared, until Close: who wants to have the pod waits for it, but not for long.
 func (r *Reader) Look(manifest time.Time) (Facts, error) {
 	f := Facts{Manifest: manifest, Started: r.time(StartedFile)}
 	has, started := !f.Manifest.IsZero(), !f.Started.IsZero()
@@ -98,16 +111,13 @@ func (r *Reader) Look(manifest time.Time) (Facts, error) {
 	return f, nil
 }
 
-// locked tells whether somebody has the pod's lock.
+// locked tells whether somebody has the pod's lock, and shares it if nobody has.
 func (r *Reader) locked() (bool, error) {
 	_, err := retry(func() (int, error) { return 0, unix.Flock(r.fd, unix.LOCK_SH|unix.LOCK_NB) })
 	if err == unix.EWOULDBLOCK {
 		return true, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	return false, unix.Flock(r.fd, unix.LOCK_UN) // at once: who wants to have the pod waits for readers, but not for long
+	return false, err
 }
 
 func (r *Reader) time(name string) time.Time {
@@ -121,12 +131,12 @@ func (r *Reader) time(name string) time.Time {
 // ReadFile reads a regular file of the pod's directory, of MaxFile bytes at most. No link is followed on the way to it, and no fifo or
 // device is waited for.
 func (r *Reader) ReadFile(name string) ([]byte, error) {
-	text, _, err := r.read(name)
+	text, _, err := r.read(name, nil)
 	return text, err
 }
 
-func (r *Reader) read(name string) ([]byte, time.Time, error) {
-	return readBelow(r.fd, name, func() string { return r.pod.Path(name) })
+func (r *Reader) read(name string, space []byte) ([]byte, time.Time, error) {
+	return readBelow(r.fd, name, space, func() string { return r.pod.Path(name) })
 }
 
 // ReadBelow is Reader.ReadFile in any folder, for packages that know a pod by its directory only.
@@ -139,12 +149,13 @@ func ReadBelow(dir, name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	text, _, err := readBelow(fd, name, func() string { return path })
+	text, _, err := readBelow(fd, name, nil, func() string { return path })
 	return text, err
 }
 
-// readBelow reads a file below an opened folder and tells when it was last changed; path is what errors call it.
-func readBelow(in int, name string, path func() string) ([]byte, time.Time, error) {
+// readBelow reads a file below an opened folder, into space if that is large enough, and tells when it was last changed; path is what
+// errors call it.
+func readBelow(in int, name string, space []byte, path func() string) ([]byte, time.Time, error) {
 	fail := func(err error) ([]byte, time.Time, error) {
 		return nil, time.Time{}, &fs.PathError{Op: "read", Path: path(), Err: err}
 	}
@@ -163,7 +174,7 @@ func readBelow(in int, name string, path func() string) ([]byte, time.Time, erro
 	if st.Size > MaxFile {
 		return fail(fmt.Errorf("longer than %d bytes", MaxFile))
 	}
-	data := make([]byte, 0, st.Size+1)
+	data := slices.Grow(space[:0], int(st.Size)+1)
 	for {
 		if len(data) == cap(data) { // it grew
 			data = append(data, 0)[:len(data)]
@@ -226,7 +237,7 @@ func (p *Pod) CheckFolder(name string) error {
 
 // AppStatus is Pod.AppStatus, and when the app has ended.
 func (r *Reader) AppStatus(app string) (status int, at time.Time, ended bool) {
-	text, at, err := r.read(filepath.Join(StatusDir, app))
+	text, at, err := r.read(filepath.Join(StatusDir, app), nil)
 	if err != nil {
 		return 0, time.Time{}, false
 	}

@@ -115,8 +115,56 @@ func (m *manifest) mount(name, path string, own *volume) Mount {
 	return Mount{Name: name, ContainerPath: path, HostPath: own.Source, ReadOnly: own.ReadOnly}
 }
 
+// parse reads what is told of a manifest, and checks that its apps' names, which are files' names too, are such.
+func parse(text []byte) (*manifest, error) {
+	m := new(manifest)
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, err
+	}
+	if m.Kind != "PodManifest" {
+		return nil, fmt.Errorf("acKind is %q", m.Kind)
+	}
+	for _, ra := range m.Apps {
+		if _, err := types.NewACName(ra.Name); err != nil {
+			return nil, fmt.Errorf("app %q: %w", ra.Name, err)
+		}
+	}
+	return m, nil
+}
+
+// reader reads one pod after another.
+type reader struct {
+	want  Want
+	space []byte // for a manifest's text
+	// parsed are the last manifests by their text: pods that one unit has run one after another have the same. They share what is told of
+	// it, then.
+	parsed map[string]*manifest
+}
+
+// A reader keeps so many manifests, of so many bytes at most.
+const maxParsed, maxParsedText = 64, 1 << 16
+
+func newReader(want Want) *reader {
+	return &reader{want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
+}
+
+func (r *reader) parse(text []byte) (*manifest, error) {
+	if m := r.parsed[string(text)]; m != nil {
+		return m, nil
+	}
+	m, err := parse(text)
+	if err != nil || len(text) > maxParsedText {
+		return m, err
+	}
+	if len(r.parsed) == maxParsed {
+		clear(r.parsed)
+	}
+	r.parsed[string(text)] = m
+	return m, nil
+}
+
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
-func Read(p *pod.Pod) (Pod, error) { return read(p, Want{Names: true, Ends: true}) }
+func Read(p *pod.Pod) (Pod, error) { return newReader(Want{Names: true, Ends: true}).read(p) }
 
 // Want is what of many pods is wanted, since each takes time.
 type Want struct {
@@ -124,19 +172,19 @@ type Want struct {
 	Ends  bool // how apps have ended; without it each is in the state of its pod
 }
 
-func read(p *pod.Pod, want Want) (Pod, error) {
+func (r *reader) read(p *pod.Pod) (Pod, error) {
 	dir, err := p.Open()
 	if err != nil {
 		return Pod{}, err
 	}
 	defer dir.Close()
-	text, at, unread := dir.Manifest()
+	text, at, unread := dir.Manifest(r.space)
 	facts, err := dir.Look(at)
 	if err != nil {
 		return Pod{}, err
 	}
 	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
-	if want.Names {
+	if r.want.Names {
 		name, _ := dir.ReadFile(pod.NameFile)
 		e.PodName = strings.TrimSuffix(string(name), "\n")
 	}
@@ -149,12 +197,9 @@ func read(p *pod.Pod, want Want) (Pod, error) {
 	if unread != nil {
 		return e, unread
 	}
-	var m manifest
-	if err := json.Unmarshal(text, &m); err != nil {
+	m, err := r.parse(text)
+	if err != nil {
 		return e, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
-	}
-	if m.Kind != "PodManifest" {
-		return e, fmt.Errorf("pod %s: manifest: acKind is %q", p.UUID, m.Kind)
 	}
 	if dir.Has(pod.NetDir) {
 		if e.Networks, err = network.Read(p.Dir()); err != nil {
@@ -163,9 +208,6 @@ func read(p *pod.Pod, want Want) (Pod, error) {
 	}
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
-		if _, err := types.NewACName(ra.Name); err != nil { // it is a file's name too
-			return e, fmt.Errorf("pod %s: manifest: app %q: %w", p.UUID, ra.Name, err)
-		}
 		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
 		for _, at := range ra.Mounts {
 			a.Mounts = append(a.Mounts, m.mount(at.Volume, at.Path, at.AppVolume))
@@ -178,7 +220,7 @@ func read(p *pod.Pod, want Want) (Pod, error) {
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}
-		if want.Ends && e.StartedAt != nil {
+		if r.want.Ends && e.StartedAt != nil {
 			if code, at, ok := dir.AppStatus(a.Name); ok {
 				a.ExitCode, a.State, a.FinishedAt = &code, pod.Exited.String(), nanoseconds(at)
 			}
@@ -200,8 +242,9 @@ func All(pods pod.Pods, want Want) ([]Pod, error) {
 	var readers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(found)) {
 		readers.Go(func() {
+			r := newReader(want)
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
-				all[i], errs[i] = read(found[i], want)
+				all[i], errs[i] = r.read(found[i])
 			}
 		})
 	}
