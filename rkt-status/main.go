@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -170,7 +171,8 @@ func write(w io.Writer, p *pod.Pod, s status.Pod) error {
 	if s.StartedAt != nil {
 		pid, err := p.ReadFile(pod.PIDFile)
 		if err != nil {
-			return err
+			_, gone := p.State() // it may have been removed since
+			return cmp.Or(gone, err)
 		}
 		lines = append(lines, "pid="+strings.TrimSpace(string(pid)), fmt.Sprintf("exited=%t", s.State != pod.Running.String()))
 	}
