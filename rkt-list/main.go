@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -36,7 +37,7 @@ func main() { cli.Main("rkt-list", usage, list) }
 
 func list(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
-	var t table
+	t := table{now: time.Now()}
 	var format, fields string
 	fs.BoolVar(&t.full, "full", false, "")
 	fs.BoolVar(&t.noLegend, "no-legend", false, "")

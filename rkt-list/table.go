@@ -50,6 +50,7 @@ var columns = []struct {
 type table struct {
 	full, noLegend bool
 	columns        []int // indexes of columns
+	now            time.Time
 }
 
 // choose sets the columns: a list of their names with commas between them, "" for those of rkt.
@@ -83,7 +84,7 @@ func (t table) has(name string) bool {
 }
 
 func (t table) write(w io.Writer, entries []status.Pod) error {
-	lines := bufio.NewWriter(w) // tabwriter writes each cell by itself
+	lines := bufio.NewWriterSize(w, 1<<16) // tabwriter writes each cell by itself
 	tw := tabwriter.NewWriter(lines, 0, 8, 1, '\t', 0)
 	var cells []byte
 	line := func(text func(i int) string) {
@@ -126,7 +127,7 @@ func (t table) time(n *int64) string {
 	if t.full {
 		return status.Time(n)
 	}
-	return ago(time.Since(time.Unix(0, *n)))
+	return ago(t.now.Sub(time.Unix(0, *n)))
 }
 
 // ago is a duration as rkt's table has it: "3 hours ago".

@@ -108,7 +108,7 @@ wait
 all=$((${EPOCHREALTIME/./} - start))
 printf '20 pods attached one after the other in %d ms, at once in %d ms\n' $((one / 1000)) $((all / 1000))
 
-echo "== rkt list of 10,000 pods that have ended, against find and cat of their manifests"
+echo "== rkt list of 10,000 pods of one image that have ended, against find and cat of their manifests"
 many=$BENCH_STAGE/many
 pod=$(rkt-prepare "$small" --exec=/bin/true)
 mkdir -p "$many/pods" "$many/template"

@@ -25,9 +25,14 @@ type Reader struct {
 }
 
 // Open opens the pod's directory for reading. It is ErrNotFound when there is none; a link is none. One of another Format is refused.
-func (p *Pod) Open() (*Reader, error) {
+func (p *Pod) Open() (*Reader, error) { return p.open(unix.AT_FDCWD, p.Dir()) }
+
+// OpenIn is Open in the folder of pods, opened, which saves who reads many of them the way to it.
+func (p *Pod) OpenIn(folder *os.File) (*Reader, error) { return p.open(int(folder.Fd()), p.UUID) }
+
+func (p *Pod) open(in int, name string) (*Reader, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Open(p.Dir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Openat(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err == unix.ENOENT {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, ErrNotFound)
@@ -195,13 +200,15 @@ func readBelow(in int, name string, space []byte, path func() string) ([]byte, t
 // open opens a file for reading. A running pod's root may plant links below stage1/rootfs and overlay, and none of them is followed,
 // wherever in the path it stands. openat2(2) would do it at once, but RestrictSUIDSGID= of a unit forbids it.
 func open(in int, name string) (int, error) {
-	dir, parts := in, strings.Split(name, "/")
-	for i, part := range parts {
+	dir := in
+	for more := true; more; {
+		var part string
+		part, name, more = strings.Cut(name, "/")
 		if part == "" || part == "." || part == ".." {
 			return -1, unix.EINVAL
 		}
 		flags := unix.O_PATH | unix.O_DIRECTORY
-		if i == len(parts)-1 {
+		if !more {
 			flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
 		}
 		fd, err := retry(func() (int, error) { return unix.Openat(dir, part, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })

@@ -134,6 +134,7 @@ func parse(text []byte) (*manifest, error) {
 
 // reader reads one pod after another.
 type reader struct {
+	open  func(*pod.Pod) (*pod.Reader, error)
 	want  Want
 	space []byte // for a manifest's text
 	// parsed are the last manifests by their text: pods that one unit has run one after another have the same. They share what is told of
@@ -144,8 +145,8 @@ type reader struct {
 // A reader keeps so many manifests, of so many bytes at most.
 const maxParsed, maxParsedText = 64, 1 << 16
 
-func newReader(want Want) *reader {
-	return &reader{want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
+func newReader(open func(*pod.Pod) (*pod.Reader, error), want Want) *reader {
+	return &reader{open, want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
 }
 
 func (r *reader) parse(text []byte) (*manifest, error) {
@@ -164,7 +165,9 @@ func (r *reader) parse(text []byte) (*manifest, error) {
 }
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
-func Read(p *pod.Pod) (Pod, error) { return newReader(Want{Names: true, Ends: true}).read(p) }
+func Read(p *pod.Pod) (Pod, error) {
+	return newReader((*pod.Pod).Open, Want{Names: true, Ends: true}).read(p)
+}
 
 // Want is what of many pods is wanted, since each takes time.
 type Want struct {
@@ -173,7 +176,7 @@ type Want struct {
 }
 
 func (r *reader) read(p *pod.Pod) (Pod, error) {
-	dir, err := p.Open()
+	dir, err := r.open(p)
 	if err != nil {
 		return Pod{}, err
 	}
@@ -234,15 +237,21 @@ func (r *reader) read(p *pod.Pod) (Pod, error) {
 // All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that cannot be read does not hide the others.
 func All(pods pod.Pods, want Want) ([]Pod, error) {
 	found, err := pods.All()
+	if err != nil || len(found) == 0 {
+		return []Pod{}, err
+	}
+	folder, err := os.Open(pods.Path())
 	if err != nil {
 		return nil, err
 	}
+	defer folder.Close()
+	open := func(p *pod.Pod) (*pod.Reader, error) { return p.OpenIn(folder) }
 	all, errs := make([]Pod, len(found)), make([]error, len(found))
 	var next atomic.Int64
 	var readers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(found)) {
 		readers.Go(func() {
-			r := newReader(want)
+			r := newReader(open, want)
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
 				all[i], errs[i] = r.read(found[i])
 			}
