@@ -86,15 +86,16 @@ rkt-net del "$bare"
 rkt-net add --net=none "$bare"
 for pod in $pods; do
 	took /bin/true >>true
+	took systemd-run --wait --quiet /bin/true >>unit
 	took rkt-net --help >>help
 	took rkt-net add "$pod" >>add
 	took plugin ADD >>add.plugin
 	took rkt-net del "$pod" >>del
 	took plugin DEL >>del.plugin
 done
-read -r nothing help add addPlugin del delPlugin <<<"$(middle true help add add.plugin del del.plugin)"
+read -r nothing unit help add addPlugin del delPlugin <<<"$(middle true unit help add add.plugin del del.plugin)"
 own() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a - b }'; }
-printf '/bin/true %s ms, rkt-net --help %s ms\n' "$nothing" "$help"
+printf '/bin/true %s ms, systemd-run --wait of it %s ms, rkt-net --help %s ms\n' "$nothing" "$unit" "$help"
 printf 'rkt-net add %s ms, of which its own %s ms (target: under 15)\n' "$add" "$(own "$add" "$addPlugin")"
 printf 'rkt-net del %s ms, of which its own %s ms (target: under 15)\n' "$del" "$(own "$del" "$delPlugin")"
 some=$(echo "$pods" | head -20)
