@@ -151,7 +151,7 @@ func play(t *testing.T, overlay, session string) {
 func inside(t *testing.T, h *testkit.Host, self, session string) {
 	t.Helper()
 	ctx := context.Background()
-	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+cmp.Or(os.Getenv("SESSION_TIMEOUT"), "8m"))
+	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+cmp.Or(os.Getenv("SESSION_TIMEOUT"), "15m"))
 	cmd.Env = append(cmd.Env, insideVariable+"="+session)
 	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "RKT_PICTURES"} { // of the long runs, and of make pictures
 		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
