@@ -3,9 +3,9 @@ package durable
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -54,9 +54,8 @@ type File struct {
 // of one whose writer is killed; elsewhere it has a name that follows from path, and the next one for path replaces it.
 func Create(path string, perm fs.FileMode) (*File, error) {
 	dir, base := filepath.Split(path)
-	digest := fnv.New64a() // sha256 brings all of crypto into each program's start
-	digest.Write([]byte(base))
-	f := &File{path: path, tmp: fmt.Sprintf("%s.rkt-%016x", dir, digest.Sum64())}
+	digest := sha256.Sum256([]byte(base))
+	f := &File{path: path, tmp: fmt.Sprintf("%s.rkt-%x", dir, digest[:8])}
 	var err error
 	f.File, err = os.OpenFile(filepath.Clean(dir), unix.O_TMPFILE|os.O_WRONLY, perm)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {

@@ -3,6 +3,7 @@
 package mds
 
 import (
+	"crypto/rand"
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
@@ -19,7 +20,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/random"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +48,7 @@ func Register(p *pod.Pod) (url string, err error) {
 	if err := makeKey(p.DataDir()); err != nil {
 		return "", err
 	}
-	url = fmt.Sprintf("http://%s/%s/%s", netip.AddrPortFrom(address, Port), p.UUID, random.Hex(32))
+	url = fmt.Sprintf("http://%s/%s/%s", netip.AddrPortFrom(address, Port), p.UUID, random(32))
 	return url, durable.WriteFile(p.Path(pod.MetadataFile), []byte(url+"\n"), 0o600)
 }
 
@@ -83,11 +83,11 @@ func makeKey(data string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	tmp := filepath.Join(data, "tmp", keyFile+"-"+random.Hex(8)) // where rkt-gc sweeps
+	tmp := filepath.Join(data, "tmp", keyFile+"-"+random(8)) // where rkt-gc sweeps
 	if err := os.MkdirAll(filepath.Dir(tmp), 0o700); err != nil {
 		return err
 	}
-	if err := durable.WriteFile(tmp, []byte(random.Hex(64)+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(tmp, []byte(random(64)+"\n"), 0o600); err != nil {
 		return err
 	}
 	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
@@ -98,6 +98,12 @@ func makeKey(data string) error {
 		return errRemove
 	}
 	return &fs.PathError{Op: "rename", Path: path, Err: err}
+}
+
+func random(bytes int) string {
+	b := make([]byte, bytes)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }
 
 // hostAddress is an address of the host by which a pod reaches it: the gateway of one of its networks.

@@ -3,6 +3,7 @@
 package pod
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/random"
 	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
@@ -290,7 +290,8 @@ func (p *Pod) Time(name string) time.Time {
 
 // NewUUID makes a random UUID (RFC 9562, version 4).
 func NewUUID() string {
-	b := random.Bytes(16)
+	var b [16]byte
+	rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return dashed(fmt.Sprintf("%x", b))
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/random"
 	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
@@ -201,7 +201,7 @@ func clean(dir string, before time.Time) error {
 
 // Scratch gives an empty file without a name, gone when it is closed, for what is needed for a moment and too large for memory.
 func (s *Store) Scratch(ctx context.Context) (*os.File, error) {
-	d, err := s.begin(ctx, "scratch-"+random.Hex(16), func() bool { return false })
+	d, err := s.begin(ctx, "scratch-"+rand.Text(), func() bool { return false })
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ type Layer struct {
 
 // NewLayer begins a layer whose name is not known before all of it has been read.
 func (s *Store) NewLayer(ctx context.Context) (*Layer, error) {
-	return s.newLayer(ctx, "layer-"+random.Hex(16), func() bool { return false })
+	return s.newLayer(ctx, "layer-"+rand.Text(), func() bool { return false })
 }
 
 func (s *Store) newLayer(ctx context.Context, tmp string, done func() bool) (*Layer, error) {
@@ -400,7 +400,7 @@ func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) erro
 }
 
 func (s *Store) writeRef(ctx context.Context, ref Ref) error {
-	d, err := s.begin(ctx, "ref-"+random.Hex(16), func() bool { return false })
+	d, err := s.begin(ctx, "ref-"+rand.Text(), func() bool { return false })
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/random"
 )
 
 // Remote is what is known of where an image came from, so that it need not be read again: what the server of a URL said (RFC 9111), the
@@ -54,7 +54,7 @@ func (s *Store) SetRemote(ctx context.Context, ref image.Reference, r Remote) er
 	if err != nil {
 		return err
 	}
-	d, err := s.begin(ctx, "remote-"+random.Hex(16), func() bool { return false })
+	d, err := s.begin(ctx, "remote-"+rand.Text(), func() bool { return false })
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,10 @@
 package cni
 
 import (
+	"crypto/rand"
 	"fmt"
 	"unsafe"
 
-	"github.com/rkt-toolkit/rkt/lib/random"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +37,7 @@ func mendBridge(name string) error {
 	if control(unix.SIOCGIFHWADDR) != 0 || request.family != unix.ARPHRD_ETHER || request.address != [6]byte{} {
 		return nil // not there, or well
 	}
-	request.address = [6]byte(random.Bytes(6))
+	rand.Read(request.address[:])
 	request.address[0] = request.address[0]&^1 | 2 // of one device, and local (IEEE 802)
 	if errno := control(unix.SIOCSIFHWADDR); errno != 0 {
 		return fmt.Errorf("giving the bridge %s an address: %w", name, errno)
