@@ -97,8 +97,8 @@ read -r nothing unit help add addPlugin del delPlugin <<<"$(middle true unit hel
 # own WHOLE PLUGIN prints rkt-net's own share and its ratio to what systemd-run takes, which says how fast processes start on this machine.
 own() { awk -v a="$1" -v b="$2" -v unit="$unit" 'BEGIN { printf "%.1f ms, %.2f of systemd-run", a - b, (a - b) / unit }'; }
 printf '/bin/true %s ms, systemd-run --wait of it %s ms, rkt-net --help %s ms\n' "$nothing" "$unit" "$help"
-printf 'rkt-net add %s ms, of which its own %s (target: under 15 ms; systemd-run took 22 ms where targets were set)\n' "$add" "$(own "$add" "$addPlugin")"
-printf 'rkt-net del %s ms, of which its own %s (target: under 15 ms; systemd-run took 22 ms where targets were set)\n' "$del" "$(own "$del" "$delPlugin")"
+printf 'rkt-net add %s ms, of which its own %s (target: under 15 ms; systemd-run takes 22 ms in design.md)\n' "$add" "$(own "$add" "$addPlugin")"
+printf 'rkt-net del %s ms, of which its own %s (target: under 15 ms; systemd-run takes 22 ms in design.md)\n' "$del" "$(own "$del" "$delPlugin")"
 some=$(echo "$pods" | head -20)
 start=${EPOCHREALTIME/./}
 for pod in $some; do rkt-net add "$pod"; done
@@ -116,7 +116,7 @@ pod=$(rkt-prepare "$small" --exec=/bin/true)
 mkdir -p "$many/pods" "$many/template"
 find "/var/lib/rkt/pods/$pod" -maxdepth 1 -type f -exec cp -a {} "$many/template/" \;
 touch "$many/template/started"
-for _ in $(seq 10000); do cp -al "$many/template" "$many/pods/$(cat /proc/sys/kernel/random/uuid)"; done
+for _ in $(seq 10000); do cp -a "$many/template" "$many/pods/$(cat /proc/sys/kernel/random/uuid)"; done
 hyperfine --style=none --warmup 2 --runs 10 --export-json list.json \
 	"rkt-list --dir=$many" "sh -c 'find $many/pods -name pod -exec cat {} +'" >/dev/null 2>&1
 test "$(rkt-list --dir="$many" --no-legend | wc -l)" = 10000

@@ -138,23 +138,19 @@ type reader struct {
 	want  Want
 	space []byte // for a manifest's text
 	// parsed are the last manifests by their text: pods that one unit has run one after another have the same. They share what is told of
-	// it, then.
+	// it, then. Nil to keep none.
 	parsed map[string]*manifest
 }
 
 // A reader keeps so many manifests, of so many bytes at most.
 const maxParsed, maxParsedText = 64, 1 << 16
 
-func newReader(open func(*pod.Pod) (*pod.Reader, error), want Want) *reader {
-	return &reader{open, want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
-}
-
 func (r *reader) parse(text []byte) (*manifest, error) {
 	if m := r.parsed[string(text)]; m != nil {
 		return m, nil
 	}
 	m, err := parse(text)
-	if err != nil || len(text) > maxParsedText {
+	if err != nil || r.parsed == nil || len(text) > maxParsedText {
 		return m, err
 	}
 	if len(r.parsed) == maxParsed {
@@ -166,7 +162,8 @@ func (r *reader) parse(text []byte) (*manifest, error) {
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
 func Read(p *pod.Pod) (Pod, error) {
-	return newReader((*pod.Pod).Open, Want{Names: true, Ends: true}).read(p)
+	r := reader{open: (*pod.Pod).Open, want: Want{Names: true, Ends: true}}
+	return r.read(p)
 }
 
 // Want is what of many pods is wanted, since each takes time.
@@ -251,7 +248,7 @@ func All(pods pod.Pods, want Want) ([]Pod, error) {
 	var readers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(found)) {
 		readers.Go(func() {
-			r := newReader(open, want)
+			r := reader{open, want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
 				all[i], errs[i] = r.read(found[i])
 			}
