@@ -20,7 +20,8 @@ import (
 const usage = `Usage: rkt-list [FLAGS]
 
 Lists pods: the UUID, its apps and their images, the state, when it was made and
-started, and the addresses.
+started, and the addresses. Those of a pod that has ended, as long as it has
+them, are in the JSON only.
 
 Flags:
   --full               whole UUIDs and times, and image IDs

@@ -3,15 +3,14 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
@@ -84,21 +83,11 @@ func (t table) has(name string) bool {
 }
 
 func (t table) write(w io.Writer, entries []status.Pod) error {
-	lines := bufio.NewWriterSize(w, 1<<16) // tabwriter writes each cell by itself
-	tw := tabwriter.NewWriter(lines, 0, 8, 1, '\t', 0)
-	var cells []byte
-	line := func(text func(i int) string) {
-		cells = cells[:0]
-		for n, i := range t.columns {
-			if n > 0 {
-				cells = append(cells, '\t')
-			}
-			cells = append(cells, strings.Map(printable, text(i))...)
-		}
-		tw.Write(append(cells, '\n')) // an error stays in lines
-	}
+	cells := make([]string, 0, (len(entries)+1)*len(t.columns))
 	if !t.noLegend {
-		line(func(i int) string { return columns[i].title })
+		for _, i := range t.columns {
+			cells = append(cells, columns[i].title)
+		}
 	}
 	for _, e := range entries {
 		apps := e.Apps
@@ -106,18 +95,41 @@ func (t table) write(w io.Writer, entries []status.Pod) error {
 			apps = []status.App{{Name: "-", ImageName: "-", ImageID: "-"}}
 		}
 		for n, a := range apps {
-			line(func(i int) string {
+			for _, i := range t.columns {
+				text := ""
 				switch {
 				case columns[i].app != nil:
-					return columns[i].app(t, a)
+					text = columns[i].app(t, a)
 				case n == 0:
-					return columns[i].pod(t, e)
+					text = columns[i].pod(t, e)
 				}
-				return ""
-			})
+				cells = append(cells, strings.Map(printable, text))
+			}
 		}
 	}
-	return errors.Join(tw.Flush(), lines.Flush())
+	return align(w, cells, len(t.columns))
+}
+
+// align writes rows of n cells each, padded with tabs to columns of the same width: what text/tabwriter makes of them, whose copies of a
+// long list took a tenth of rkt-list's time.
+func align(w io.Writer, cells []string, n int) error {
+	const tab = 8
+	widths := make([]int, n) // in tabs
+	for i, c := range cells {
+		widths[i%n] = max(widths[i%n], (utf8.RuneCountInString(c)+1+tab-1)/tab)
+	}
+	out := bufio.NewWriterSize(w, 1<<16)
+	for i, c := range cells {
+		out.WriteString(c)
+		if i%n == n-1 {
+			out.WriteByte('\n')
+			continue
+		}
+		for range widths[i%n] - utf8.RuneCountInString(c)/tab {
+			out.WriteByte('\t')
+		}
+	}
+	return out.Flush()
 }
 
 func (t table) time(n *int64) string {

@@ -76,7 +76,7 @@ func ended(p *pod.Pod) error {
 	if err != nil {
 		return err
 	}
-	if state != pod.Exited && state != pod.ExitedGarbage {
+	if !state.Ended() {
 		return fmt.Errorf("pod %s: has not exited (its state is: %s)", p.UUID, state)
 	}
 	return nil

@@ -99,7 +99,7 @@ func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.Sta
 	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
-	if state := p.StateHeld(); state == pod.Exited || state == pod.ExitedGarbage {
+	if p.StateHeld().Ended() {
 		if err := running.KillRemains(p, c.Log); err != nil {
 			return err
 		}

@@ -20,6 +20,9 @@ func (s State) String() string {
 	return [...]string{"preparing", "aborted prepare", "prepared", "running", "exited", "exited garbage", "deleting"}[s]
 }
 
+// Ended tells whether the pod has run and does not run any more.
+func (s State) Ended() bool { return s == Exited || s == ExitedGarbage }
+
 // fact is what a state asks of one thing that can be seen of a pod.
 type fact int
 

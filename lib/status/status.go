@@ -169,7 +169,7 @@ func Read(p *pod.Pod) (Pod, error) {
 // Want is what of many pods is wanted, since each takes time.
 type Want struct {
 	Names bool // of the pods
-	Ends  bool // how apps have ended; without it each is in the state of its pod
+	Ends  bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
 }
 
 func (r *reader) read(p *pod.Pod) (Pod, error) {
@@ -201,7 +201,7 @@ func (r *reader) read(p *pod.Pod) (Pod, error) {
 	if err != nil {
 		return e, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
 	}
-	if dir.Has(pod.NetDir) {
+	if (r.want.Ends || !facts.State.Ended()) && dir.Has(pod.NetDir) {
 		if e.Networks, err = network.Read(p.Dir()); err != nil {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}

@@ -93,6 +93,41 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// What a pod that has ended still has of its networks is told where it is asked for; the networks of the others always.
+func TestNetworks(t *testing.T) {
+	pods := pod.In(t.TempDir())
+	p := make1(t, pods, `{"acKind":"PodManifest","apps":[{"name":"a",`+image+`}]}`)
+	for name, text := range map[string]string{
+		"config": `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"ptp"}]}`,
+		"result": `{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}`,
+	} {
+		file := filepath.Join(p.Path(pod.NetDir), "eth0", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		state string
+		want  Want
+		has   string
+	}{
+		{"prepared", Want{}, "lan:ip4=10.1.2.3"}, {"exited", Want{}, ""}, {"exited", Want{Ends: true}, "lan:ip4=10.1.2.3"},
+		{"exited garbage", Want{}, ""},
+	} {
+		for state, file := range map[string]string{"exited": pod.StartedFile, "exited garbage": pod.GarbageFile} {
+			if state == c.state {
+				if err := os.WriteFile(p.Path(file), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		all, err := All(pods, c.want)
+		if err != nil || len(all) != 1 || all[0].State != c.state || all[0].Addresses() != c.has {
+			t.Errorf("%+v: %v, %v", c, all, err)
+		}
+	}
+}
+
 func BenchmarkAll(b *testing.B) {
 	pods := pod.In(b.TempDir())
 	for i := range 10000 {

@@ -210,7 +210,7 @@ func (o Options) releaseExited(ctx context.Context, p *pod.Pod) (bool, error) {
 		return false, err
 	}
 	defer lock.Close()
-	if state := p.StateHeld(); state != pod.Exited && state != pod.ExitedGarbage {
+	if !p.StateHeld().Ended() {
 		return false, nil
 	}
 	return true, o.detach(ctx, p)
