@@ -32,7 +32,7 @@ for n in $(seq $rounds); do
 	cp said after
 	# It was done before the cut, and nobody had begun to take it away after it.
 	test "$(grep -c taken before)" = "$(grep -c taken after)" && tac before | sed '/^taken/,$d' >sure || : >sure
-	export -f copy look
+	export -f copy look whole
 	export data images
 	unshare --mount --propagation=private bash -c 'copy "$@"' bash $n "$dir/disks/copy" | tee -a seen
 	rm disks/copy
