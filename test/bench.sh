@@ -118,7 +118,7 @@ echo "== rkt list of 10,000 pods of one image that have ended, against find and 
 many=$BENCH_STAGE/many
 pod=$(rkt-prepare "$small" --exec=/bin/true)
 mkdir -p "$many/pods" "$many/template"
-find "/var/lib/rkt/pods/$pod" -maxdepth 1 -type f -exec cp -a {} "$many/template/" \;
+find "/var/lib/rkt/pods/$pod" -maxdepth 1 ! -type d -exec cp -a {} "$many/template/" \;
 touch "$many/template/started"
 for _ in $(seq 10000); do cp -a "$many/template" "$many/pods/$(cat /proc/sys/kernel/random/uuid)"; done
 hyperfine --style=none --warmup 2 --runs 10 --export-json list.json \

@@ -21,7 +21,7 @@ import (
 
 // Names in a pod's directory.
 const (
-	VersionFile  = "version"                  // the format of the directory, see Format
+	VersionFile  = "version"                  // a link to nothing, whose text is the format of the directory, see Format
 	ManifestFile = "pod"                      // appc PodManifest, JSON; its presence says that the pod is prepared
 	StartedFile  = "started"                  // its presence says that the pod was run
 	GarbageFile  = "garbage"                  // rkt-gc saw the pod after its end; the grace period counts from its modification time
@@ -46,8 +46,9 @@ var (
 	ErrExists   = errors.New("a pod of this UUID exists already")
 )
 
-// Format is the format of a pod's directory that this package reads and writes; a directory without VersionFile is of format 1.
-const Format = "1"
+// Format is the format of a pod's directory that this package writes, and formerFormat one that it reads too: there VersionFile was a file, or
+// was not there at all. A link is read by one call, for each pod that is listed, and whole or not there after a loss of power.
+const Format, formerFormat = "2", "1"
 
 // Pods is the folder of pods in a data directory.
 type Pods struct {
@@ -110,7 +111,7 @@ func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := os.WriteFile(filepath.Join(tmp, VersionFile), []byte(Format+"\n"), 0o640); err != nil {
+	if err := os.Symlink(Format, filepath.Join(tmp, VersionFile)); err != nil {
 		lock.Close()
 		return nil, nil, err
 	}

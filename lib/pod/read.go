@@ -50,23 +50,29 @@ func (p *Pod) open(in int, name string) (*Reader, error) {
 
 // known tells why the directory is not one that this package can read.
 func (r *Reader) known() error {
-	var start [32]byte // enough to tell and to say what it is: with each pod that is listed
-	fd, err := open(r.fd, VersionFile)
-	if err == unix.ENOENT {
+	var space [32]byte // enough to tell, and to say what it is
+	n, err := retry(func() (int, error) { return unix.Readlinkat(r.fd, VersionFile, space[:]) })
+	var got string
+	switch err {
+	case nil:
+		got = string(space[:n])
+	case unix.ENOENT:
 		return nil
-	}
-	n := 0
-	if err == nil {
-		n, err = retry(func() (int, error) { return unix.Read(fd, start[:]) })
-		unix.Close(fd)
-	}
-	if err != nil {
+	case unix.EINVAL: // no link, but a file, as formerFormat has it
+		text, err := r.ReadFile(VersionFile)
+		if err != nil {
+			return err
+		}
+		// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may get its length on the disk before its content.
+		if durable.Lost(text) {
+			return nil
+		}
+		got = strings.TrimSuffix(string(text[:min(len(text), len(space))]), "\n")
+	default:
 		return &fs.PathError{Op: "read", Path: r.pod.Path(VersionFile), Err: err}
 	}
-	text := start[:n]
-	// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may get its length on the disk before its content.
-	if got := strings.TrimSuffix(string(text), "\n"); !durable.Lost(text) && got != "" && got != Format {
-		return fmt.Errorf("its directory is of format %q, and this program knows only %q: use the program that made it", got, Format)
+	if got != Format && got != formerFormat {
+		return fmt.Errorf("its directory is of format %q, and this program knows only %q and %q: use the program that made it", got, formerFormat, Format)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,7 +100,7 @@ func TestPodIsLink(t *testing.T) {
 	}
 }
 
-// TestFormat has what a version file may hold, after a power cut too.
+// TestFormat has what tells a directory's format: a link's text, or the content of a file in format 1, after a power cut too.
 func TestFormat(t *testing.T) {
 	pods := In(t.TempDir())
 	p, lock, err := pods.Create(NewUUID())
@@ -107,13 +108,39 @@ func TestFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	lock.Close()
-	for text, known := range map[string]bool{Format + "\n": true, "": true, "\x00\x00": true, "99\n": false, "\x0099\n": false, Format + "0\n": false} {
-		if err := os.WriteFile(p.Path(VersionFile), []byte(text), 0o640); err != nil {
+	version := p.Path(VersionFile)
+	if text, err := os.Readlink(version); err != nil || text != Format {
+		t.Errorf("a new one: %q, %v", text, err)
+	}
+	file := func(text string) error { return os.WriteFile(version, []byte(text), 0o640) }
+	link := func(text string) error { return os.Symlink(text, version) }
+	for _, c := range []struct {
+		make  func(text string) error
+		text  string
+		wrong string
+	}{
+		{link, Format, ""},
+		{link, "99", `is of format "99", and this program knows only "1" and "2"`},
+		{link, Format + "0", `is of format "20"`},
+		{link, "/etc/passwd", `is of format "/etc/passwd"`},
+		{link, strings.Repeat("9", 99), `is of format "` + strings.Repeat("9", 32) + `"`},
+		{file, formerFormat + "\n", ""},
+		{file, "", ""},
+		{file, "\x00\x00", ""},
+		{file, "99\n", `is of format "99", and this program knows only "1" and "2"`},
+		{file, "\x0099\n", `is of format "\x0099"`},
+		{file, formerFormat + "0\n", `is of format "10"`},
+		{file, strings.Repeat("9", 99), `is of format "` + strings.Repeat("9", 32) + `"`},
+		{func(string) error { return unix.Mkfifo(version, 0o640) }, "a fifo", "not a regular file"},
+		{func(string) error { return os.Mkdir(version, 0o750) }, "a folder", "not a regular file"},
+		{func(string) error { return nil }, "nothing", ""},
+	} {
+		if err := errors.Join(os.Remove(version), c.make(c.text)); err != nil {
 			t.Fatal(err)
 		}
 		state, err := p.State()
-		if known && (err != nil || state != AbortedPrepare) || !known && (err == nil || !strings.Contains(err.Error(), "knows only")) {
-			t.Errorf("%q: %v, %v", text, state, err)
+		if c.wrong == "" && (err != nil || state != AbortedPrepare) || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+			t.Errorf("%q: %v, %v", c.text, state, err)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func install(t *testing.T) {
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "cp", "-r", "../../README.md", "../../docs", "testdata/data-2-1.tar.gz", images)
+	command(t, "cp", "-r", "../../README.md", "../../docs", "testdata/data-2-1.tar.gz", "testdata/data-2-2.tar.gz", images)
 	command(t, mkimage, "busybox", images+"/busybox")
 	command(t, mkimage, "redis", images+"/redis")
 	command(t, mkimage, "etcd", images+"/etcd")
