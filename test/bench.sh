@@ -44,15 +44,25 @@ lower=$(readlink -f "/var/lib/rkt/pods/$pod/overlay/$app/lower/"* | tac | paste 
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=/run/raw/upper,workdir=/run/raw/work" "/run/raw/root/opt/stage2/$app/rootfs"
 
 median() { jq -r ".results[$1].median * 1000 | . * 10 | round / 10" "$2"; }
+# took COMMAND... prints how long the shell takes for a command, µs.
+took() {
+	local start=${EPOCHREALTIME/./}
+	"$@" >/dev/null
+	echo $((${EPOCHREALTIME/./} - start))
+}
+# middle NAME... prints the medians of the files, ms.
+middle() {
+	for name; do
+		sort -n "$name" | awk '{ all[NR] = $1 } END { printf "%.1f ", all[int((NR + 1) / 2)] / 1000 }'
+	done
+}
 echo "== warm 'rkt run --net=none' of true, against raw systemd-nspawn --boot of the same root"
-for n in $(seq 0 32); do # in turn, since the machine's speed changes from minute to minute; the first three are for warming up
-	hyperfine --style=none --shell=none --runs 1 --export-json "run$n.json" \
-		"rkt run --net=none $small --exec=/bin/true" "sh raw.sh $pod $n" >/dev/null 2>&1
-done
-rm run[012].json
-jq -s '{results: [range(2) as $i | {median: ([.[].results[$i].times[0]] | sort | .[length / 2 | floor])}]}' run*.json >run.json
-printf 'rkt run %s ms, systemd-nspawn %s ms, ratio %s (target: at most 1.5)\n' "$(median 0 run.json)" "$(median 1 run.json)" \
-	"$(jq -r '.results[0].median / .results[1].median * 100 | round / 100' run.json)"
+for n in $(seq 33); do # in turn, since the machine's speed changes from minute to minute
+	took rkt run --net=none "$small" --exec=/bin/true >>run
+	took sh raw.sh "$pod" "$n" >>raw
+done </dev/null 2>/dev/null
+read -r run raw <<<"$(middle run raw)"
+printf 'rkt run %s ms, systemd-nspawn %s ms, ratio %s (target: at most 1.5)\n' "$run" "$raw" "$(jq -n "$run / $raw * 100 | round / 100")"
 
 echo "== rkt-prepare of an image of 1 MB, and of one of 200 MB"
 hyperfine --style=none --warmup 3 --runs 30 --export-json prepare.json \
@@ -66,18 +76,6 @@ hyperfine --style=none --warmup 3 --runs 30 --export-json steps.json --prepare "
 printf 'rkt-prepare %s ms, rkt-net add --net=none %s ms\n' "$(median 0 prepare.json)" "$(median 0 steps.json)"
 
 echo "== rkt-net's own share with the default network: its wall time less that of the plugin called by hand, in turn"
-# took COMMAND... prints how long the shell takes for a command, µs.
-took() {
-	local start=${EPOCHREALTIME/./}
-	"$@" >/dev/null
-	echo $((${EPOCHREALTIME/./} - start))
-}
-# middle NAME... prints the medians of the files, ms.
-middle() {
-	for name; do
-		sort -n "$name" | awk '{ all[NR] = $1 } END { printf "%.1f ", all[int((NR + 1) / 2)] / 1000 }'
-	done
-}
 # plugin COMMAND calls ptp as rkt-net does.
 plugin() {
 	CNI_COMMAND=$1 CNI_CONTAINERID=$bare CNI_NETNS=/run/rkt/netns/$bare CNI_IFNAME=eth0 CNI_PATH=/usr/lib/cni /usr/lib/cni/ptp <ptp.conf

@@ -187,11 +187,9 @@ func SyncDir(path string) error {
 // name. Where little waits for the disk, one call writes all that the file system has, which takes a fraction of the time; else the tree does not
 // wait for what other programs have written.
 func SyncTree(root string, folders ...string) error {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err == nil {
-		if bytes, err := waiting(string(text)); err == nil && bytes <= syncAll {
-			return syncFileSystem(root)
-		}
+	text, _ := os.ReadFile("/proc/meminfo") // without it nobody knows what waits
+	if bytes, err := waiting(string(text)); err == nil && bytes <= syncAll {
+		return syncFileSystem(root)
 	}
 	return syncEach(root, folders)
 }

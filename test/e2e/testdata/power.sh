@@ -37,9 +37,10 @@ look() {
 		pod) rkt-cat-manifest "$uuid" >out 2>&1 && whole "$data/pods/$uuid" ;;
 		esac || echo "WRONG: $1: $what ${uuid-} was done and is lost: $(cat out)"
 	done <"$2"
-	pods=$(rkt-list --no-legend 2>out | wc -l)
+	rkt-list --no-legend --full --fields=uuid,state >there 2>out
+	pods=$(wc -l <there)
 	test ! -s out || echo "WRONG: $1: $(cat out)"
-	for uuid in $(rkt-list --no-legend --full --fields=uuid,state | sed -n 's/\tprepared.*//p'); do
+	for uuid in $(sed -n 's/\tprepared.*//p' there); do
 		whole "$data/pods/$uuid" || echo "WRONG: $1: pod $uuid is not whole: $(cat out)"
 	done
 	rkt-prepare "oci:$images/busybox" >out 2>&1 || echo "WRONG: $1: the next prepare: $(cat out)"
