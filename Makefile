@@ -3,6 +3,8 @@
 # make cni        build the CNI plugins of the CNI project and install them for the toolkit (DESTDIR, PREFIX), for hosts that have none
 # make demo       the main job, from nothing to a redis that answers and is gone again
 # make test       all tests
+# make test-releases   the sessions on hosts of other releases of Debian; prints a table, and writes it into docs/systemd.md
+# make test-vm-releases   some sessions in virtual machines with the kernels and files of these releases
 # make torture    the long runs: hundreds of kills
 # make pictures   have the pictures in docs/systemd.md drawn anew by its test
 # make bench      whole processes side by side
@@ -14,19 +16,30 @@ DESTDIR  ?=
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 PROGRAMS := rkt $(patsubst %/,%,$(wildcard rkt-*/))
-UNITS    := rkt-gc.service rkt-gc.timer rkt-metadata.service rkt-metadata.socket rkt@.service
+UNITS    := rkt-fetch.socket rkt-fetch@.service rkt-gc.service rkt-gc.timer rkt-metadata.service rkt-metadata.socket rkt@.service
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # program:package pairs: what to look for, and what to install when it is not there
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
-	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static hyperfine:hyperfine pgrep:procps jq:jq \
+	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
 	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
-	gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
+	mmdebstrap:mmdebstrap gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
-.PHONY: all man install cni demo test torture pictures bench lint deps modules clean
+# Releases of Debian whose systemd the sessions are run with, besides the machine's own, and what a tree of one has.
+RELEASES := trixie forky
+RELEASE_PACKAGES := attr bsdutils busybox-static ca-certificates containernetworking-plugins curl dbus dnsmasq-base docker-registry e2fsprogs \
+	etcd-server gpg gpg-agent groff-base iproute2 iptables jq libcap2-bin libpam-systemd mount nftables openssl procps redis-server \
+	redis-tools skopeo socat systemd systemd-container time umoci util-linux xfsprogs xz-utils bzip2 zstd
+# Sessions that tell most of a release; make test runs these, make torture all.
+RELEASE_SESSIONS := attach closed enter firewalls guide health isolation logs masks redis-service reload soft-reboot terminal units users volumes
+
+# Sessions that a kernel tells most of; make test-vm-releases runs them.
+VM_SESSIONS := unit isolation vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
+
+.PHONY: all man install cni demo test releases test-releases test-vm-releases torture pictures bench lint deps modules clean
 
 all:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
@@ -39,27 +52,32 @@ install: all man
 	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -D -m 0644 rkt/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rkt
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system tmpfiles.d sysusers.d)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system tmpfiles.d sysusers.d sysctl.d)
 	for unit in $(UNITS); do \
 		sed 's,/usr/bin/rkt,$(PREFIX)/bin/rkt,' units/$$unit | install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
 	done
 	install -m 0644 units/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
 	install -m 0644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
+	install -m 0644 units/sysctl.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-rkt.conf
 
 cni:
 	install -d $(DESTDIR)$(PREFIX)/libexec/rkt/cni
-	cd cni && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(abspath $(DESTDIR)$(PREFIX)/libexec/rkt/cni)/ tool
+	for module in cni cni/flannel; do \
+		CGO_ENABLED=0 $(GO) -C $$module build -trimpath -ldflags='-s -w' -o $(abspath $(DESTDIR)$(PREFIX)/libexec/rkt/cni)/ tool || exit; \
+	done
 
+# virtiofsd has a package of its own from Debian 13 on; before, qemu's packages have it.
 # The packages' own services are not wanted: where systemd would start them, they are masked for the time of the installation.
 deps:
 	@missing=; \
 	for need in $(NEEDS); do command -v $${need%%:*} >/dev/null || missing="$$missing $${need##*:}"; done; \
 	for need in $(NEEDS_FILES); do test -e $${need%%:*} || missing="$$missing $${need##*:}"; done; \
+	test -e /usr/lib/qemu/virtiofsd -o -e /usr/libexec/virtiofsd || missing="$$missing virtiofsd"; \
 	test -n "$$missing" || { $(MAKE) --silent bin/vm; exit; }; \
 	echo "make deps: installing$$missing"; \
 	test ! -d /run/systemd/system || systemctl mask --runtime redis-server.service docker-registry.service etcd.service; \
 	DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
-	{ apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
+	{ apt-get update -q && { apt-cache show virtiofsd || missing=$${missing% virtiofsd}; } && apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
 		|| { tail -20 /tmp/make-deps.log; exit 1; }; \
 	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service etcd.service; \
 	$(MAKE) --silent bin/vm
@@ -68,26 +86,52 @@ deps:
 modules:
 	@$(GO) mod download
 	@cd cni && $(GO) mod download
+	@cd cni/flannel && $(GO) mod download
+	@cd cni/before-1.9 && $(GO) mod download
+	@cd test/runtimetest && $(GO) mod download
 
-# The kernel of the virtual machine is unpacked and not installed.
+# The kernel of the virtual machine, and those of other releases.
 bin/vm:
-	@rm -rf bin/vm.new && mkdir -p bin/vm.new
-	@cd bin/vm.new && package=$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -1) && \
-		{ apt-get download -q "$$package" || { apt-get update -q && apt-get download -q "$$package"; }; } >/tmp/make-deps-kernel.log 2>&1 && \
-		dpkg-deb -x "$$package"_*.deb . && rm "$$package"_*.deb
-	@mv bin/vm.new bin/vm
+	@test/kernel.sh $@
+
+bin/vm-%:
+	@test/kernel.sh $@ $*
 
 demo: deps all
 	test/demo.sh
 
-test: deps modules
-	$(GO) test -count=1 -timeout 40m ./...
+test: deps modules releases
+	RKT_RELEASES=$(abspath bin/_releases) RKT_RELEASES_SESSIONS='$(RELEASE_SESSIONS)' $(GO) test -count=1 -timeout 60m ./...
 
-torture: deps modules
+releases: deps $(RELEASES:%=bin/_releases/%)
+
+# From where the machine has its own packages. That place may be a day behind, with lists that are out of date.
+bin/_releases/%:
+	@echo "make releases: making a tree of Debian's $*"
+	@rm -rf $@.new && mkdir -p $(@D)
+	@from=$$(apt-get indextargets --format '$$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1); \
+		mmdebstrap --quiet --mode=root --variant=apt --include="$(RELEASE_PACKAGES)" --aptopt='Acquire::Check-Valid-Until "false"' \
+			$* $@.new "deb $$from $* main" >/tmp/make-release-$*.log 2>&1 || { tail -20 /tmp/make-release-$*.log; exit 1; }
+	@mv $@.new $@
+
+test-releases: deps modules releases
+	RKT_RELEASES=$(abspath bin/_releases) RKT_RELEASES_TABLE=$(abspath docs/systemd.md) $(GO) test -count=1 -v -timeout 120m -run 'TestReleases$$' ./test/e2e
+
+# Sessions in virtual machines with the kernels and files of the other releases.
+test-vm-releases: deps modules releases $(RELEASES:%=bin/vm-%)
+	RKT_RELEASES=$(abspath bin/_releases) RKT_VM_RELEASES='$(RELEASES)' RKT_VM_SESSIONS='$(VM_SESSIONS)' \
+		$(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
+
+torture: deps modules releases test-vm-releases
+	RKT_RELEASES=$(abspath bin/_releases) $(GO) test -count=1 -v -timeout 120m -run 'TestReleases$$' ./test/e2e
 	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'Killed|Torture|Many' ./...
 	FAULTS=40 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/faults$$' ./test/e2e
 	ROUNDS=500 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/soak$$' ./test/e2e
+	ROUNDS=220 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/early$$' ./test/e2e
+	RKT_RELEASES=$(abspath bin/_releases) RKT_RELEASES_SESSIONS=early ROUNDS=220 SESSION_TIMEOUT=80m \
+		$(GO) test -count=1 -v -timeout 90m -run 'TestReleases$$' ./test/e2e
 	FUZZ_ROUNDS=500 $(GO) test -count=1 -v -run 'TestSessions/fuzz$$' ./test/e2e
+	PODS=100 RKT_VM_SESSIONS=many $(GO) test -count=1 -v -timeout 60m -run 'TestSessionsVM$$' ./test/e2e
 	RKT_VM_SESSIONS='guide systemd-page units unit activation redis-service notify stop status terminal apps' $(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
 
 pictures: deps

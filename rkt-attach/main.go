@@ -50,7 +50,7 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 func main() { cli.Main("rkt-attach", usage, run) }
 
 func run(_ context.Context, p *cli.Process) error {
-	fs, g := p.Flags()
+	fs, g := p.RootFlags()
 	client := attach.Client{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	var uuidFile, serve string
 	fs.StringVar(&client.App, "app", "", "")
@@ -79,7 +79,8 @@ func run(_ context.Context, p *cli.Process) error {
 	}
 	err = client.Attach(found)
 	if errors.Is(err, attach.ErrDetached) {
-		_, err = fmt.Fprintf(p.Stderr, "\n%s: detached from pod %s\n", p.Name, found.UUID)
+		_, err = fmt.Fprintln(p.Stderr)
+		p.Say("detached from pod %s", found.UUID)
 	}
 	return err
 }

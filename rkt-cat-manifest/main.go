@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,13 +50,8 @@ func cat(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	if pretty {
-		var b bytes.Buffer
-		if err := json.Indent(&b, bytes.TrimSpace(text), "", "\t"); err != nil {
-			return fmt.Errorf("pod %s: manifest: %w", found.UUID, err)
-		}
-		text = append(b.Bytes(), '\n')
+	if err := p.PrintJSON(json.RawMessage(text), pretty); err != nil {
+		return fmt.Errorf("pod %s: manifest: %w", found.UUID, err)
 	}
-	_, err = p.Stdout.Write(text)
-	return err
+	return nil
 }

@@ -7,7 +7,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,7 +30,7 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 func main() { cli.Main("rkt-config", usage, run) }
 
 func run(_ context.Context, p *cli.Process) error {
-	flags, g := p.Flags()
+	flags, g := p.FlagsWithoutDir()
 	var pretty bool
 	flags.BoolVar(&pretty, "pretty-print", true, "")
 	if err := p.ParseAnywhere(flags, g, p.Args); err != nil {
@@ -44,13 +43,5 @@ func run(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	if pretty {
-		var b bytes.Buffer
-		if err := json.Indent(&b, text, "", "\t"); err != nil {
-			return err
-		}
-		text = b.Bytes()
-	}
-	_, err = p.Stdout.Write(append(text, '\n'))
-	return err
+	return p.PrintJSON(json.RawMessage(text), pretty)
 }

@@ -2,16 +2,18 @@
 //
 //	rkt-enter [FLAGS] POD [COMMAND [ARG …]]
 //
-// The command runs in one of the pod's apps, with all that the app has: its user, environment, working directory, namespaces, control
-// group, and limits. Without a command it is a shell. It never gets the caller's terminal, but one of the pod's.
+// The command runs in one of the pod's apps as root, with all else that the app has: its environment, working directory, namespaces, control
+// group, bounding set, seccomp filter and limits. Without a command it is a shell. It never gets the caller's terminal, but one of the pod's.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,15 +28,16 @@ import (
 
 const usage = `Usage: rkt-enter [FLAGS] POD [COMMAND [ARG ...]]
 
-Runs a command in a running pod, with all that one of its apps has: its user,
-environment, working directory, namespaces and limits. Without a command, runs a
-shell. Exits with the command's status.
+Runs a command as root in a running pod, with the environment, working directory,
+namespaces, bounding set, seccomp filter and limits of one of its apps. Without a
+command, runs a shell. Exits with the command's status.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
 Flags:
   --app=NAME         which app; needed in a pod of several
-  --user=UID[:GID]   as another user than the app's; root is 0:0
+  --user=app         as the app's user
+  --user=UID[:GID]   as another user than root
   --uuid-file=FILE   the pod whose UUID is in FILE
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -50,26 +53,18 @@ func main() {
 }
 
 func enterPod(_ context.Context, p *cli.Process) error {
-	fs, g := p.Flags()
+	fs, g := p.RootFlags()
 	var app, user, uuidFile string
 	fs.StringVar(&app, "app", "", "")
 	fs.StringVar(&user, "user", "", "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	operand, argv, err := parse(p, fs, g, &uuidFile)
+	if err != nil {
 		return err
-	}
-	operand, argv := fs.Args(), []string(nil)
-	if uuidFile != "" {
-		operand, argv = nil, operand
-	} else if len(operand) > 1 {
-		operand, argv = operand[:1], operand[1:]
 	}
 	found, err := p.OnePod(pod.In(g.Dir), operand, uuidFile)
 	if err != nil {
 		return err
-	}
-	if len(argv) > 0 && argv[0] == "--" {
-		argv = argv[1:]
 	}
 	if err := enter.Detach(append([]string{p.Name}, p.Args...), os.Environ()); err != nil {
 		return err
@@ -79,18 +74,47 @@ func enterPod(_ context.Context, p *cli.Process) error {
 		return err
 	}
 	c.Unfiltered = g.Insecure.Seccomp
-	if user != "" {
-		if c.UID, c.GID, err = parseUser(user); err != nil {
+	switch user {
+	case "":
+		c.User = &enter.User{} // as in rkt
+	case "app":
+	default:
+		if c.User, err = parseUser(user); err != nil {
 			return fmt.Errorf("--user=%s: %w", user, err)
 		}
-		c.Groups = nil
 	}
-	p.Log().Debug("enters", "pod", found.UUID, "app", c.App, "uid", c.UID, "gid", c.GID)
+	p.Log().Debug("enters", "pod", found.UUID, "app", c.App, "user", user)
 	status, err := enter.Run(found, c)
 	if err == nil && status != 0 {
 		err = cli.ExitStatus(status)
 	}
 	return err
+}
+
+// parse sorts the command line into the pod, which --uuid-file may name instead, and the command. Flags may stand before and after
+// the pod; what follows them is the command's.
+func parse(p *cli.Process, fs *flag.FlagSet, g *cli.Global, uuidFile *string) (operand, argv []string, err error) {
+	flags, argv, err := cli.Leading(fs, p.Args)
+	isFile := func(word string) bool { return strings.HasPrefix(strings.TrimLeft(word, "-"), "uuid-file") }
+	if err == nil && len(argv) > 0 && argv[0] != "--" && p.Getenv("RKT_UUID_FILE") == "" && !slices.ContainsFunc(flags, isFile) {
+		var more []string
+		operand = argv[:1]
+		more, argv, err = cli.Leading(fs, argv[1:])
+		flags = append(slices.Clone(flags), more...)
+	}
+	if err == nil {
+		err = p.ParseSorted(fs, g, flags, argv)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	if len(operand) == 0 && *uuidFile == "" && len(argv) > 0 {
+		operand, argv = argv[:1], argv[1:]
+	}
+	return operand, argv, nil
 }
 
 // command completes what the user gave from the pod's manifest.
@@ -117,12 +141,6 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 		return enter.Command{}, fmt.Errorf("pod %s: manifest: app %q has no field app", p.UUID, name)
 	}
 	c := enter.Command{App: app.Name.String(), Argv: argv, Dir: app.App.WorkingDirectory}
-	if c.UID, c.GID, err = parseUser(app.App.User + ":" + app.App.Group); err != nil {
-		return enter.Command{}, fmt.Errorf("pod %s: app %q: %w", p.UUID, name, err)
-	}
-	for _, gid := range app.App.SupplementaryGIDs {
-		c.Groups = append(c.Groups, uint32(gid))
-	}
 	for _, v := range app.App.Environment {
 		c.Env = append(c.Env, v.Name+"="+v.Value)
 	}
@@ -146,23 +164,24 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 }
 
 // parseUser takes UID[:GID], and "root". Without GID it is that of the number UID.
-func parseUser(s string) (uid, gid uint32, err error) {
+func parseUser(s string) (*enter.User, error) {
 	if s == "root" {
-		return 0, 0, nil
+		return &enter.User{}, nil
 	}
 	user, group, both := strings.Cut(s, ":")
 	if !both {
 		group = user
 	}
+	var u enter.User
 	for _, id := range []struct {
 		text string
 		into *uint32
-	}{{user, &uid}, {group, &gid}} {
+	}{{user, &u.UID}, {group, &u.GID}} {
 		n, err := strconv.ParseUint(id.text, 10, 32)
 		if err != nil || n == math.MaxUint32 { // which is none
-			return 0, 0, fmt.Errorf("%q: not the number of a user or group", id.text)
+			return nil, fmt.Errorf("%q: not the number of a user or group", id.text)
 		}
 		*id.into = uint32(n)
 	}
-	return uid, gid, nil
+	return &u, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/fetch"
+	"github.com/rkt-toolkit/rkt/lib/printable"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,7 +102,7 @@ func (d *display) line(b *bar, text string) {
 	if layer := label(b.Blob); layer != name {
 		name += ": " + layer
 	}
-	fmt.Fprintf(d.p.Stderr, "%s: %s: %s\n", d.p.Name, name, text)
+	d.p.Say("%s: %s", name, text)
 }
 
 // draw draws the layers that are on their way, and a layer that is there above them for the last time.
@@ -179,12 +180,7 @@ func label(name string) string {
 	if strings.Contains(name, "://") {
 		name, _, _ = strings.Cut(name, "?")
 	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, name)
+	return printable.Line(name)
 }
 
 // cut makes a line fit, so that the terminal does not break it.

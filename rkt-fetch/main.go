@@ -25,6 +25,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/fetch"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
+	"github.com/rkt-toolkit/rkt/lib/member"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/trust"
@@ -50,7 +52,8 @@ IMAGE is one of:
 
 Flags:
   --pull-policy=POLICY      never: only look into the store; new: fetch what is
-                            not there; update: ask the source each time (default)
+                            not there; update: ask the source each time (default).
+                            An ACI file is read whatever the policy is
   --full                    print whole IDs
   --quiet                   show no progress (on a terminal a line for each layer
                             that moves; elsewhere one when it is there)
@@ -60,6 +63,8 @@ Flags:
   --unpack-limit=SIZE       what a layer or an ACI may unpack to: bytes, or K, M,
                             G, T (default: 1G and 200 times its size, at most 64G)
   --trust-keys-from-https   trust the keys that an image's server names
+
+Members of group rkt fetch by rkt-fetch.socket, with the host's configuration.
 
 An image must be signed by a key that is trusted for its name (rkt-trust): an ACI
 by a file beside it (URL.asc, PATH.asc) or --signature=FILE behind its name, one in
@@ -84,8 +89,14 @@ func run(ctx context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
+	if member.Needed(c.global.Dir) && !c.serve {
+		return c.ask(p)
+	}
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
+	if c.serve {
+		return serve(ctx, p)
+	}
 	images, err := store.Open(c.global.Dir)
 	if err != nil {
 		return err
@@ -102,17 +113,26 @@ func run(ctx context.Context, p *cli.Process) error {
 	for _, img := range c.images {
 		id, err := c.fetch(ctx, p, images, img)
 		if err != nil {
-			return fmt.Errorf("image %q: %w", img.name, err)
+			return c.failed(img.name, err)
 		}
 		p.Log().Debug("is in the store", "pod", uuid, "image", id, "name", img.name, "pull-policy", c.options.PullPolicy)
 		if !c.full {
 			id = id[:shortID]
 		}
-		if _, err := fmt.Fprintln(p.Stdout, id); err != nil {
+		if err := p.PrintLine("%s", id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// failed says which image an error is about.
+func (c *config) failed(name string, err error) error {
+	ref, parseErr := image.ParseReference(name)
+	if c.options.PullPolicy == fetch.Never && errors.Is(err, store.ErrNotFound) && parseErr == nil && ref.Kind != image.ID {
+		return fmt.Errorf("unable to fetch image from %s %q: %w", ref.Source(), name, err)
+	}
+	return fmt.Errorf("image %q: %w", name, err)
 }
 
 // shortID is how much of an ID rkt printed: half of the hash. Every program takes it for the whole.
@@ -153,14 +173,13 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 	o.Signature = img.signature
 	keys := trust.New(c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig)
 	o.Keys = keys
-	o.Verify = func(_ context.Context, name string, signature []byte, signed io.ReadSeeker) error {
+	o.Verify = func(_ context.Context, name string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error) {
 		by, err := keys.CheckACI(name, signed, signature)
 		if err == nil {
-			p.Debugf("%s: signed by %s", name, by)
+			p.Debugf("%s: signed by %s", name, by.Key)
 		}
-		return err
+		return by, err
 	}
-	o.Mark = keys.Mark
 	said := p.Stderr
 	if !c.quiet {
 		display := newDisplay(p, img.name, local, c.global.Debug)

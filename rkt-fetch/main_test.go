@@ -55,8 +55,8 @@ func TestScripts(t *testing.T) {
 		}
 	}
 	programs := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-trust").CombinedOutput(); err != nil {
-		t.Fatalf("rkt-trust: %v\n%s", err, out)
+	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-trust", "../rkt-image", "../test/fault").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -119,17 +119,22 @@ func TestParse(t *testing.T) {
 		{"--local-config=" + dir + " a", "", "{never false false [{a }]}"},
 		{"--local-config=" + dir + " a", "new", "{new false false [{a }]}"},
 		{"--local-config=" + dir + " --pull-policy=update a", "new", "{update false false [{a }]}"},
-		{"", "", "no image given (--help shows how)"},
+		{"", "", "must provide at least one image (--help shows how)"},
 		{"--pull-policy=sometimes a", "", "--pull-policy=sometimes: is none of never, new, update"},
-		{"--store-only --no-store a", "", "--store-only and --no-store exclude each other"},
+		{"--store-only --no-store a", "", "both --store-only and --no-store specified; use one of them"},
 		{"--signature=x a", "", "{update false false [{a x}]}"},
 		{"a --signature=x b c --signature y", "", "{update false false [{a x} {b } {c y}]}"},
 		{"--signature=x a b", "", "--signature=x: of which image? It comes behind one of several"},
 		{"--signature=x a --signature=y", "", "--signature=x: of which image? It comes behind one of several"},
 		{"a --signature=x --signature=y", "", "--signature=y: one file for each image"},
 		{"a --signature=", "", "--signature=: one file for each image"},
-		{"a --signature", "", "--signature: flags come before the first image"},
-		{"a --full", "", "--full: flags come before the first image"},
+		{"a --signature", "", "flag --signature needs a value"},
+		{"a --full", "", "{update true false [{a }]}"},
+		{"a --signature=x --full b --pull-policy never --quiet", "", "{never true true [{a x} {b }]}"},
+		{"a -- b --full", "", "--full: not an image; flags stand before --"},
+		{"a --full=maybe", "", `--full="maybe": neither true nor false`},
+		{"a --ful", "", "unknown flag --ful; did you mean --full?"},
+		{"a --help", "", flag.ErrHelp.Error()},
 		{"--nope a", "", "unknown flag --nope (--help lists the flags)"},
 		{"--help", "", flag.ErrHelp.Error()},
 	} {

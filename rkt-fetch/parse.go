@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"slices"
@@ -18,6 +19,7 @@ type config struct {
 	options fetch.Options
 	full    bool
 	quiet   bool
+	serve   bool // one member of group rkt, on the descriptor that systemd has passed
 	images  []operand
 }
 
@@ -43,14 +45,18 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&noStore, "no-store", false, "")
 	fs.BoolVar(&c.full, "full", false, "")
 	fs.BoolVar(&c.quiet, "quiet", false, "")
+	fs.BoolVar(&c.serve, "member", false, "")
 	fs.StringVar(&signature, "signature", "", "")
-	err := p.Parse(fs, g, p.Args)
+	flags, words, err := split(fs, p.Args)
+	if err == nil {
+		err = p.ParseSorted(fs, g, flags, words)
+	}
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case storeOnly && noStore:
-		return nil, errors.New("--store-only and --no-store exclude each other")
+		return nil, errors.New("both --store-only and --no-store specified; use one of them")
 	case storeOnly:
 		policy = string(fetch.Never)
 	case noStore:
@@ -62,6 +68,9 @@ func parse(p *cli.Process) (*config, error) {
 		return nil, fmt.Errorf("--pull-policy=%s: is none of never, new, update", policy)
 	}
 	c.options.InsecureImage, c.options.InsecureTLS, c.options.InsecureHTTP = g.Insecure.Image, g.Insecure.TLS, g.Insecure.HTTP
+	if c.serve {
+		return c, nil
+	}
 	if c.images, err = operands(fs.Args(), signature); err != nil {
 		return nil, err
 	}
@@ -81,24 +90,43 @@ func parseSize(s string) (int64, error) {
 	return n << shift, nil
 }
 
+// split sorts a command line into flags, which may also follow images, and images, each with the --signature that follows it.
+func split(fs *flag.FlagSet, args []string) (flags, images []string, err error) {
+	for len(args) > 0 {
+		if args[0] == "--" {
+			return flags, append(images, args[1:]...), nil
+		}
+		n, err := cli.FlagWords(fs, args)
+		if err != nil {
+			return nil, nil, err
+		}
+		name, _, _ := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+		switch {
+		case n == 0:
+			images, args = append(images, args[0]), args[1:]
+		case name == "signature" && len(images) > 0:
+			images = append(images, "--"+strings.TrimLeft(strings.Join(args[:n], "="), "-"))
+			args = args[n:]
+		default:
+			flags, args = append(flags, args[:n]...), args[n:]
+		}
+	}
+	return flags, images, nil
+}
+
 // operands reads IMAGE [--signature=FILE] …: like rkt, a signature belongs to the image before it. One before all images is that of the
 // only one.
 func operands(args []string, signature string) ([]operand, error) {
 	var all []operand
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
+	for _, arg := range args {
 		value, isSignature := strings.CutPrefix(arg, "--signature=")
-		if arg == "--signature" && i+1 < len(args) {
-			i++
-			value, isSignature = args[i], true
-		}
 		switch {
 		case isSignature && len(all) > 0 && all[len(all)-1].signature == "" && value != "":
 			all[len(all)-1].signature = value
 		case isSignature:
 			return nil, fmt.Errorf("--signature=%s: one file for each image", value)
 		case strings.HasPrefix(arg, "-") && arg != "-":
-			return nil, fmt.Errorf("%s: flags come before the first image", arg)
+			return nil, fmt.Errorf("%s: not an image; flags stand before --", arg)
 		default:
 			all = append(all, operand{name: arg})
 		}
@@ -109,7 +137,7 @@ func operands(args []string, signature string) ([]operand, error) {
 	}
 	switch {
 	case len(all) == 0:
-		return nil, errors.New("no image given (--help shows how)")
+		return nil, errors.New("must provide at least one image (--help shows how)")
 	case signature != "" && (len(all) > 1 || all[0].signature != ""):
 		return nil, fmt.Errorf("--signature=%s: of which image? It comes behind one of several", signature)
 	case signature != "":

@@ -21,6 +21,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/gc"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/systree"
 )
 
 const usage = `Usage: rkt-gc [FLAGS]
@@ -28,8 +29,11 @@ const usage = `Usage: rkt-gc [FLAGS]
 
 Without a POD, removes pods that have exited a while ago, prepared pods that were
 never run, and what killed programs left behind. With PODs, removes just these,
-at once; one that is not there is no error, so that the line has a place in
-ExecStopPost=, unless --must-exist is given, as "rkt rm" does. One that runs is.
+at once. A pod that does not exist is ignored (for use in ExecStopPost=) unless
+--must-exist is given, as "rkt rm" does. A running pod is an error.
+
+The volumes that are the pod's own, for which no directory was mounted, are
+removed with it; a line on standard error names those with data.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
@@ -48,7 +52,7 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 func main() { cli.Main("rkt-gc", usage, collect) }
 
 func collect(ctx context.Context, p *cli.Process) error {
-	flags, g := p.Flags()
+	flags, g := p.RootFlags()
 	var rules gc.Rules
 	var uuidFile string
 	var mustExist bool
@@ -61,21 +65,26 @@ func collect(ctx context.Context, p *cli.Process) error {
 		return err
 	}
 	c := &gc.Collector{
-		Pods: pod.In(g.Dir), Log: p.Log(),
+		Pods: pod.In(g.Dir), Systemd: systree.In(g.Dir), Log: p.Log(),
 		ReleaseNetwork: func(ctx context.Context, uuid string) error { return releaseNetwork(ctx, p, g, uuid) },
 	}
 	operands := flags.Args()
 	if uuidFile != "" {
-		operands = append(operands, "@"+uuidFile)
+		operands = []string{"@" + uuidFile}
 	}
 	var failed error
 	var one sync.Mutex
 	c.Report = func(line string) {
 		one.Lock()
 		defer one.Unlock()
-		if _, err := fmt.Fprintln(p.Stdout, line); err != nil {
+		if err := p.PrintLine("%s", line); err != nil {
 			failed = err
 		}
+	}
+	c.Warn = func(line string) {
+		one.Lock()
+		defer one.Unlock()
+		p.Say("%s", line)
 	}
 	if len(operands) == 0 {
 		return errors.Join(c.Collect(ctx, rules), failed)
@@ -99,16 +108,17 @@ func collect(ctx context.Context, p *cli.Process) error {
 	return errors.Join(append(errs, failed)...)
 }
 
-// releaseNetwork runs rkt-net del.
+// releaseNetwork runs rkt-net del. What can't be undone does not keep the pod: rkt-net says what is left.
 func releaseNetwork(ctx context.Context, p *cli.Process, g *cli.Global, uuid string) error {
 	program, err := cli.Sibling("rkt-net")
 	if err != nil {
 		return err
 	}
-	args := append([]string{"del"}, g.Args()...)
+	args := append([]string{"del", "--force"}, g.Args()...)
 	out, err := exec.CommandContext(ctx, program, append(args, uuid)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s (%w)", strings.TrimSpace(string(out)), err)
 	}
-	return nil
+	_, err = p.Stderr.Write(out)
+	return err
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
@@ -14,24 +14,30 @@ import (
 // importFile becomes rkt-fetch, which alone reads what nobody vouches for.
 func importFile(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	var signature string
+	fs.StringVar(&signature, "signature", "", "")
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
-	operands := fs.Args()
-	if len(operands) == 0 || operands[0] == "" || len(operands) > 1 && !strings.HasPrefix(operands[1], "--signature") {
+	if fs.NArg() != 1 || fs.Arg(0) == "" {
 		return errors.New("import: one file, or - for standard input, please (--help shows how)")
 	}
-	if operands[0] != "-" {
-		ref, err := image.ParseReference(operands[0])
+	file := fs.Arg(0)
+	if file != "-" {
+		ref, err := image.ParseReference(file)
 		if err != nil || ref.Kind == image.Appc || ref.Kind == image.ID { // a path that looks like a name
-			operands[0] = "./" + operands[0]
+			file = "./" + file
 		} else if !ref.Local() {
-			return fmt.Errorf("import: %q is not on this machine; rkt fetch fetches it", operands[0])
+			return fmt.Errorf("import: %q is not on this machine; rkt fetch fetches it", file)
 		}
 	}
 	fetch, err := cli.Sibling("rkt-fetch")
 	if err != nil {
 		return err
 	}
-	return cli.Exec(fetch, append(append([]string{fetch}, append(g.Args(), "--full")...), operands...), os.Environ())
+	args := append(g.Args(), "--full")
+	if signature != "" {
+		args = append(args, "--signature="+signature)
+	}
+	return cli.Exec(fetch, slices.Concat([]string{fetch}, args, []string{"--", file}), os.Environ())
 }

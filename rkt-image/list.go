@@ -3,10 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,16 +15,47 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/member"
+	"github.com/rkt-toolkit/rkt/lib/printable"
+	"github.com/rkt-toolkit/rkt/lib/resolve"
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
 // entry is an image in the list, with rkt's names in JSON.
 type entry struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Size     int64  `json:"size"`        // bytes of its unpacked layers, those that other images have as well included
-	Imported int64  `json:"import_time"` // nanoseconds since 1970
-	LastUsed int64  `json:"last_used_time"`
+	ID   string `json:"id"`
+	Name string `json:"name"` // in its manifest, with the version
+	// Names are all that mean the image now, as they can be typed; Was is Name if that means another image by now.
+	Names    []string `json:"names"`
+	Was      string   `json:"was,omitempty"`
+	Size     int64    `json:"size"`        // bytes of its unpacked layers, those that other images have as well included
+	Imported int64    `json:"import_time"` // nanoseconds since 1970
+	LastUsed int64    `json:"last_used_time"`
+	// Verified has each name that the image was verified for, with the key's fingerprint, as far as that counts today.
+	Verified []verified `json:"verified"`
+}
+
+type verified struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
+}
+
+// signer says by whose key an image is verified.
+func (e entry) signer(full bool) string {
+	var keys []string
+	for _, v := range e.Verified {
+		key := v.Key
+		if !full {
+			key = key[:min(len(key), 16)]
+		}
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	if keys == nil {
+		return "no"
+	}
+	return "by " + strings.Join(keys, ",")
 }
 
 // fields are the columns, in rkt's order.
@@ -39,10 +70,11 @@ var fields = []struct {
 		}
 		return e.ID[:len("sha512-")+12]
 	}, func(a, b entry) int { return cmp.Compare(a.ID, b.ID) }},
-	{"name", "NAME", func(e entry, _ bool) string { return e.Name }, func(a, b entry) int { return cmp.Compare(a.Name, b.Name) }},
+	{"name", "NAME", func(e entry, _ bool) string { return e.shown() }, func(a, b entry) int { return cmp.Compare(a.Name, b.Name) }},
 	{"size", "SIZE", func(e entry, full bool) string { return size(e.Size, full) }, func(a, b entry) int { return cmp.Compare(a.Size, b.Size) }},
 	{"importtime", "IMPORT TIME", func(e entry, full bool) string { return when(e.Imported, full) }, func(a, b entry) int { return cmp.Compare(a.Imported, b.Imported) }},
 	{"lastused", "LAST USED", func(e entry, full bool) string { return when(e.LastUsed, full) }, func(a, b entry) int { return cmp.Compare(a.LastUsed, b.LastUsed) }},
+	{"verified", "VERIFIED", entry.signer, func(a, b entry) int { return cmp.Compare(a.signer(true), b.signer(true)) }},
 }
 
 func field(name string) int {
@@ -59,7 +91,7 @@ func list(_ context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
 	var show, by, order, format string
 	var full, noLegend bool
-	fs.StringVar(&show, "fields", "id,name,size,importtime,lastused", "")
+	fs.StringVar(&show, "fields", "id,name,size,importtime,lastused,verified", "")
 	fs.StringVar(&by, "sort", "importtime", "")
 	fs.StringVar(&order, "order", "asc", "")
 	fs.StringVar(&format, "format", "text", "")
@@ -77,15 +109,18 @@ func list(_ context.Context, p *cli.Process) error {
 	for name, value := range map[string]string{"fields": show, "sort": by} {
 		for item := range strings.SplitSeq(value, ",") {
 			if field(item) < 0 {
-				return fmt.Errorf("--%s=%s: %q is none of id, name, size, importtime, lastused", name, value, item)
+				return fmt.Errorf("--%s=%s: %q is none of id, name, size, importtime, lastused, verified", name, value, item)
 			}
 		}
+	}
+	if member.Needed(g.Dir) {
+		return ask(p)
 	}
 	s, err := store.Open(g.Dir)
 	if err != nil {
 		return err
 	}
-	entries, unread := read(s)
+	entries, unread := read(resolve.New(s, false, g.SystemConfig, g.LocalConfig, g.UserConfig))
 	slices.SortStableFunc(entries, func(a, b entry) int {
 		for item := range strings.SplitSeq(by, ",") {
 			c := fields[field(item)].compare(a, b)
@@ -104,14 +139,7 @@ func list(_ context.Context, p *cli.Process) error {
 		if entries == nil {
 			entries = []entry{}
 		}
-		text, err := json.Marshal(entries)
-		if format == "json-pretty" {
-			text, err = json.MarshalIndent(entries, "", "\t")
-		}
-		if err == nil {
-			_, err = fmt.Fprintf(p.Stdout, "%s\n", text)
-		}
-		return errors.Join(err, unread)
+		return errors.Join(p.PrintJSON(entries, format == "json-pretty"), unread)
 	default:
 		return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
 	}
@@ -119,7 +147,7 @@ func list(_ context.Context, p *cli.Process) error {
 	line := func(text func(i int) string) {
 		var cells []string
 		for item := range strings.SplitSeq(show, ",") {
-			cells = append(cells, text(field(item)))
+			cells = append(cells, printable.Line(text(field(item))))
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
@@ -132,9 +160,27 @@ func list(_ context.Context, p *cli.Process) error {
 	return errors.Join(w.Flush(), unread)
 }
 
+// ask has the service for members of group rkt print the list.
+func ask(p *cli.Process) error {
+	r := member.Request{Command: "list", Flags: maps.Clone(p.Chosen)}
+	for _, name := range []string{"debug", "insecure-options", "trust-keys-from-https"} { // list has no use for them
+		delete(r.Flags, name)
+	}
+	status, err := member.Ask(member.Socket, r, nil, p.Stdout, p.Stderr)
+	if err == nil && status != 0 {
+		err = cli.ExitStatus(status)
+	}
+	return err
+}
+
 // read lists the images that can be read, and says what is wrong with the others.
-func read(s *store.Store) (entries []entry, err error) {
+func read(r resolve.Resolver) (entries []entry, err error) {
+	s := r.Store
 	ids, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	all, err := namesIn(s)
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +194,11 @@ func read(s *store.Store) (entries []entry, err error) {
 			errs = append(errs, fmt.Errorf("image %s: %w", id, err))
 			continue
 		}
-		e := entry{ID: id, Name: img.Manifest.Name.String()}
-		if version, ok := img.Manifest.Labels.Get("version"); ok {
-			e.Name += ":" + version
+		e := entry{ID: id, Name: described(img), Names: []string{}, Verified: []verified{}}
+		typed, was := all.of(s, img)
+		e.Names, e.Was = append(e.Names, typed...), was
+		for _, proof := range r.Verified(img) {
+			e.Verified = append(e.Verified, verified{proof.Name, proof.Key})
 		}
 		for _, layer := range img.Layers {
 			n, err := weigh(layer)

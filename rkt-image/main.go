@@ -1,6 +1,7 @@
 // Rkt-image looks after the images in the store.
 //
 //	rkt-image list [--fields=FIELD,…] [--sort=FIELD,…] [--order=asc|desc] [--full] [--no-legend] [--format=json]
+//	rkt-image df [--full] [--no-legend] [--format=json]
 //	rkt-image cat-manifest [--pretty-print] IMAGE
 //	rkt-image export [--overwrite] IMAGE FILE|-
 //	rkt-image extract [--rootfs-only] [--overwrite] IMAGE DIR
@@ -11,6 +12,9 @@
 //	rkt-image gc [--grace-period=DURATION]
 //	rkt-image reindex
 //
+// list shows all names by which an image can be called, and of one whose name means another image by now, which that was. df prints what the
+// images take of the disk: a layer that several have is in the size of each, and once in the sum.
+//
 // export writes an ACI: the same bytes that the image was made of if it was one (uncompressed, so that its SHA-512 is the image's ID), else
 // one of what an app of it sees. extract makes a folder of that one image, and render of the image and all that it depends on, as an app
 // sees it; both make DIR/manifest and DIR/rootfs, or with --rootfs-only DIR itself is the root. What they write is there whole or not at
@@ -18,8 +22,8 @@
 // is rkt-fetch for what is on this machine: an ACI, or an archive of one image (docker-archive:FILE, oci-archive:FILE), or either of them
 // on standard input, which gets no name in the store. It prints the image's ID.
 //
-// rm removes what an image has alone: layers that other images have too stay. An image that a pod uses, in whatever state the pod is, is
-// not removed. gc removes the images that no pod uses and that none was made of for a while, and layers without an image. Both can be killed at any time, and run while images are fetched and pods are made.
+// rm removes an image's names, and what the image has alone: layers that other images have too stay, and so do those that a pod uses, in
+// whatever state the pod is, until gc finds no pod that does. gc removes the images that no pod uses and that none was made of for a while, and layers without an image. Both can be killed at any time, and run while images are fetched and pods are made.
 //
 // reindex makes the store's index of images and names anew where it is lost or damaged, from layers, configs and records, each of which it
 // compares with its digest. It prints what it brings back. What the index has whole is left alone.
@@ -27,42 +31,46 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/index"
+	"github.com/rkt-toolkit/rkt/lib/member"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
-const usage = `Usage: rkt-image list|cat-manifest|export|extract|render|verify|import|rm|gc|reindex [FLAGS] [IMAGE...]
+const usage = `Usage: rkt-image list|df|cat-manifest|export|extract|render|verify|import|rm|gc|reindex [FLAGS] [IMAGE...]
 
-  list             list the images in the store
+  list             list the images in the store, with all names of each
+  df               what they take of the disk, shared layers counted once
   cat-manifest     print an image's manifest
   export           write an image to a FILE, or -, as an ACI
   extract          make a folder DIR of an image, without what it depends on
   render           make a folder DIR of an image, as an app of it sees it
   verify           look whether every file of images is what their IDs say
   import           put an image from a FILE, or -, into the store
-  rm               remove images that no pod uses
+  rm               remove images; pods of them go on, with what they need of them
   gc               remove those that were not used for a while
   reindex          bring back images and names that the store's index has lost
 
-IMAGE is an ID, also by its beginning, or the name that the image was fetched by.
+list also works for members of group rkt, by rkt-fetch.socket.
+
+IMAGE is an ID, also by its beginning, or a name that list shows.
 
 Flags:
-  --fields=LIST    list: id, name, size, importtime, lastused
+  --fields=LIST    list: id, name, size, importtime, lastused, verified
   --sort=LIST      list: by these of them (default importtime)
   --order=asc|desc list: which way (default asc)
-  --full           list: whole IDs, sizes in bytes, times as dates
-  --no-legend      list: no line of headings
-  --format=FORMAT  list: text (default), json, or json-pretty
+  --full           list, df: whole IDs, sizes in bytes, times as dates
+  --no-legend      list, df: omit the header line
+  --format=FORMAT  list, df: text (default), json, or json-pretty
   --overwrite      export, extract, render: replace what is there
   --rootfs-only    extract, render: no manifest, and DIR is the root
   --pretty-print   cat-manifest: on several lines (default), or =false
@@ -78,26 +86,29 @@ func main() { cli.Main("rkt-image", usage, run) }
 
 func run(ctx context.Context, p *cli.Process) error {
 	if len(p.Args) == 0 {
-		return errors.New("list, cat-manifest, export, extract, render, verify, import, rm, gc or reindex? (--help tells more)")
+		return errors.New("list, df, cat-manifest, export, extract, render, verify, import, rm, gc or reindex? (--help tells more)")
 	}
-	for i, arg := range p.Args { // which may stand behind global flags
-		if verb, ok := verbs()[arg]; ok {
-			p.Args = append(append([]string{}, p.Args[:i]...), p.Args[i+1:]...)
-			return verb(ctx, p)
-		}
-		if !strings.HasPrefix(arg, "-") {
-			return fmt.Errorf("%q is none of list, cat-manifest, export, extract, render, verify, import, rm, gc, reindex", arg)
-		}
-	}
-	fs, g := p.Flags()
-	if err := p.ParseAnywhere(fs, g, p.Args); err != nil { // --help
+	flags, words, err := cli.Leading(cli.Known("", "rkt-image"), p.Args) // a verb may follow its flags
+	if err != nil {
 		return err
 	}
-	return errors.New("list, cat-manifest, export, extract, render, verify, import, rm, gc or reindex? (--help tells more)")
+	if len(words) > 0 {
+		verb, ok := verbs()[words[0]]
+		if !ok {
+			return fmt.Errorf("%q is none of list, df, cat-manifest, export, extract, render, verify, import, rm, gc, reindex", words[0])
+		}
+		p.Args = slices.Concat(flags, words[1:])
+		return verb(ctx, p)
+	}
+	fs, g := p.Flags()
+	if err := p.ParseAnywhere(fs, g, flags); err != nil { // --help
+		return err
+	}
+	return errors.New("list, df, cat-manifest, export, extract, render, verify, import, rm, gc or reindex? (--help tells more)")
 }
 
 func verbs() map[string]func(context.Context, *cli.Process) error {
-	return map[string]func(context.Context, *cli.Process) error{"list": list, "cat-manifest": catManifest, "export": exportACI,
+	return map[string]func(context.Context, *cli.Process) error{"list": list, "df": df, "cat-manifest": catManifest, "export": exportACI,
 		"extract": extract, "render": render, "verify": verifyImages, "import": importFile, "rm": remove, "gc": collect, "reindex": reindex}
 }
 
@@ -114,6 +125,17 @@ func find(s *store.Store, name string) (string, error) {
 	return id, err
 }
 
+// about says which image an error is about, in rkt's words if the store has none of that name.
+func about(name string, err error) error {
+	what := "image"
+	if ref, parseErr := image.ParseReference(name); parseErr == nil && errors.Is(err, store.ErrNotFound) {
+		if what = "cannot find image"; ref.Kind == image.ID {
+			what = "cannot resolve image ID"
+		}
+	}
+	return fmt.Errorf("%s %q: %w", what, name, err)
+}
+
 // open finds an image in the store.
 func open(s *store.Store, name string) (*store.Image, error) {
 	id, err := find(s, name)
@@ -123,7 +145,7 @@ func open(s *store.Store, name string) (*store.Image, error) {
 			return img, nil
 		}
 	}
-	return nil, fmt.Errorf("image %q: %w", name, err)
+	return nil, about(name, err)
 }
 
 func catManifest(_ context.Context, p *cli.Process) error {
@@ -144,16 +166,11 @@ func catManifest(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(img.Manifest)
-	if pretty {
-		text, err = json.MarshalIndent(img.Manifest, "", "\t")
-	}
-	if err != nil {
-		return fmt.Errorf("image %q: %w", fs.Arg(0), err)
-	}
-	_, err = fmt.Fprintf(p.Stdout, "%s\n", text)
-	return err
+	return p.PrintJSON(img.Manifest, pretty)
 }
+
+// errOnlyRoot is for members of group rkt, who could remove images in rkt 1.30.
+var errOnlyRoot = errors.New("permission denied: only root removes images; members of group rkt fetch and list them (try it as root)")
 
 func remove(ctx context.Context, p *cli.Process) error {
 	fs, g := p.Flags()
@@ -171,7 +188,10 @@ func remove(ctx context.Context, p *cli.Process) error {
 		names = append(names, strings.TrimSpace(string(text)))
 	}
 	if len(names) == 0 {
-		return errors.New("rm: no image given (--help shows how)")
+		return errors.New("rm: must provide at least one image ID (--help shows how)")
+	}
+	if member.Needed(g.Dir) {
+		return errOnlyRoot
 	}
 	s, err := store.Open(g.Dir)
 	if err != nil {
@@ -179,21 +199,38 @@ func remove(ctx context.Context, p *cli.Process) error {
 	}
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
-	var errs []error
-	for _, name := range names {
-		id, err := find(s, name)
-		if err == nil {
-			err = s.Remove(ctx, id, pod.In(g.Dir).Layers)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("image %q: %w", name, err))
+	removed := 0
+	ids, errs := findAll(s, names)
+	for _, id := range ids {
+		if err := s.Remove(ctx, id, pod.In(g.Dir).Layers); err != nil {
+			errs = append(errs, about(id, err))
 			continue
 		}
-		if _, err := fmt.Fprintf(p.Stdout, "successfully removed aci for image: %q\n", id); err != nil { // rkt's words, for scripts
+		if err := p.PrintLine("successfully removed aci for image: %q", id); err != nil { // rkt's words, for scripts
 			return err
 		}
+		removed++
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		errs = append(errs, fmt.Errorf("rm: %d image(s) successfully removed, %d image(s) cannot be removed", removed, len(errs)))
+		return errors.Join(errs...)
+	}
+	p.Say("rm: %d image(s) successfully removed", removed) // rkt's last line
+	return nil
+}
+
+// findAll finds images by their names, each once.
+func findAll(s *store.Store, names []string) (ids []string, errs []error) {
+	for _, name := range names {
+		id, err := find(s, name)
+		switch {
+		case err != nil:
+			errs = append(errs, about(name, err))
+		case !slices.Contains(ids, id):
+			ids = append(ids, id)
+		}
+	}
+	return ids, errs
 }
 
 func collect(ctx context.Context, p *cli.Process) error {
@@ -206,6 +243,9 @@ func collect(ctx context.Context, p *cli.Process) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("gc: %q: takes no operands", fs.Arg(0))
 	}
+	if member.Needed(g.Dir) {
+		return errOnlyRoot
+	}
 	s, err := store.Open(g.Dir)
 	if err != nil {
 		return err
@@ -214,7 +254,7 @@ func collect(ctx context.Context, p *cli.Process) error {
 	defer stop()
 	removed, err := s.Collect(ctx, time.Now().Add(-grace), pod.In(g.Dir).Layers)
 	for _, id := range removed {
-		if _, err := fmt.Fprintf(p.Stdout, "successfully removed aci for image: %q\n", id); err != nil {
+		if err := p.PrintLine("successfully removed aci for image: %q", id); err != nil {
 			return err
 		}
 	}
@@ -236,10 +276,7 @@ func reindex(ctx context.Context, p *cli.Process) error {
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
 	var lines []error
-	say := func(format string, args ...any) {
-		_, err := fmt.Fprintf(p.Stdout, format, args...)
-		lines = append(lines, err)
-	}
-	err = index.Rebuild(ctx, s, func(r store.Ref) { say("image %s is back\n", r.ID) }, func(r store.Ref) { say("name %s is back: %s\n", r.Key, r.ID) })
+	say := func(format string, args ...any) { lines = append(lines, p.PrintLine(format, args...)) }
+	err = index.Rebuild(ctx, s, func(r store.Ref) { say("image %s is back", r.ID) }, func(r store.Ref) { say("name %s is back: %s", r.Key, r.ID) })
 	return errors.Join(append(lines, err)...)
 }

@@ -105,11 +105,11 @@ func verifyImages(ctx context.Context, p *cli.Process) error {
 		whole, err := v.Image(ctx, img)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("image %q: %w", name, err))
+			errs = append(errs, about(name, err))
 		case !whole:
 			errs = append(errs, fmt.Errorf("image %q: damaged (remove it and fetch it again: rkt image rm, rkt fetch)", name))
 		default:
-			if _, err := fmt.Fprintf(p.Stdout, "successfully verified checksum for image: %q (%q)\n", name, img.ID); err != nil { // rkt's words
+			if err := p.PrintLine("successfully verified checksum for image: %q (%q)", name, img.ID); err != nil { // rkt's words
 				return err
 			}
 		}

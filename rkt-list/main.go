@@ -62,7 +62,7 @@ func list(_ context.Context, p *cli.Process) error {
 	case "text", "":
 		return errors.Join(t.write(p.Stdout, entries), unread)
 	case "json", "json-pretty":
-		return errors.Join(writeJSON(p.Stdout, entries, format == "json-pretty"), unread)
+		return errors.Join(p.PrintJSON(entries, format == "json-pretty"), unread)
 	}
 	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
 }

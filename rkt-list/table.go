@@ -2,26 +2,17 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/rkt-toolkit/rkt/lib/printable"
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
-
-func writeJSON(w io.Writer, entries []status.Pod, pretty bool) error {
-	enc := json.NewEncoder(w)
-	if pretty {
-		enc.SetIndent("", "\t")
-	}
-	return enc.Encode(entries)
-}
 
 // columns are those that there are. One of a pod stands once, in the line of its first app; one of an app has no pod.
 var columns = []struct {
@@ -103,7 +94,7 @@ func (t table) write(w io.Writer, entries []status.Pod) error {
 				case n == 0:
 					text = columns[i].pod(t, e)
 				}
-				cells = append(cells, strings.Map(printable, text))
+				cells = append(cells, printable.Line(text))
 			}
 		}
 	}
@@ -156,12 +147,4 @@ func ago(d time.Duration) string {
 		}
 	}
 	return "now"
-}
-
-// printable keeps what an image says of itself from moving the terminal's cursor.
-func printable(r rune) rune {
-	if !unicode.IsPrint(r) {
-		return '?'
-	}
-	return r
 }

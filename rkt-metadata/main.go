@@ -44,13 +44,13 @@ func serve(ctx context.Context, p *cli.Process) error {
 	port, idle := uint(mds.Port), 30*time.Second
 	fs.UintVar(&port, "listen-port", port, "")
 	fs.DurationVar(&idle, "idle", idle, "")
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
 	}
-	handler, err := metadata.New(g.Dir, func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) })
+	handler, err := metadata.New(g.Dir, func(line string) { p.Say("%s", line) })
 	if err != nil {
 		return err
 	}

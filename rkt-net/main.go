@@ -1,8 +1,8 @@
 // Rkt-net gives a prepared pod its network, takes it away again, and checks it.
 //
 //	rkt-net add   [--net=NETWORKS]… [--dns=SERVERS]… [--cni-path=DIRS] [--format=json] POD
-//	rkt-net del   [--cni-path=DIRS] POD
-//	rkt-net check [--cni-path=DIRS] [--format=json] POD
+//	rkt-net del   [--force] [--cni-path=DIRS] POD
+//	rkt-net check [--repair] [--cni-path=DIRS] [--format=json] POD
 //
 // add makes a network namespace, pins it at /run/rkt/netns/UUID, and calls the CNI plugins of each network of --net in turn.
 // The ports of the host that rkt-prepare --port has put into the pod's manifest are forwarded by the first network that
@@ -12,9 +12,11 @@
 //
 // del works from net/ alone: no file in net.d is read, and the namespace may be gone. It does what it can, says what is left,
 // and can be run again. A pod or a network that is not there is success, so that an ExecStopPost= line does not fail a unit.
-// It refuses a pod that runs.
+// It refuses a pod that runs. What can't be undone is kept for the next del; --force says what is left, and forgets it, as
+// rkt-gc has it do.
 //
-// check asks the plugins whether the network of a pod, running or not, is still whole.
+// check asks the plugins whether the network of a pod, running or not, is still whole. --repair first puts back rules of the host
+// that somebody has removed, by "nft flush ruleset" or the reload of a firewall.
 //
 // docs/networking.md describes networks, --net, and the files.
 package main
@@ -52,6 +54,9 @@ the start of one, @FILE, a pod's name, or self.
   --hosts-entry=ADDRESS=NAME,...
                       add: lines of their hosts(5); host: the host's file
   --cni-path=DIRS     folders to look for plugins in first, with : between them
+  --repair            check: put back rules of the host that are gone, as after
+                      "nft flush ruleset" or the reload of a firewall
+  --force             del: give up what can't be undone, and say what is left
   --format=json       add, check: print the CNI results, one network a line
   --uuid-file=FILE    the pod whose UUID is in FILE
 
@@ -73,6 +78,7 @@ type config struct {
 	uuidFile string
 	dir      string
 	json     bool
+	repair   bool
 	nets     network.Selection
 	options  cni.Options
 }
@@ -85,6 +91,8 @@ func run(ctx context.Context, p *cli.Process) error {
 	c.options.Stderr = p.Stderr
 	log := p.Log()
 	c.options.Called = func(call cni.Call) { log.Debug(fmt.Sprintf("%s %s: %s", call.Plugin, call.Command, call.Took)) }
+	c.options.Warn = func(line string) { p.Say("%s", strings.Join(strings.Fields(line), " ")) }
+	c.options.Force = c.options.Force && c.verb == "del"
 	found, err := p.OnePod(pod.In(c.dir), c.operands, c.uuidFile)
 	if c.verb == "del" && (errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
 		return c.releaseAbsent(ctx, pod.Self(p.Getenv, p.PID))
@@ -102,14 +110,24 @@ func run(ctx context.Context, p *cli.Process) error {
 		results, err = cni.Add(ctx, found, c.nets, c.options)
 	case "del":
 		err = cni.Del(ctx, found, c.options)
+		// In an ExecStop= or ExecStopPost= line ($SERVICE_RESULT, systemd.exec(5)) a failure would keep the lines after
+		// it from being run, rkt-gc among them, which then gives the network up.
+		if err != nil && p.Getenv("SERVICE_RESULT") != "" {
+			p.Say("%v", err)
+			err = nil
+		}
 	case "check":
-		results, err = cni.Check(ctx, found, c.options)
+		look := cni.Check
+		if c.repair {
+			look = cni.Repair
+		}
+		results, err = look(ctx, found, c.options)
 	}
 	if err != nil || !c.json {
 		return err
 	}
 	for _, result := range results {
-		if _, err := fmt.Fprintf(p.Stdout, "%s\n", strings.TrimSpace(string(result))); err != nil {
+		if err := p.PrintJSON(result, false); err != nil {
 			return err
 		}
 	}
@@ -155,33 +173,37 @@ func parse(p *cli.Process) (config, error) {
 	} {
 		fs.Func(name, "", set)
 	}
+	fs.BoolVar(&c.repair, "repair", false, "")
+	fs.BoolVar(&c.options.Force, "force", false, "")
 	fs.StringVar(&path, "cni-path", "", "")
 	fs.StringVar(&format, "format", "", "")
 	fs.StringVar(&c.uuidFile, "uuid-file", "", "")
-	if err := fs.Parse(p.Args); err != nil {
-		return c, cli.FlagError(err)
+	flags, operands, err := cli.Anywhere(fs, p.Args)
+	if err == nil {
+		err = cli.ParseFlags(fs, flags)
 	}
-	if fs.NArg() == 0 {
+	if err != nil {
+		return c, err
+	}
+	if len(operands) == 0 {
 		return c, errors.New("add, del or check? (--help tells more)")
 	}
-	c.verb = fs.Arg(0)
+	c.verb = operands[0]
 	if !slices.Contains([]string{"add", "del", "check"}, c.verb) {
 		return c, fmt.Errorf("%q is none of add, del, check", c.verb)
 	}
-	if err := fs.Parse(fs.Args()[1:]); err != nil {
-		return c, cli.FlagError(err)
-	}
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for _, name := range []string{"net", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry"} {
-		if given[name] && c.verb != "add" {
-			return c, fmt.Errorf("--%s is for add, not for %s", name, c.verb)
+	for name, verb := range map[string]string{"net": "add", "dns": "add", "dns-search": "add", "dns-opt": "add", "dns-domain": "add",
+		"hosts-entry": "add", "repair": "check", "force": "del"} {
+		if given[name] && c.verb != verb {
+			return c, fmt.Errorf("--%s is for %s, not for %s", name, verb, c.verb)
 		}
 	}
 	if given["format"] && c.verb == "del" {
 		return c, errors.New("--format is for add and check: del prints nothing")
 	}
-	if err := p.Parse(fs, global, append([]string{"--"}, fs.Args()...)); err != nil {
+	if err := p.ParseSorted(fs, global, nil, operands[1:]); err != nil {
 		return c, err
 	}
 	if format != "" && format != "json" {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +20,9 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/test/frame"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +33,8 @@ var commands = map[string]func(){
 	"listen":  listen,
 	"serve":   serve,
 	"dial":    dial,
+	"frame":   sendFrame,
+	"guard":   guard,
 }
 
 // TestMain runs everything in a network and a mount namespace of its own: neither the machine's addresses and rules nor its
@@ -73,6 +79,7 @@ func isolate(t *testing.T) {
 	if plugins := os.Getenv(pluginsVariable); plugins != "" {
 		must(t, unix.Mount(plugins, "/usr/lib/cni", "", unix.MS_BIND, ""))
 	}
+	must(t, firewall(os.Getenv(firewallVariable)))
 	shell(t, `ip link set lo up
 		ip netns add outside
 		ip link add out0 type veth peer name eth0 netns outside
@@ -81,22 +88,115 @@ func isolate(t *testing.T) {
 	os.Setenv("RKT_NET_TEST", "ready")
 }
 
-// pluginsVariable names a folder of plugins to test with instead of Debian's.
-const pluginsVariable = "RKT_NET_TEST_PLUGINS"
+// pluginsVariable names a folder of plugins to test with instead of Debian's; firewallVariable says by
+// what the host has its rules made, see firewall.
+const pluginsVariable, firewallVariable = "RKT_NET_TEST_PLUGINS", "RKT_NET_TEST_FIREWALL"
+
+// The programs that iptables and the like are symbolic links to.
+const iptablesNFT, iptablesLegacy = "/usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-legacy-multi"
+
+// firewall makes the host one with iptables-nft (""), with iptables-legacy under the name of iptables
+// ("legacy"), or without iptables ("nft").
+func firewall(kind string) error {
+	switch kind {
+	case "legacy":
+		return unix.Mount(iptablesLegacy, iptablesNFT, "", unix.MS_BIND, "")
+	case "nft":
+		return hide("iptables")
+	}
+	return nil
+}
+
+// hide takes a program from the host, "iptables" or "nft"; show gives it back.
+func hide(program string) error {
+	for _, file := range filesOf(program) {
+		if err := unix.Mount("/dev/null", file, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+func show(program string) error {
+	for _, file := range filesOf(program) {
+		if err := unix.Unmount(file, 0); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+func filesOf(program string) []string {
+	if program == "nft" {
+		return []string{"/usr/sbin/nft"}
+	}
+	return []string{iptablesNFT, iptablesLegacy}
+}
 
 // TestUpstream runs the scripts with the plugins that "make cni" builds.
 func TestUpstream(t *testing.T) {
-	if os.Getenv(pluginsVariable) != "" {
+	if variant() {
 		return
 	}
+	again(t, "^(TestScripts|TestMany)$", "TestScripts/types", pluginsVariable+"="+upstream(t))
+}
+
+// TestFirewalls runs scripts with each version of the plugins on each kind of host that TestScripts and
+// TestUpstream do not have, and kills rkt-net on one without iptables.
+func TestFirewalls(t *testing.T) {
+	if variant() {
+		return
+	}
+	made, old := upstream(t), t.TempDir()
+	shell(t, "cp "+made+"/* "+old+"; CGO_ENABLED=0 GOBIN="+old+" go -C ../cni/before-1.9 install tool")
+	for _, test := range []struct {
+		plugins, folder string
+		kinds           []string
+		scripts         string
+	}{
+		{"12", "/usr/lib/cni", []string{"legacy", "nft"}, "firewalls"},
+		{"13", "../bin/_releases/trixie/usr/lib/cni", []string{""}, "firewalls"},
+		{"forky", "../bin/_releases/forky/usr/lib/cni", []string{"", "legacy", "nft"}, "firewalls|dhcp"},
+		{"make cni", made, []string{"legacy", "nft"}, "firewalls"},
+		{"before 1.9", old, []string{"nft"}, "firewalls"},
+	} {
+		folder, err := filepath.Abs(test.folder)
+		must(t, err)
+		if _, err := os.Stat(folder); err != nil {
+			t.Fatalf("%v (make releases)", err)
+		}
+		for _, kind := range test.kinds {
+			t.Run(test.plugins+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				again(t, "^TestScripts$/^("+test.scripts+")$", "TestScripts/firewalls", pluginsVariable+"="+folder, firewallVariable+"="+kind)
+			})
+		}
+	}
+	t.Run("killed", func(t *testing.T) {
+		t.Parallel()
+		again(t, "^(TestKilled|TestKilledRepair|TestMany)$", "TestKilled/ports", pluginsVariable+"="+made, firewallVariable+"=nft")
+	})
+}
+
+// variant reports whether the tests run for another one, with other plugins or another firewall.
+func variant() bool { return os.Getenv(pluginsVariable) != "" }
+
+// upstream builds the plugins of "make cni" and returns their folder.
+func upstream(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	shell(t, "make --silent -C .. cni PREFIX=/usr DESTDIR="+dir)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestScripts|TestMany)$", "-test.v", "-test.timeout=20m")
+	return filepath.Join(dir, "usr/libexec/rkt/cni")
+}
+
+// again runs the tests that match, in namespaces of their own, of which one has to pass.
+func again(t *testing.T, tests, one string, env ...string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run="+tests, "-test.v", "-test.timeout=20m")
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RKT_NET_TEST=") }),
-		pluginsVariable+"="+dir+"/usr/libexec/rkt/cni")
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RKT_NET_TEST=") }), env...)
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestScripts/types") {
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+one) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -142,7 +242,7 @@ func TestScripts(t *testing.T) {
 	testscript.RunT(serial{t}, testscript.Params{
 		Dir:       "testdata",
 		Deadline:  deadline.Add(-time.Minute),
-		Condition: func(name string) (bool, error) { return name == "upstream" && os.Getenv(pluginsVariable) != "", nil },
+		Condition: condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RKT_DIR", filepath.Join(env.WorkDir, "rkt"))
 			env.Setenv("RKT_LOCAL_CONFIG", filepath.Join(env.WorkDir, "etc"))
@@ -172,15 +272,52 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Check(os.WriteFile(filepath.Join(dir, pod.ManifestFile), manifest(args[1:]...), 0o644))
 			},
-			// locked FILE… holds the locks of folders until the script ends, as a running pod does.
+			// hide PROGRAM takes iptables or nft from the host; show PROGRAM gives it back.
+			"hide": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(hide(args[0])) },
+			"show": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(show(args[0])) },
+			// locked DIRECTORY holds the lock of a directory until unlock, or until the script ends, as a running pod does.
 			"locked": func(ts *testscript.TestScript, neg bool, args []string) {
 				f, err := os.Open(ts.MkAbs(args[0]))
 				ts.Check(err)
 				ts.Check(unix.Flock(int(f.Fd()), unix.LOCK_EX))
-				ts.Defer(func() { f.Close() })
+				locks = append(locks, f)
+				ts.Defer(unlock)
 			},
+			"unlock": func(ts *testscript.TestScript, neg bool, args []string) { unlock() },
 		},
 	})
+}
+
+// condition has those of scripts: nft and legacy, the kind of host; upstream, plugins of 1.6 and later,
+// which know nftables; 1.10; and flannel, where there is this plugin.
+func condition(name string) (bool, error) {
+	switch name {
+	case "nft", "legacy":
+		return os.Getenv(firewallVariable) == name, nil
+	case "upstream":
+		cmd := exec.Command("/usr/lib/cni/portmap")
+		cmd.Env = []string{"CNI_COMMAND=VERSION"}
+		cmd.Stdin = strings.NewReader(`{"cniVersion":"1.0.0"}`)
+		out, err := cmd.Output()
+		return strings.Contains(string(out), `"1.1.0"`), err
+	case "flannel":
+		_, err := os.Stat("/usr/lib/cni/flannel")
+		return err == nil, nil
+	case "1.10":
+		text, err := os.ReadFile("/usr/lib/cni/portmap")
+		return bytes.Contains(text, []byte("failed to delete stale UDP conntrack entries on DEL")), err
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// locks are those that locked holds; scripts run one after the other.
+var locks []*os.File
+
+func unlock() {
+	for _, f := range locks {
+		f.Close()
+	}
+	locks = nil
 }
 
 // documentation is where the examples are.
@@ -362,6 +499,27 @@ func dial() {
 	exitOn(err)
 }
 
+// sendFrame DEVICE tcp|udp ADDRESS:PORT [SOURCE] says "answered" or "silence", see package frame.
+func sendFrame() {
+	to, err := netip.ParseAddrPort(os.Args[3])
+	exitOn(err)
+	var source netip.Addr
+	if len(os.Args) > 4 {
+		source, err = netip.ParseAddr(os.Args[4])
+		exitOn(err)
+	}
+	answered, err := frame.Answered(os.Args[1], os.Args[2], source, to)
+	exitOn(err)
+	fmt.Println(map[bool]string{true: "answered", false: "silence"}[answered])
+}
+
+// guard makes the rule that rkt-net makes before a plugin forwards ports.
+func guard() {
+	lock, err := netfilter.Guard(context.Background())
+	exitOn(err)
+	lock.Close()
+}
+
 func exitOn(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -386,6 +544,8 @@ func TestParse(t *testing.T) {
 		{args: "del p", env: "RKT_NET=a,b RKT_FORMAT=json", nets: "a,b", pod: "p", dir: "/var/lib/rkt"},
 		{args: "del --uuid-file=/f", file: "/f", dir: "/var/lib/rkt"},
 		{args: "del --net=a p", wrong: "--net is for add, not for del"},
+		{args: "add --repair p", wrong: "--repair is for check, not for add"},
+		{args: "check --force p", wrong: "--force is for del, not for check"},
 		{args: "add --net=a,a p", wrong: `"a" is there twice`},
 	} {
 		t.Run(test.args+" "+test.env, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/activation"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/notify"
 )
@@ -29,17 +30,17 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 --local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
 `
 
-// The sockets of the two systemds, seen from the pod's.
-const inner, outer = "/run/systemd/notify", "/run/rkt/host-notify"
+// The sockets of the two systemds, and the file that is there once the pod is ready, seen from the pod's.
+const inner, outer, ready = "/run/systemd/notify", "/rkt/host-notify", "/rkt/ready"
 
 func main() { cli.Main("rkt-notify", usage, run) }
 
 func run(_ context.Context, p *cli.Process) error {
-	fs, g := p.Flags()
+	fs, g := p.FlagsWithoutDir()
 	if err := p.Parse(fs, g, p.Args); err != nil {
 		return err
 	}
-	names := cli.Passed(p.Getenv, p.PID)
+	names := activation.Names(p.Getenv, p.PID)
 	if len(names) == 0 || len(names) != strings.Count(p.Getenv("LISTEN_FDNAMES"), ":")+1 {
 		return errors.New("no sockets were passed; the pod's systemd starts this program")
 	}
@@ -57,5 +58,5 @@ func run(_ context.Context, p *cli.Process) error {
 		}
 		sockets[name] = socket
 	}
-	return notify.Serve(sockets, inner, outer)
+	return notify.Serve(sockets, inner, outer, ready)
 }

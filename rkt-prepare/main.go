@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -22,6 +23,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/prepare"
+	"github.com/rkt-toolkit/rkt/lib/resolve"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/systemd"
 )
@@ -36,7 +38,8 @@ IMAGE is what rkt-fetch takes: docker://NAME, oci:DIR, docker-archive:FILE, an
 ACI file, the ID of an image in the store and more. What is not there is fetched.
 
 Flags:
-  --pod-name=NAME           a name for the pod (in a service: the unit's name)
+  --pod-name=NAME           a name for the pod, which no other pod may have that
+                            has not exited (in a service: the unit's name)
   --uuid=UUID               the pod's UUID (in a service: that of its start,
                             which its other lines can call "self"; else random)
   --uuid-file-save=FILE     write the UUID to FILE as well
@@ -45,7 +48,8 @@ Flags:
   --port=NAME:[IP:]PORT     forward a port of the host to the port that an image
                             declares under NAME (80-tcp in a Docker image)
   --set-env=NAME=VALUE      set an environment variable for every app
-  --set-env-file=FILE       the same for each line of FILE
+  --set-env-file=FILE       the same for each line of FILE, which is NAME=VALUE
+                            without export or quotes, or a comment after #
   --inherit-env             apps see the environment of this program, where
                             nothing else sets a variable
   --volume=SOURCE:TARGET[:ro]
@@ -58,8 +62,16 @@ Flags:
                             an image, and mount in that app only
   --private-users           the pod's users are none of the host's: root in it has no
                             rights outside. Files keep their owners' numbers.
+  --pids-max=N              how many processes and threads the apps may have
+                            together (default 4096); max for no limit but the
+                            unit's TasksMax=
+  --sysctl=NAME=VALUE       set a kernel parameter of the pod's own network or IPC
+                            (net.*, fs.mqueue.*, kernel.msg*, kernel.sem,
+                            kernel.shm*)
   --pod-manifest=FILE       appc's manifest of a pod, in the place of images and
                             of flags on what is in it; its images are in the store
+  --any-platform            take ACIs that do not say for which operating system and
+                            architecture they are
   --quiet                   print nothing but the UUID
 
 Flags of an app, after its image:
@@ -67,8 +79,8 @@ Flags of an app, after its image:
   --exec=PATH               run this program instead of the image's command
   --working-dir=DIR         run it there
   --signature=FILE          its signature, if it is not beside the image
-  --user=USER, --group=GROUP
-                            as whom: a number, a name in the image, or a file in
+  --user=USER[:GROUP], --group=GROUP
+                            as whom: a number, a name in the image, or a path in
                             the image whose owner is meant
   --supplementary-gids=GID,...
   --stdin=STREAM            null (default), or for rkt-attach: stream, a pipe, or
@@ -78,15 +90,20 @@ Flags of an app, after its image:
   --no-healthcheck          without the image's health check, which kills an app
                             that fails it
   --readonly-rootfs         nothing but volumes can be written to
+  --pid1                    the app is PID 1 of a PID namespace of its own
+  --init                    a small init is, which reaps processes and passes signals
+                            on to the app
   --environment=NAME=VALUE  set an environment variable
-  --memory=BYTES            as in 128M; --cpu=500m: half of a processor;
+  --memory=BYTES            memory limit, such as 128M (million) or 128Mi (1024*1024)
+  --cpu=N                   CPU limit: 2 is two CPUs, 500m half of one
   --cpu-shares=N            its weight, 1024 by default
   --oom-score-adj=N         -1000 to 1000
   --seccomp=mode=retain|remove[,errno=NAME],CALL,...
                             let only these system calls pass, or none of them;
-                            @systemd/GROUP and @docker/default-blacklist are sets
-  --caps-retain=CAP,...     keep just these capabilities
-  --caps-remove=CAP,...     keep the default ones without these
+                            @rkt/default-whitelist is the default, @rkt/nested
+                            what makes namespaces besides, @systemd/GROUP a set
+  --caps-retain=CAP,...     keep just these capabilities; empty: none
+  --caps-remove=CAP,...     keep the default ones without these; all: none
   --annotation=NAME=VALUE, --user-annotation=NAME=VALUE, --label=NAME=VALUE
                             into the pod's manifest (--user-label is rkt's name
                             of the last)
@@ -118,9 +135,7 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if o.UUID == "" {
 		o.UUID = pod.NewUUID()
 	}
-	if o.Name == "" && o.UUID == pod.Invocation(p.Getenv) { // the service's own pod has its name
-		o.Name = systemd.Unit()
-	}
+	o.Claim = claim(p, o.Claim.Name, o.UUID)
 	log := p.Log().With("pod", o.UUID)
 	os.Setenv("RKT_POD", o.UUID) // for what rkt-fetch tells the journal
 	o.Image = func(ctx context.Context, app prepare.App) (string, error) {
@@ -130,22 +145,41 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 		}
 		return id, err
 	}
-	o.Launcher, _ = cli.Sibling("rkt-exec") // few pods need them
+	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		o.OOMScore, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	o.Stage2, _ = cli.Sibling("rkt-stage2")
 	o.Attacher, _ = cli.Sibling("rkt-attach")
 	made, err := prepare.Pod(ctx, pods, images, o)
 	if err != nil {
 		return err
 	}
-	log.Debug("prepared", "service", o.Name, "own-users", o.OwnUsers)
+	log.Debug("prepared", "name", o.Claim.Name, "own-users", o.OwnUsers)
 	if c.uuidFile != "" {
-		if err := durable.WriteFile(c.uuidFile, []byte(made.UUID+"\n"), 0o644); err != nil {
+		if err := durable.WriteFile(c.uuidFile, []byte(made.UUID), 0o644); err != nil {
 			return errors.Join(err, remove(made))
 		}
 	}
-	if _, err := fmt.Fprintln(p.Stdout, made.UUID); err != nil {
+	if err := p.PrintLine("%s", made.UUID); err != nil {
 		return errors.Join(err, remove(made))
 	}
 	return nil
+}
+
+// claim is the name that the pod is to have: in a service, that of the unit if no other is wanted.
+func claim(p *cli.Process, name, uuid string) pod.Claim {
+	c := pod.Claim{Name: name, Start: pod.Invocation(p.Getenv)}
+	unit := systemd.Unit()
+	if name == "" && uuid == c.Start {
+		c.Name = unit
+	}
+	if strings.HasSuffix(unit, ".service") {
+		c.Unit = unit
+	}
+	c.Taken = func(from *pod.Pod) {
+		p.Say("pod %s, which an earlier start of %s prepared and never ran, has lost the name %q", from.UUID, unit, c.Name)
+	}
+	return c
 }
 
 // remove takes back a pod that nobody will hear of.
@@ -159,26 +193,24 @@ func remove(p *pod.Pod) error {
 }
 
 // find looks an image up as the pull policy says, and runs rkt-fetch for what is to be fetched.
-func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, app prepare.App) (string, error) {
+func (c *call) find(ctx context.Context, p *cli.Process, images *store.Store, app prepare.App) (string, error) {
 	name := app.Image
 	ref, err := image.ParseReference(name)
 	if err != nil {
 		return "", fmt.Errorf("image %q: %w", name, err)
 	}
-	if ref.Kind == image.ID {
-		return name, nil
-	}
-	if c.pullPolicy == "never" || c.pullPolicy == "new" && !ref.Local() {
-		id, err := images.Lookup(ref)
-		if err == nil {
-			if _, err = images.Image(id); err == nil {
-				return id, nil
-			}
-		}
-		if c.pullPolicy == "never" {
-			if errors.Is(err, store.ErrNotFound) {
-				return "", fmt.Errorf("image %q: not in the store (pull policy is never)", name)
-			}
+	if ref.Kind == image.ID || c.pullPolicy != "update" && !ref.Local() {
+		g := c.global
+		img, err := resolve.New(images, g.Insecure.Image, g.SystemConfig, g.LocalConfig, g.UserConfig).Lookup(ref)
+		switch {
+		case err == nil:
+			return img.ID, nil
+		case errors.Is(err, resolve.ErrUnverified): // rkt-fetch may lay it anew, and says why it does not
+		case ref.Kind == image.ID:
+			return "", fmt.Errorf("image %q: %w", name, err)
+		case c.pullPolicy == "never" && errors.Is(err, store.ErrNotFound):
+			return "", fmt.Errorf("unable to fetch image from %s %q: not in the store (pull policy is never)", ref.Source(), name)
+		case c.pullPolicy == "never":
 			return "", fmt.Errorf("image %q: %w", name, err)
 		}
 	}
@@ -186,7 +218,10 @@ func (c *config) find(ctx context.Context, p *cli.Process, images *store.Store, 
 	if err != nil {
 		return "", fmt.Errorf("image %q: not in the store, and %w", name, err)
 	}
-	args := append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy, "--signature="+app.Signature)
+	args := append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy)
+	if app.Signature != "" {
+		args = append(args, "--signature="+app.Signature)
+	}
 	if c.quiet {
 		args = append(args, "--quiet")
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +15,15 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/config"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/prepare"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/sysctl"
 )
 
-// config is one call of the program.
-type config struct {
+// call is one call of the program.
+type call struct {
 	global     *cli.Global
 	options    prepare.Options
 	pullPolicy string
@@ -28,13 +31,13 @@ type config struct {
 	quiet      bool
 }
 
-func parse(p *cli.Process) (*config, error) {
-	fs, g := p.Flags()
-	c := &config{global: g}
+func parse(p *cli.Process) (*call, error) {
+	fs, g := p.RootFlags()
+	c := &call{global: g}
 	var storeOnly, noStore, inherit bool
-	var envFiles, stage1 []string
+	var envFiles, flavors []string
 	var manifest string
-	fs.StringVar(&c.options.Name, "pod-name", "", "")
+	fs.StringVar(&c.options.Claim.Name, "pod-name", "", "")
 	fs.StringVar(&manifest, "pod-manifest", "", "")
 	fs.StringVar(&c.options.UUID, "uuid", "", "")
 	fs.StringVar(&c.uuidFile, "uuid-file-save", "", "")
@@ -44,29 +47,47 @@ func parse(p *cli.Process) (*config, error) {
 	fs.BoolVar(&inherit, "inherit-env", false, "")
 	fs.BoolVar(&c.quiet, "quiet", false, "")
 	fs.BoolVar(&c.options.OwnUsers, "private-users", false, "")
+	c.options.Tasks = stage1.DefaultTasks
+	fs.Func("pids-max", "", func(s string) (err error) { c.options.Tasks, err = parseTasks(s); return err })
+	c.options.Sysctl = map[string]string{}
+	fs.Func("sysctl", "", func(s string) error { return parseSysctl(c.options.Sysctl, s) })
+	fs.BoolVar(&c.options.AnyPlatform, "any-platform", false, "")
 	fs.Bool("no-overlay", false, "") // overlayfs is all there is; rkt's --private-users wanted this
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
-		fs.Func(name, "", func(string) error {
-			stage1 = append(stage1, "--"+name)
-			return nil
+		fs.Func(name, "", func(s string) error {
+			flavors = append(flavors, "--"+name)
+			return config.CheckStage1(s)
 		})
 	}
 	fs.BoolVar(&c.options.Strict, "strict-isolators", false, "")
-	c.options.Warn = func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }
+	c.options.Warn = func(line string) { p.Say("%s", line) }
 	fs.Func("port", "", func(s string) error { return appendParsed(&c.options.Ports, s, parsePort) })
 	fs.Func("set-env", "", func(s string) error { return appendParsed(&c.options.Environment, s, parseVariable) })
 	fs.Func("set-env-file", "", func(s string) error { envFiles = append(envFiles, s); return nil })
 	fs.Func("volume", "", c.options.Volumes.AddVolume)
 	fs.Func("mount", "", c.options.Volumes.AddMount)
-	if err := p.Parse(fs, g, p.Args); err != nil {
-		return nil, chain.Misplaced(err)
+	flags, words, err := chain.Split(fs, p.Args)
+	if err == nil {
+		err = p.ParseSorted(fs, g, flags, words)
 	}
-	for _, flag := range stage1 {
-		c.options.Warn(flag + ": ignored; a pod's systemd is the host's")
+	if err != nil {
+		return nil, err
+	}
+	if len(flavors) > 1 {
+		return nil, fmt.Errorf("%s: only one stage1 image can be chosen", strings.Join(flavors, ", "))
+	}
+	if len(flavors) == 0 {
+		chosen, err := config.ReadStage1(g.SystemConfig, g.LocalConfig, g.UserConfig)
+		if err == nil {
+			err = chosen.Check()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stage1.d: %w", err)
+		}
 	}
 	switch {
 	case storeOnly && noStore:
-		return nil, errors.New("--store-only and --no-store exclude each other")
+		return nil, errors.New("both --store-only and --no-store specified; use one of them")
 	case storeOnly:
 		c.pullPolicy = "never"
 	case noStore:
@@ -78,8 +99,8 @@ func parse(p *cli.Process) (*config, error) {
 	if c.options.UUID != "" && !pod.ValidUUID(c.options.UUID) {
 		return nil, fmt.Errorf("--uuid=%s: not a UUID", c.options.UUID)
 	}
-	if c.options.Name != "" && !pod.ValidName(c.options.Name) {
-		return nil, fmt.Errorf("--pod-name=%q: not a pod's name: at most 255 letters, digits and :_.@\\-, the first a letter or a digit, and neither self nor a UUID", c.options.Name)
+	if c.options.Claim.Name != "" && !pod.ValidName(c.options.Claim.Name) {
+		return nil, fmt.Errorf("--pod-name=%q: not a pod's name: at most 255 letters, digits and :_.@\\-, the first a letter or a digit, and neither self nor a UUID", c.options.Claim.Name)
 	}
 	fromFiles, err := readVariables(envFiles)
 	if err != nil {
@@ -92,18 +113,29 @@ func parse(p *cli.Process) (*config, error) {
 	c.options.AllCaps, c.options.AllCalls, c.options.AllPaths = g.Insecure.Capabilities, g.Insecure.Seccomp, g.Insecure.Paths
 	c.options.AnyImage = g.Insecure.OnDisk
 	if manifest != "" {
+		fetching := func(word string) bool {
+			name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+			return strings.HasPrefix(word, "-") && slices.Contains([]string{"pull-policy", "store-only", "no-store"}, name)
+		}
+		if c.pullPolicy != "new" && slices.ContainsFunc(flags, fetching) {
+			return nil, errConflicting
+		}
 		return c, c.describe(manifest, fs.Args())
 	}
 	c.options.Apps, err = parseApps(fs.Args())
 	return c, err
 }
 
+// errConflicting begins with rkt's words, for scripts.
+var errConflicting = errors.New("conflicting flags set with --pod-manifest (see --help): it says what images, --port, --set-env, --set-env-file, " +
+	"--inherit-env, --volume and --mount would, and takes its images from the store")
+
 // describe takes the pod from a manifest, which has all that other flags would say.
-func (c *config) describe(manifest string, images []string) error {
+func (c *call) describe(manifest string, images []string) error {
 	o := &c.options
 	images = slices.DeleteFunc(images, func(s string) bool { return s == "" }) // ${IMAGE} of a unit, without one
 	if len(images)+len(o.Ports)+len(o.Environment)+len(o.Inherit)+len(o.Volumes.Volumes)+len(o.Volumes.Binds)+len(o.Volumes.Mounts) > 0 {
-		return errors.New("--pod-manifest says what images, --port, --set-env, --set-env-file, --inherit-env, --volume and --mount would; give the one or the others")
+		return errConflicting
 	}
 	text, err := readBounded(manifest)
 	if err == nil {
@@ -139,14 +171,8 @@ func parseApps(args []string) ([]prepare.App, error) {
 	separated := false
 	for len(args) > 0 {
 		if args[0] == "---" {
-			if len(apps) == 0 || len(args) == 1 {
-				return nil, errors.New("--- without an image before and after it")
-			}
 			args, separated = args[1:], true
 			continue
-		}
-		if strings.HasPrefix(args[0], "-") {
-			return nil, fmt.Errorf("%s: an image was expected here", args[0])
 		}
 		if args[0] == "" {
 			return nil, errors.New("no image given: the word in its place is empty")
@@ -158,14 +184,14 @@ func parseApps(args []string) ([]prepare.App, error) {
 			head, tail = head[:end], head[end:]
 		}
 		fs := appFlags(&app)
-		if err := fs.Parse(head); err != nil {
-			err = cli.FlagError(err)
-			if flag, ok := errors.AsType[cli.UnknownFlag](err); ok {
-				err = fmt.Errorf("unknown flag --%s (--help lists the flags; the arguments of an app follow a --: IMAGE -- ARGS)", string(flag))
-			}
+		flags, operands, err := cli.Leading(fs, head)
+		if err == nil {
+			err = cli.ParseFlags(fs, flags)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
-		args = append(slices.Clone(fs.Args()), tail...)
+		args = append(slices.Clone(operands), tail...)
 		if len(args) > 0 && args[0] == "--" {
 			end := slices.Index(args, "---")
 			if end < 0 {
@@ -179,7 +205,7 @@ func parseApps(args []string) ([]prepare.App, error) {
 		apps = append(apps, app)
 	}
 	if len(apps) == 0 {
-		return nil, errors.New("no image given (--help shows how)")
+		return nil, errors.New("must provide at least one image or specify the pod manifest (--help shows how)")
 	}
 	return apps, nil
 }
@@ -196,6 +222,13 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.StringVar(&app.WorkingDir, "working-dir", "", "")
 	fs.StringVar(&app.User, "user", "", "")
 	fs.BoolVar(&app.ReadOnly, "readonly-rootfs", false, "")
+	for name, set := range map[string]func(bool){"pid1": app.SetPID1, "init": app.SetInit} {
+		fs.BoolFunc(name, "", func(s string) error {
+			on, err := strconv.ParseBool(s)
+			set(on)
+			return err
+		})
+	}
 	fs.StringVar(&app.Group, "group", "", "")
 	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "")
 	for _, name := range prepare.StreamNames {
@@ -203,7 +236,7 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	}
 	fs.Func("supplementary-gids", "", func(s string) error {
 		app.SupplementaryGIDs = []uint32{}
-		for f := range strings.SplitSeq(s, ",") {
+		for _, f := range commaList(s) {
 			gid, err := strconv.ParseUint(f, 10, 32)
 			if err != nil {
 				return fmt.Errorf("%q is not a number", f)
@@ -214,10 +247,10 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	})
 	fs.Func("environment", "", func(s string) error { return appendParsed(&app.Environment, s, parseVariable) })
 	for _, name := range []string{"caps-retain", "cap-retain"} { // rkt's new and old spelling
-		fs.Func(name, "", func(s string) error { app.CapsRetain = append(app.CapsRetain, strings.Split(s, ",")...); return nil })
+		fs.Func(name, "", func(s string) error { return appendList(&app.CapsRetain, s) })
 	}
 	for _, name := range []string{"caps-remove", "cap-remove"} {
-		fs.Func(name, "", func(s string) error { app.CapsRemove = append(app.CapsRemove, strings.Split(s, ",")...); return nil })
+		fs.Func(name, "", func(s string) error { return appendList(&app.CapsRemove, s) })
 	}
 	fs.Func("volume", "", app.Volumes.AddVolume)
 	fs.Func("mount", "", app.Volumes.AddMount)
@@ -256,6 +289,20 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	return fs
 }
 
+// commaList is a list whose items have a "," between them; "" is an empty one.
+func commaList(s string) []string {
+	if s == "" {
+		return []string{}
+	}
+	return strings.Split(s, ",")
+}
+
+// appendList adds a commaList to a flag's list, which is not nil then.
+func appendList(list *[]string, s string) error {
+	*list = append(append([]string{}, *list...), commaList(s)...)
+	return nil
+}
+
 func set[M ~map[string]string](m *M, s string) error {
 	v, err := parseVariable(s)
 	if err != nil {
@@ -284,6 +331,51 @@ func parseVariable(s string) (stage1.Variable, error) {
 	return stage1.Variable{Name: name, Value: value}, nil
 }
 
+// variableName are names that a line of a file can mean: not the word export, nor quotes, nor a space before the "=". On a command
+// line, where a shell has taken those away, any name is meant.
+var variableName = regexp.MustCompile(`^[^\s\p{Z}"'\x00-\x1f\x7f\x{feff}]+$`)
+
+// parseLine is parseVariable for a line of an environment file.
+func parseLine(s string) (stage1.Variable, error) {
+	v, err := parseVariable(s)
+	if err == nil && !variableName.MatchString(v.Name) {
+		words := strings.FieldsFunc(v.Name, func(r rune) bool { return !variableName.MatchString(string(r)) })
+		if len(words) == 0 {
+			words = []string{"NAME"}
+		}
+		return v, fmt.Errorf("%q is not the name of a variable; write %s=VALUE", v.Name, words[len(words)-1])
+	}
+	return v, err
+}
+
+// maxTasks is the kernel's own limit, of all processes and threads of a host (PID_MAX_LIMIT, proc(5)).
+const maxTasks = 1 << 22
+
+// parseTasks reads --pids-max; 0 is no limit.
+func parseTasks(s string) (uint64, error) {
+	if s == "max" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 || n > maxTasks {
+		return 0, fmt.Errorf("not a number from 1 to %d, nor max, which is no limit", maxTasks)
+	}
+	return n, nil
+}
+
+// parseSysctl reads NAME=VALUE of --sysctl into a map.
+func parseSysctl(parameters map[string]string, s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok {
+		return errors.New("not NAME=VALUE")
+	}
+	if err := sysctl.Check(name, value); err != nil {
+		return err
+	}
+	parameters[sysctl.Canonical(name)] = value
+	return nil
+}
+
 // parsePort reads NAME:[HOSTIP:]HOSTPORT.
 func parsePort(s string) (types.ExposedPort, error) {
 	name, host, ok := strings.Cut(s, ":")
@@ -309,7 +401,8 @@ func parsePort(s string) (types.ExposedPort, error) {
 	return port, nil
 }
 
-// readVariables reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in rkt.
+// readVariables reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in rkt. A value is taken as it
+// is, and one that begins with a quote is refused: some programs would take the quotes off.
 func readVariables(files []string) ([]stage1.Variable, error) {
 	var all []stage1.Variable
 	for _, file := range files {
@@ -324,7 +417,10 @@ func readVariables(files []string) ([]stage1.Variable, error) {
 			if line == "" || line[0] == '#' || line[0] == ';' {
 				continue
 			}
-			v, err := parseVariable(line)
+			v, err := parseLine(line)
+			if err == nil && v.Value != "" && strings.ContainsAny(v.Value[:1], `"'`) {
+				err = fmt.Errorf("write the value of %s without quotes; for one that begins with a quote use --set-env", v.Name)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("--set-env-file=%s: line %d: %w", file, n, err)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,13 +12,12 @@ import (
 	"testing"
 
 	"github.com/appc/spec/schema/types"
-	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/prepare"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-func parseLine(t *testing.T, args ...string) (*config, error) {
+func parseArgs(t *testing.T, args ...string) (*call, error) {
 	t.Helper()
 	return parse(&cli.Process{Name: "rkt-prepare", Args: args, Stderr: &bytes.Buffer{}, Getenv: os.Getenv})
 }
@@ -41,9 +41,14 @@ func TestApps(t *testing.T) {
 		{"a --stdin tty --stdout=stream --annotation=x=y --stdout=log b", []prepare.App{{Image: "a", Annotations: types.Annotations{
 			{Name: "coreos.com/rkt/stage2/stdin", Value: "tty"}, {Name: "coreos.com/rkt/stage2/stdout", Value: "log"}, {Name: "x", Value: "y"},
 		}}, {Image: "b", Bare: true}}},
+		{"a --caps-retain= --- b --caps-remove=", []prepare.App{{Image: "a", CapsRetain: []string{}}, {Image: "b", CapsRemove: []string{}}}},
+		{"a --caps-remove=KILL --cap-remove=all --supplementary-gids=", []prepare.App{{
+			Image: "a", CapsRemove: []string{"KILL", "all"}, SupplementaryGIDs: []uint32{},
+		}}},
+		{"a --user=1000:1000 ---", []prepare.App{{Image: "a", User: "1000:1000"}}},
 		{"a --caps-retain=CAP_KILL,CAP_CHOWN", []prepare.App{{Image: "a", CapsRetain: []string{"CAP_KILL", "CAP_CHOWN"}}}},
 	} {
-		got, err := parseLine(t, strings.Fields(c.args)...)
+		got, err := parseArgs(t, strings.Fields(c.args)...)
 		if err != nil {
 			t.Errorf("%s: %v", c.args, err)
 		} else if !reflect.DeepEqual(got.options.Apps, c.want) {
@@ -54,35 +59,45 @@ func TestApps(t *testing.T) {
 
 func TestWrongUses(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                              "no image given",
-		"--- a":                         "bad flag syntax: ---",
-		"a ---":                         "--- without an image",
-		"--nope a":                      "unknown flag --nope",
-		"a --stdin=log":                 `"log": is none of null, tty, stream`,
-		"a --stderr=interactive":        `"interactive": is none of log, null, tty, stream`,
-		"a --oom-score-adj=x":           `--oom-score-adj="x": not a number`,
-		"a --nope":                      `image "a": unknown flag --nope`,
-		"a --name":                      "--name needs a value",
-		"a /bin/sh -c x":                `image "/bin/sh": unknown flag --c (--help lists the flags; the arguments of an app follow a --: IMAGE -- ARGS)`,
-		"--user=1 a":                    "--user: is a flag of an app, and has its place behind the image: IMAGE --user",
-		"--pod-name=a!b a":              "not a pod's name",
-		"--pod-name=../x a":             "not a pod's name",
-		"--pod-name=self a":             "not a pod's name",
-		"--pod-name=-x a":               "not a pod's name",
-		"--pull-policy=sometimes a":     "none of never, new, update",
-		"--store-only --no-store a":     "exclude each other",
-		"--uuid=../../etc a":            "not a UUID",
-		"--port=80 a":                   "not NAME:[IP:]PORT",
-		"--port=http:0 a":               `"0" is not a port number`,
-		"--port=http:65536 a":           "not a port number",
-		"--port=http:nowhere:80 a":      "not an IP address",
-		"--set-env=A a":                 "not NAME=VALUE",
-		"--set-env==v a":                "not NAME=VALUE",
-		"--set-env-file=/nonexistent a": "no such file",
-		"--insecure-options=images a":   `"images" is none of`,
-		"a --supplementary-gids=x":      "not a number",
+		"":                                 "must provide at least one image or specify the pod manifest",
+		"--- a":                            "---: there is no image before it",
+		"--nope a":                         "unknown flag --nope",
+		"--pids-max=0 a":                   `--pids-max="0": not a number from 1 to 4194304, nor max`,
+		"--pids-max=-1 a":                  "not a number from 1 to 4194304",
+		"--pids-max=4194305 a":             "not a number from 1 to 4194304",
+		"--sysctl=net.core.somaxconn a":    "not NAME=VALUE",
+		"--sysctl=kernel.core_pattern=x a": `not one of a pod's own (net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*)`,
+		"--sysctl=net.core.somaxconn= a":   "not a value in one line",
+		"--pids-max=1k a":                  "not a number from 1 to 4194304",
+		"a --stdin=log":                    `"log": is none of null, tty, stream`,
+		"a --stderr=interactive":           `"interactive": is none of log, null, tty, stream`,
+		"a --oom-score-adj=x":              `--oom-score-adj="x": not a number`,
+		"a --nope":                         "unknown flag --nope",
+		"a --name":                         "--name needs a value",
+		"a /bin/sh -c x":                   `unknown flag -c (--help lists the flags); the arguments of an app follow a --: IMAGE -- ARGS`,
+		"--user=1 a":                       "--user is an app flag; put it after the image",
+		"--pod-name=a!b a":                 "not a pod's name",
+		"--pod-name=../x a":                "not a pod's name",
+		"--pod-name=self a":                "not a pod's name",
+		"--pod-name=-x a":                  "not a pod's name",
+		"--pull-policy=sometimes a":        "none of never, new, update",
+		"--store-only --no-store a":        "both --store-only and --no-store specified",
+		"--uuid=../../etc a":               "not a UUID",
+		"--port=80 a":                      "not NAME:[IP:]PORT",
+		"--port=http:0 a":                  `"0" is not a port number`,
+		"--port=http:65536 a":              "not a port number",
+		"--port=http:nowhere:80 a":         "not an IP address",
+		"--set-env=A a":                    "not NAME=VALUE",
+		"--set-env==v a":                   "not NAME=VALUE",
+		"--set-env-file=/nonexistent a":    "no such file",
+		"--insecure-options=images a":      `"images" is none of`,
+		"a --user=":                        `--user="": the value is empty; for the default, leave the flag out`,
+		"a --memory= --cpu=1":              `--memory="": the value is empty`,
+		"--uuid-file-save= a":              `--uuid-file-save="": the value is empty`,
+		"--dir= a":                         `--dir="": the value is empty`,
+		"a --supplementary-gids=x":         "not a number",
 	} {
-		if c, err := parseLine(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
+		if c, err := parseArgs(t, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, %v; want %q", args, c, err, want)
 		}
 	}
@@ -90,32 +105,42 @@ func TestWrongUses(t *testing.T) {
 
 // What comes in the place of a unit's variable that is not set.
 func TestEmptyImage(t *testing.T) {
-	if _, err := parseLine(t, ""); err == nil || err.Error() != "no image given: the word in its place is empty" {
+	if _, err := parseArgs(t, ""); err == nil || err.Error() != "no image given: the word in its place is empty" {
 		t.Error(err)
 	}
 }
 
-// The chain knows the flags of an app.
+// Other programs know the flags of an app.
 func TestAppFlags(t *testing.T) {
 	var names []string
 	appFlags(&prepare.App{}).VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	slices.Sort(names)
-	want := slices.Sorted(slices.Values(chain.AppFlags))
-	if !slices.Equal(names, want) {
+	if want := slices.Sorted(maps.Keys(cli.FlagsOf("app"))); !slices.Equal(names, want) {
 		t.Errorf("got %s, want %s", names, want)
+	}
+}
+
+func TestPidsMax(t *testing.T) {
+	for args, want := range map[string]uint64{"a": stage1.DefaultTasks, "--pids-max=20 a": 20, "--pids-max=max a": 0, "--pids-max=4194304 a": 1 << 22} {
+		if c, err := parseArgs(t, strings.Fields(args)...); err != nil || c.options.Tasks != want {
+			t.Errorf("%s: %+v, %v; want %d", args, c, err, want)
+		}
+	}
+	t.Setenv("RKT_PIDS_MAX", "30")
+	if c, err := parseArgs(t, "a"); err != nil || c.options.Tasks != 30 {
+		t.Errorf("by the environment: %+v, %v", c, err)
 	}
 }
 
 // A flag wins over the environment, which wins over the file; what follows an image is never read from either.
 func TestPrecedence(t *testing.T) {
 	dir := t.TempDir()
-	conf := "pull-policy never\ndir /from/file\nexec /from/file\ngrace-period 1h\n"
+	conf := "pull-policy never\ndir /from/file\ngrace-period 1h\n"
 	if err := os.WriteFile(filepath.Join(dir, "rkt.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("RKT_LOCAL_CONFIG", dir)
 	t.Setenv("RKT_EXEC", "/from/environment")
-	c, err := parseLine(t, "a", "--", "b")
+	c, err := parseArgs(t, "a", "--", "b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,10 +149,10 @@ func TestPrecedence(t *testing.T) {
 	}
 	t.Setenv("RKT_PULL_POLICY", "update")
 	t.Setenv("RKT_DIR", "/from/environment")
-	if c, err = parseLine(t, "a"); err != nil || c.pullPolicy != "update" || c.global.Dir != "/from/environment" {
+	if c, err = parseArgs(t, "a"); err != nil || c.pullPolicy != "update" || c.global.Dir != "/from/environment" {
 		t.Errorf("from the environment: %+v, %v", c, err)
 	}
-	if c, err = parseLine(t, "--dir=/from/flag", "--pull-policy=new", "a"); err != nil || c.pullPolicy != "new" || c.global.Dir != "/from/flag" {
+	if c, err = parseArgs(t, "--dir=/from/flag", "--pull-policy=new", "a"); err != nil || c.pullPolicy != "new" || c.global.Dir != "/from/flag" {
 		t.Errorf("from flags: %+v, %v", c, err)
 	}
 }
@@ -137,7 +162,7 @@ func TestEnvironmentFiles(t *testing.T) {
 	if err := os.WriteFile(file, []byte("# comment\n; too\n\nA=1\n B=x y \nC=\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := parseLine(t, "--set-env=A=2", "--set-env-file="+file, "img")
+	c, err := parseArgs(t, "--set-env=A=2", "--set-env-file="+file, "img")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,10 +170,28 @@ func TestEnvironmentFiles(t *testing.T) {
 	if !reflect.DeepEqual(c.options.Environment, want) {
 		t.Errorf("%v, want %v", c.options.Environment, want)
 	}
-	if err := os.WriteFile(file, []byte("A=1\nnothing\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parseLine(t, "--set-env-file="+file, "img"); err == nil || !strings.Contains(err.Error(), "line 2") {
-		t.Errorf("a bad line: %v", err)
+	for line, want := range map[string]string{
+		"nothing":          "line 2: not NAME=VALUE",
+		"export FOO=bar":   `line 2: "export FOO" is not the name of a variable; write FOO=VALUE`,
+		"FOO = bar":        `line 2: "FOO " is not the name of a variable; write FOO=VALUE`,
+		`"FOO"=bar`:        `line 2: "\"FOO\"" is not the name of a variable; write FOO=VALUE`,
+		"\ufeffFOO=bar":    `line 2: "\ufeffFOO" is not the name of a variable; write FOO=VALUE`,
+		`FOO="bar baz"`:    "line 2: write the value of FOO without quotes; for one that begins with a quote use --set-env",
+		`FOO='bar'`:        "line 2: write the value of FOO without quotes",
+		`FOO="two`:         "line 2: write the value of FOO without quotes",
+		`FOO.BAR-1=a "b"`:  "",
+		`FOO={"a": "b"}`:   "",
+		"FOO=a=b # c $d\r": "",
+	} {
+		if err := os.WriteFile(file, []byte("A=1\n"+line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := parseArgs(t, "--set-env-file="+file, "img")
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) || want == "" && err != nil {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+		if _, value, _ := strings.Cut(strings.TrimSpace(line), "="); want == "" && err == nil && c.options.Environment[1].Value != value {
+			t.Errorf("%s: %q", line, c.options.Environment)
+		}
 	}
 }

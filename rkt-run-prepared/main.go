@@ -50,8 +50,8 @@ func main() { cli.Main("rkt-run-prepared", usage, become) }
 
 func become(ctx context.Context, p *cli.Process) error {
 	_, stop := cli.Interruptible(ctx)
-	fs, g := p.Flags()
-	o := run.Options{Env: os.Environ(), Log: p.Log(), Warn: func(line string) { fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, line) }}
+	fs, g := p.RootFlags()
+	o := run.Options{Env: os.Environ(), Log: p.Log(), Warn: func(line string) { p.Say("%s", line) }}
 	var uuidFile, undo string
 	o.Leave = stop // from here on a signal is the pod's
 	fs.StringVar(&o.Hostname, "hostname", "", "")
@@ -72,7 +72,7 @@ func become(ctx context.Context, p *cli.Process) error {
 		}
 		return nil
 	})
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	o.Unfiltered, o.Writable = g.Insecure.Seccomp, g.Insecure.Paths

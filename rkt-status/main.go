@@ -6,17 +6,15 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"slices"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/running"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
@@ -24,7 +22,8 @@ import (
 const usage = `Usage: rkt-status [FLAGS] POD
 
 Prints what is known of a pod: state, created, started, networks, and of one that
-was started pid, exited, and app-NAME=STATUS for each app that has ended.
+was started pid, exited, stopped (if somebody has stopped it), and
+app-NAME=STATUS for each app that has ended.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
@@ -32,8 +31,9 @@ Flags:
   --wait[=TIME]      first wait until the pod has ended, for TIME at the most
                      (no TIME, "true", or less than 0: for ever)
   --wait-ready[=TIME]
-                     first wait until every app has been started, or the pod has
-                     ended; needs root
+                     first wait until the pod is ready: every app runs, and those
+                     that call sd_notify(3) have said READY=1. It is an error if
+                     the pod exits before, or is not ready after TIME
   --wait-till-exited[=TIME]
                      the same as --wait
   --format=FORMAT    text (default), json, or json-pretty
@@ -85,11 +85,10 @@ func tell(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
+	var notReady error
 	if ready.on {
 		p.Log().Debug("waits for its apps", "pod", found.UUID, "limit", ready.limit)
-		if err := waitForApps(found, ready.limit); err != nil {
-			return err
-		}
+		notReady = waitForReady(found, ready.limit)
 	}
 	if w.on {
 		p.Log().Debug("waits for the end", "pod", found.UUID, "limit", w.limit)
@@ -101,15 +100,16 @@ func tell(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
+	return errors.Join(show(p, found, s, format), notReady)
+}
+
+// show prints a status in one of the formats.
+func show(p *cli.Process, of *pod.Pod, s status.Pod, format string) error {
 	switch format {
 	case "text", "":
-		return write(p.Stdout, found, s)
+		return write(p, of, s)
 	case "json", "json-pretty":
-		enc := json.NewEncoder(p.Stdout)
-		if format == "json-pretty" {
-			enc.SetIndent("", "\t")
-		}
-		return enc.Encode(s)
+		return p.PrintJSON(s, format == "json-pretty")
 	}
 	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
 }
@@ -135,29 +135,45 @@ func waitFor(p *pod.Pod, limit time.Duration) error {
 	}
 }
 
-// waitForApps blocks until each app of the pod has a process of its own or has ended.
-func waitForApps(p *pod.Pod, limit time.Duration) error {
-	for end := time.Now().Add(limit); limit == 0 || time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		s, err := status.Read(p)
-		if err != nil {
+// waitForReady blocks until the pod is ready. It returns an error if the pod has exited without
+// having been ready, or is not ready in time.
+func waitForReady(p *pod.Pod, limit time.Duration) error {
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		state, ready, err := isReady(p)
+		if err != nil || ready {
 			return err
 		}
-		if s.State != pod.Prepared.String() && s.State != pod.Preparing.String() && s.State != pod.Running.String() {
-			return nil
+		if state != pod.Prepared && state != pod.Preparing && state != pod.Running {
+			return fmt.Errorf("pod %s: has never been ready, and its state is: %s", p.UUID, state)
 		}
-		if s.State == pod.Running.String() {
-			leader, err := running.Leader(p)
-			if err == nil && !slices.ContainsFunc(s.Apps, func(a status.App) bool {
-				return a.ExitCode == nil && running.AppProcess(leader, a.Name, stage1.AppRoot(a.Name)) == 0
-			}) {
-				return nil
-			}
+		if limit > 0 && time.Now().After(end) {
+			return fmt.Errorf("pod %s: is not ready after %s", p.UUID, limit)
 		}
 	}
-	return nil
 }
 
-func write(w io.Writer, p *pod.Pod, s status.Pod) error {
+// isReady reports a pod's state, and whether the pod is ready or has been before it exited.
+func isReady(p *pod.Pod) (pod.State, bool, error) {
+	state, err := p.State()
+	if err != nil {
+		return state, false, err
+	}
+	r, err := p.Open()
+	if err != nil {
+		return state, false, err
+	}
+	defer r.Close()
+	if r.Marked(pod.ReadyFile) {
+		return state, true, nil
+	}
+	_, err = r.ReadFile(pod.RootDir + stage1.UnitPath + "/" + stage1.ReadyUnit)
+	if state == pod.Running && errors.Is(err, fs.ErrNotExist) {
+		return state, false, fmt.Errorf("pod %s: was started by an earlier version of rkt-run-prepared, which does not say when the pod is ready", p.UUID)
+	}
+	return state, false, nil
+}
+
+func write(p *cli.Process, of *pod.Pod, s status.Pod) error {
 	lines := []string{"state=" + s.State}
 	if s.CreatedAt != nil {
 		lines = append(lines, "created="+status.Time(s.CreatedAt))
@@ -169,18 +185,25 @@ func write(w io.Writer, p *pod.Pod, s status.Pod) error {
 		lines = append(lines, "networks="+s.Addresses())
 	}
 	if s.StartedAt != nil {
-		pid, err := p.ReadFile(pod.PIDFile)
+		pid, err := of.ReadFile(pod.PIDFile)
 		if err != nil {
-			_, gone := p.State() // it may have been removed since
+			_, gone := of.State() // it may have been removed since
 			return cmp.Or(gone, err)
 		}
 		lines = append(lines, "pid="+strings.TrimSpace(string(pid)), fmt.Sprintf("exited=%t", s.State != pod.Running.String()))
+	}
+	if s.Stopped {
+		lines = append(lines, "stopped=true")
 	}
 	for _, a := range s.Apps {
 		if a.ExitCode != nil {
 			lines = append(lines, fmt.Sprintf("app-%s=%d", a.Name, *a.ExitCode))
 		}
 	}
-	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
-	return err
+	for _, line := range lines {
+		if err := p.PrintLine("%s", line); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
@@ -26,13 +27,14 @@ func TestRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := write(io.Discard, p, s); err != nil {
+	process := &cli.Process{Stdout: io.Discard}
+	if err := write(process, p, s); err != nil {
 		t.Error(err)
 	}
 	if err := os.RemoveAll(p.Dir()); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(io.Discard, p, s); !errors.Is(err, pod.ErrNotFound) {
+	if err := write(process, p, s); !errors.Is(err, pod.ErrNotFound) {
 		t.Errorf("of a removed pod: %v", err)
 	}
 }

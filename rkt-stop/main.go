@@ -1,15 +1,16 @@
-// Rkt-stop asks running pods to end.
+// Rkt-stop shuts running pods down and waits until they have exited.
 //
-//	rkt-stop [--force] POD …
+//	rkt-stop [--force | --no-block | --timeout=TIME] POD …
 //
-// The pod's systemd stops the apps in order, each with its stop signal. It does not wait for the end: rkt-status --wait does. A pod that
-// does not run is no error.
+// The pod's systemd stops the apps in order, each with its stop signal, whoever else has asked for the same. A pod that does not run is
+// no error.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -18,13 +19,16 @@ import (
 
 const usage = `Usage: rkt-stop [FLAGS] POD ...
 
-Asks running pods to end, in order, and prints their UUIDs. Does not wait for it.
-A pod that has ended is no error.
+Shuts running pods down cleanly, waits until they have exited, and prints their
+UUIDs. Stopping a pod that has exited already is not an error.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
 Flags:
   --force            kill the pod at once
+  --no-block         ask, and do not wait for the end
+  --timeout=TIME     wait for that long at most, as in 90s: then it is an error,
+                     and the pod goes on stopping (default: wait without limit)
   --uuid-file=FILE   the pod whose UUID is in FILE
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -34,31 +38,88 @@ Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIS
 func main() { cli.Main("rkt-stop", usage, stop) }
 
 func stop(_ context.Context, p *cli.Process) error {
-	fs, g := p.Flags()
-	var force bool
+	fs, g := p.RootFlags()
+	var how stopping
 	var uuidFile string
-	fs.BoolVar(&force, "force", false, "")
+	fs.BoolVar(&how.force, "force", false, "")
+	fs.BoolVar(&how.noBlock, "no-block", false, "")
+	fs.DurationVar(&how.timeout, "timeout", 0, "")
 	fs.StringVar(&uuidFile, "uuid-file", "", "")
 	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return err
 	}
 	operands := fs.Args()
 	if uuidFile != "" {
-		operands = append(operands, "@"+uuidFile)
+		operands = []string{"@" + uuidFile}
 	}
 	if len(operands) == 0 {
 		return errors.New("no pod given (--help shows how)")
 	}
+	if err := how.check(); err != nil {
+		return err
+	}
+	return how.all(p, pod.In(g.Dir), operands)
+}
+
+// stopping is how pods are stopped.
+type stopping struct {
+	force, noBlock bool
+	timeout        time.Duration
+}
+
+// check refuses what contradicts itself.
+func (s stopping) check() error {
+	switch {
+	case s.force && s.noBlock:
+		return errors.New("--force and --no-block: use one of them")
+	case s.timeout > 0 && (s.force || s.noBlock):
+		return errors.New("--timeout: is for a stop that is waited for; use it without --force and --no-block")
+	}
+	return nil
+}
+
+// all stops the pods, which are all asked before one of them is waited for.
+func (s stopping) all(p *cli.Process, pods pod.Pods, operands []string) error {
 	var errs []error
+	var asked []*pod.Pod
 	for _, operand := range operands {
-		found, err := pod.In(g.Dir).Find(operand, pod.Self(p.Getenv, p.PID))
-		if err == nil {
-			err = running.Stop(found, force, p.Log())
+		found, err := pods.Find(operand, pod.Self(p.Getenv, p.PID))
+		if err == nil && s.force {
+			err = running.Kill(found, p.Log())
+		} else if err == nil {
+			err = running.Ask(found, p.Log())
 		}
 		if err == nil {
-			_, err = fmt.Fprintf(p.Stdout, "%q\n", found.UUID)
+			asked = append(asked, found)
+		}
+		errs = append(errs, err)
+	}
+	end := time.Now().Add(s.timeout)
+	for _, found := range asked {
+		err := s.wait(found, end)
+		if err == nil {
+			err = p.PrintLine("%q", found.UUID)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// wait waits until a pod that was asked has exited.
+func (s stopping) wait(found *pod.Pod, end time.Time) error {
+	if s.force || s.noBlock {
+		return nil
+	}
+	limit := time.Duration(0)
+	if s.timeout > 0 {
+		limit = max(time.Until(end), time.Millisecond)
+	}
+	err := running.Await(found, limit)
+	switch {
+	case errors.Is(err, pod.ErrNotFound): // it has exited, and was removed
+		return nil
+	case errors.Is(err, running.ErrStillRuns):
+		return fmt.Errorf("pod %s: still stopping after %s; wait with rkt status --wait %[1]s, or kill it with rkt stop --force %[1]s", found.UUID, s.timeout)
+	}
+	return err
 }

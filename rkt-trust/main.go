@@ -19,6 +19,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/certs"
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
@@ -62,7 +63,7 @@ type config struct {
 }
 
 func parse(p *cli.Process) (*config, error) {
-	fs, g := p.Flags()
+	fs, g := p.FlagsWithoutDir()
 	c := &config{}
 	var root, skip, allowHTTP bool
 	fs.StringVar(&c.prefix, "prefix", "", "")
@@ -72,19 +73,7 @@ func parse(p *cli.Process) (*config, error) {
 	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
 		return nil, err
 	}
-	if c.keys = fs.Args(); len(c.keys) > 0 { // rkt took flags behind keys too
-		var keys []string
-		for rest := c.keys; len(rest) > 0; rest = fs.Args() {
-			if !strings.HasPrefix(rest[0], "-") {
-				keys = append(keys, rest[0])
-				rest = rest[1:]
-			}
-			if err := fs.Parse(rest); err != nil {
-				return nil, cli.FlagError(err)
-			}
-		}
-		c.keys = keys
-	}
+	c.keys = fs.Args()
 	c.prefix = strings.TrimPrefix(c.prefix, "docker://")
 	switch {
 	case root && c.prefix != "":
@@ -97,7 +86,7 @@ func parse(p *cli.Process) (*config, error) {
 		return nil, fmt.Errorf("--prefix=%s: a name without a scheme", c.prefix)
 	}
 	if !root {
-		if err := trust.CheckPrefix(c.prefix); err != nil {
+		if err := keystore.CheckPrefix(c.prefix); err != nil {
 			return nil, fmt.Errorf("--prefix: %w", err)
 		}
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,10 +16,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/trust"
@@ -58,6 +64,38 @@ func TestScripts(t *testing.T) {
 			return os.Chmod(home, 0o700)
 		},
 	})
+}
+
+// What a key says of itself is shown on lines of its own, with nothing that a terminal obeys.
+func TestHostileUserID(t *testing.T) {
+	key, err := openpgp.NewEntity("\x1b]0;pwned\a\x1b[31mred\u009b2J\x7f\u202e\ngpg key fingerprint is: 0000", "", "a@example.com", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	w, err := armor.Encode(&text, openpgp.PublicKeyType, nil)
+	if err == nil {
+		err = errors.Join(key.Serialize(w), w.Close())
+	}
+	file := t.TempDir() + "/key"
+	if err := errors.Join(err, os.WriteFile(file, text.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	p := &cli.Process{Name: "rkt-trust", Args: []string{"--root", "--local-config=" + t.TempDir(), file}, Getenv: os.Getenv,
+		Stdin: strings.NewReader("no\n"), Stderr: &said}
+	if err := run(context.Background(), p); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(said.String(), "\n")
+	if !slices.Contains(lines, "\t?]0;pwned??[31mred?2J?? gpg key fingerprint is: 0000 <a@example.com>") {
+		t.Errorf("the user ID is not shown: %q", lines)
+	}
+	for _, line := range lines {
+		if strings.ContainsFunc(strings.TrimPrefix(line, "\t"), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q", line)
+		}
+	}
 }
 
 func TestParse(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/podunit"
+	"github.com/rkt-toolkit/rkt/lib/resolve"
 	"github.com/rkt-toolkit/rkt/lib/store"
 )
 
@@ -40,9 +41,9 @@ Flags:
   --output=DIR             write DIR/NAME.service, and DIR/NAME.socket if there is
                            one, instead of printing them
 
-and all flags of "rkt run", but for --uuid: the pod's is that of the service's
-start. "rkt run --help" lists them. Those that an app does not have as well may
-also stand behind the image.
+and all flags of "rkt run" except --uuid: the pod's is that of the service's
+start. "rkt run --help" lists them. They may also follow an image; a flag that an
+app has belongs to the image before it.
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
 --local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
@@ -58,16 +59,13 @@ func write(ctx context.Context, p *cli.Process) error {
 	fs.StringVar(&name, "name", "", "")
 	fs.StringVar(&output, "output", "", "")
 	s, err := chain.Parse(fs, p.Args)
-	if err == nil {
-		err = s.Gather(fs)
-	}
 	if err != nil {
 		return err
 	}
 	if err := absolute(s.Prepare); err != nil {
 		return err
 	}
-	if err := p.Parse(fs, g, append([]string{"--"}, s.Operands...)); err != nil { // variables, and rkt.conf
+	if err := p.ParseSorted(fs, g, nil, s.Operands); err != nil { // variables, and rkt.conf
 		return err
 	}
 	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
@@ -105,7 +103,7 @@ func write(ctx context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	ports, err := activated(g.Dir, images)
+	ports, err := activated(g, images)
 	if err != nil {
 		return err
 	}
@@ -178,25 +176,22 @@ func nameOf(ref image.Reference) string {
 }
 
 // activated are the ports of those images that are in the store. No store is no image.
-func activated(dir string, images []image.Reference) (ports []podunit.Port, err error) {
-	if _, err := os.Lstat(filepath.Join(dir, "cas")); err != nil {
+func activated(g *cli.Global, images []image.Reference) (ports []podunit.Port, err error) {
+	if _, err := os.Lstat(filepath.Join(g.Dir, "cas")); err != nil {
 		return nil, nil
 	}
-	s, err := store.Open(dir)
+	s, err := store.Open(g.Dir)
 	if err != nil {
 		return nil, err
 	}
+	r := resolve.New(s, g.Insecure.Image, g.SystemConfig, g.LocalConfig, g.UserConfig)
 	for _, ref := range images {
-		id, err := s.Lookup(ref)
+		found, err := r.Lookup(ref)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("image %s: %w", ref.Name(), err)
-		}
-		found, err := s.Image(id)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
+		if errors.Is(err, resolve.ErrUnverified) {
+			return nil, fmt.Errorf("image %s: %w: \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", ref.Name(), err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", ref.Name(), err)

@@ -23,7 +23,7 @@ _rkt() {
 	: | :[!-]* | help:*) words=$(rkt help 2>/dev/null | sed -n '/^Commands/,/^$/s/^  \([a-z][-a-z]*\) .*/\1/p') ;;
 	attach:* | enter:* | status:* | cat-manifest:* | stop:* | rm:* | gc:* | export:* | run-prepared:*) words=$(_rkt_pods) ;;
 	net:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_pods); else words='add check del'; fi ;;
-	image:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_images); else words='cat-manifest export extract gc import list reindex render rm verify'; fi ;;
+	image:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_images); else words='cat-manifest df export extract gc import list reindex render rm verify'; fi ;;
 	run:* | prepare:* | fetch:*) words=$(_rkt_images) ;;
 	completion:*) words=bash ;;
 	esac

@@ -10,6 +10,8 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -53,7 +55,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   version        print versions
   help           this text, or a command's
 
-Global flags, before or after COMMAND:
+Global flags (these and a command's own may stand before or after COMMAND):
   --dir=DIR                 where images and pods are (default /var/lib/rkt)
   --insecure-options=LIST   checks to leave out: image, tls, http, pubkey, ondisk,
                             capabilities, paths, seccomp, all-fetch, all-run, all
@@ -74,19 +76,24 @@ func front(ctx context.Context, p *cli.Process) error {
 	if slices.Equal(p.Args, []string{"--version"}) { // no flag with a variable: $RKT_VERSION is somebody's already
 		p.Args = []string{"version"}
 	}
-	fs, g := p.Flags()
-	if err := p.Parse(fs, g, p.Args); err != nil {
+	fs, _ := p.Flags()
+	global, own, words, err := sortFlags(fs, p.Args)
+	if err != nil {
 		return err
 	}
-	p.Args = fs.Args()
+	if err := cli.ParseFlags(fs, global); err != nil {
+		return err
+	}
 	os.Unsetenv("RKT_NET") // set by hand, it would reach programs that the user did not mean
 	if err := export(fs); err != nil {
 		return err
 	}
-	if len(p.Args) == 0 {
-		return fmt.Errorf("no command given (rkt help lists them)")
+	if len(words) == 0 {
+		p.Say("missing command")
+		_, err := fmt.Fprint(p.Stdout, usage)
+		return errors.Join(err, cli.ExitStatus(2)) // rkt's
 	}
-	verb, args := p.Args[0], p.Args[1:]
+	verb, args := complete(words[0]), append(own, words[1:]...)
 	switch verb {
 	case "help":
 		if len(args) == 0 {
@@ -107,8 +114,11 @@ func front(ctx context.Context, p *cli.Process) error {
 		_, err := fmt.Fprint(p.Stdout, bashCompletion)
 		return err
 	case "run", "run-prepared":
-		return runChain(ctx, p, g.Dir, verb, args)
+		return runChain(ctx, p, verb, args)
 	case "rm":
+		if os.Geteuid() != 0 {
+			return cli.ErrUnprivileged
+		}
 		if len(args) == 0 { // rkt-gc without a pod is another thing
 			return fmt.Errorf("rm: no pod given (rkt help rm shows how)")
 		}
@@ -117,12 +127,95 @@ func front(ctx context.Context, p *cli.Process) error {
 	if alias, ok := aliases[verb]; ok {
 		verb = alias
 	}
-	if strings.ContainsAny(verb, "/.") || verb == "" {
-		return fmt.Errorf("%q: no such command (rkt help lists them)", verb)
+	if hint, ok := others[verb]; ok {
+		return fmt.Errorf("unknown command %q for \"rkt\"; %s", verb, hint)
 	}
 	program, err := cli.Sibling("rkt-" + verb)
-	if err != nil {
-		return fmt.Errorf("%q: no such command (rkt help lists them)", verb)
+	if err != nil || strings.ContainsAny(verb, "/.") || verb == "" {
+		return noCommand(verb)
 	}
 	return cli.Exec(program, append([]string{program}, args...), os.Environ())
+}
+
+// sortFlags sorts a command line into the global flags before the command's name, the command's own flags there, and what follows.
+func sortFlags(fs *flag.FlagSet, args []string) (global, own, words []string, err error) {
+	all := cli.Known(append(cli.Programs(), "", "app")...)
+	flags, words, err := cli.Leading(all, cli.JoinNet(args))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if len(words) > 0 && words[0] == "--" {
+		words = words[1:]
+	}
+	for len(flags) > 0 {
+		n, err := cli.FlagWords(all, flags)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		name, _, _ := strings.Cut(strings.TrimLeft(flags[0], "-"), "=")
+		if isHelp := all.Lookup(name) == nil; fs.Lookup(name) != nil || isHelp && len(words) == 0 {
+			global = append(global, flags[:n]...)
+		} else {
+			own = append(own, flags[:n]...)
+		}
+		flags = flags[n:]
+	}
+	return global, own, words, nil
+}
+
+// others are commands that rkt had or Docker has, and what to type instead.
+var others = map[string]string{
+	"exec":        "to run a command in a pod: rkt enter POD COMMAND",
+	"app":         "a pod is made once, with all its apps: rkt run IMAGE --- IMAGE",
+	"api-service": "no daemon answers: rkt list --format=json shows the pods",
+	"fly":         "fly is a stage1 image of rkt's, and no command",
+	"ps":          "to list pods: rkt list",
+	"logs":        "to read a pod's log: journalctl -u UNIT, or journalctl -M rkt-UUID",
+	"pull":        "to get an image: rkt fetch IMAGE",
+	"images":      "to list images: rkt image list",
+	"rmi":         "to remove an image: rkt image rm IMAGE",
+	"inspect":     "to see all of a pod: rkt cat-manifest POD, rkt status POD --format=json-pretty",
+	"start":       "to start a prepared pod: rkt run-prepared POD; a service: systemctl start UNIT",
+	"restart":     "a pod runs once: rkt run makes a new one; a service: systemctl restart UNIT",
+	"kill":        "to kill a pod: rkt stop --force POD",
+	"wait":        "to wait until a pod has exited: rkt status --wait POD",
+	"cp":          "to share files with a pod: rkt run --volume=SOURCE:TARGET IMAGE",
+	"login":       "credentials are in files: /etc/rkt/auth.d, or what docker login writes",
+	"stats":       "to see what pods use: systemd-cgtop",
+	"build":       "rkt builds no images: buildah, docker and umoci do, and rkt run oci:DIR takes them",
+}
+
+// verbs are rkt 1.30's commands, and those of the toolkit, as one types them.
+func verbs() []string {
+	verbs := []string{"run", "rm", "help", "version", "completion", "metadata-service"}
+	for _, program := range cli.Programs() {
+		verbs = append(verbs, strings.TrimPrefix(program, "rkt-"))
+	}
+	slices.Sort(verbs)
+	return verbs
+}
+
+// complete returns the one command that begins with the word, as rkt did, or the word.
+func complete(word string) string {
+	var found []string
+	for _, verb := range verbs() {
+		if verb == word {
+			return word
+		}
+		if word != "" && strings.HasPrefix(verb, word) {
+			found = append(found, verb)
+		}
+	}
+	if _, isOther := others[word]; len(found) == 1 && !isOther {
+		return found[0]
+	}
+	return word
+}
+
+// noCommand is the error for a command that there is none of. The words are rkt's, for scripts.
+func noCommand(verb string) error {
+	if near := cli.Near(verb, verbs()); near != "" {
+		return fmt.Errorf("unknown command %q for \"rkt\"; did you mean %s?", verb, near)
+	}
+	return fmt.Errorf("unknown command %q for \"rkt\" (rkt help lists them)", verb)
 }

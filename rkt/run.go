@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/activation"
 	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/run"
+	"github.com/rkt-toolkit/rkt/lib/systemd"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,14 +37,18 @@ rkt-run-prepared:
   --interactive                    give the pod's one app the terminal
   --mds-register                   tell the apps of the metadata service
 
-and those that "rkt help prepare" lists.
+and those that "rkt help prepare" lists. They may also follow an image; a flag
+that an app has belongs to the image before it.
 `
 
 // runChain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
-func runChain(ctx context.Context, p *cli.Process, dir, verb string, args []string) error {
-	fs, g := p.Flags()
-	g.Dir = dir // unless the flag stands behind the verb
-	s, err := chain.Parse(fs, args)
+func runChain(ctx context.Context, p *cli.Process, verb string, args []string) error {
+	fs, _ := p.Flags()
+	parse := chain.Parse
+	if verb == "run-prepared" {
+		parse = chain.ParsePrepared
+	}
+	s, err := parse(fs, args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(p.Stdout, runUsage)
 		return nil
@@ -53,8 +59,14 @@ func runChain(ctx context.Context, p *cli.Process, dir, verb string, args []stri
 	if err := export(fs); err != nil {
 		return err
 	}
-	if _, err := run.Nspawn(); err != nil { // before anything is made for it
+	settings, g := p.RootFlags() // also of the environment, which has those that were given now, and rkt.conf
+	if err := p.ParseSorted(settings, g, nil, nil); err != nil {
 		return err
+	}
+	if verb == "run" { // a prepared pod has its own
+		if _, err := systemd.Nspawn(); err != nil { // before anything is made for it
+			return err
+		}
 	}
 	sockets := listenFDs(p)
 	for _, fd := range sockets { // they are the pod's, not of every program of the chain
@@ -70,7 +82,7 @@ func runChain(ctx context.Context, p *cli.Process, dir, verb string, args []stri
 		_, err = step(interruptible, p, "rkt-prepare", append(append(s.Prepare, "--uuid="+s.UUID), s.Operands...)...)
 	} else {
 		var found *pod.Pod
-		if found, err = p.OnePod(pods, s.Operands, ""); err == nil {
+		if found, err = p.OnePod(pods, s.Operands, s.UUIDFile); err == nil {
 			s.UUID = found.UUID
 		}
 	}
@@ -99,8 +111,8 @@ func runChain(ctx context.Context, p *cli.Process, dir, verb string, args []stri
 
 // listenFDs are the descriptors that systemd has passed by socket activation (sd_listen_fds(3)).
 func listenFDs(p *cli.Process) (fds []int) {
-	for i := range cli.Passed(p.Getenv, p.PID) {
-		fds = append(fds, 3+i)
+	for i := range activation.Names(p.Getenv, p.PID) {
+		fds = append(fds, activation.First+i)
 	}
 	return fds
 }

@@ -13,6 +13,7 @@ cleanup() {
 trap cleanup EXIT
 cd "$at"
 export PATH=$top/bin:$PATH
+. "$top/test/clock.sh"
 (cd "$top" && go build -o "$at/mkimage" ./test/mkimage)
 
 address=127.0.0.1:$((20000 + RANDOM % 10000))
@@ -44,8 +45,8 @@ cold() {
 	/usr/bin/time -o time -f '%e %M' "$@" >log 2>&1 || { cat log >&2; exit 1; }
 	cat time
 }
-# middle FILE COLUMN: the median
-middle() { sort -n -k "$2,$2" "$1" | awk -v column="$2" '{ v[NR] = $column } END { print v[int((NR + 1) / 2)] }'; }
+# median FILE COLUMN
+median() { sort -n -k "$2,$2" "$1" | awk -v column="$2" '{ v[NR] = $column } END { print v[int((NR + 1) / 2)] }'; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 
 for image in one:1 ten:10; do
@@ -63,9 +64,9 @@ for image in one:1 ten:10; do
 		for tool in $tools; do cold "$tool" "$name" >>"$name.$tool"; done
 	done
 	echo "== an image of 220 MB in 20000 files, layers: $layers; cold"
-	for tool in $tools; do declare "$tool=$(middle "$name.$tool" 1)"; done
+	for tool in $tools; do declare "$tool=$(median "$name.$tool" 1)"; done
 	printf 'rkt-fetch %s s and %s MB, podman pull %s s and %s MB, skopeo copy and umoci unpack %s s\n' \
-		"$rkt" $(($(middle "$name.rkt" 2) / 1024)) "$podman" $(($(middle "$name.podman" 2) / 1024)) "$umoci"
+		"$rkt" $(($(median "$name.rkt" 2) / 1024)) "$podman" $(($(median "$name.podman" 2) / 1024)) "$umoci"
 	printf 'ratio to podman %s (target: at most 0.5), to skopeo and umoci %s; memory target: at most 100 MB\n' \
 		"$(ratio "$rkt" "$podman")" "$(ratio "$rkt" "$umoci")"
 	printf 'what has to be done, each alone by the usual tool: inflate (gzip) %s s, hash (sha256sum) %s s, make files and sync (tar) %s s; ' \
@@ -80,12 +81,11 @@ rkt-fetch --dir=store --insecure-options=image --quiet "docker://$address/one" >
 digest=$(jq -r '.manifests[0].digest' one/index.json)
 rkt-fetch --dir=store --insecure-options=image --quiet "docker://$address/one@$digest" >/dev/null
 podman --root="$at/storage" --runroot="$at/storage-run" --storage-driver=overlay pull --tls-verify=false --quiet "$address/one" >/dev/null 2>&1
-hyperfine --style=none --warmup 3 --runs 30 --export-json again.json \
+read -r ask byDigest curl podman <<<"$(turns 30 \
 	"rkt-fetch --dir=store --insecure-options=image --quiet docker://$address/one" \
 	"rkt-fetch --dir=store --insecure-options=image --quiet docker://$address/one@$digest" \
 	"curl --silent --head http://$address/v2/one/manifests/latest" \
-	"podman --root=$at/storage --runroot=$at/storage-run --storage-driver=overlay pull --tls-verify=false --quiet $address/one" >/dev/null 2>&1
-median() { jq -r ".results[$1].median * 10000 | round / 10" again.json; }
-printf 'rkt-fetch %s ms (by digest %s ms), one request by curl %s ms, podman pull %s ms\n' "$(median 0)" "$(median 1)" "$(median 2)" "$(median 3)"
+	"podman --root=$at/storage --runroot=$at/storage-run --storage-driver=overlay pull --tls-verify=false --quiet $address/one")"
+printf 'rkt-fetch %s ms (by digest %s ms), one request by curl %s ms, podman pull %s ms\n' "$ask" "$byDigest" "$curl" "$podman"
 printf 'to ask costs rkt-fetch one request, and with it %s ms more than without; all but a request is %s ms (target: at most 30 ms)\n' \
-	"$(awk "BEGIN { print $(median 0) - $(median 1) }")" "$(median 1)"
+	"$(awk "BEGIN { print $ask - $byDigest }")" "$byDigest"

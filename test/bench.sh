@@ -35,27 +35,21 @@ exec systemd-nspawn --boot --register=true --link-journal=no --quiet --uuid=$1 -
 	--setenv=SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/dev/null -- --default-standard-output=tty --log-target=null --log-level=warning --show-status=0
 SH
 pod=$(rkt-prepare "$small" --exec=/bin/true)
+rkt-net add --net=none "$pod"
+rkt-run-prepared "$pod" </dev/null >/dev/null # writes what apps are started with
 mkdir -p /run/raw/root
 cp -a "/var/lib/rkt/pods/$pod/stage1/rootfs/." /run/raw/root
-mount --bind -o ro /usr /run/raw/root/usr
+binds=
+while read -r source target _; do # as rkt-run-prepared does
+	binds="/run/raw/root/${target#stage1/rootfs/} $binds"
+	(cd "/var/lib/rkt/pods/$pod" && mount --bind -o ro "$source" "/run/raw/root/${target#stage1/rootfs/}")
+done <"/var/lib/rkt/pods/$pod/mounts"
 mkdir -p /run/raw/upper /run/raw/work
 app=$(ls "/var/lib/rkt/pods/$pod/overlay")
 lower=$(readlink -f "/var/lib/rkt/pods/$pod/overlay/$app/lower/"* | tac | paste -sd:)
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=/run/raw/upper,workdir=/run/raw/work" "/run/raw/root/opt/stage2/$app/rootfs"
 
-median() { jq -r ".results[$1].median * 1000 | . * 10 | round / 10" "$2"; }
-# took COMMAND... prints how long the shell takes for a command, µs.
-took() {
-	local start=${EPOCHREALTIME/./}
-	"$@" >/dev/null
-	echo $((${EPOCHREALTIME/./} - start))
-}
-# middle NAME... prints the medians of the files, ms.
-middle() {
-	for name; do
-		sort -n "$name" | awk '{ all[NR] = $1 } END { printf "%.1f ", all[int((NR + 1) / 2)] / 1000 }'
-	done
-}
+. "$top/test/clock.sh"
 echo "== warm 'rkt run --net=none' of true, against raw systemd-nspawn --boot of the same root"
 for n in $(seq 33); do # in turn, since the machine's speed changes from minute to minute
 	took rkt run --net=none "$small" --exec=/bin/true >>run
@@ -65,15 +59,15 @@ read -r run raw <<<"$(middle run raw)"
 printf 'rkt run %s ms, systemd-nspawn %s ms, ratio %s (target: at most 1.5)\n' "$run" "$raw" "$(jq -n "$run / $raw * 100 | round / 100")"
 
 echo "== rkt-prepare of an image of 1 MB, and of one of 200 MB"
-hyperfine --style=none --warmup 3 --runs 30 --export-json prepare.json \
-	"rkt-prepare $small --exec=/bin/true" "rkt-prepare $large --exec=/bin/true" >/dev/null 2>&1
-printf 'small %s ms, large %s ms, ratio %s\n' "$(median 0 prepare.json)" "$(median 1 prepare.json)" \
-	"$(jq -r '.results[1].median / .results[0].median * 100 | round / 100' prepare.json)"
+read -r prepare prepareLarge <<<"$(turns 30 "rkt-prepare $small --exec=/bin/true" "rkt-prepare $large --exec=/bin/true")"
+printf 'small %s ms, large %s ms, ratio %s\n' "$prepare" "$prepareLarge" "$(jq -n "$prepareLarge / $prepare * 100 | round / 100")"
 
 echo "== the toolkit's own steps of a run"
-hyperfine --style=none --warmup 3 --runs 30 --export-json steps.json --prepare "rkt-prepare $small --exec=/bin/true >pod" \
-	'rkt-net add --net=none $(cat pod)' 'rkt-list --no-legend' >/dev/null 2>&1
-printf 'rkt-prepare %s ms, rkt-net add --net=none %s ms\n' "$(median 0 prepare.json)" "$(median 0 steps.json)"
+for _ in $(seq 30); do
+	uuid=$(rkt-prepare "$small" --exec=/bin/true)
+	took rkt-net add --net=none "$uuid" >>add.none
+done
+printf 'rkt-prepare %s ms, rkt-net add --net=none %s ms\n' "$prepare" "$(middle add.none)"
 
 echo "== rkt-net's own share with the default network: its wall time less that of the plugin called by hand, in turn"
 # plugin COMMAND calls ptp as rkt-net does.
@@ -119,11 +113,9 @@ mkdir -p "$many/pods" "$many/template"
 find "/var/lib/rkt/pods/$pod" -maxdepth 1 ! -type d -exec cp -a {} "$many/template/" \;
 touch "$many/template/started"
 for _ in $(seq 10000); do cp -a "$many/template" "$many/pods/$(cat /proc/sys/kernel/random/uuid)"; done
-hyperfine --style=none --warmup 2 --runs 10 --export-json list.json \
-	"rkt-list --dir=$many" "sh -c 'find $many/pods -name pod -exec cat {} +'" >/dev/null 2>&1
+read -r list cat <<<"$(turns 10 "rkt-list --dir=$many" "find $many/pods -name pod -exec cat {} +")"
 test "$(rkt-list --dir="$many" --no-legend | wc -l)" = 10000
-printf 'rkt-list %s ms, find and cat %s ms, ratio %s (target: under 300 ms)\n' "$(median 0 list.json)" "$(median 1 list.json)" \
-	"$(jq -r '.results[0].median / .results[1].median * 100 | round / 100' list.json)"
+printf 'rkt-list %s ms, find and cat %s ms, ratio %s (target: under 300 ms)\n' "$list" "$cat" "$(jq -n "$list / $cat * 100 | round / 100")"
 
 echo "== rkt-gc of 1,000 pods that have ended, against rm -r of copies of them"
 mkdir -p "$many/copies"
@@ -143,6 +135,6 @@ rm -r "$many/copies"
 removed=$((${EPOCHREALTIME/./} - start))
 printf 'rkt-gc %d ms, rm -r %d ms (target: under 2000 ms)\n' $((collected / 1000)) $((removed / 1000))
 
-umount /run/raw/root/usr "/run/raw/root/opt/stage2/$app/rootfs"
+umount $binds "/run/raw/root/opt/stage2/$app/rootfs"
 rm -rf /run/raw
 rkt-gc --grace-period=0s --expire-prepared=0s >/dev/null

@@ -26,7 +26,7 @@ cleanup() {
 	systemctl stop rkt-demo-redis rkt-demo-registry 2>/dev/null || true
 	rm -f "$unit"
 	systemctl daemon-reload
-	rm -rf "$DEMO_STAGE/registry" "$DEMO_STAGE/redis" ${own:+"$own"}
+	rm -rf "$DEMO_STAGE/registry" "$DEMO_STAGE/redis" "$DEMO_STAGE/data" ${own:+"$own"}
 }
 trap cleanup EXIT
 
@@ -52,12 +52,14 @@ Slice=machine.slice
 Delegate=yes
 Type=notify
 Environment=RKT_INSECURE_OPTIONS=image
+ExecStartPre=/usr/bin/install -d -o 999 -g 999 $PWD/data
 ExecStartPre=$top/bin/rkt-fetch docker://127.0.0.1:5077/redis
-ExecStartPre=$top/bin/rkt-prepare docker://127.0.0.1:5077/redis
+ExecStartPre=$top/bin/rkt-prepare --volume=$PWD/data:/data docker://127.0.0.1:5077/redis
 ExecStartPre=$top/bin/rkt-net add --net=ptp:IP=172.16.28.101 self
 ExecStart=$top/bin/rkt-run-prepared self
 ExecStopPost=$top/bin/rkt-net del self
 ExecStopPost=$top/bin/rkt-gc self
+TimeoutStartSec=10min
 KillMode=mixed
 Restart=always
 UNIT
@@ -85,6 +87,14 @@ pod=$(ls -t /var/lib/rkt/pods | head -n 1)
 run systemctl stop rkt-demo-redis
 run journalctl --no-pager --lines=8 --unit=rkt-demo-redis
 journalctl --no-pager --unit=rkt-demo-redis | grep -q 'DB saved on disk'
+
+say "Its data is in the directory that is mounted."
+run systemctl start rkt-demo-redis
+for _ in $(seq 50); do redis-cli -h 172.16.28.101 ping >/dev/null 2>&1 && break; sleep 0.1; done
+run redis-cli -h 172.16.28.101 get greeting | tee get.out
+grep -qx hello <(tail -n 1 get.out)
+pod=$(ls -t /var/lib/rkt/pods | head -n 1)
+run systemctl stop rkt-demo-redis
 
 say "Nothing is left: no pod, no mount, no namespace, no address, no interface, no process."
 run rkt list

@@ -115,7 +115,7 @@ func connect(p *pod.Pod, app string) (*net.UnixConn, error) {
 			return nil, fmt.Errorf("pod %s: app %q has ended (exit status %d)", p.UUID, app, status)
 		}
 		last = errors.New("does not run")
-		if running.AppProcess(leader, app, stage1.AppRoot(app)) == 0 { // which has opened its standard streams when it is one
+		if len(running.AppProcesses(leader, app, stage1.AppRoot(app))) == 0 { // which has opened its standard streams when it is one
 			continue
 		}
 		conn, err := dial(p, leader, app)

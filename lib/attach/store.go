@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/activation"
 	"github.com/rkt-toolkit/rkt/lib/notify"
 	"golang.org/x/sys/unix"
 )
@@ -21,8 +21,8 @@ func newStore(getenv func(string) string, pid int) (*fdStore, error) {
 	if s.socket == "" {
 		return nil, fmt.Errorf("--serve: no socket to notify; the pod's systemd starts this program so")
 	}
-	for i, name := range cli.Passed(getenv, pid) {
-		fd := 3 + i
+	for i, name := range activation.Names(getenv, pid) {
+		fd := activation.First + i
 		unix.CloseOnExec(fd)
 		if name == "" || s.kept[name] != nil {
 			unix.Close(fd)

@@ -90,18 +90,14 @@ func awsPath(u *url.URL) string {
 
 // awsQuery is sorted by the names and then the values, as they are escaped.
 func awsQuery(query url.Values) string {
-	var all [][2]string
+	var all []string
 	for name, values := range query {
 		for _, value := range values {
-			all = append(all, [2]string{awsEscape(name), awsEscape(value)})
+			all = append(all, awsEscape(name)+"\x00"+awsEscape(value)) // NUL is in neither, and sorts before all
 		}
 	}
-	slices.SortFunc(all, func(a, b [2]string) int { return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1])) })
-	var list []string
-	for _, pair := range all {
-		list = append(list, pair[0]+"="+pair[1])
-	}
-	return strings.Join(list, "&")
+	slices.Sort(all)
+	return strings.ReplaceAll(strings.Join(all, "&"), "\x00", "=")
 }
 
 // awsEscape escapes all but the unreserved characters of RFC 3986.

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/config"
+	"github.com/rkt-toolkit/rkt/lib/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -195,10 +195,10 @@ const (
 
 // askHelper runs docker-credential-NAME (github.com/docker/docker-credential-helpers): the server goes in by standard input.
 func askHelper(ctx context.Context, name, server string) (Credentials, bool, error) {
-	program := "docker-credential-" + name
+	helper := "docker-credential-" + name
 	ctx, cancel := context.WithTimeout(ctx, helperTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "get")
+	cmd := program.Command(ctx, helper, "get")
 	cmd.Stdin = strings.NewReader(server)
 	out := &bounded{max: maxAnswer}
 	cmd.Stdout = out
@@ -207,23 +207,23 @@ func askHelper(ctx context.Context, name, server string) (Credentials, bool, err
 	text := strings.TrimSpace(out.String())
 	switch {
 	case ctx.Err() != nil:
-		return Credentials{}, false, fmt.Errorf("%s: %w", program, ctx.Err())
+		return Credentials{}, false, fmt.Errorf("%s: %w", helper, ctx.Err())
 	case err != nil && text == "credentials not found in native keychain":
 		return Credentials{}, false, nil
-	case errors.Is(err, exec.ErrNotFound):
-		return Credentials{}, false, fmt.Errorf("%s: not found in $PATH", program)
+	case errors.Is(err, program.ErrNotFound):
+		return Credentials{}, false, err
 	case err != nil && !strings.HasPrefix(text, "{"): // its words, but no credentials
-		return Credentials{}, false, fmt.Errorf("%s: %w: %.200s", program, err, text)
+		return Credentials{}, false, fmt.Errorf("%s: %w: %.200s", helper, err, text)
 	case err != nil:
-		return Credentials{}, false, fmt.Errorf("%s: %w", program, err)
+		return Credentials{}, false, fmt.Errorf("%s: %w", helper, err)
 	}
 	var answer struct{ Username, Secret string }
 	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
-		return Credentials{}, false, fmt.Errorf("%s: its answer is not the JSON of a credential helper", program)
+		return Credentials{}, false, fmt.Errorf("%s: its answer is not the JSON of a credential helper", helper)
 	}
-	c := Credentials{User: answer.Username, Password: answer.Secret, From: program}
+	c := Credentials{User: answer.Username, Password: answer.Secret, From: helper}
 	if c.User == "<token>" {
-		c = Credentials{IdentityToken: answer.Secret, From: program}
+		c = Credentials{IdentityToken: answer.Secret, From: helper}
 	}
 	return c, answer.Secret != "", nil
 }

@@ -104,3 +104,102 @@ func Remove(dir string, wait time.Duration) (err error) {
 		}
 	}
 }
+
+// RemoveEmpty removes the groups of that name below the process's own, and those below them, if no process is in any
+// of them. None that is there is no error.
+func RemoveEmpty(name string) error {
+	parents, err := Own()
+	if err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		dir := filepath.Join(parent, name)
+		if !empty(dir) {
+			continue
+		}
+		if err := Remove(dir, 0); err != nil && !errors.Is(err, unix.EBUSY) { // a process has come
+			return err
+		}
+	}
+	return nil
+}
+
+// empty reports whether a group is there and neither it nor one below it has a process.
+func empty(dir string) bool {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			return err
+		}
+		processes, err := os.ReadFile(path)
+		if err == nil && len(processes) > 0 {
+			err = unix.EBUSY
+		}
+		return err
+	})
+	return err == nil
+}
+
+// Kill kills all processes in a group and in those below it. It tries for some seconds where the kernel
+// has no cgroup.kill and new processes appear faster than it kills them.
+func Kill(dir string) error {
+	file, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0)
+	if err == nil {
+		defer file.Close()
+		_, err = file.WriteString("1")
+		return err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		processes, err := below(dir)
+		if err != nil || len(processes) == 0 {
+			return err
+		}
+		for _, pid := range processes {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
+				return fmt.Errorf("process %d: %w", pid, err)
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("control group %s: processes appear faster than they can be killed", dir)
+}
+
+// below lists the processes in a group and in those below it.
+func below(dir string) (processes []int, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		for field := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+				processes = append(processes, pid)
+			}
+		}
+		return err
+	})
+	return processes, err
+}
+
+// OfUnit lists the groups that a unit of the pod's systemd has below a slice, whether they are there or
+// not. The process must be in a unit that is in no slice.
+func OfUnit(slice, unit string) ([]string, error) {
+	own, err := Own()
+	if err != nil {
+		return nil, err
+	}
+	return ofUnit(own, slice, unit), nil
+}
+
+// ofUnit tries both names that a group can have: one that would mean something to the kernel has a "_"
+// in front (systemd's cg_escape).
+func ofUnit(own []string, slice, unit string) (dirs []string) {
+	for _, dir := range own {
+		for _, name := range []string{unit, "_" + unit} {
+			dirs = append(dirs, filepath.Join(filepath.Dir(dir), slice, name))
+		}
+	}
+	return dirs
+}

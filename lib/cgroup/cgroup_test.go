@@ -1,8 +1,14 @@
 package cgroup
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestOwn(t *testing.T) {
@@ -26,5 +32,65 @@ func TestOwn(t *testing.T) {
 		if got := own(c.groups, c.mounts); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %q, want %q", c.groups, got, c.want)
 		}
+	}
+}
+
+func TestEmpty(t *testing.T) {
+	dir := t.TempDir()
+	for path, processes := range map[string]string{"old": "", "old/below": "", "used": "", "used/below": "1\n"} {
+		if err := os.MkdirAll(filepath.Join(dir, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, path, "cgroup.procs"), []byte(processes), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]bool{"old": true, "used": false, "absent": false} {
+		if got := empty(filepath.Join(dir, path)); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
+
+// A group whose name would be one of the kernel's files or controllers has another one.
+func TestOfUnit(t *testing.T) {
+	want := []string{"/g/system.slice/memory.service", "/g/system.slice/_memory.service"}
+	if got := ofUnit([]string{"/g/unhealthy@memory.service"}, "system.slice", "memory.service"); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+// Where the kernel has no cgroup.kill, each process of a group and those below it is killed.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	below := filepath.Join(dir, "below")
+	if err := os.Mkdir(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sleeper := exec.Command("/bin/sleep", "1000")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for dir, text := range map[string]string{dir: "", below: strconv.Itoa(sleeper.Process.Pid) + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error)
+	go func() { done <- Kill(dir) }()
+	err := sleeper.Wait()
+	if status, ok := err.(*exec.ExitError); !ok || status.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("it ended with %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(below, "cgroup.procs"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("goes on killing")
 	}
 }

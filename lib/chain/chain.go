@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,121 +15,168 @@ import (
 // Steps are the command lines of "rkt run": rkt-prepare, rkt-net add and rkt-run-prepared.
 type Steps struct {
 	Prepare, Net, Run []string // flags of each program
-	Operands          []string // images, their flags and arguments
-	UUID              string
+	Operands          []string // images, their flags and arguments; the pod of "rkt run-prepared"
+	UUID, UUIDFile    string
 }
 
-// step is the program that takes a flag. Those without one here are rkt-prepare's.
-func (s *Steps) step(flag string) *[]string {
-	switch flag {
-	case "net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry":
-		return &s.Net
-	case "hostname", "interactive", "ipc", "mds-register":
-		return &s.Run
+var (
+	netFlags     = []string{"net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry"}
+	runFlags     = []string{"hostname", "interactive", "ipc", "mds-register"}
+	prepareFlags = []string{"any-platform", "port", "set-env", "set-env-file", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "pids-max", "sysctl",
+		"uuid-file-save", "stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir", "no-overlay", "private-users",
+		"inherit-env", "store-only", "no-store"}
+)
+
+// collect has flags of a program add themselves to a list, as they were given.
+func collect(fs *flag.FlagSet, program string, names []string, lists ...*[]string) {
+	takesValue := cli.FlagsOf(program)
+	for _, name := range names {
+		add := func(v string) error {
+			for _, list := range lists {
+				*list = append(*list, "--"+name+"="+v)
+			}
+			return nil
+		}
+		if takesValue[name] {
+			fs.Func(name, "", add)
+		} else {
+			fs.BoolFunc(name, "", add)
+		}
 	}
-	return &s.Prepare
 }
 
-// Parse tells the flags of "rkt run" apart by the program that takes them.
+// Parse sorts the command line of "rkt run" by the programs that take the flags.
 func Parse(fs *flag.FlagSet, args []string) (*Steps, error) {
 	s := &Steps{}
-	value := func(name string) {
-		fs.Func(name, "", func(v string) error {
-			list := s.step(name)
-			*list = append(*list, "--"+name+"="+v)
-			return nil
-		})
-	}
-	fs.BoolFunc("net", "", func(v string) error {
-		s.Net = append(s.Net, "--net="+v)
-		return nil
-	})
-	for _, name := range []string{"cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry", "hostname", "ipc",
-		"port", "set-env", "set-env-file", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "uuid-file-save", "signature",
-		"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
-		value(name)
-	}
+	collect(fs, "rkt-prepare", prepareFlags, &s.Prepare)
+	collect(fs, "rkt-net", netFlags, &s.Net)
+	collect(fs, "rkt-run-prepared", runFlags, &s.Run)
+	collect(fs, "rkt-prepare", []string{"strict-isolators"}, &s.Prepare, &s.Run)
 	fs.StringVar(&s.UUID, "uuid", "", "")
-	fs.BoolFunc("strict-isolators", "", func(v string) error {
-		s.Prepare, s.Run = append(s.Prepare, "--strict-isolators="+v), append(s.Run, "--strict-isolators="+v)
-		return nil
-	})
-	for _, name := range []string{"interactive", "mds-register", "no-overlay", "private-users", "inherit-env", "store-only", "no-store"} {
-		fs.BoolFunc(name, "", func(v string) error {
-			list := s.step(name)
-			*list = append(*list, "--"+name+"="+v)
-			return nil
-		})
+	flags, images, err := Split(fs, args)
+	if err != nil {
+		return nil, err
 	}
-	if err := fs.Parse(joinNet(args)); err != nil {
-		return nil, Misplaced(cli.FlagError(err))
+	s.Operands = images
+	count, wantsHelp := survey(images)
+	if wantsHelp {
+		return nil, flag.ErrHelp
 	}
-	s.Operands = fs.Args()
-	return s, nil
+	if err := cli.ParseFlags(fs, flags); err != nil {
+		return nil, err
+	}
+	if count > 1 && slices.Contains(s.Run, "--interactive=true") {
+		return nil, errors.New("interactive option only supports one image")
+	}
+	return s, s.check()
 }
 
-// AppFlags are the flags that stand behind an image and are that app's.
-var AppFlags = strings.Fields(`name exec working-dir user group supplementary-gids readonly-rootfs no-healthcheck stdin stdout stderr environment
-	memory cpu cpu-shares oom-score-adj oom-score-adjust seccomp caps-retain cap-retain caps-remove cap-remove annotation user-annotation label
-	user-label volume mount signature`)
-
-// Misplaced says of an error that is a flag of an app before the image where the flag has its place.
-func Misplaced(err error) error {
-	if flag, ok := errors.AsType[cli.UnknownFlag](err); ok && slices.Contains(AppFlags, string(flag)) {
-		return fmt.Errorf("--%s: is a flag of an app, and has its place behind the image: IMAGE --%[1]s", string(flag))
-	}
-	return err
-}
-
-// appToo are flags of the pod that an app has, too: behind an image they are the app's.
-var appToo = []string{"name", "volume", "mount", "signature"}
-
-// Gather takes the flags of fs that stand behind an image as if they stood before the first, for a command line on which people write
-// them so. Flags that an app has as well stay the app's, and what follows "--" is the app's up to the next "---".
-func (s *Steps) Gather(fs *flag.FlagSet) error {
-	var operands, flags []string
-	for i := 0; i < len(s.Operands); i++ {
-		word := s.Operands[i]
-		if word == "--" {
-			end := len(s.Operands)
-			if n := slices.Index(s.Operands[i:], "---"); n >= 0 {
-				end = i + n
-			}
-			operands = append(operands, s.Operands[i:end]...)
-			i = end - 1
-			continue
-		}
-		name, _, joined := strings.Cut(strings.TrimLeft(word, "-"), "=")
-		f := fs.Lookup(name)
-		if !strings.HasPrefix(word, "-") || f == nil || slices.Contains(appToo, name) {
-			operands = append(operands, word)
-			continue
-		}
-		flags = append(flags, word)
-		if b, ok := f.Value.(interface{ IsBoolFlag() bool }); (!ok || !b.IsBoolFlag()) && !joined && i+1 < len(s.Operands) {
-			i++
-			flags = append(flags, s.Operands[i])
-		}
-	}
-	s.Operands = operands
-	if err := fs.Parse(flags); err != nil {
-		return cli.FlagError(err)
+// check refuses flags that contradict each other before anything is fetched. The words are rkt's, for scripts.
+func (s *Steps) check() error {
+	if slices.Contains(s.Run, "--mds-register=true") && slices.Contains(s.Net, "--net=none") {
+		return errors.New("--mds-register flag does not work with --net=none: the metadata service is reached over the pod's network")
 	}
 	return nil
 }
 
-// joinNet lets --net stand alone, as rkt had it, and before a word that no image is called by.
-func joinNet(args []string) []string {
-	var joined []string
-	for i := 0; i < len(args); i++ {
-		if args[i] == "--" || args[i] == "---" {
-			return append(joined, args[i:]...)
-		}
-		joined = append(joined, args[i])
-		if args[i] == "--net" && i+1 < len(args) && slices.Contains([]string{"host", "none", "all", "default", "default-restricted"}, args[i+1]) {
-			i++
-			joined[len(joined)-1] += "=" + args[i]
-		}
+// ParsePrepared is Parse for "rkt run-prepared", whose pod is an operand.
+func ParsePrepared(fs *flag.FlagSet, args []string) (*Steps, error) {
+	s := &Steps{}
+	collect(fs, "rkt-net", netFlags, &s.Net)
+	collect(fs, "rkt-run-prepared", append(slices.Clone(runFlags), "strict-isolators"), &s.Run)
+	fs.StringVar(&s.UUIDFile, "uuid-file", "", "")
+	flags, operands, err := cli.Anywhere(fs, cli.JoinNet(args))
+	if err != nil {
+		return nil, err
 	}
-	return joined
+	s.Operands = operands
+	return s, cli.ParseFlags(fs, flags)
+}
+
+// Split sorts a command line that names images into the flags of the pod, which are those of fs and may stand anywhere up to a "--",
+// and the images, each with its flags and its arguments. What follows an image is the app's if an app has such a flag. --help after
+// an image stays there.
+func Split(fs *flag.FlagSet, args []string) (flags, images []string, err error) {
+	app := cli.Known("app")
+	for len(args) > 0 {
+		switch word := args[0]; {
+		case word == "---" && len(images) == 0:
+			return nil, nil, fmt.Errorf("---: there is no image before it")
+		case word == "--" && len(images) == 0:
+			args = args[1:]
+			continue
+		case word == "--":
+			end := slices.Index(args, "---")
+			if end < 0 {
+				end = len(args)
+			}
+			images, args = append(images, args[:end]...), args[end:]
+			continue
+		case word == "---":
+			images, args = append(images, word), args[1:]
+			continue
+		}
+		if args[0] == "--net" && len(args) > 1 {
+			args = append(cli.JoinNet(args[:2:2]), args[2:]...)
+		}
+		set, to := fs, &flags
+		name, _, _ := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+		isApp := app.Lookup(name) != nil
+		switch {
+		case len(images) > 0 && (isApp || name == "help" || name == "h"):
+			set, to = app, &images
+		case isApp && fs.Lookup(name) == nil && strings.HasPrefix(args[0], "-"):
+			return nil, nil, fmt.Errorf("--%s is an app flag; put it after the image", name)
+		}
+		n, err := cli.FlagWords(set, args)
+		if err != nil {
+			return nil, nil, unknown(err, app, len(images) > 0)
+		}
+		if n == 0 {
+			to, n = &images, 1
+		}
+		*to, args = append(*to, args[:n]...), args[n:]
+	}
+	return flags, images, nil
+}
+
+// unknown completes the error for a flag that a pod does not have.
+func unknown(err error, app *flag.FlagSet, afterImage bool) error {
+	flag, ok := err.(cli.UnknownFlag)
+	if !ok || !afterImage {
+		return err
+	}
+	if flag.Near == "" {
+		names := slices.Collect(maps.Keys(cli.FlagsOf("app")))
+		flag.Near = cli.Near(strings.TrimLeft(flag.Typed, "-"), names)
+	}
+	if flag.Near != "" {
+		return flag
+	}
+	return fmt.Errorf("%w; the arguments of an app follow a --: IMAGE -- ARGS", err)
+}
+
+// survey counts images, and reports whether --help follows one of them, outside of an app's arguments.
+func survey(images []string) (count int, wantsHelp bool) {
+	app, inArgs := cli.Known("app"), false
+	for len(images) > 0 {
+		n := 1
+		switch word := images[0]; {
+		case word == "--":
+			inArgs = true
+		case word == "---":
+			inArgs = false
+		case inArgs:
+		case slices.Contains([]string{"--help", "-help", "-h", "--h"}, word):
+			return count, true
+		default:
+			words, _ := cli.FlagWords(app, images)
+			if words == 0 {
+				count++
+			}
+			n = max(words, 1)
+		}
+		images = images[n:]
+	}
+	return count, false
 }

@@ -8,16 +8,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/peterbourgon/ff/v3"
 	"github.com/rkt-toolkit/rkt/lib/config"
+	"github.com/rkt-toolkit/rkt/lib/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,7 +40,13 @@ type Process struct {
 	Getenv func(string) string
 	PID    int // its own process ID
 
-	debug bool
+	// Chosen are the flags that the caller has set, on the command line or by a variable, by name, with what they were set to. Parsing
+	// the command line fills it.
+	Chosen map[string]string
+
+	debug    bool
+	rootOnly bool // see RootFlags
+	noDir    bool // see FlagsWithoutDir
 }
 
 // Main runs a program and exits. usage is the whole text of --help. The exit status is 0, that of an ExitStatus, or
@@ -121,22 +126,7 @@ func (p *Process) print(err error) {
 	if errors.Is(err, os.ErrPermission) && unix.Geteuid() != 0 && !strings.HasSuffix(err.Error(), ")") { // an error that has no hint yet
 		hint = " (try it as root)"
 	}
-	fmt.Fprintf(p.Stderr, "%s: %s%s\n", p.Name, oneLine(err.Error()), hint)
-}
-
-// oneLine keeps an error on one line whatever a file name or an image put into it, and keeps control characters off the
-// terminal.
-func oneLine(s string) string {
-	s = strings.TrimRight(s, "\n")
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case r < ' ' || r == 0x7f:
-			return '?'
-		}
-		return r
-	}, s)
+	p.Say("%s%s", strings.TrimRight(err.Error(), "\n"), hint)
 }
 
 // Global holds the flags that every program takes (rkt 1.30's global flags).
@@ -152,9 +142,7 @@ type Global struct {
 
 // Flags returns a flag set that holds the global flags and prints nothing by itself.
 func (p *Process) Flags() (*flag.FlagSet, *Global) {
-	fs := flag.NewFlagSet(p.Name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
+	fs := newFlagSet(p.Name)
 	g := &Global{}
 	fs.BoolVar(&g.Debug, "debug", false, "")
 	fs.StringVar(&g.Dir, "dir", "/var/lib/rkt", "")
@@ -165,6 +153,23 @@ func (p *Process) Flags() (*flag.FlagSet, *Global) {
 	fs.BoolVar(&g.TrustKeysFrom, "trust-keys-from-https", false, "")
 	return fs, g
 }
+
+// RootFlags is Flags for a program that only root may run: parsing the command line ends with ErrUnprivileged for others, after
+// --help and before anything is read.
+func (p *Process) RootFlags() (*flag.FlagSet, *Global) {
+	p.rootOnly = true
+	return p.Flags()
+}
+
+// FlagsWithoutDir is Flags for a program that uses nothing in the data directory: no paths.d, broken or not, is in its way, and --debug
+// adds no line about where it runs.
+func (p *Process) FlagsWithoutDir() (*flag.FlagSet, *Global) {
+	p.noDir = true
+	return p.Flags()
+}
+
+// ErrUnprivileged is the error for a caller that is not root.
+var ErrUnprivileged = errors.New("cannot run as unprivileged user (try it as root)")
 
 // Args are the global flags for another program of the toolkit.
 func (g *Global) Args() []string {
@@ -179,35 +184,68 @@ func (g *Global) Args() []string {
 	return args
 }
 
-// Parse reads the flags from args, then from RKT_* variables, then from rkt.conf in the administrator's configuration
-// folder (one "flag value" a line; flags of other programs in it are passed over); the data directory last of all from rkt's paths.d. Parsing
-// stops at the first operand. It returns flag.ErrHelp for --help.
+// Parse reads the flags at the beginning of args, then RKT_* variables, then rkt.conf in the administrator's configuration
+// directory; the data directory last of all from rkt's paths.d. It returns flag.ErrHelp for --help.
 func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
-	if err := ff.Parse(fs, args, ff.WithEnvVarPrefix("RKT")); err != nil {
-		if m := regexp.MustCompile(wrongValue).FindStringSubmatch(strings.TrimPrefix(err.Error(), parsing)); m != nil {
-			if v, ok := fs.Lookup(m[2]).Value.(flag.Getter); ok {
-				if _, ok := v.Get().(time.Duration); ok {
-					return fmt.Errorf("--%s=%s: not a time such as 30m or 24h", m[2], m[1])
-				}
-			}
-		}
-		return FlagError(err)
-	}
-	conf := filepath.Join(g.LocalConfig, "rkt.conf") // known only now; what is set already is left alone
-	err := ff.Parse(fs, append([]string{"--"}, fs.Args()...), ff.WithConfigFile(conf), ff.WithAllowMissingConfigFile(true),
-		ff.WithConfigFileParser(ff.PlainParser), ff.WithIgnoreUndefined(true))
+	flags, rest, err := Leading(fs, args)
 	if err != nil {
-		return fmt.Errorf("%s: %w", conf, err)
+		return err
+	}
+	if len(rest) > 0 && rest[0] == "--" {
+		rest = rest[1:]
+	}
+	return p.ParseSorted(fs, g, flags, rest)
+}
+
+// ParseAnywhere is Parse for programs whose flags may also follow operands, up to a "--".
+func (p *Process) ParseAnywhere(fs *flag.FlagSet, g *Global, args []string) error {
+	flags, operands, err := Anywhere(fs, args)
+	if err != nil {
+		return err
+	}
+	return p.ParseSorted(fs, g, flags, operands)
+}
+
+// unreadable reports whether rkt.conf was not read because the caller may not read the directory, or because there is none. That stops
+// no program: the files of the directory that one needs it reads later.
+func unreadable(err error) bool {
+	_, isPath := errors.AsType[*fs.PathError](err)
+	return isPath && (errors.Is(err, fs.ErrPermission) && unix.Geteuid() != 0 || errors.Is(err, unix.ENOTDIR))
+}
+
+// ParseSorted is Parse for a command line that has been sorted into flags and operands.
+func (p *Process) ParseSorted(fs *flag.FlagSet, g *Global, flags, operands []string) error {
+	if err := ParseFlags(fs, flags); err != nil {
+		return err
+	}
+	if p.rootOnly && unix.Geteuid() != 0 {
+		return ErrUnprivileged
+	}
+	p.warnOfVariables(fs, os.Environ())
+	if err := parseVariables(fs, operands); err != nil {
+		return err
+	}
+	p.Chosen = map[string]string{}
+	fs.Visit(func(f *flag.Flag) { p.Chosen[f.Name] = f.Value.(*checked).text })
+	p.debug = g.Debug
+	if g.LocalConfig != "" { // known only now
+		err := parseFile(fs, operands, filepath.Join(g.LocalConfig, "rkt.conf"))
+		if unreadable(err) {
+			p.Debugf("no rkt.conf: %v", err)
+		} else if err != nil {
+			return err
+		}
 	}
 	p.debug = g.Debug
+	if p.noDir {
+		return nil
+	}
 	if p.debug {
 		defer func() {
 			p.Log().Debug("runs", "dir", g.Dir, "configuration", g.LocalConfig, "insecure", g.Insecure.String())
 		}()
 	}
-	given := false
-	fs.Visit(func(f *flag.Flag) { given = given || f.Name == "dir" })
-	if given {
+	if given(fs)["dir"] {
 		return nil
 	}
 	paths, err := config.ReadPaths(g.SystemConfig, g.LocalConfig, g.UserConfig)
@@ -215,75 +253,6 @@ func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
 		g.Dir = paths.Data
 	}
 	return err
-}
-
-// ParseAnywhere is Parse for programs whose flags may also stand behind operands, up to a "--": those of rkt 1.30 that took them so.
-// What follows the operands of the others is another program's, or an image's.
-func (p *Process) ParseAnywhere(fs *flag.FlagSet, g *Global, args []string) error {
-	var flags, operands []string
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		if arg == "--" {
-			operands = append(operands, args...)
-			break
-		}
-		if arg == "-" || !strings.HasPrefix(arg, "-") {
-			operands = append(operands, arg)
-			continue
-		}
-		flags = append(flags, arg)
-		if takesNext(fs, arg) {
-			if len(args) == 0 {
-				return fmt.Errorf("flag --%s needs a value", strings.TrimLeft(arg, "-"))
-			}
-			flags = append(flags, args[0])
-			args = args[1:]
-		}
-	}
-	return p.Parse(fs, g, append(append(flags, "--"), operands...))
-}
-
-// takesNext says whether the argument behind arg, which begins with a dash, is arg's value.
-func takesNext(fs *flag.FlagSet, arg string) bool {
-	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
-	f := fs.Lookup(name)
-	if f == nil { // unknown, or with its value behind a "="
-		return false
-	}
-	b, ok := f.Value.(interface{ IsBoolFlag() bool })
-	return !ok || !b.IsBoolFlag()
-}
-
-// parsing is what ff puts before the errors of package flag.
-const parsing = "error parsing commandline arguments: "
-
-// wrongValue is what package flag says of a value that a flag does not take. No program compiles it at its start.
-const wrongValue = `(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([^ :]+): (.*)$`
-
-// UnknownFlag is the error for a flag of that name, without dashes, that a program does not take.
-type UnknownFlag string
-
-func (f UnknownFlag) Error() string {
-	return fmt.Sprintf("unknown flag --%s (--help lists the flags)", string(f))
-}
-
-// FlagError rewords what package flag and ff say into one line in the house's form. flag.ErrHelp stays what it is.
-func FlagError(err error) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return flag.ErrHelp
-	}
-	s := strings.TrimPrefix(err.Error(), parsing)
-	if name, ok := strings.CutPrefix(s, "flag provided but not defined: -"); ok {
-		return UnknownFlag(strings.TrimLeft(name, "-"))
-	}
-	if name, ok := strings.CutPrefix(s, "flag needs an argument: -"); ok {
-		return fmt.Errorf("flag --%s needs a value", strings.TrimLeft(name, "-"))
-	}
-	if m := regexp.MustCompile(wrongValue).FindStringSubmatch(s); m != nil {
-		return fmt.Errorf("--%s=%s: %s", m[2], m[1], m[3])
-	}
-	return errors.New(s)
 }
 
 // Sibling finds another program of the toolkit: beside the running one, else in $PATH.
@@ -295,18 +264,7 @@ func Sibling(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return LookPath(name)
-}
-
-// LookPath finds a program in $PATH, and in the folders of system programs, which a unit's or a user's $PATH may lack.
-func LookPath(name string) (string, error) {
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin") {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("%s: not found in $PATH", name)
+	return program.Look(name)
 }
 
 // Exec becomes the program at path. Descriptors that are to stay open must not be close-on-exec. It returns only on

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/printable"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,12 +48,12 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	for _, a := range attrs {
 		line += " " + a.Key + "=" + quoted(a.Value.String())
 	}
-	line = oneLine(line)
+	line = printable.Line(line)
 	if h.p.toJournal() && sendToJournal(h.p.Name, line, attrs) == nil {
 		return nil
 	}
-	_, err := fmt.Fprintf(h.p.Stderr, "%s: %s\n", h.p.Name, line)
-	return err
+	h.p.Say("%s", line)
+	return nil
 }
 
 // quoted is a value that stands alone in a line.
@@ -83,7 +84,7 @@ func sendToJournal(program, line string, attrs []slog.Attr) error {
 	for _, a := range attrs {
 		switch a.Key {
 		case "pod", "app", "image":
-			field("RKT_"+strings.ToUpper(a.Key), a.Value.String())
+			field("RKT_"+strings.ToUpper(a.Key), printable.Line(a.Value.String()))
 		}
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

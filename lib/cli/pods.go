@@ -7,12 +7,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 
-// OnePod resolves the POD operand of a program that takes one, or its --uuid-file.
+// OnePod resolves the POD operand of a program that takes one. With --uuid-file operands are ignored, as rkt did.
 func (p *Process) OnePod(pods pod.Pods, operands []string, uuidFile string) (*pod.Pod, error) {
 	if uuidFile != "" {
-		if len(operands) > 0 {
-			return nil, fmt.Errorf("%q: --uuid-file names the pod already", operands[0])
-		}
 		return pods.FromFile(uuidFile)
 	}
 	if len(operands) == 0 {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,6 +33,19 @@ type credentials struct {
 	Region          string `json:"awsRegion,omitempty"`
 }
 
+// other returns the name of a credential that is not of the type, or "".
+func (c credentials) other(kind string) string {
+	for _, v := range []struct{ kind, name, value string }{
+		{"basic", "user", c.User}, {"basic", "password", c.Password}, {"oauth", "token", c.Token}, {"aws", "accessKeyID", c.AccessKeyID},
+		{"aws", "secretAccessKey", c.SecretAccessKey}, {"aws", "awsRegion", c.Region},
+	} {
+		if v.value != "" && v.kind != kind {
+			return v.name
+		}
+	}
+	return ""
+}
+
 // ReadAuth reads auth.d of configuration directories: the credentials for web servers and for registries, by HOST[:PORT] as it is
 // written there. A host in a later directory wins; one that is in two files of one directory is an error.
 func ReadAuth(dirs ...string) (servers, registries map[string]Auth, err error) {
@@ -58,16 +70,24 @@ func ReadAuth(dirs ...string) (servers, registries map[string]Auth, err error) {
 // auth adds what a file has.
 func (f File) auth(known map[string]Auth) error {
 	var file struct {
+		head
 		Domains     []string    `json:"domains"`
 		Registries  []string    `json:"registries"`
 		Type        string      `json:"type"`
 		Credentials credentials `json:"credentials"`
 	}
-	if err := json.Unmarshal(f.JSON, &file); err != nil {
+	if err := decode(f.JSON, &file, "domains or registries, type, credentials (user, password, token, accessKeyID, secretAccessKey, awsRegion)"); err != nil {
 		return err
 	}
 	hosts, field := file.Domains, "domains"
-	if f.Kind == "dockerAuth" {
+	switch {
+	case f.Kind == "auth" && file.Registries != nil:
+		return errors.New("registries: is for rktKind dockerAuth; auth has domains")
+	case f.Kind == "dockerAuth" && file.Domains != nil:
+		return errors.New("domains: is for rktKind auth; dockerAuth has registries")
+	case f.Kind == "dockerAuth" && file.Type != "" && file.Type != "basic":
+		return fmt.Errorf("type %q: dockerAuth has user and password only", file.Type)
+	case f.Kind == "dockerAuth":
 		hosts, field, file.Type = file.Registries, "registries", "basic"
 	}
 	c, a := file.Credentials, Auth{Type: file.Type, File: f.Path}
@@ -89,6 +109,9 @@ func (f File) auth(known map[string]Auth) error {
 		a.AccessKeyID, a.SecretAccessKey, a.Region = c.AccessKeyID, c.SecretAccessKey, c.Region
 	default:
 		return fmt.Errorf("type %q is none of basic, oauth, aws", file.Type)
+	}
+	if other := c.other(file.Type); other != "" {
+		return fmt.Errorf("credentials: %s is not for type %s", other, file.Type)
 	}
 	if len(hosts) == 0 {
 		return fmt.Errorf("no %s", field)

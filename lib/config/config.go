@@ -3,6 +3,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -66,11 +68,39 @@ func Files(dir, sub string, kinds ...string) ([]File, error) {
 	return files, nil
 }
 
-func kindOf(text []byte) (string, error) {
-	var head struct {
-		Kind    string `json:"rktKind"`
-		Version string `json:"rktVersion"`
+// head are the fields that each file has.
+type head struct {
+	Kind    string `json:"rktKind"`
+	Version string `json:"rktVersion"`
+}
+
+// decode reads JSON into a struct. A field that it does not have is an error, since it may be a misspelt one.
+// fields are those that it has.
+func decode(text []byte, into any, fields string) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err == nil {
+		return nil
 	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok { // no type of its own
+		return fmt.Errorf("unknown field %s; there are %s", name, fields)
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		field, want := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:], "an object"
+		switch wrong.Type.Kind() {
+		case reflect.String:
+			want = "a string"
+		case reflect.Slice:
+			want = "a list"
+		}
+		return fmt.Errorf("%s: must be %s, not %s", field, want, wrong.Value)
+	}
+	return err
+}
+
+func kindOf(text []byte) (string, error) {
+	var head head
 	if err := json.Unmarshal(text, &head); err != nil {
 		return "", err
 	}
@@ -90,9 +120,20 @@ func ReadFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	text, err := Read(f)
+	if errors.Is(err, errTooLarge) {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return text, err
+}
+
+var errTooLarge = fmt.Errorf("larger than %d bytes", maxFile)
+
+// Read reads an opened configuration file, and returns an error if it is larger than any is.
+func Read(file io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s: larger than %d bytes", path, maxFile)
+		err = errTooLarge
 	}
 	return text, err
 }

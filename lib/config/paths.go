@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -24,10 +23,14 @@ func ReadPaths(dirs ...string) (Paths, error) {
 		}
 		var here Paths
 		for _, f := range files {
-			var p Paths
-			if err := json.Unmarshal(f.JSON, &p); err != nil {
+			var file struct {
+				head
+				Paths
+			}
+			if err := decode(f.JSON, &file, "data, stage1-images"); err != nil {
 				return Paths{}, fmt.Errorf("%s: %w", f.Path, err)
 			}
+			p := file.Paths
 			for name, path := range map[string][2]string{"data": {p.Data, here.Data}, "stage1-images": {p.Stage1Images, here.Stage1Images}} {
 				switch {
 				case path[0] == "":
@@ -64,8 +67,12 @@ func ReadStage1(dirs ...string) (Stage1, error) {
 		}
 		var here Stage1
 		for _, f := range files {
-			var s Stage1
-			err := json.Unmarshal(f.JSON, &s)
+			var file struct {
+				head
+				Stage1
+			}
+			err := decode(f.JSON, &file, "name, version, location")
+			s := file.Stage1
 			switch {
 			case err != nil:
 			case (s.Name == "") != (s.Version == ""):

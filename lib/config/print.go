@@ -21,7 +21,7 @@ type entry struct {
 }
 
 // Print gives the configuration of these directories as rkt printed it, secrets and all: JSON with an entry for each host, in the order of
-// their names, one with the paths, of which data is what it is told, and one of stage1 if anything is configured.
+// their names, one with the paths, and one of stage1 if anything is configured. data is the data directory where no file names one.
 func Print(data string, dirs ...string) ([]byte, error) {
 	servers, registries, err := ReadAuth(dirs...)
 	if err != nil {
@@ -43,7 +43,9 @@ func Print(data string, dirs ...string) ([]byte, error) {
 	for _, host := range slices.Sorted(maps.Keys(registries)) {
 		all = append(all, entry{Version: "v1", Kind: "dockerAuth", Registries: []string{host}, Credentials: registries[host].credentials()})
 	}
-	paths.Data = data
+	if paths.Data == "" {
+		paths.Data = data
+	}
 	all = append(all, entry{Version: "v1", Kind: "paths", Paths: &paths})
 	if stage1 != (Stage1{}) {
 		all = append(all, entry{Version: "v1", Kind: "stage1", Stage1: &stage1})

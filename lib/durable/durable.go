@@ -279,11 +279,18 @@ func WaitUnlocked(path string) error {
 	return f.Close()
 }
 
+// queueing is the wait from which on lock has the kernel queue the process: many programs that wait for one lock get it
+// in turn then, and do not ask all the time.
+const queueing = time.Second
+
 // lock tries until wait has passed; a negative wait is for ever.
 func lock(path string, how int, wait time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
+	}
+	if wait >= queueing {
+		return queue(f, how, wait)
 	}
 	if wait >= 0 {
 		how |= unix.LOCK_NB
@@ -301,5 +308,32 @@ func lock(path string, how int, wait time.Duration) (*os.File, error) {
 			f.Close()
 			return nil, fmt.Errorf("%s: flock: %w", path, err)
 		}
+	}
+}
+
+// queue waits in the kernel's queue of those who want the lock.
+func queue(f *os.File, how int, wait time.Duration) (*os.File, error) {
+	got := make(chan error, 1)
+	go func() {
+		for {
+			if err := unix.Flock(int(f.Fd()), how); err != unix.EINTR {
+				got <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-got:
+		if err == nil {
+			return f, nil
+		}
+		f.Close()
+		return nil, fmt.Errorf("%s: flock: %w", f.Name(), err)
+	case <-time.After(wait):
+		go func() { // the system call goes on
+			<-got
+			f.Close()
+		}()
+		return nil, fmt.Errorf("%s: %w", f.Name(), ErrLocked)
 	}
 }

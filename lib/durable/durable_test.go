@@ -183,3 +183,43 @@ func TestLock(t *testing.T) {
 		t.Errorf("absent: %v", err)
 	}
 }
+
+// TestLockQueued: who waits longer is queued by the kernel, gets the lock when it is let go of, and gives up in time.
+func TestLockQueued(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := Lock(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if _, err := Lock(dir, queueing); !errors.Is(err, ErrLocked) || time.Since(begin) < queueing {
+		t.Errorf("held: %v after %s", err, time.Since(begin))
+	}
+	got := make(chan error)
+	const many = 5
+	for range many {
+		go func() {
+			f, err := Lock(dir, time.Minute)
+			if err == nil {
+				err = f.Close()
+			}
+			got <- err
+		}()
+	}
+	select {
+	case err := <-got:
+		t.Errorf("two have it: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	lock.Close()
+	for range many {
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	}
+	if f, err := Lock(dir, time.Minute); err != nil { // the one that gave up keeps nothing
+		t.Error(err)
+	} else {
+		f.Close()
+	}
+}

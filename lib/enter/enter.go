@@ -1,170 +1,274 @@
 // Package enter runs a command inside a running pod, in the namespaces and the root of one of its apps.
+//
+// What the command may do follows from files of the pod's directory that only root can write, never from what a
+// process of the pod has or says. It is confined before it appears in the pod: docs/internals.md has the order.
 package enter
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/confine"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/running"
+	"github.com/rkt-toolkit/rkt/lib/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
 
 // Command is what to run in which app.
 type Command struct {
-	App    string   // may be "" in a pod of one app
-	Argv   []string `json:"-"` // the program by path, or by name in the PATH of Env
-	Env    []string `json:"-"`
-	Dir    string   // working directory in the app; "" is /
-	UID    uint32
-	GID    uint32
-	Groups []uint32 // supplementary
+	App  string
+	Argv []string `json:"-"` // the program by path, or by name in the PATH of Env
+	Env  []string `json:"-"`
+	Dir  string   // working directory in the app; "" is /
+	User *User    `json:"-"` // nil is the app's
 
-	Unfiltered bool // without the app's filter of system calls
+	Unfiltered bool `json:"-"` // without seccomp filters
 }
 
-// Run runs a command in the app of a running pod, with all the limits of the app: its control group, capabilities, resource limits and
-// filters of system calls. It returns its exit status; 128+n if it died of signal n. A terminal is not passed on, the command has one
-// of the pod's. The process must do nothing else afterwards: what the calling thread starts is in the pod.
+// User is as whom a command runs.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary
+}
+
+// Run runs a command in the app of a running pod, with all the limits of the app: its cgroup, capability bounding set, resource
+// limits and seccomp filters. It returns its exit status; 128+n if it died of signal n. A terminal is not passed on, the command has
+// one of the pod's. The process must do nothing else afterwards: the calling thread is in some of the pod's namespaces.
 func Run(p *pod.Pod, c Command) (status int, err error) {
-	leader, err := running.Leader(p)
+	runtime.LockOSThread()                       // namespaces and ptrace(2) are of a thread
+	if _, err := running.Leader(p); err != nil { // which says why a pod can't be entered
+		return 0, err
+	}
+	record, err := recordOf(p, c.App)
 	if err != nil {
 		return 0, err
 	}
-	target := running.AppProcess(leader, c.App, stage1.AppRoot(c.App))
-	for end := time.Now().Add(2 * time.Second); target == 0; time.Sleep(10 * time.Millisecond) { // it may be starting
-		if _, ended := p.AppStatus(c.App); ended || time.Now().After(end) {
-			return 0, fmt.Errorf("pod %s: app %q does not run", p.UUID, c.App)
-		}
-		target = running.AppProcess(leader, c.App, stage1.AppRoot(c.App))
-	}
-	runtime.LockOSThread()
-	pidfd, err := unix.PidfdOpen(target, 0)
+	t, err := findTarget(p, record.Record)
 	if err != nil {
-		return 0, fmt.Errorf("process %d: %w", target, err)
+		return 0, err
 	}
-	held := os.NewFile(uintptr(pidfd), "the app")
-	defer held.Close()
-	if !running.SamePIDNamespace(leader, target) { // the descriptor holds the process; its number may be another's now
-		return 0, fmt.Errorf("pod %s: app %q has just ended", p.UUID, c.App)
-	}
-	j, files, err := settle(c, target)
+	defer t.close()
+	j, err := settle(c, record, t)
 	if err != nil {
 		return 0, fmt.Errorf("pod %s: app %q: %w", p.UUID, c.App, err)
 	}
-	defer closeAll(files)
-	users, err := usersOf(leader)
-	if err != nil {
-		return 0, fmt.Errorf("pod %s: user namespace: %w", p.UUID, err)
-	}
-	namespaces := unix.CLONE_NEWPID
-	if users != nil {
-		defer closeAll(users.files)
-		j.Shifted = true
-		namespaces |= unix.CLONE_NEWNET // is the host's, nobody in the pod could join it
-	}
-	streams, err := newStreams(leader, users.onHost(c.UID))
+	streams, err := newStreams(t.leader, t.users.onHost(j.Process.UID))
 	if err != nil {
 		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	defer streams.close()
-	theirs, ours, err := os.Pipe()
-	if err != nil {
+	if err := t.confirm(p); err != nil {
+		return 0, fmt.Errorf("pod %s: app %q: %w", p.UUID, c.App, err)
+	}
+	j.Terminal = streams.master != nil
+	for _, ns := range t.outer {
+		if err := unix.Setns(int(ns.Fd()), 0); err != nil {
+			return 0, fmt.Errorf("pod %s: namespaces: %w", p.UUID, err)
+		}
+	}
+	// The helper exits when it has forked the command, which then is a child of this process.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, err
-	}
-	defer ours.Close()
-	if err := unix.Setns(pidfd, namespaces); err != nil {
-		return 0, fmt.Errorf("pod %s: namespaces: %w", p.UUID, err)
-	}
-	cmd := &exec.Cmd{Path: self, Args: []string{self, insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
-		Stdin: streams.theirs[0], Stdout: streams.theirs[1], Stderr: streams.theirs[2],
-		ExtraFiles: append([]*os.File{theirs, held}, files...),
-		// A session of its own: /dev/tty would be the caller's terminal.
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: streams.master != nil, Ctty: 0}}
-	if users != nil {
-		users.through(cmd)
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGWINCH)
 	defer signal.Stop(signals)
-	err = cmd.Start()
-	theirs.Close()
+	command, status, err := start(j, t, streams)
 	if err != nil {
 		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	streams.start()
-	go json.NewEncoder(ours).Encode(j)
+	if command == nil {
+		streams.drain()
+		return status, nil
+	}
 	go func() {
 		for s := range signals {
 			if s == unix.SIGWINCH {
 				streams.resize()
 			} else {
-				cmd.Process.Signal(s)
+				command.Signal(s)
 			}
 		}
 	}()
-	err = cmd.Wait()
+	state, err := command.Wait()
 	streams.drain()
-	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+	if err != nil {
 		return 0, err
 	}
-	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
-	}
-	return cmd.ProcessState.ExitCode(), nil
+	return statusOf(state), nil
 }
 
-// settle finds what the command shares with a process of the app, and opens what leads there: the root, and the control groups.
-func settle(c Command, target int) (j job, files []*os.File, err error) {
-	defer func() {
-		if err != nil {
-			closeAll(files)
-		}
-	}()
-	j.Command, j.Argv, j.Env = c, bytesOf(c.Argv), bytesOf(c.Env)
-	if j.Bounding, err = running.BoundingSet(target); err != nil {
-		return j, nil, err
+// recorded is what root's files say of an app.
+type recorded struct {
+	*stage1.Record
+	filters [][]unix.SockFilter // seccomp filters, in the order of loading
+	former  bool                // an older rkt prepared the pod: systemd-nspawn has filters besides, see formerFilters
+}
+
+// recordOf reads what the app may be and do.
+func recordOf(p *pod.Pod, app string) (*recorded, error) {
+	dir := pod.ConfigDir + "/" + app + "/"
+	text, err := p.ReadFile(dir + stage1.ConfigFile)
+	if errors.Is(err, unix.ENOTDIR) {
+		return formerRecord(p, app)
 	}
-	if j.NoNewPrivileges, err = running.NoNewPrivileges(target); err != nil {
-		return j, nil, err
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("pod %s: can't be entered: an older rkt prepared it, without a record of what its apps may do; "+
+			"prepare and run a new one", p.UUID)
 	}
-	if !c.Unfiltered {
-		if j.Filters, err = filters(target); err != nil {
-			return j, nil, err
-		}
-	}
-	if j.Limits, err = limits(target); err != nil {
-		return j, nil, err
-	}
-	groups, err := cgroup.Of(target)
 	if err != nil {
-		return j, nil, err
+		return nil, err
 	}
-	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", target), unix.O_PATH|unix.O_DIRECTORY, 0)
+	file := p.Path(dir + stage1.ConfigFile)
+	config, err := stage1.ParseConfig(text)
 	if err != nil {
-		return j, nil, err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	files = append(files, root)
-	for _, dir := range groups {
-		procs, err := os.OpenFile(filepath.Join(dir, "cgroup.procs"), os.O_WRONLY, 0)
-		if err != nil {
-			return j, files, err
+	r := &recorded{}
+	if r.Record, err = stage1.RecordOf(app, config); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	files := []string{pod.FilterFile}
+	if config.Linux != nil && config.Linux.Seccomp != nil {
+		files = append(files, dir+stage1.FilterFile)
+	}
+	for _, file := range files {
+		if text, err = p.ReadFile(file); err != nil {
+			return nil, err
 		}
-		files = append(files, procs)
-		j.Groups++
+		filter, err := seccomp.Unmarshal(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Path(file), err)
+		}
+		r.filters = append(r.filters, filter)
 	}
-	return j, files, nil
+	return r, nil
+}
+
+// formerRecord is recordOf for a pod that an older rkt prepared.
+func formerRecord(p *pod.Pod, app string) (*recorded, error) {
+	text, err := p.ReadFile(pod.FormerApps)
+	if err != nil {
+		return nil, err
+	}
+	record, err := stage1.FindRecord(text, app)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Path(pod.FormerApps), err)
+	}
+	r := &recorded{Record: record, former: true}
+	if record.Seccomp == nil {
+		return r, nil
+	}
+	calls := seccomp.Calls{Retain: record.Seccomp.Retain, Names: record.Seccomp.Calls, Errno: record.Seccomp.Errno}
+	if calls.Names, err = calls.Expand(); err != nil {
+		return nil, err
+	}
+	profile, err := calls.Profile(record.Capabilities)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := seccomp.AssembleProfile(profile)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := seccomp.Unmarshal(seccomp.Marshal(raw))
+	r.filters = [][]unix.SockFilter{filter}
+	return r, err
+}
+
+// settle decides what the command is and may do.
+func settle(c Command, record *recorded, t *target) (j job, err error) {
+	j = job{Command: c, Argv: bytesOf(c.Argv), Env: bytesOf(c.Env), Root: t.root, Groups: len(t.groups),
+		Process: confine.Process{UID: record.UID, GID: record.GID, Groups: record.SupplementaryGIDs, NoNewPrivileges: record.NoNewPrivileges}}
+	if c.User != nil {
+		j.Process.UID, j.Process.GID, j.Process.Groups = c.User.UID, c.User.GID, c.User.Groups
+	}
+	if j.Process.Bounding, err = record.Bounding(); err != nil {
+		return j, err
+	}
+	j.Process.Bounding &= t.bounding // systemd-nspawn leaves some out itself
+	if j.Process.Limits, err = limits(t.process); err != nil {
+		return j, err
+	}
+	if c.Unfiltered {
+		return j, nil
+	}
+	if record.former {
+		if j.Process.Filters, err = formerFilters(t.leader); err != nil {
+			return j, err
+		}
+	}
+	j.Process.Filters = append(j.Process.Filters, record.filters...)
+	return j, nil
+}
+
+// start starts the helper, waits until it has forked the command, and returns that; or the helper's exit status,
+// if there is none.
+func start(j job, t *target, s *streams) (command *os.Process, status int, err error) {
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer ours.Close()
+	report, reported, err := os.Pipe()
+	if err != nil {
+		theirs.Close()
+		return nil, 0, err
+	}
+	defer report.Close()
+	cmd := &exec.Cmd{Path: self, Args: []string{self, insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
+		Stdin: s.theirs[0], Stdout: s.theirs[1], Stderr: s.theirs[2],
+		ExtraFiles:  append([]*os.File{theirs, reported, t.pid, t.mounts, t.cgroup}, t.groups...),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true}} // otherwise /dev/tty would be the caller's terminal
+	if t.users != nil {
+		t.users.through(cmd)
+	}
+	err = cmd.Start()
+	theirs.Close()
+	reported.Close()
+	if err != nil {
+		return nil, 0, err
+	}
+	s.start()
+	go json.NewEncoder(ours).Encode(j)
+	text, err := io.ReadAll(io.LimitReader(report, 8))
+	err = errors.Join(err, waitHelper(cmd))
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(text) != 4 {
+		return nil, statusOf(cmd.ProcessState), nil
+	}
+	command, err = os.FindProcess(int(binary.NativeEndian.Uint32(text))) // not reaped before, so it is no other's number
+	return command, 0, err
+}
+
+// waitHelper waits for the end of the helper, which may fail.
+func waitHelper(cmd *exec.Cmd) error {
+	err := cmd.Wait()
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil
+	}
+	return err
+}
+
+func statusOf(state *os.ProcessState) int {
+	if ws := state.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return state.ExitCode()
 }
 
 func bytesOf(list []string) (b [][]byte) {

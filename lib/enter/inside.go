@@ -2,198 +2,158 @@ package enter
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"unsafe"
 
+	"github.com/rkt-toolkit/rkt/lib/confine"
+	"github.com/rkt-toolkit/rkt/lib/printable"
 	"golang.org/x/sys/unix"
 )
 
-// The process that becomes the command is of the same program, with this argument.
+// The helper, which forks the command, is of the same program, with this argument.
 const (
 	self       = "/proc/self/exe"
 	insideName = "rkt-enter-inside"
 )
 
-// Descriptors of that process besides 0 to 2: the job as JSON, the app's process, its root, and the files cgroup.procs of its groups.
+// Descriptors of the helper besides 0 to 2: the job as JSON, where the command's process ID is to be written, the
+// namespaces to join, and the files cgroup.procs of the app's cgroups.
 const (
 	jobFD = 3 + iota
-	processFD
-	rootFD
+	reportFD
+	pidFD
+	mountFD
+	cgroupFD
 	groupsFD
 )
 
-// job is a command with what it shares with the app.
+// lastFD is the only descriptor besides 0 to 2 that the forking thread keeps: reportFD, moved.
+const lastFD = 3
+
+// job is a command with what it may be and do.
 type job struct {
-	Command         Command
-	Argv, Env       [][]byte // the command's, which need not be what JSON takes for text
-	Bounding        uint64   // capabilities that it may have at most, a bit each
-	NoNewPrivileges bool
-	Filters         [][]unix.SockFilter // of system calls, the oldest first
-	Limits          map[int]unix.Rlimit
-	Groups          int  // how many control groups
-	Shifted         bool // in the pod's own user namespace, and network namespace, already
+	Command   Command
+	Argv, Env [][]byte // the command's, which need not be what JSON takes for text
+	Process   confine.Process
+	Root      fileID // of the app
+	Groups    int    // how many cgroups
+	Terminal  bool   // standard input is to be its controlling terminal
 }
 
-// Inside tells whether a process with these arguments is to become a command in a pod.
+// Inside reports whether a process with these arguments is the helper.
 func Inside(args []string) bool {
 	return len(args) == 2 && strings.HasPrefix(args[0], "/proc/self/") && args[1] == insideName
 }
 
-// Become turns the process, which is in the pod's PID namespace already, into the command. It returns only on failure.
+// Become is the helper: it is outside of the pod's PID namespace, so no process of the pod sees it, and has the
+// pod's user namespace already. Its thread becomes what the command is to be, and forks it into the pod. It returns
+// only on failure.
 func Become() error {
 	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
 	var j job
 	if err := json.NewDecoder(os.NewFile(jobFD, "job")).Decode(&j); err != nil {
 		return fmt.Errorf("job: %w", err)
 	}
-	for i := range j.Groups {
-		if _, err := unix.Write(groupsFD+i, []byte("0")); err != nil {
-			return fmt.Errorf("app %q: control group: %w", j.Command.App, err)
-		}
+	if len(j.Argv) == 0 {
+		return errors.New("job: no command")
 	}
-	if err := join(j.Shifted); err != nil {
-		return fmt.Errorf("app %q: %w", j.Command.App, err)
-	}
-	c := j.Command
-	if c.Dir == "" || unix.Chdir(c.Dir) != nil {
-		if err := unix.Chdir("/"); err != nil {
-			return fmt.Errorf("app %q: %w", c.App, err)
-		}
-	}
-	program, err := lookPath(string(j.Argv[0]), j.Env)
-	if err != nil {
-		return fmt.Errorf("app %q: %w", c.App, err)
-	}
-	return fmt.Errorf("app %q: %s: %w", c.App, j.Argv[0], j.exec(program))
+	return fmt.Errorf("app %q: %w", j.Command.App, j.fork())
 }
 
-// join moves the calling thread into the app's namespaces and root directory.
-func join(shifted bool) error {
+// fork returns only on failure; else the process has exited when the child is in the pod.
+func (j *job) fork() error {
+	if err := j.join(); err != nil {
+		return err
+	}
+	if err := j.Process.Apply(); err != nil {
+		return err
+	}
+	if j.Command.Dir == "" || unix.Chdir(j.Command.Dir) != nil {
+		if err := unix.Chdir("/"); err != nil {
+			return err
+		}
+	}
+	program, err := confine.LookPath(string(j.Argv[0]), j.Env)
+	if err != nil {
+		return err
+	}
+	c, err := confine.NewProgram(program, j.Argv, j.Env, j.Process.Filters, j.failure())
+	if err != nil {
+		return err
+	}
+	c.Terminal, c.Ignoring = j.Terminal, true
+	// A change of IDs resets it. Who may not look into the pod's PID 1 may then not look into the child either.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := closeFiles(); err != nil {
+		return err
+	}
+	return fmt.Errorf("fork: %w", c.Fork(lastFD))
+}
+
+// failed is rkt's own exit status for a command that could not be started.
+const failed = 254
+
+// failure is what the command says if it can't be started in the pod.
+func (j *job) failure() confine.Failure {
+	line := func(what string) func(unix.Errno) string {
+		return func(errno unix.Errno) string {
+			return printable.Line(fmt.Sprintf("rkt-enter: app %q: %s: %v", j.Command.App, what, errno))
+		}
+	}
+	return confine.Failure{Filter: line("seccomp filter"), FilterStatus: failed, Exec: line(string(j.Argv[0])), ExecStatus: failed}
+}
+
+// join moves the calling thread into the app's namespaces and root directory, and the process into its cgroups. The
+// thread's children will be in the PID namespace.
+func (j *job) join() error {
+	if err := unix.Setns(pidFD, unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("PID namespace: %w", err)
+	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a mount namespace takes a thread with a root directory of its own
 		return err
 	}
-	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
-	if !shifted {
-		flags |= unix.CLONE_NEWNET
+	if err := unix.Setns(mountFD, unix.CLONE_NEWNS); err != nil { // the root directory becomes that of the namespace
+		return fmt.Errorf("mount namespace: %w", err)
 	}
-	if err := unix.Setns(processFD, flags); err != nil {
-		return fmt.Errorf("namespaces: %w", err)
-	}
-	if err := unix.Fchdir(rootFD); err != nil {
-		return err
-	}
-	if err := unix.Chroot("."); err != nil {
-		return fmt.Errorf("root: %w", err)
-	}
-	return nil
-}
-
-// exec gives the calling thread the app's limits and executes the program. From the first filter on, the thread may only do what systemd
-// did between its filters and the app: nothing but the next filter and execve(2).
-func (j *job) exec(program string) error {
-	path, err := unix.BytePtrFromString(program)
+	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	argv, env := pointers(j.Argv), pointers(j.Env)
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	id, err := idOf(root)
+	unix.Close(root)
+	if err != nil {
 		return err
 	}
-	if err := j.confine(); err != nil {
-		return err
+	if id != j.Root {
+		return errors.New("the root of its mount namespace is not the app's")
 	}
-	for _, filter := range j.Filters {
-		program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))
-		if errno != 0 {
-			return fmt.Errorf("filter of system calls: %w", errno)
+	for i := range j.Groups {
+		if _, err := unix.Write(groupsFD+i, []byte("0")); err != nil {
+			return fmt.Errorf("cgroup: %w", err)
 		}
 	}
-	_, _, errno := unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])))
-	return errno
-}
-
-// pointers are strings as execve(2) wants them.
-func pointers(list [][]byte) []*byte {
-	var p []*byte
-	for _, s := range list {
-		p = append(p, &append(s, 0)[0])
-	}
-	return append(p, nil)
-}
-
-// confine gives the calling thread, and no other, the app's resource limits and user, and takes all capabilities from it that the app
-// can't have. It keeps those in effect that it needs for filters until it executes the program.
-func (j *job) confine() error {
-	if err := setLimits(j.Limits); err != nil {
-		return err
-	}
-	for c := 0; c < 64; c++ {
-		if j.Bounding&(1<<c) == 0 {
-			if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EINVAL { // unknown to the kernel
-				return fmt.Errorf("capability %d: %w", c, err)
-			}
-		}
-	}
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("ambient capabilities: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("capabilities: %w", err)
-	}
-	var groups *uint32
-	if len(j.Command.Groups) > 0 {
-		groups = &j.Command.Groups[0]
-	}
-	for _, call := range [][4]uintptr{
-		{unix.SYS_SETGROUPS, uintptr(len(j.Command.Groups)), uintptr(unsafe.Pointer(groups))},
-		{unix.SYS_SETRESGID, uintptr(j.Command.GID), uintptr(j.Command.GID), uintptr(j.Command.GID)},
-		{unix.SYS_SETRESUID, uintptr(j.Command.UID), uintptr(j.Command.UID), uintptr(j.Command.UID)},
-	} {
-		if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
-			return fmt.Errorf("user %d, group %d: %w", j.Command.UID, j.Command.GID, errno)
-		}
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("capabilities: %w", err)
-	}
-	for i := range data {
-		data[i].Effective = data[i].Permitted
-		data[i].Inheritable = 0 // they would survive the exec whatever the bounding set is
-	}
-	if err := unix.Capset(&header, &data[0]); err != nil {
-		return fmt.Errorf("capabilities: %w", err)
-	}
-	if j.NoNewPrivileges {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("no new privileges: %w", err)
-		}
+	if err := unix.Setns(cgroupFD, unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("cgroup namespace: %w", err)
 	}
 	return nil
 }
 
-// lookPath finds a program as execvp(3) does, in the root and with the PATH that the command will have.
-func lookPath(name string, env [][]byte) (string, error) {
-	if strings.Contains(name, "/") {
-		return name, nil
+// closeFiles closes all descriptors of the calling thread but 0 to 2 and lastFD. Other threads keep theirs.
+func closeFiles() error {
+	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
+		return err
 	}
-	for _, v := range env {
-		dirs, ok := strings.CutPrefix(string(v), "PATH=")
-		if !ok {
-			continue
-		}
-		for dir := range strings.SplitSeq(dirs, ":") {
-			file := filepath.Join("/", dir, name)
-			if unix.Access(file, unix.X_OK) == nil {
-				return file, nil
-			}
-		}
+	if err := unix.Dup3(reportFD, lastFD, unix.O_CLOEXEC); err != nil {
+		return err
 	}
-	return "", fmt.Errorf("%s: not found in the app's $PATH", name)
+	return unix.CloseRange(lastFD+1, math.MaxUint32, 0)
 }

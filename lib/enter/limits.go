@@ -60,22 +60,3 @@ func parseLimits(text string) (map[int]unix.Rlimit, error) {
 	}
 	return found, nil
 }
-
-// setLimits gives the process limits, but none above its own, which may need a capability.
-func setLimits(limits map[int]unix.Rlimit) error {
-	for resource, limit := range limits {
-		err := unix.Prlimit(0, resource, &limit, nil)
-		if err == unix.EPERM {
-			var own unix.Rlimit
-			if err = unix.Prlimit(0, resource, nil, &own); err == nil {
-				limit.Max = min(limit.Max, own.Max)
-				limit.Cur = min(limit.Cur, limit.Max)
-				err = unix.Prlimit(0, resource, &limit, nil)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("resource limits: %w", err)
-		}
-	}
-	return nil
-}

@@ -77,7 +77,7 @@ func ended(p *pod.Pod) error {
 		return err
 	}
 	if !state.Ended() {
-		return fmt.Errorf("pod %s: has not exited (its state is: %s)", p.UUID, state)
+		return fmt.Errorf("pod %s: pod is not exited (its state is: %s)", p.UUID, state)
 	}
 	return nil
 }

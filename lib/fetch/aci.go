@@ -19,6 +19,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/isolator"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/unpack"
 )
@@ -45,6 +46,7 @@ type known struct {
 type found struct {
 	id       string
 	manifest *schema.ImageManifest
+	by       *keystore.Proof // who has signed it; nil if nobody need have
 }
 
 // want is what is known of an ACI before it is fetched. The zero value is nothing.
@@ -57,25 +59,25 @@ type want struct {
 }
 
 // fromACI fetches an ACI (appc spec, aci.md), from a file, a URL or by its name, and what it depends on.
-func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o, o.Auth)}, got: map[string]found{}}
 	root, err := f.get(ctx, ref, want{signature: o.Signature})
 	if err != nil {
-		return "", meant(ref, err)
+		return fetched{}, meant(ref, err)
 	}
 	t, err := f.tree(ctx, root, nil)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	if err := f.add(ctx, t, map[string]bool{}); err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	for _, n := range f.names {
 		if err := s.SetRef(ctx, n.ref, n.id); err != nil {
-			return "", err
+			return fetched{}, err
 		}
 	}
-	return root.id, nil
+	return fetched{id: root.id}, nil // add has recorded who signed what
 }
 
 // meant adds to an error what somebody may have meant who wrote the name of a file or folder that is there.
@@ -109,7 +111,7 @@ func (f *acis) have(id string) (found, bool) {
 	if err != nil || !f.store.HasLayer(img.ID) {
 		return found{}, false
 	}
-	return found{img.ID, img.Manifest}, true
+	return found{id: img.ID, manifest: img.Manifest}, true
 }
 
 // check refuses an image that is not the one that is wanted.
@@ -135,7 +137,7 @@ func (f *acis) fromFile(ctx context.Context, ref image.Reference, w want) (found
 	if err != nil {
 		return found{}, err
 	}
-	if id, err := stored(f.store, ref); err == nil { // then most likely it is that, and to read it costs less than to unpack it
+	if id, err := f.store.Lookup(ref); err == nil { // then most likely it is that, and to read it costs less than to unpack it
 		if old, ok := f.have(id); ok {
 			v := f.reader(ctx, file, ref.Path, info.Size())
 			proof.of(file, v)
@@ -143,7 +145,8 @@ func (f *acis) fromFile(ctx context.Context, ref image.Reference, w want) (found
 			case err != nil:
 				return found{}, err
 			case same:
-				return old, proof.check(ctx, old.manifest.Name.String(), v.got)
+				old.by, err = proof.check(ctx, old.manifest.Name.String(), v.got)
+				return old, err
 			}
 			if _, err := file.Seek(0, io.SeekStart); err != nil {
 				return found{}, err
@@ -218,6 +221,7 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 	h := &counter{Hash: sha512.New()}
 	err = unpackStream(layer, v, h, limits)
 	id := fmt.Sprintf("sha512-%x", h.Sum(nil))
+	var by *keystore.Proof
 	switch {
 	case untrusted != nil:
 		err = untrusted
@@ -229,12 +233,12 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 	case w.size > 0 && w.size != v.got && w.size != h.bytes:
 		err = fmt.Errorf("it has %d bytes, %d uncompressed, and not %d", v.got, h.bytes, w.size)
 	default:
-		err = p.check(ctx, manifest.Name.String(), v.got)
+		by, err = p.check(ctx, manifest.Name.String(), v.got)
 	}
 	if err != nil {
 		return found{}, errors.Join(err, layer.Discard())
 	}
-	return found{id, manifest}, layer.Commit(id)
+	return found{id, manifest, by}, layer.Commit(id)
 }
 
 // counter counts what it hashes.

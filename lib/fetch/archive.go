@@ -23,10 +23,10 @@ import (
 
 // fromArchive fetches from a tar file that holds an OCI image layout, or what docker save and podman save write: manifest.json with
 // the names of config and layers, which newer Dockers put beside a layout. Which of the two it is, the file tells.
-func fromArchive(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+func fromArchive(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	a, err := openArchive(ctx, s, ref.Path, o)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	defer a.file.Close()
 	order := []string{"index.json", "manifest.json"}
@@ -41,7 +41,7 @@ func fromArchive(ctx context.Context, s *store.Store, ref image.Reference, o Opt
 			return a.fetchSaved(ctx, s, ref, o)
 		}
 	}
-	return "", errors.New("not an archive of images: neither index.json nor manifest.json is in it")
+	return fetched{}, errors.New("not an archive of images: neither index.json nor manifest.json is in it")
 }
 
 // Bounds of an archive's list of entries, which is held in memory.
@@ -213,22 +213,22 @@ type saved struct {
 }
 
 // fetchSaved fetches an image that manifest.json lists.
-func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	if !o.InsecureImage {
-		return "", errors.New("no signature is known for docker archives: use --insecure-options=image to run it unsigned")
+		return fetched{}, errors.New("no signature is known for docker archives: use --insecure-options=image to run it unsigned")
 	}
 	var all []saved
 	if err := files(a.open).readJSON(ctx, "manifest.json", &all); err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	img, err := chooseSaved(all, ref.Tag)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	names := map[v1.Hash]string{}
 	manifest, err := a.describe(ctx, img, names)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) { return a.open(names[d.Digest]) }
 	named := ref // the image's name in its manifest is the one that it has in the archive
@@ -237,7 +237,8 @@ func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Refe
 			named = docker
 		}
 	}
-	return addOCI(ctx, s, named, o, manifest, get)
+	id, err := addOCI(ctx, s, named, o, manifest, get)
+	return fetched{id: id}, err
 }
 
 // describe makes the manifest that an image of docker save does not have. A layer's file has no digest; of a plain one, the config's

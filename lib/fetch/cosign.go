@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
 
@@ -26,6 +27,7 @@ type cosign struct {
 
 	manifests, payloads int     // looked at
 	why                 []error // that none counts yet
+	by                  keystore.Proof
 }
 
 // counts tells whether one of the signatures that a manifest holds counts.
@@ -47,7 +49,7 @@ func (c *cosign) counts(ctx context.Context, manifest []byte) bool {
 		}
 		payload, err := c.get.read(ctx, layer, trust.MaxPayload)
 		if err == nil {
-			_, err = c.keys.CheckImage(c.image, trust.Signed{Payload: payload, Signature: signature})
+			c.by, err = c.keys.CheckImage(c.image, trust.Signed{Payload: payload, Signature: signature})
 		}
 		if err == nil {
 			return true

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
+	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/part"
 	"github.com/rkt-toolkit/rkt/lib/store"
-	"github.com/rkt-toolkit/rkt/lib/unpack"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +62,7 @@ func (f *acis) dependency(ctx context.Context, d types.Dependency) (found, error
 	if d.ImageID != nil && !d.ImageID.Empty() {
 		w.id = d.ImageID.String()
 		key += " " + w.id
-		if got, ok := f.have(w.id); ok {
+		if got, ok := f.have(w.id); ok { // who has signed what names it by its ID has signed it
 			return got, w.check(got.manifest)
 		}
 	}
@@ -72,13 +72,10 @@ func (f *acis) dependency(ctx context.Context, d types.Dependency) (found, error
 	var got found
 	ok := false
 	if f.options.PullPolicy != Update && w.id == "" {
-		var id string
-		if id, err = f.store.Lookup(ref); errors.Is(err, store.ErrNotFound) {
-			id, err = f.store.Find(ref)
-		}
-		if err == nil {
-			got, ok = f.have(id)
-		}
+		got, ok = f.stored(ref)
+	}
+	if !ok && f.options.PullPolicy == Never {
+		return found{}, errors.New("not in the store, or not verified")
 	}
 	if !ok {
 		if got, err = f.get(ctx, ref, w); err != nil {
@@ -88,6 +85,46 @@ func (f *acis) dependency(ctx context.Context, d types.Dependency) (found, error
 	f.got[key] = got
 	f.names = append(f.names, known{ref, got.id})
 	return got, nil
+}
+
+// relay lays an ACI of the store anew whose own signature counts, but that lies on something else since somebody has fetched it without
+// verifying: on what it means by the names of its dependencies, as far as the store has that, verified.
+func relay(ctx context.Context, s *store.Store, ref image.Reference, o Options) (*store.Image, error) {
+	r := o.resolver(s)
+	img, err := r.Own(ref)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := r.Proof(img, ref)
+	if err != nil {
+		return nil, err
+	}
+	f := &acis{store: s, options: o, got: map[string]found{}}
+	f.options.PullPolicy = Never
+	t, err := f.tree(ctx, found{img.ID, img.Manifest, &sig.Proof}, nil)
+	if err == nil {
+		err = f.add(ctx, t, map[string]bool{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Lookup(ref)
+}
+
+// stored finds what an image that depends on another means by its name in the store.
+func (f *acis) stored(ref image.Reference) (found, bool) {
+	r := f.options.resolver(f.store)
+	img, err := r.Own(ref)
+	if err != nil {
+		return found{}, false
+	}
+	got, ok := f.have(img.ID)
+	if !f.verifies() {
+		return got, ok
+	}
+	sig, err := r.Proof(img, ref)
+	got.by = &sig.Proof
+	return got, ok && err == nil
 }
 
 func stringLabels(labels types.Labels) map[string]string {
@@ -145,7 +182,36 @@ func (f *acis) add(ctx context.Context, n *node, done map[string]bool) error {
 		}
 		names = append(names, name)
 	}
-	return f.store.AddImage(ctx, n.id, n.manifest, names, nil)
+	if err := f.store.AddImage(ctx, n.id, n.manifest, names, nil); err != nil || !f.verifies() {
+		return err
+	}
+	return f.record(n)
+}
+
+// record records who has signed an image and each that it lies on. Of one that needed no signature, since its ID was given, nothing is.
+func (f *acis) record(n *node) error {
+	if n.by == nil {
+		return nil
+	}
+	name, err := image.AppcReference(n.manifest.Name.String(), nil)
+	if err != nil {
+		return err
+	}
+	return f.store.SetSignature(n.id, name, store.Signature{Proof: *n.by, Below: n.proofs(map[string]keystore.Proof{})})
+}
+
+// proofs adds the images that one lies on, by ID, with who has signed them.
+func (n *node) proofs(all map[string]keystore.Proof) map[string]keystore.Proof {
+	for _, below := range n.below {
+		if proof, done := all[below.id]; !done || proof == (keystore.Proof{}) && below.by != nil {
+			all[below.id] = keystore.Proof{}
+			if below.by != nil {
+				all[below.id] = *below.by
+			}
+		}
+		below.proofs(all)
+	}
+	return all
 }
 
 // implied finds for each folder that the archive of an image only implies the nearest image below that has it and shows it.
@@ -171,10 +237,7 @@ func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error
 }
 
 // marked tells whether a folder of a layer has unpack's mark.
-func marked(folder string) bool {
-	n, err := unix.Lgetxattr(folder, unpack.Implied, nil)
-	return err == nil && n > 0
-}
+func marked(folder string) bool { return overlay.Marks(folder) != "" }
 
 // folderIn tells whether a layer has a folder of that name that its archive had, reached through no link.
 func folderIn(layer, name string) bool {
@@ -198,7 +261,7 @@ func (f *acis) layer(ctx context.Context, p part.Part) (string, error) {
 	if p.Whole() {
 		return p.ID, nil
 	}
-	name, text, err := p.Name()
+	name, _, err := p.Name()
 	if err != nil {
 		return "", err
 	}
@@ -210,10 +273,5 @@ func (f *acis) layer(ctx context.Context, p part.Part) (string, error) {
 			return p.ID, err
 		}
 	}
-	return name, f.store.AddLayer(ctx, name, func(l *store.Layer) error {
-		if err := os.WriteFile(filepath.Join(l.Dir, part.File), text, 0o600); err != nil {
-			return err
-		}
-		return p.Link(l.Root.Name(), f.store.LayerPath)
-	})
+	return f.store.AddPart(ctx, p)
 }

@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
+	"github.com/rkt-toolkit/rkt/lib/resolve"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"github.com/rkt-toolkit/rkt/lib/trust"
 )
@@ -21,7 +24,7 @@ import (
 type PullPolicy string
 
 const (
-	Never  PullPolicy = "never"  // only the store
+	Never  PullPolicy = "never"  // only the store; an ACI file that is named is read all the same
 	New    PullPolicy = "new"    // the store first; files and layouts on this machine are looked at all the same
 	Update PullPolicy = "update" // always the source; what the store has is not fetched again
 )
@@ -50,14 +53,12 @@ type Options struct {
 
 	Keys trust.Keystore // by which images of registries and layouts are verified
 
-	// Verify, if not nil, tells whether somebody who is trusted for an ACI of that name has signed it: nil if so. It is called for each
+	// Verify, if not nil, returns the proof that somebody who is trusted for an ACI of that name has signed it. It is called for each
 	// ACI that is read, before it is part of the store, unless InsecureImage says that nobody need have. signed is all of the ACI as it
 	// was sent; it is to be read from its beginning to its end, at least the last time.
-	Verify func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
+	Verify func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error)
 	// HaveKey, if not nil, tells it as soon as the name is known whether there is somebody who is trusted for it.
-	HaveKey func(ctx context.Context, name string) error
-	// Mark, if not nil, tells who is trusted for ACIs of a name: what was verified before is looked at again when that has changed.
-	Mark      func(name string) string
+	HaveKey   func(ctx context.Context, name string) error
 	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
 	Platform Platform // what an image of a registry, layout or archive is to be for
@@ -71,6 +72,7 @@ type Options struct {
 
 	// Of tests: what firstDelay, bodyIdle and settled are, and how to reach a host.
 	delay, idle, settled time.Duration
+	good                 func(keystore.Proof) error // what Keys say of a proof
 	dial                 func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -87,28 +89,70 @@ type Progress struct {
 	Got, Size int64  // bytes read, bytes in all (-1 as long as nobody knows)
 }
 
+// resolver finds what the store has. Where images must be verified, that is only what was, and still counts.
+func (o Options) resolver(s *store.Store) resolve.Resolver {
+	switch {
+	case o.InsecureImage:
+		return resolve.Resolver{Store: s}
+	case o.good != nil:
+		return resolve.Resolver{Store: s, Good: o.good}
+	}
+	return resolve.Resolver{Store: s, Good: keystore.Keystore(o.Keys).Good}
+}
+
+// fetched is an image that is in the store now. by says who has signed it; nil if nobody was asked, or if that is recorded already.
+type fetched struct {
+	id string
+	by *keystore.Proof
+}
+
+// here reports whether a reference names an ACI file that is there. It is read whatever the pull policy says, as rkt did: no
+// other machine is asked, and what the store has of that name may be older.
+func here(ref image.Reference) bool {
+	if ref.Kind != image.File {
+		return false
+	}
+	_, err := os.Stat(ref.Path)
+	return err == nil
+}
+
 // Fetch makes sure that the store has the image that a reference names and returns its ID. On an error nothing of it is added to
 // the store but whole layers. An error that wraps store.ErrNotFound says that the image is not in the store and was not to be
 // looked for elsewhere. Errors do not repeat the reference. An image for another platform than this machine gets no name in the store.
+//
+// That an image was verified is recorded when it is whole in the store, and before it gets its name: however far a fetch comes, nothing
+// looks verified that is not.
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	o = o.withDefaults()
 	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
 	foreign := o.Platform.foreign() && ref.Kind != image.ID
+	inStore := ref.Kind == image.ID || o.PullPolicy != Update && !here(ref) && (o.PullPolicy == Never || !ref.Local())
+	var unverified error // why what the store has of that name does not do
 	switch {
 	case foreign && isACI:
 		return "", o.Platform.notForACIs()
-	case foreign && o.PullPolicy == Never:
+	case foreign && o.PullPolicy == Never && inStore:
 		return "", fmt.Errorf("--platform=%s: names in the store are of images for %s: give its ID", o.Platform, thisMachine())
 	case foreign:
-	case ref.Kind == image.ID || o.PullPolicy == Never || o.PullPolicy == New && !ref.Local():
-		id, err := stored(s, ref)
+	case inStore:
+		img, err := o.resolver(s).Lookup(ref)
+		if errors.Is(err, resolve.ErrUnverified) {
+			unverified = err
+			if again, err2 := relay(ctx, s, ref, o); err2 == nil {
+				img, err = again, nil
+			}
+		}
 		switch {
 		case err == nil:
-			return id, nil
+			return img.ID, nil
+		case ref.Kind == image.ID && unverified != nil:
+			return "", fmt.Errorf("%w: use --insecure-options=image to run it all the same", err)
 		case ref.Kind == image.ID:
 			return "", err
 		case o.PullPolicy == Never && errors.Is(err, store.ErrNotFound):
 			return "", fmt.Errorf("%w (pull policy is never)", err)
+		case o.PullPolicy == Never && unverified != nil:
+			return "", fmt.Errorf("%w (pull policy is never): \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", err)
 		case o.PullPolicy == Never:
 			return "", err
 		}
@@ -128,39 +172,35 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	if !foreign {
 		print = fingerprint(ref, o)
 	}
-	id, known := unchangedFile(ctx, s, ref, print, o)
+	id, known := unchangedFile(s, ref, print, o)
 	if known {
 		return id, s.SetRef(ctx, ref, id)
 	}
+	var got fetched
 	var err error
 	switch ref.Kind {
 	case image.Docker:
-		id, err = fromRegistry(ctx, s, ref, o)
+		got, err = fromRegistry(ctx, s, ref, o)
 	case image.OCILayout:
-		id, err = fromLayout(ctx, s, ref, o)
+		got, err = fromLayout(ctx, s, ref, o)
 	case image.OCIArchive, image.DockerArchive:
-		id, err = fromArchive(ctx, s, ref, o)
+		got, err = fromArchive(ctx, s, ref, o)
 	default:
-		id, err = fromACI(ctx, s, ref, o)
+		got, err = fromACI(ctx, s, ref, o)
+	}
+	if err != nil && unverified != nil {
+		return "", fmt.Errorf("%w (it is %w)", err, unverified)
 	}
 	if err == nil {
-		err = rememberFile(ctx, s, ref, print, id, o)
+		err = rememberFile(ctx, s, ref, print, got.id, o)
 	}
 	if err != nil || foreign {
-		return id, err
+		return got.id, err
 	}
-	return id, s.SetRef(ctx, ref, id)
-}
-
-// stored finds a whole image in the store.
-func stored(s *store.Store, ref image.Reference) (string, error) {
-	id, err := s.Lookup(ref)
-	if err != nil {
-		return "", err
+	if got.by != nil {
+		if err := s.SetSignature(got.id, ref, store.Signature{Proof: *got.by}); err != nil {
+			return "", err
+		}
 	}
-	img, err := s.Image(id)
-	if err != nil {
-		return "", err
-	}
-	return img.ID, nil
+	return got.id, s.SetRef(ctx, ref, got.id)
 }

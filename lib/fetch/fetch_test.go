@@ -251,7 +251,6 @@ func TestBroken(t *testing.T) {
 			l.image(layer{greedyXZ(t), digest(nil)})
 		}, "bad archive: xz: LZMA2 dictionary size exceeds max"},
 		{"name with dot-dot", func(l layout) { l.image(gzipLayer(t, "../evil=x")) }, `entry "../evil": .. in the name`},
-		{"name through a link", func(l layout) { l.image(gzipLayer(t, "l->../../../..", "l/evil=x")) }, `entry "l/evil": folder "l": a link in it leads out`},
 		{"one layer of many", func(l layout) {
 			l.image(good, big, gzipLayer(t, "a"), gzipLayer(t, "b"), gzipLayer(t, "../c"), gzipLayer(t, "d"))
 		}, ".. in the name"},

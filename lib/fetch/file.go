@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/store"
 	"golang.org/x/sys/unix"
@@ -32,36 +31,19 @@ func fingerprint(ref image.Reference, o Options) string {
 
 // unchangedFile gives the image of a file that was read before and has not been changed since, so that it need not be read again: a service
 // whose image is a file starts as fast as any other.
-func unchangedFile(ctx context.Context, s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
+func unchangedFile(s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
 	if print == "" || o.Signature != "" || ref.Kind != image.File && !o.InsecureImage { // what signs an archive's image is in it
 		return "", false
 	}
 	known, err := s.Remote(ref)
-	if err != nil || known.File != print || !o.stillGood(ctx, known) {
+	if err != nil || known.File != print {
 		return "", false
 	}
 	img, err := s.Image(known.ID)
-	if err != nil || o.PullPolicy == Update && len(img.Manifest.Dependencies) > 0 { // which may have changed
+	if err != nil || o.resolver(s).Check(img, ref) != nil || o.PullPolicy == Update && len(img.Manifest.Dependencies) > 0 { // which may have changed
 		return "", false
 	}
 	return img.ID, true
-}
-
-// stillGood tells whether what was read before need not be verified now: it was then, and those who are trusted for it are the same.
-func (o Options) stillGood(ctx context.Context, known store.Remote) bool {
-	return o.InsecureImage || known.Verified != "" && (o.HaveKey == nil || o.HaveKey(ctx, known.Manifest.Name.String()) == nil) &&
-		known.Verified == o.mark(known.Manifest)
-}
-
-// mark tells who is trusted for an image, for what is remembered of it.
-func (o Options) mark(m *schema.ImageManifest) string {
-	switch {
-	case o.InsecureImage:
-		return ""
-	case o.Mark == nil:
-		return "somebody"
-	}
-	return o.Mark(m.Name.String())
 }
 
 // rememberFile notes which image a file is, if it still is the file that it was before it was read.
@@ -73,5 +55,5 @@ func rememberFile(ctx context.Context, s *store.Store, ref image.Reference, prin
 	if err != nil {
 		return err
 	}
-	return s.SetRemote(ctx, ref, store.Remote{ID: id, Manifest: img.Manifest, File: print, Verified: o.mark(img.Manifest)})
+	return s.SetRemote(ctx, ref, store.Remote{ID: id, Manifest: img.Manifest, File: print})
 }

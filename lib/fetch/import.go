@@ -45,13 +45,15 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, o Options) (id str
 		case isACI && !o.InsecureImage && o.Signature == "":
 			return errors.New("no signature of it: give one by --signature=FILE behind it, or use --insecure-options=image to take it unsigned")
 		case isACI:
-			id, err = fromACI(ctx, s, ref, o)
+			got, err := fromACI(ctx, s, ref, o)
+			id = got.id
 			return err
 		case o.Signature != "":
 			return errors.New("--signature: it is for ACIs")
 		}
 		ref.Kind = image.OCIArchive
-		id, err = fromArchive(ctx, s, ref, o)
+		got, err := fromArchive(ctx, s, ref, o)
+		id = got.id
 		return err
 	})
 	return id, err

@@ -31,36 +31,39 @@ const (
 type files func(name string) (io.ReadCloser, error)
 
 // fromLayout fetches from an OCI image layout in a folder.
-func fromLayout(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+func fromLayout(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	return files(func(name string) (io.ReadCloser, error) {
 		return openRegular(filepath.Join(ref.Path, name))
 	}).fetch(ctx, s, ref, o)
 }
 
 // fetch fetches from an OCI image layout (image-spec, image-layout.md).
-func (open files) fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+func (open files) fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 		return open("blobs/" + d.Digest.Algorithm + "/" + d.Digest.Hex)
 	}
 	var index v1.IndexManifest
 	err := open.readJSON(ctx, "index.json", &index)
 	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("not an OCI image layout: %w", err)
+		return fetched{}, fmt.Errorf("not an OCI image layout: %w", err)
 	}
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	manifest, digests, err := findManifest(ctx, ref, o.Platform, index, get)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
+	var got fetched
 	if !o.InsecureImage {
 		c := &cosign{keys: o.Keys, get: get, image: trust.Image{Digests: digests}}
 		if err := verifyLayout(ctx, index, c); err != nil {
-			return "", err
+			return fetched{}, err
 		}
+		got.by = &c.by
 	}
-	return addOCI(ctx, s, ref, o, manifest, get)
+	got.id, err = addOCI(ctx, s, ref, o, manifest, get)
+	return got, err
 }
 
 // readJSON reads a small file of a layout.

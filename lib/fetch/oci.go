@@ -14,8 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/part"
 	"github.com/rkt-toolkit/rkt/lib/store"
-	"github.com/rkt-toolkit/rkt/lib/unpack"
 )
 
 const (
@@ -125,8 +125,8 @@ func unchanged(s *store.Store, ref image.Reference, config v1.Hash) (string, boo
 	return id, err == nil && fmt.Sprintf("sha256:%x", sha256.Sum256(old)) == config.String()
 }
 
-// addLayers puts the layers into the store that are not there yet, some at a time, and returns the names of those that can be
-// seen, lowest first.
+// addLayers puts the layers into the store that are not there yet, some at a time, and returns the names of those that are seen, lowest
+// first.
 func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descriptor, diffIDs []v1.Hash, get blobs) ([]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -164,12 +164,7 @@ func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descr
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	var roots []string
-	for _, name := range names {
-		roots = append(roots, s.LayerPath(name))
-	}
-	hidden, err := unpack.Hidden(roots)
-	return names[hidden:], err
+	return part.Stack(names, s.LayerPath, func(p part.Part) (string, error) { return s.AddPart(ctx, p) })
 }
 
 // pull unpacks one layer.
@@ -181,7 +176,7 @@ func pull(ctx context.Context, l *store.Layer, o Options, d v1.Descriptor, diffI
 	defer c.Close()
 	h := sha256.New()
 	limits := unpackLimits(o, d.Size)
-	limits.Whiteouts = true
+	limits.Whiteouts, limits.MarkImplied = true, true
 	if err := unpackStream(l, v, h, limits); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // maxSignature bounds a signature, bytes. An armoured one has about 800.
@@ -20,8 +21,9 @@ const maxSignature = 1 << 20
 
 // proof is what shows who vouches for an ACI. A nil one is of an ACI for which nobody need.
 type proof struct {
-	verify    func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) error
+	verify    func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error)
 	signature []byte
+	later     func(context.Context) ([]byte, error) // gets the signature, if the server had none yet
 	signed    io.ReaderAt
 	hash      hash.Hash // of what has been unpacked, which must be what is signed
 }
@@ -35,19 +37,42 @@ func (f *acis) proof(ctx context.Context, at string) (*proof, error) {
 		return nil, nil
 	}
 	p := &proof{verify: f.options.Verify, hash: sha256.New()}
+	var err error
+	p.signature, err = f.readSignature(ctx, at)
+	if errors.Is(err, errDeferred) {
+		p.later = func(ctx context.Context) ([]byte, error) { return f.readSignature(ctx, at) }
+		return p, nil
+	}
+	return p, err
+}
+
+// errDeferred says that a server makes the signature only now: rkt asked it again after the image.
+var errDeferred = errors.New("the server has no signature yet (bad HTTP status code: 202 Accepted)")
+
+// readSignature reads a signature from a path or a URL.
+func (f *acis) readSignature(ctx context.Context, at string) (signature []byte, err error) {
 	r, err := f.openSignature(ctx, at)
 	if err == nil {
 		defer r.Close()
-		p.signature, err = readSmall(&verifier{ctx: ctx, r: r, size: -1}, maxSignature)
+		signature, err = readSmall(&verifier{ctx: ctx, r: r, size: -1}, maxSignature)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("no signature of it (%w): use --insecure-options=image to run it unsigned", err)
+		doing := "opening signature file" // rkt's words, for scripts
+		if onServer(at) {
+			doing = "downloading the signature file"
+		}
+		return nil, fmt.Errorf("no signature of it (error %s: %w): use --insecure-options=image to run it unsigned", doing, err)
 	}
-	return p, nil
+	return signature, nil
+}
+
+// onServer reports whether a signature is on a server, and not in a file.
+func onServer(at string) bool {
+	return strings.HasPrefix(at, "https://") || strings.HasPrefix(at, "http://")
 }
 
 func (f *acis) openSignature(ctx context.Context, at string) (io.ReadCloser, error) {
-	if !strings.HasPrefix(at, "https://") && !strings.HasPrefix(at, "http://") {
+	if !onServer(at) {
 		return openRegular(at)
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
@@ -59,9 +84,13 @@ func (f *acis) openSignature(ctx context.Context, at string) (io.ReadCloser, err
 	if err != nil {
 		return nil, auth.HideQuery(err)
 	}
+	if answer.StatusCode == http.StatusAccepted {
+		drop(answer)
+		return nil, errDeferred
+	}
 	if answer.StatusCode != http.StatusOK {
 		drop(answer)
-		return nil, fmt.Errorf("%s: %s", auth.PlainURL(at), answer.Status)
+		return nil, fmt.Errorf("%s: bad HTTP status code: %s", auth.PlainURL(at), answer.Status)
 	}
 	return answer.Body, nil
 }
@@ -88,19 +117,26 @@ func (p *proof) of(signed io.ReaderAt, v *verifier) {
 	}
 }
 
-// check refuses an ACI of that name and size that nobody vouches for.
-func (p *proof) check(ctx context.Context, name string, size int64) error {
+// check refuses an ACI of that name and size that nobody vouches for, and returns who does.
+func (p *proof) check(ctx context.Context, name string, size int64) (*keystore.Proof, error) {
 	if p == nil {
-		return nil
+		return nil, nil
+	}
+	if p.later != nil {
+		var err error
+		if p.signature, err = p.later(ctx); err != nil {
+			return nil, err
+		}
 	}
 	r := &passes{ctx: ctx, r: io.NewSectionReader(p.signed, 0, size), hash: sha256.New()}
-	if err := p.verify(ctx, name, p.signature, r); err != nil {
-		return err
+	by, err := p.verify(ctx, name, p.signature, r)
+	if err != nil {
+		return nil, err
 	}
 	if !bytes.Equal(r.last, p.hash.Sum(nil)) {
-		return errors.New("it was changed while it was read")
+		return nil, errors.New("it was changed while it was read")
 	}
-	return nil
+	return &by, nil
 }
 
 // passes hashes what is read from the beginning to the end, each time.

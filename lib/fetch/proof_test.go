@@ -12,22 +12,32 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // sign makes what testVerify takes for a signature.
 func sign(name string, aci []byte) []byte { return fmt.Appendf(nil, "%s %x", name, sha256.Sum256(aci)) }
 
-func testVerify(_ context.Context, name string, signature []byte, signed io.ReadSeeker) error {
+func testVerify(_ context.Context, name string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error) {
 	data, err := io.ReadAll(signed)
 	if err == nil && !bytes.Equal(signature, sign(name, data)) {
 		err = errors.New("bad signature")
 	}
-	return err
+	return keystore.Proof{Name: name, Key: "test"}, err
 }
 
 // signed are options that insist on a signature.
 func signed(o Options) Options {
-	o.InsecureImage, o.Verify = false, testVerify
+	o.InsecureImage, o.Verify, o.good = false, testVerify, func(keystore.Proof) error { return nil }
+	return o
+}
+
+// noKey is for options that trust nobody.
+func noKey(o Options) Options {
+	err := errors.New("no key is trusted")
+	o.HaveKey = func(context.Context, string) error { return err }
+	o.good = func(keystore.Proof) error { return err }
 	return o
 }
 
@@ -43,7 +53,7 @@ func TestSignedFile(t *testing.T) {
 			t.Errorf("%s %v, want %q", id, err, want)
 		}
 	}
-	fetch("no signature of it (open "+file+".asc: no such file or directory): use --insecure-options=image to run it unsigned", signed(quick))
+	fetch("no signature of it (error opening signature file: open "+file+".asc: no such file or directory): use --insecure-options=image to run it unsigned", signed(quick))
 	must(t, os.WriteFile(file+".asc", sign("example.com/other", good), 0o644))
 	fetch("bad signature", signed(quick))
 	must(t, os.WriteFile(file+".asc", make([]byte, 2<<20), 0o644))
@@ -57,13 +67,52 @@ func TestSignedFile(t *testing.T) {
 	o.Signature = file + ".sig"
 	fetch("", o)
 	fetch("", quick)
-	o.Verify = func(_ context.Context, _ string, _ []byte, r io.ReadSeeker) error {
+	o.Verify = func(_ context.Context, _ string, _ []byte, r io.ReadSeeker) (keystore.Proof, error) {
 		_, err := r.Read(make([]byte, 10))
-		return err
+		return keystore.Proof{}, err
 	}
 	fetch("it was changed while it was read", o) // or a verifier that does not look at all of it
 	o.PullPolicy = Never
+	fetch("it was changed while it was read", o) // a file that is there is read
+	must(t, os.Remove(file))
 	fetch("", o)
+	o.PullPolicy = Update
+	fetch("no such file", o)
+}
+
+// A server that makes a signature when it is asked for it says so, and is asked again after the image.
+func TestDeferredSignature(t *testing.T) {
+	good := gzipped(t, aciOf(t, "example.com/app", "", "f=1"))
+	ready := 1 // answers until the signature is there
+	g := &web{files: map[string][]byte{"/app.aci": good, "/app.aci.asc": sign("example.com/app", good)}}
+	g.override = func(w http.ResponseWriter, r *http.Request) bool {
+		deferred := r.URL.Path == "/app.aci.asc" && ready > 0
+		if deferred {
+			ready--
+			w.WriteHeader(http.StatusAccepted)
+		}
+		return deferred
+	}
+	server := httptest.NewServer(g)
+	defer server.Close()
+	s, _ := newStore(t)
+	ref := reference(t, server.URL+"/app.aci")
+	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err != nil {
+		t.Error(err)
+	}
+	g.wantAsked(t, "/app.aci.asc 202", "/app.aci 200", "/app.aci.asc 200")
+
+	s, dir := newStore(t)
+	ready = 2
+	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "the server has no signature yet (bad HTTP status code: 202 Accepted)") {
+		t.Error(err)
+	}
+	wantNothing(t, dir)
+	ready, g.files["/app.aci.asc"] = 1, sign("example.com/app", []byte("another"))
+	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "bad signature") {
+		t.Error(err)
+	}
+	wantNothing(t, dir)
 }
 
 func TestSignedURL(t *testing.T) {
@@ -74,7 +123,7 @@ func TestSignedURL(t *testing.T) {
 	s, dir := newStore(t)
 	ref := reference(t, server.URL+"/app.aci?x=1")
 	_, err := Fetch(t.Context(), s, ref, signed(quick))
-	if err == nil || !strings.Contains(err.Error(), "no signature of it ("+server.URL+"/app.aci.asc?…: 404 Not Found): use --insecure-options=image") {
+	if err == nil || !strings.Contains(err.Error(), "no signature of it (error downloading the signature file: "+server.URL+"/app.aci.asc?…: bad HTTP status code: 404 Not Found): use --insecure-options=image") {
 		t.Error(err)
 	}
 	g.wantAsked(t, "/app.aci.asc?x=1 404")
@@ -102,8 +151,7 @@ func TestSignedURL(t *testing.T) {
 	}
 	g.wantAsked(t, "/app.aci.asc?x=1 200", "/app.aci?x=1 200", "/app.aci?x=1 304")
 
-	distrusted := signed(quick)
-	distrusted.HaveKey = func(context.Context, string) error { return errors.New("no key is trusted") }
+	distrusted := noKey(signed(quick))
 	if _, err = Fetch(t.Context(), s, ref, distrusted); err == nil || !strings.Contains(err.Error(), "no key is trusted") {
 		t.Error(err)
 	}

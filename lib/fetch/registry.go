@@ -27,10 +27,10 @@ import (
 
 // fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for it. What is in the store already
 // costs one HEAD of the manifest, which the limits of registries do not count, and nothing if the reference has the digest.
-func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
+func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	known, isKnown := rememberedName(s, ref, o)
 	if isKnown && ref.Digest != "" {
-		return known.ID, nil
+		return fetched{id: known.ID}, nil
 	}
 	var options []name.Option
 	if o.InsecureHTTP {
@@ -38,11 +38,11 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	}
 	target, err := name.ParseReference(ref.Name(), options...)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	login, _, err := o.Auth.Registry(ctx, ref.Host, ref.Repository)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	r := account{ref.Host, login}
 	q := registryQuery{login: login, through: newTransport(o, nil), platform: o.Platform, who: authn.FromConfig(authn.AuthConfig{
@@ -59,28 +59,28 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 				known.Challenge = challenge
 				err = s.SetRemote(ctx, ref, known)
 			}
-			return known.ID, err
+			return fetched{id: known.ID}, err
 		case err != nil && !mute(err):
-			return "", r.error(err)
+			return fetched{}, r.error(err)
 		}
 	}
 	greeting := &greeting{next: q.through}
 	asks := q.options(greeting)
 	puller, err := remote.NewPuller(asks...)
 	if err != nil {
-		return "", err
+		return fetched{}, err
 	}
 	desc, err := puller.Get(ctx, target)
 	if err != nil {
-		return "", r.error(err)
+		return fetched{}, r.error(err)
 	}
 	img, err := desc.Image()
 	if err != nil {
-		return "", r.error(err)
+		return fetched{}, r.error(err)
 	}
 	manifest, err := img.Manifest()
 	if err != nil {
-		return "", r.error(err)
+		return fetched{}, r.error(err)
 	}
 	// Layers are asked of the registry alone, whatever other addresses a manifest has for them.
 	get := func(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
@@ -93,24 +93,25 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		}
 		return nil, r.error(err)
 	}
+	var got fetched
 	if !o.InsecureImage {
 		digest, err := img.Digest()
 		if err != nil {
-			return "", err
+			return fetched{}, err
 		}
 		c := &cosign{keys: o.Keys, get: get, image: trust.Image{Name: ref, Digests: []string{desc.Digest.String()}}}
 		if digest != desc.Digest {
 			c.image.Digests = append(c.image.Digests, digest.String())
 		}
 		if err := verifyRemote(ctx, r, puller, asks, target.Context(), c); err != nil {
-			return "", err
+			return fetched{}, err
 		}
+		got.by = &c.by
 	}
-	id, err := addOCI(ctx, s, ref, o, manifest, get)
-	if err != nil {
-		return "", err
+	if got.id, err = addOCI(ctx, s, ref, o, manifest, get); err != nil {
+		return fetched{}, err
 	}
-	return id, rememberName(ctx, s, ref, o, store.Remote{ID: id, Digest: desc.Digest.String(), Challenge: greeting.heard})
+	return got, rememberName(ctx, s, ref, o, store.Remote{ID: got.id, Digest: desc.Digest.String(), Challenge: greeting.heard})
 }
 
 // mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends a digest with it, and its errors have
@@ -129,11 +130,11 @@ func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remot
 		return store.Remote{}, false
 	}
 	known, err := s.Remote(ref)
-	if err != nil || known.Digest == "" || !o.InsecureImage && (known.Verified == "" || known.Verified != o.Keys.MarkImage(ref)) {
+	if err != nil || known.Digest == "" {
 		return store.Remote{}, false
 	}
-	_, err = s.Image(known.ID)
-	return known, err == nil
+	img, err := s.Image(known.ID)
+	return known, err == nil && o.resolver(s).Check(img, ref) == nil
 }
 
 // rememberName notes which image a name is.
@@ -146,9 +147,6 @@ func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		return err
 	}
 	now.Manifest = img.Manifest
-	if !o.InsecureImage {
-		now.Verified = o.Keys.MarkImage(ref)
-	}
 	if o.InsecureTLS {
 		now.Challenge = ""
 	}
@@ -180,19 +178,20 @@ type account struct {
 	login auth.Credentials
 }
 
-// error says in words what a registry says in codes.
+// error says in words what a registry says in codes. Scripts know the code by docker2aci's words.
 func (r account) error(err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
 	if !ok {
 		return auth.HideQuery(err)
 	}
+	what := "registry " + r.host
 	switch answer.StatusCode {
 	case http.StatusNotFound:
-		return fmt.Errorf("not in the registry %s: %w", r.host, err)
+		what = "not in the registry " + r.host
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s: %w", auth.Refused("the registry "+r.host+" has no such image or", r.login, "auth.d, docker login"), err)
+		what = auth.Refused("the registry "+r.host+" has no such image or", r.login, "auth.d, docker login")
 	}
-	return fmt.Errorf("registry %s: %w", r.host, err)
+	return fmt.Errorf("%s: %w (Unexpected HTTP code: %d)", what, err, answer.StatusCode)
 }
 
 // guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them than net/http does by itself:

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // keychain has user mary with the password s3cret for these registries and web servers, HOST[:PORT].
@@ -126,19 +127,19 @@ func TestServerCredentials(t *testing.T) {
 	}
 	o := example(t, g)
 	s, _ := newStore(t)
-	o.Verify = func(_ context.Context, _ string, signature []byte, signed io.ReadSeeker) error {
+	o.Verify = func(_ context.Context, _ string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error) {
 		_, err := io.Copy(io.Discard, signed)
 		if string(signature) != "signature" {
 			err = fmt.Errorf("signature %q", signature)
 		}
-		return err
+		return keystore.Proof{Name: "example.com/app", Key: "test"}, err
 	}
 	for _, c := range []struct {
 		name  string
 		login bool
 		want  string // of the error
 	}{
-		{"https://example.com/y.aci", false, "the server example.com wants credentials, and there are none for it (auth.d) (401 Unauthorized)"},
+		{"https://example.com/y.aci", false, "the server example.com wants credentials, and there are none for it (auth.d) (bad HTTP status code: 401 Unauthorized)"},
 		{"https://example.com/y.aci", true, ""},
 		{"https://example.com/away.aci", true, ""},
 		{"https://example.com/nowhere.aci", true, `Get "https://example.org/elsewhere.aci?…": lookup example.org: no such host`},

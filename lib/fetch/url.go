@@ -80,19 +80,19 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 				return found{}, err
 			}
 		case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusGone:
-			return found{}, fmt.Errorf("not on the server %s (%s)", host, answer.Status)
+			return found{}, fmt.Errorf("not on the server %s (bad HTTP status code: %s)", host, answer.Status)
 		case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
 			login, _, err := f.options.Auth.Server(host)
 			if err != nil {
 				return found{}, err
 			}
-			return found{}, fmt.Errorf("%s (%s)", auth.Refused("the server "+host, login, "auth.d"), answer.Status)
+			return found{}, fmt.Errorf("%s (bad HTTP status code: %s)", auth.Refused("the server "+host, login, "auth.d"), answer.Status)
 		default:
 			keep = part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
 			if after := answer.Header.Get("Retry-After"); after != "" {
-				return found{}, fmt.Errorf("server %s: %s, to be asked again after %.40q", host, answer.Status, after)
+				return found{}, fmt.Errorf("server %s: bad HTTP status code: %s, to be asked again after %.40q", host, answer.Status, after)
 			}
-			return found{}, fmt.Errorf("server %s: %s", host, answer.Status)
+			return found{}, fmt.Errorf("server %s: bad HTTP status code: %s", host, answer.Status)
 		}
 		now := freshness(answer, time.Now())
 		if answer.StatusCode == http.StatusNotModified {
@@ -113,13 +113,7 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 				return found{}, err
 			}
 		}
-		now.ID, now.Manifest = got.id, got.manifest
-		switch {
-		case proof != nil:
-			now.Verified = f.options.mark(got.manifest)
-		case answer.StatusCode == http.StatusNotModified:
-			now.Verified = known.Verified
-		}
+		now.ID, now.Manifest, now.Proof = got.id, got.manifest, got.by
 		return got, f.store.SetRemote(ctx, ref, now)
 	}
 }
@@ -130,10 +124,13 @@ func (f *acis) remembered(ctx context.Context, ref image.Reference, w want) (fou
 	if err != nil {
 		return found{}, nil
 	}
-	if !f.options.stillGood(ctx, known) || !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
+	if !f.store.HasLayer(known.ID) || w.check(known.Manifest) != nil || w.id != "" && w.id != known.ID {
 		return found{}, nil
 	}
-	return found{known.ID, known.Manifest}, &known
+	if f.verifies() && (known.Proof == nil || f.options.resolver(f.store).Good(*known.Proof) != nil) {
+		return found{}, nil
+	}
+	return found{known.ID, known.Manifest, known.Proof}, &known
 }
 
 // ask asks for a URL: for the rest of what has come, or for what is not known.

@@ -441,7 +441,7 @@ func TestBadURL(t *testing.T) {
 		want   string
 	}{
 		{"not there", http.NotFound, "not on the server 127.0.0.1:"},
-		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, "wants credentials, and there are none for it (auth.d) (403 Forbidden)"},
+		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, "wants credentials, and there are none for it (auth.d) (bad HTTP status code: 403 Forbidden)"},
 		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, ": 500 Internal Server Error"},
 		{"busy for a day", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "86400")

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,22 +15,29 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/inotify"
+	"github.com/rkt-toolkit/rkt/lib/machined"
 	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/running"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/systree"
 	"golang.org/x/sys/unix"
 )
 
 // Collector removes pods.
 type Collector struct {
-	Pods pod.Pods
-	// ReleaseNetwork runs "rkt-net del" for a pod, which need not be there any more.
+	Pods    pod.Pods
+	Systemd systree.Trees
+	// ReleaseNetwork runs "rkt-net del --force" for a pod, which need not be there any more.
 	ReleaseNetwork func(ctx context.Context, uuid string) error
 	// Log is told of each decision.
 	Log *slog.Logger
 	// Report is called with each thing done, as a line for the user. Several calls may be made at once.
 	Report func(line string)
+	// Warn is told of data that was removed along with a pod. Several calls may be made at once.
+	Warn func(line string)
 }
 
 // workers is how many pods Collect works on at once: most of the time goes into waiting, for the disk and for plugins.
@@ -48,7 +54,7 @@ type Rules struct {
 }
 
 // ErrRunning says that a pod cannot be removed because it runs, or is being prepared.
-var ErrRunning = errors.New("is running or being prepared; stop it first")
+var ErrRunning = errors.New("is currently running or being prepared; stop it first")
 
 // errChanged says that a pod is not what the rules were applied to any more.
 var errChanged = errors.New("another program has used it meanwhile")
@@ -76,7 +82,7 @@ func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.Sta
 		} else if err != nil {
 			return err
 		} else if inUse(p, state) {
-			return fmt.Errorf("pod %s: %w", p.UUID, ErrRunning)
+			return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
 		}
 	}
 	if err := c.releaseNetwork(ctx, p); err != nil {
@@ -88,7 +94,7 @@ func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.Sta
 		c.Log.Debug("another program has removed it", "pod", p.UUID)
 		return nil
 	case errors.Is(err, durable.ErrLocked):
-		return fmt.Errorf("pod %s: %w", p.UUID, ErrRunning)
+		return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
 	case err != nil:
 		return err
 	}
@@ -104,8 +110,12 @@ func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.Sta
 			return err
 		}
 	}
-	if err := c.unregister(ctx, p); err != nil {
-		return err
+	// systemd-nspawn could not do so if it was killed, and systemd-machined itself would when the unit ends: with Restart= not now.
+	if err := machined.Unregister(ctx, stage1.MachineName(p.UUID)); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if err := machined.StopScope(ctx, stage1.MachineName(p.UUID)); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := removeGroups(p); err != nil {
 		return err
@@ -113,8 +123,18 @@ func (c *Collector) remove(ctx context.Context, p *pod.Pod, allowed func(pod.Sta
 	if err := c.removeJournalLink(p.UUID); err != nil {
 		return err
 	}
+	if err := inotify.Forget(p.UUID); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(pod.Registrations, p.UUID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lost := data(p)
 	if err := p.Delete(); err != nil {
 		return err
+	}
+	if lost != "" && state.Ended() {
+		c.Warn(fmt.Sprintf("pod %s: removed with the data of its volumes: %s", p.UUID, lost))
 	}
 	c.Log.Debug("removed", "pod", p.UUID, "state", state)
 	return nil
@@ -132,7 +152,7 @@ func settle(p *pod.Pod) (state pod.State, err error) {
 
 // inUse tells whether a pod runs, or is being prepared; one whose lock another program has after its end is neither.
 func inUse(p *pod.Pod, state pod.State) bool {
-	return state == pod.Preparing || state == pod.Running && !running.Ended(p)
+	return state == pod.Preparing || state == pod.Running && !p.Ended()
 }
 
 // releaseNetwork has rkt-net undo what it did for a pod, if it did anything.
@@ -145,22 +165,6 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *pod.Pod) error {
 	c.Log.Debug("releases its network", "pod", p.UUID)
 	if err := c.ReleaseNetwork(ctx, p.UUID); err != nil {
 		return fmt.Errorf("pod %s: kept, since its network could not be released: %w", p.UUID, err)
-	}
-	return nil
-}
-
-// unregister has systemd-machined forget a pod whose systemd-nspawn was killed before it could do so; machined itself would only when
-// the unit ends, and with Restart= that is not now.
-func (c *Collector) unregister(ctx context.Context, p *pod.Pod) error {
-	name := stage1.MachineName(p.UUID)
-	if _, err := os.Lstat("/run/systemd/machines/" + name); err != nil { // machined's own note, which journalctl -M reads too
-		return nil
-	}
-	const machined = "org.freedesktop.machine1"
-	out, err := exec.CommandContext(ctx, "busctl", "--quiet", "call", machined, "/org/freedesktop/machine1", machined+".Manager",
-		"UnregisterMachine", "s", name).CombinedOutput()
-	if err != nil && !strings.Contains(string(out), "No machine") {
-		return fmt.Errorf("pod %s: systemd-machined: %s (%w)", p.UUID, strings.TrimSpace(string(out)), err)
 	}
 	return nil
 }
@@ -220,7 +224,7 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	if r.MarkOnly || ctx.Err() != nil {
 		return errors.Join(errs...)
 	}
-	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep())
+	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), c.collectSystemd(), netfilter.Release(ctx))
 	return errors.Join(errs...)
 }
 
@@ -252,6 +256,15 @@ func (c *Collector) collectOrphans(ctx context.Context) error {
 		errs = append(errs, c.removeJournalLink(uuid))
 	}
 	return errors.Join(errs...)
+}
+
+// collectSystemd removes the copies of what the host's systemd was on which no pod lies any more.
+func (c *Collector) collectSystemd() error {
+	removed, err := c.Systemd.Sweep(c.Pods.Systemd)
+	for _, name := range removed {
+		c.Log.Debug("removes a copy of the host's systemd", "copy", name)
+	}
+	return err
 }
 
 // gone tells whether there is no such pod.

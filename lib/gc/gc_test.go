@@ -159,3 +159,31 @@ func TestManyCollectors(t *testing.T) {
 	}
 	t.Logf("%d pods collected by 8 collectors, %d lines, %d pods that run kept", dead, reported, len(running))
 }
+
+// What a pod's own volumes held is told of when it is removed, and nothing is looked at by a link out of the pod.
+func TestTellsOfData(t *testing.T) {
+	pods := pod.In(t.TempDir())
+	p := exited(t, pods, true)
+	for _, dir := range []string{"full", "empty"} {
+		if err := os.MkdirAll(p.Path(pod.VolumesDir+"/"+dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, p, pod.VolumesDir+"/full/file")
+	if err := os.Symlink(t.TempDir()+"/..", p.Path(pod.VolumesDir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	manifest := `{"apps":[{"mounts":[{"volume":"full","path":"/data\u001b[1m"},{"volume":"empty","path":"/e"}]}]}`
+	if err := os.WriteFile(p.Path(pod.ManifestFile), []byte(manifest), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var warned []string
+	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Warn: func(line string) { warned = append(warned, line) }}
+	if err := c.Remove(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	want := "pod " + p.UUID + `: removed with the data of its volumes: full ("/data\x1b[1m")`
+	if len(warned) != 1 || warned[0] != want {
+		t.Errorf("%q, want %q", warned, want)
+	}
+}

@@ -34,6 +34,10 @@ const (
 const (
 	// AnnotationNotify is rkt's: an app of an image with the value "true" calls sd_notify(3). As a label it has the same name.
 	AnnotationNotify = "appc.io/executor/supports-systemd-notify"
+	// AnnotationPID1, with the value "true", gives an app a PID namespace of its own, in which it is PID 1; AnnotationInit
+	// one in which rkt's small init is. As labels they have the same names.
+	AnnotationPID1 = "coreos.com/rkt/stage2/pid1"
+	AnnotationInit = "coreos.com/rkt/stage2/init"
 	// labelActivated holds names of ports, separated by commas, that are socket activated: "80-tcp,443-tcp", or a name of no exposed
 	// port for a unix socket.
 	labelActivated = "appc.io/executor/socket-activated"
@@ -83,6 +87,7 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	if n := max(len(c.Config.Env), len(c.Config.ExposedPorts), len(c.Config.Volumes), len(c.Config.Labels)); n > maxList {
 		return nil, fmt.Errorf("image config: a list of %d entries, more than %d", n, maxList)
 	}
+	c.dropEmpty()
 	m := schema.BlankImageManifest()
 	name, version := ref.appcName()
 	id, err := types.SanitizeACIdentifier(name)
@@ -118,8 +123,10 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	if err := activate(app, c.Config.Labels[labelActivated]); err != nil {
 		return nil, err
 	}
-	if notify, ok := c.Config.Labels[AnnotationNotify]; ok {
-		m.Annotations.Set(AnnotationNotify, notify)
+	for _, name := range []string{AnnotationNotify, AnnotationPID1, AnnotationInit} {
+		if value, ok := c.Config.Labels[name]; ok {
+			m.Annotations.Set(types.ACIdentifier(name), value)
+		}
 	}
 	if app.MountPoints, err = mountPoints(c.Config.Volumes); err != nil {
 		return nil, err
@@ -159,6 +166,19 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 		return nil, fmt.Errorf("image config: %w", err)
 	}
 	return m, nil
+}
+
+// dropEmpty drops what tools leave in a configuration that says nothing.
+func (c *config) dropEmpty() {
+	if len(c.Config.Entrypoint) == 1 && c.Config.Entrypoint[0] == "" {
+		c.Config.Entrypoint = nil
+	}
+	if len(c.Config.Entrypoint) == 0 && len(c.Config.Cmd) == 1 && c.Config.Cmd[0] == "" {
+		c.Config.Cmd = nil
+	}
+	c.Config.Env = slices.DeleteFunc(c.Config.Env, func(s string) bool { return s == "" })
+	delete(c.Config.ExposedPorts, "")
+	delete(c.Config.Volumes, "")
 }
 
 // UserGroup gives the user and group that an image's app is to run as. A group of "" means the user's own, by the image's

@@ -2,6 +2,7 @@ package image
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -202,6 +203,39 @@ func TestFromOCIPlatformAndName(t *testing.T) {
 		}
 		if m.Name.String() != c.name || strings.Join(labels, " ") != c.labels {
 			t.Errorf("%s: %s %v", c.ref, m.Name, labels)
+		}
+	}
+}
+
+// TestFromOCIEmpty has what tools leave in a configuration that says nothing; Docker and Podman run such images.
+func TestFromOCIEmpty(t *testing.T) {
+	none := manifest(t, `{"config":{}}`, "docker://x")
+	for _, c := range []string{
+		`{}`, `{"config":null}`, `{"config":{},"Config":null}`, `null`, `{"config":{"Entrypoint":null,"Cmd":null,"Env":null,"Labels":null,"Volumes":null,"ExposedPorts":null}}`,
+		`{"config":{"Entrypoint":[],"Cmd":[],"Env":[],"Labels":{},"Volumes":{},"ExposedPorts":{},"User":"","WorkingDir":"","StopSignal":""}}`,
+		`{"config":{"Entrypoint":[""]}}`, `{"config":{"Cmd":[""]}}`, `{"config":{"Entrypoint":[""],"Cmd":[""]}}`, `{"config":{"Env":[""]}}`,
+		`{"config":{"Volumes":{"":{}},"ExposedPorts":{"":{}}}}`, `{"config":{"Healthcheck":null}}`, `{"created":"","author":""}`,
+	} {
+		got := manifest(t, c, "docker://x")
+		x, err1 := json.Marshal(none)
+		y, err2 := json.Marshal(got)
+		if err1 != nil || err2 != nil || string(x) != string(y) {
+			t.Errorf("%s:\n%s\nand not\n%s", c, y, x)
+		}
+	}
+	for c, want := range map[string][]string{
+		`{"config":{"Entrypoint":[""],"Cmd":["/c","x"]}}`: {"/c", "x"},
+		`{"config":{"Entrypoint":["/e"],"Cmd":[""]}}`:     {"/e", ""},
+		`{"config":{"Entrypoint":["/e",""],"Cmd":[]}}`:    {"/e", ""},
+	} {
+		if got := manifest(t, c, "docker://x"); !slices.Equal(got.App.Exec, want) {
+			t.Errorf("%s: %q", c, got.App.Exec)
+		}
+	}
+	for c, want := range map[string][2]string{`:`: {"0", ""}, `0:`: {"0", ""}, `:0`: {"0", "0"}} {
+		user, group := UserGroup(manifest(t, `{"config":{"User":"`+c+`"}}`, "docker://x"))
+		if user != want[0] || group != want[1] {
+			t.Errorf("%q: %q:%q", c, user, group)
 		}
 	}
 }

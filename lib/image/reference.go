@@ -73,9 +73,10 @@ func Hex(s, prefix string, min, max int) bool {
 }
 
 // ParseReference reads what a user calls an image. A path is told from an appc name as rkt did: it begins with "/", "./" or
-// "../", or it ends in ".aci". Relative paths are taken from the working directory, so that one file has one name. The error
+// "../", or it ends in ".aci". A newline at the end is ignored. Relative paths are taken from the working directory, so that one file has one name. The error
 // says what is wrong and does not repeat the name.
 func ParseReference(s string) (Reference, error) {
+	s = strings.TrimRight(s, "\r\n") // as of a file with an ID in it
 	if s == "" {
 		return Reference{}, errors.New("empty name")
 	}
@@ -272,6 +273,19 @@ func (r Reference) Describes(m *schema.ImageManifest) error {
 // little to look at.
 func (r Reference) Local() bool { return r.Path != "" }
 
+// Source is what kind of thing the image comes from, in a word for errors.
+func (r Reference) Source() string {
+	switch r.Kind {
+	case Docker, URL:
+		return "URL"
+	case Appc:
+		return "image name"
+	case ID:
+		return "image ID"
+	}
+	return "file"
+}
+
 // Name is the reference in full, as it is shown: with the default registry and tag filled in, labels sorted.
 func (r Reference) Name() string {
 	switch r.Kind {
@@ -331,6 +345,41 @@ func (r Reference) Key() string {
 	return ""
 }
 
+// ParseKey gives the reference whose Key that is. A key from which something was cut off, and one that no reference has, is none.
+func ParseKey(key string) (Reference, bool) {
+	kind, rest, _ := strings.Cut(key, "/")
+	text, err := url.PathUnescape(rest)
+	if last := path.Base(rest); err != nil || len(last) == kept+1+64 && last[kept] == '~' {
+		return Reference{}, false
+	}
+	switch Kind(kind) {
+	case Docker:
+		text = "docker://" + rest
+	case OCILayout, OCIArchive, DockerArchive:
+		text = kind + ":" + strings.TrimSuffix(text, ":")
+	case File:
+		text = "file://" + strings.ReplaceAll(text, "%", "%25")
+	case Appc:
+		dir, last := path.Split(text)
+		name, labels, _ := strings.Cut(last, ":")
+		text = dir + name
+		if !strings.HasPrefix(labels, ",") && labels != "" {
+			text += ":"
+		}
+		text += labels
+	}
+	r, err := ParseReference(text)
+	return r, err == nil && r.Key() == key
+}
+
+// Typed is a name of the image as ParseReference takes it.
+func (r Reference) Typed() string {
+	if r.Kind == Docker {
+		return "docker://" + r.Name()
+	}
+	return r.Name()
+}
+
 // component makes any text one file name.
 func component(s string) string { return shorten(escape(s)) }
 
@@ -351,10 +400,13 @@ func escape(s string) string {
 	return b.String()
 }
 
+// kept is how much of a name is left that shorten shortens, bytes.
+const kept = 150
+
 // shorten keeps a file name below NAME_MAX; what is cut off is replaced by a digest of the whole.
 func shorten(s string) string {
 	if len(s) <= 240 {
 		return s
 	}
-	return fmt.Sprintf("%s~%x", s[:150], sha256.Sum256([]byte(s)))
+	return fmt.Sprintf("%s~%x", s[:kept], sha256.Sum256([]byte(s)))
 }

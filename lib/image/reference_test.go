@@ -11,6 +11,7 @@ func TestParseReference(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("ab", 32)
 	for _, c := range []struct{ in, name, key string }{
 		{"docker://redis", "registry-1.docker.io/library/redis:latest", "docker/registry-1.docker.io/library/redis:latest"},
+		{"docker://redis:7.1\n", "registry-1.docker.io/library/redis:7.1", "docker/registry-1.docker.io/library/redis:7.1"},
 		{"docker://redis:7.2", "registry-1.docker.io/library/redis:7.2", "docker/registry-1.docker.io/library/redis:7.2"},
 		{"docker://docker.io/redis", "registry-1.docker.io/library/redis:latest", "docker/registry-1.docker.io/library/redis:latest"},
 		{"docker://index.docker.io/me/app", "registry-1.docker.io/me/app:latest", "docker/registry-1.docker.io/me/app:latest"},
@@ -56,7 +57,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 	for _, in := range []string{
 		"", "docker://", "docker:///x", "docker://Redis", "docker://a//b", "docker://../x", "docker://host.x/../y",
 		"docker://x:", "docker://x:a/b", "docker://x@sha256:12", "docker://x@md5:aa", "docker://a_b.c/x", "docker://h:port/x",
-		"docker://x\x00", "docker://x\n", "docker://" + strings.Repeat("a/", 200) + "a", "docker://-h.x/y",
+		"docker://x\x00", "docker://x\ny", "docker://" + strings.Repeat("a/", 200) + "a", "docker://-h.x/y",
 		"docker://x:" + strings.Repeat("a", 129), "docker://x:.a", "docker://x@sha256:" + strings.Repeat("a", 63), "docker://x@sha256:" + strings.Repeat("a", 65),
 		"docker://x@sha256:" + strings.Repeat("A", 64), "docker://x@sha512:" + strings.Repeat("a", 64),
 		"oci-archive:", "docker-archive::x", "docker-archive:x:", "docker-archive:/", "oci-archive:x:a b",
@@ -118,4 +119,35 @@ func prefix(r Reference) string {
 		return "docker://"
 	}
 	return ""
+}
+
+// TestParseKey has each reference come back of its key, and be typed again.
+func TestParseKey(t *testing.T) {
+	for _, name := range []string{
+		"docker://busybox", "docker://localhost:5000/a/b:1", "docker://h.x/a@sha256:" + strings.Repeat("0", 64), "oci:/srv/My App%2F:1", "oci:/x",
+		"oci-archive:/x.tar:a:b", "docker-archive:/x.tar:redis:7", "/srv/a b%20.aci", "https://h.x/a.aci?b=%20", "example.com/app", "example.com/app:1.0",
+		"example.com/app:1,os=linux,arch=amd64", "example.com/app,os=linux", "a:1+2~3",
+	} {
+		ref, err := ParseReference(name)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, ok := ParseKey(ref.Key())
+		if !ok || got.Key() != ref.Key() {
+			t.Errorf("%s: key %s gives %+v, %v", name, ref.Key(), got, ok)
+			continue
+		}
+		if again, err := ParseReference(got.Typed()); err != nil || again.Key() != ref.Key() {
+			t.Errorf("%s: typed as %s it is %+v, %v", name, got.Typed(), again, err)
+		}
+	}
+	long, err := ParseReference("/" + strings.Repeat("n", 300))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{long.Key(), "", "docker", "docker/", "docker/x", "oci/..", "file/x", "id/sha512-00", "appc/%", "appc/../x:1", "oci/%0A:", "url/x"} {
+		if got, ok := ParseKey(key); ok {
+			t.Errorf("%q gives %+v", key, got)
+		}
+	}
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/part"
 	"github.com/rkt-toolkit/rkt/lib/store"
-	"github.com/rkt-toolkit/rkt/lib/unpack"
 	"github.com/rkt-toolkit/rkt/lib/verify"
 )
 
@@ -92,7 +91,7 @@ func restore(ctx context.Context, s *store.Store, r store.Record, refs []store.R
 	var layers []string
 	switch {
 	case r.Config != "":
-		if manifest, layers, err = fromConfig(s, r); err != nil {
+		if manifest, layers, err = fromConfig(ctx, s, r); err != nil {
 			return false, err
 		}
 	case s.HasLayer(r.ID):
@@ -152,7 +151,7 @@ func own(s *store.Store, id, layer string) bool {
 }
 
 // fromConfig makes of the config of an OCI image what the index has of it. Only its name is from the record.
-func fromConfig(s *store.Store, r store.Record) (*schema.ImageManifest, []string, error) {
+func fromConfig(ctx context.Context, s *store.Store, r store.Record) (*schema.ImageManifest, []string, error) {
 	config, err := os.ReadFile(r.Config)
 	if err != nil {
 		return nil, nil, err
@@ -176,7 +175,7 @@ func fromConfig(s *store.Store, r store.Record) (*schema.ImageManifest, []string
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
-	var names, roots []string
+	var names []string
 	for _, id := range c.RootFS.DiffIDs {
 		name := strings.Replace(id, ":", "-", 1)
 		if strings.ContainsRune(name, filepath.Separator) {
@@ -185,19 +184,10 @@ func fromConfig(s *store.Store, r store.Record) (*schema.ImageManifest, []string
 		if !s.HasLayer(name) {
 			return nil, nil, fmt.Errorf("incomplete: layer %s is missing: fetch the image again", name)
 		}
-		names, roots = append(names, name), append(roots, s.LayerPath(name))
+		names = append(names, name)
 	}
-	hidden, err := unpack.Hidden(roots)
-	if err != nil {
-		return nil, nil, err
-	}
-	var layers []string // each once, at its upper place
-	for i, name := range names[hidden:] {
-		if !slices.Contains(names[hidden+i+1:], name) {
-			layers = append(layers, name)
-		}
-	}
-	return manifest, layers, nil
+	layers, err := part.Stack(names, s.LayerPath, func(p part.Part) (string, error) { return s.AddPart(ctx, p) })
+	return manifest, layers, err
 }
 
 // firstName is a reference that gives an image a name if its manifest is lost: the first in the record that says one, else none.

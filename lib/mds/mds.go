@@ -48,8 +48,45 @@ func Register(p *pod.Pod) (url string, err error) {
 	if err := makeKey(p.DataDir()); err != nil {
 		return "", err
 	}
+	if err := enroll(p); err != nil {
+		return "", err
+	}
 	url = fmt.Sprintf("http://%s/%s/%s", netip.AddrPortFrom(address, Port), p.UUID, random(32))
 	return url, durable.WriteFile(p.Path(pod.MetadataFile), []byte(url+"\n"), 0o600)
+}
+
+// enroll makes the pod's link, and removes those of pods that are gone.
+func enroll(p *pod.Pod) error {
+	data, err := filepath.Abs(p.DataDir())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(pod.Registrations, 0o700); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(pod.Registrations)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, err := os.Lstat(filepath.Join(pod.In(DataDir(e.Name())).Path(), e.Name())); errors.Is(err, fs.ErrNotExist) || e.Name() == p.UUID {
+			os.Remove(filepath.Join(pod.Registrations, e.Name())) // or another program has
+		}
+	}
+	err = os.Symlink(data, filepath.Join(pod.Registrations, p.UUID))
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return err
+}
+
+// DataDir is the data directory of the pod of that UUID, if it is registered; "" otherwise.
+func DataDir(uuid string) string {
+	if !pod.ValidUUID(uuid) {
+		return ""
+	}
+	data, _ := os.Readlink(filepath.Join(pod.Registrations, uuid))
+	return data
 }
 
 // URL is what the pod's apps were told; "" if the pod is not registered.

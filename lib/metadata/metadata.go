@@ -3,6 +3,7 @@
 package metadata
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha512"
 	"encoding/base64"
@@ -30,29 +31,29 @@ const maxForm = 1 << 20
 
 // Service answers requests /UUID/TOKEN/acMetadata/v1/…, the first part of which a pod knows by $AC_METADATA_URL.
 type Service struct {
-	pods   pod.Pods
-	images *store.Store
 	data   string
 	report func(line string)
 }
 
-// New is the service for the pods and images below a data directory. report is told of what went wrong and is not the client's fault.
+// New is the service for the pods of a data directory, and of all others that pods are registered in. report is told of what went wrong
+// and is not the client's fault.
 func New(data string, report func(line string)) (http.Handler, error) {
-	images, err := store.Open(data)
-	if err != nil {
+	if _, err := store.Open(data); err != nil {
 		return nil, err
 	}
-	s := &Service{pod.In(data), images, data, report}
+	s := &Service{data, report}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*request) error{
-		"GET pod/annotations":           (*request).podAnnotations,
-		"GET pod/manifest":              (*request).podManifest,
-		"GET pod/uuid":                  (*request).podUUID,
-		"GET apps/{app}/annotations":    (*request).appAnnotations,
-		"GET apps/{app}/image/manifest": (*request).imageManifest,
-		"GET apps/{app}/image/id":       (*request).imageID,
-		"POST pod/hmac/sign":            (*request).sign,
-		"POST pod/hmac/verify":          (*request).verify,
+		"GET pod/annotations":                  (*request).podAnnotations,
+		"GET pod/annotations/{name...}":        (*request).podAnnotation,
+		"GET pod/manifest":                     (*request).podManifest,
+		"GET pod/uuid":                         (*request).podUUID,
+		"GET apps/{app}/annotations":           (*request).appAnnotations,
+		"GET apps/{app}/annotations/{name...}": (*request).appAnnotation,
+		"GET apps/{app}/image/manifest":        (*request).imageManifest,
+		"GET apps/{app}/image/id":              (*request).imageID,
+		"POST pod/hmac/sign":                   (*request).sign,
+		"POST pod/hmac/verify":                 (*request).verify,
 	} {
 		var method, path string
 		fmt.Sscan(pattern, &method, &path)
@@ -104,7 +105,7 @@ func (s *Service) find(uuid, token string) (*pod.Pod, error) {
 	if !pod.ValidUUID(uuid) {
 		return nil, unknown
 	}
-	p, err := s.pods.Find(uuid, "")
+	p, err := pod.In(s.dataOf(uuid)).Find(uuid, "")
 	if errors.Is(err, pod.ErrNotFound) {
 		return nil, unknown
 	}
@@ -116,6 +117,9 @@ func (s *Service) find(uuid, token string) (*pod.Pod, error) {
 	}
 	return p, nil
 }
+
+// dataOf is the data directory that a pod is in: the one that its registration says, or else the service's own.
+func (s *Service) dataOf(uuid string) string { return cmp.Or(mds.DataDir(uuid), s.data) }
 
 func (r *request) write(kind string, body []byte) error {
 	r.w.Header().Set("Content-Type", kind)
@@ -158,6 +162,23 @@ func (r *request) podManifest() error {
 	return r.write(jsonType, text)
 }
 
+// writeAnnotation writes the value of the annotation that the request names.
+func (r *request) writeAnnotation(a types.Annotations) error {
+	value, ok := a.Get(r.r.PathValue("name"))
+	if !ok {
+		return refusal{http.StatusNotFound, "there is no such annotation"}
+	}
+	return r.write("text/plain; charset=utf-8", []byte(value))
+}
+
+func (r *request) podAnnotation() error {
+	m, err := r.manifest()
+	if err != nil {
+		return err
+	}
+	return r.writeAnnotation(m.Annotations)
+}
+
 func (r *request) podAnnotations() error {
 	m, err := r.manifest()
 	if err != nil {
@@ -180,23 +201,44 @@ func (r *request) app() (*schema.RuntimeApp, *store.Image, error) {
 	if app == nil {
 		return nil, nil, refusal{http.StatusNotFound, "the pod has no such app"}
 	}
-	img, err := r.images.Image(app.Image.ID.String())
+	images, err := store.Open(r.pod.DataDir())
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := images.Image(app.Image.ID.String())
 	if err != nil {
 		return nil, nil, fmt.Errorf("image %s: %w", app.Image.ID, err)
 	}
 	return app, img, nil
 }
 
-func (r *request) appAnnotations() error {
+// merged are the annotations of the app: its image's, and the pod's for it in their place.
+func (r *request) merged() (types.Annotations, error) {
 	app, img, err := r.app()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	merged := img.Manifest.Annotations
 	for _, a := range app.Annotations {
 		merged.Set(a.Name, a.Value)
 	}
+	return merged, nil
+}
+
+func (r *request) appAnnotations() error {
+	merged, err := r.merged()
+	if err != nil {
+		return err
+	}
 	return r.writeAnnotations(merged)
+}
+
+func (r *request) appAnnotation() error {
+	merged, err := r.merged()
+	if err != nil {
+		return err
+	}
+	return r.writeAnnotation(merged)
 }
 
 func (r *request) imageManifest() error {
@@ -217,7 +259,7 @@ func (r *request) imageID() error {
 
 // signature is of what a pod says: the pod's UUID is of a fixed length, so that no two pods sign the same.
 func (r *request) signature(uuid, content string) ([]byte, error) {
-	key, err := mds.Key(r.data)
+	key, err := mds.Key(r.dataOf(uuid))
 	if err != nil {
 		return nil, err
 	}

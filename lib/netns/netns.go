@@ -4,6 +4,7 @@
 package netns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +14,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,10 +108,8 @@ func Release(uuid string) error {
 	}
 	err := os.Remove(path)
 	if errors.Is(err, unix.EBUSY) {
-		// It is a mount point still in the host's mount namespace, which a service with a sandbox is not in; systemd is.
-		out, stopErr := exec.Command("systemctl", "stop", "--", path).CombinedOutput()
-		if stopErr != nil {
-			return fmt.Errorf("%w; systemctl stop: %s (%w)", err, strings.TrimSpace(string(out)), stopErr)
+		if stopErr := unmountOnHost(path); stopErr != nil {
+			return fmt.Errorf("%w; %w", err, stopErr)
 		}
 		err = os.Remove(path)
 	}
@@ -119,6 +120,24 @@ func Release(uuid string) error {
 		return err
 	}
 	return nil
+}
+
+// notLoaded is systemctl's exit status for a unit that systemd does not know.
+const notLoaded = 5
+
+// unmountOnHost unmounts what is a mount point still in the host's mount namespace, which a service with a sandbox is
+// not in; systemd is. That learns of a mount up to a second late when there are many (systemd limits how often it looks).
+func unmountOnHost(path string) error {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		out, err := program.Command(context.Background(), "systemctl", "stop", "--", path).CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok || exit.ExitCode() != notLoaded || time.Now().After(end) {
+			return fmt.Errorf("systemctl stop: %s (%w)", strings.TrimSpace(string(out)), err)
+		}
+	}
 }
 
 // Pinned tells whether the pod's namespace is there: a reboot takes it, and a kill may leave a pin that holds nothing.
@@ -145,16 +164,8 @@ func Used(uuid string) bool {
 
 // HasInterface tells whether the pod's namespace has a network interface of that name.
 func HasInterface(uuid, name string) (bool, error) {
-	ns, err := os.Open(Path(uuid))
-	if err != nil {
-		return false, err
-	}
-	defer ns.Close()
 	var has bool
-	err = onThread(func() error {
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("setns: %w", err)
-		}
+	err := In(Path(uuid), func() error {
 		_, err := interfaceIoctl(name, unix.SIOCGIFINDEX, nil)
 		has = err == nil
 		if err == unix.ENODEV {
@@ -162,10 +173,26 @@ func HasInterface(uuid, name string) (bool, error) {
 		}
 		return err
 	})
+	return has, err
+}
+
+// In runs f in the network namespace that is pinned at path, on a thread of its own.
+func In(path string, f func() error) error {
+	ns, err := os.Open(path)
 	if err != nil {
-		return false, fmt.Errorf("network namespace %s: %w", ns.Name(), err)
+		return err
 	}
-	return has, nil
+	defer ns.Close()
+	err = onThread(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("setns: %w", err)
+		}
+		return f()
+	})
+	if err != nil {
+		return fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	return nil
 }
 
 // onThread runs f on an operating system thread of its own, which f may take to another network namespace. The thread goes

@@ -261,7 +261,7 @@ func pick(configs []Config, name string) (*Config, error) {
 		return nil, fmt.Errorf("network %q: none has this name, and several have this type: %s", name, strings.Join(files, ", "))
 	}
 	if found == nil {
-		return nil, fmt.Errorf("network %q: no such network (there are %s)", name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("failed to setup network %q: no such network (there are %s)", name, strings.Join(names, ", "))
 	}
 	return found, nil
 }

@@ -15,6 +15,7 @@ const (
 	ResolvFile     = "resolv.conf"      // every app gets it as /etc/resolv.conf
 	HostResolvFile = "host-resolv.conf" // an app gets it whose image has none
 	HostsFile      = "hosts"            // every app gets it as /etc/hosts
+	HostHostsFile  = "host-hosts"       // every app gets the host's file, which is named here, as /etc/hosts
 )
 
 // Names says how a pod's apps resolve names: --dns, --dns-search, --dns-opt, --dns-domain and --hosts-entry.
@@ -140,6 +141,9 @@ func validDomain(s string) bool {
 	return s != "" && s[0] != '-' && len(s) <= 253
 }
 
+// HostHosts is the host's hosts(5).
+const HostHosts = "/etc/hosts"
+
 // Localhost are the lines that every /etc/hosts of the toolkit's starts with.
 const Localhost = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
@@ -179,8 +183,10 @@ func (n *Names) Files(results [][]byte, hostNetwork bool) (map[string]string, er
 		files[HostResolvFile] = host
 	}
 	switch {
+	case n.hostsFile && len(n.hosts) == 0: // as rkt did: the file itself, with what it says later
+		files[HostHostsFile] = HostHosts + "\n"
 	case n.hostsFile:
-		text, err := os.ReadFile("/etc/hosts")
+		text, err := os.ReadFile(HostHosts)
 		if err != nil {
 			return nil, fmt.Errorf("--hosts-entry=host: %w", err)
 		}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -213,7 +214,7 @@ func TestResolve(t *testing.T) {
 		{own, "ipvlan", "macvlan", ""},
 
 		{plain, "ptp,default", "", `network "default": chosen twice, the second time as "default"`},
-		{plain, "ptp0", "", `network "ptp0": no such network (there are default, default-restricted)`},
+		{plain, "ptp0", "", `failed to setup network "ptp0": no such network (there are default, default-restricted)`},
 		{own, "bridge", "", `network "bridge": none has this name, and several have this type: `},
 		{own, "twin", "", `network "twin": both `},
 		{own, "all", "", `network "twin": both `},
@@ -248,8 +249,10 @@ func TestRead(t *testing.T) {
 		t.Fatal(networks, err)
 	}
 	for file, text := range map[string]string{
-		"eth0/config":  `{"name":"default"}`,
-		"eth0/result":  `{"cniVersion":"0.4.0","ips":[{"version":"4","address":"172.16.28.2/24"},{"address":"fd00::2/64"}]}`,
+		"eth0/config":  `{"name":"default","plugins":[{"type":"sh"},{"type":"portmap"}]}`,
+		"eth0/args":    "K=V\n",
+		"eth0/result":  `{"cniVersion":"0.4.0","ips":[{"address":"fd00::2/64"},{"version":"4","address":"172.16.28.2/20"}]}`,
+		"path":         "/nosuch\n/bin\n",
 		"eth10/config": `{"name":"old"}`,
 		"eth10/result": `{"cniVersion":"0.2.0","ip4":{"ip":"10.1.0.2/16"},"ip6":{"ip":""}}`,
 		"eth2/config":  `{"name":"lo"}`,
@@ -275,8 +278,15 @@ func TestRead(t *testing.T) {
 	for _, n := range networks {
 		got = append(got, n.String())
 	}
-	if s := strings.Join(got, " "); s != "default:ip4=172.16.28.2,ip6=fd00::2 lo old:ip4=10.1.0.2" {
+	if s := strings.Join(got, " "); s != "default:ip6=fd00::2,ip4=172.16.28.2 lo old:ip4=10.1.0.2" {
 		t.Fatal(s)
+	}
+	// The names and the form of rkt's networking/netinfo.
+	text, err := json.Marshal(networks[:2])
+	if want := `[{"netName":"default","netConf":"net/eth0/config","pluginPath":"/bin/sh","ifName":"eth0","ip":"172.16.28.2","args":"K=V",` +
+		`"mask":"255.255.240.0","ips":["fd00::2","172.16.28.2"]},{"netName":"lo","netConf":"net/eth2/config","pluginPath":"","ifName":"eth2",` +
+		`"ip":"","args":"","mask":"","ips":null}]`; string(text) != want || err != nil {
+		t.Errorf("%s, %v; want\n%s", text, err, want)
 	}
 	if where, err := Namespace(dir); where != "/run/rkt/netns/x" || err != nil {
 		t.Fatal(where, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -113,12 +114,18 @@ func Namespace(podDir string) (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 
-// Network is a network that a pod has joined, with rkt's names in JSON.
+// Network is a network that a pod has joined, with rkt's names in JSON, and beside them all its addresses.
 type Network struct {
-	Name      string       `json:"netName"`
-	Interface string       `json:"ifName"`
-	IPs       []netip.Addr `json:"ips"`
-	Args      string       `json:"args,omitempty"`
+	Name       string       `json:"netName"`
+	Config     string       `json:"netConf"`    // the configuration as used, in the pod's directory
+	PluginPath string       `json:"pluginPath"` // of the first plugin; "" if Read was not asked or it is not there any more
+	Interface  string       `json:"ifName"`
+	IP         netip.Addr   `json:"ip"` // the first IPv4 address, or else the first
+	Args       string       `json:"args"`
+	Mask       netip.Addr   `json:"mask"` // of IP
+	IPs        []netip.Addr `json:"ips"`  // not in rkt
+
+	plugin string // the type of the first plugin
 }
 
 // String is rkt's form of a network in `rkt list`: NAME:ip4=ADDRESS.
@@ -143,6 +150,11 @@ func Read(podDir string) ([]Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	path, err := readForNow(podDir, Dir, PathFile)
+	if err != nil {
+		return nil, err
+	}
+	folders := strings.Split(strings.TrimSuffix(string(path), "\n"), "\n")
 	var networks []Network
 	for _, a := range attachments {
 		if a.Result == nil {
@@ -152,20 +164,39 @@ func Read(podDir string) ([]Network, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Join(podDir, Dir, a.Interface), err)
 		}
+		n.PluginPath = pluginIn(folders, n.plugin)
 		networks = append(networks, n)
 	}
 	return networks, nil
 }
 
+// pluginIn is the path of a plugin in the first of the directories that has it, or "".
+func pluginIn(dirs []string, plugin string) string {
+	for _, dir := range dirs {
+		path := filepath.Join(dir, plugin)
+		if _, err := os.Stat(path); err == nil && filepath.IsAbs(dir) && plugin != "" {
+			return path
+		}
+	}
+	return ""
+}
+
 // Network reads the attachment's configuration and result.
 func (a Attachment) Network() (Network, error) {
 	var config struct {
-		Name string `json:"name"`
+		Name    string `json:"name"`
+		Type    string `json:"type"` // of a configuration that is no list
+		Plugins []struct {
+			Type string `json:"type"`
+		} `json:"plugins"`
 	}
 	if err := unmarshal(a.Config, &config); err != nil {
 		return Network{}, fmt.Errorf("%s: %w", ConfigFile, err)
 	}
-	n := Network{Name: config.Name, Interface: a.Interface, Args: a.Args}
+	n := Network{Name: config.Name, Config: filepath.Join(Dir, a.Interface, ConfigFile), Interface: a.Interface, Args: a.Args, plugin: config.Type}
+	if len(config.Plugins) > 0 {
+		n.plugin = config.Plugins[0].Type
+	}
 	if a.Result == nil {
 		return n, nil
 	}
@@ -193,6 +224,11 @@ func (a Attachment) Network() (Network, error) {
 			return Network{}, fmt.Errorf("%s: %w", ResultFile, err)
 		}
 		n.IPs = append(n.IPs, prefix.Addr())
+		if !n.IP.IsValid() || n.IP.Is6() && prefix.Addr().Is4() {
+			mask := net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())
+			n.IP = prefix.Addr()
+			n.Mask, _ = netip.AddrFromSlice(mask)
+		}
 	}
 	return n, nil
 }

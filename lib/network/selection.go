@@ -102,11 +102,16 @@ func parseRequest(item string) (Request, error) {
 	if name == Host || name == None || name == All {
 		return Request{}, fmt.Errorf("%q takes no arguments", name)
 	}
+	given := map[string]bool{}
 	for arg := range strings.SplitSeq(args, ";") {
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok || !validKey(key) || strings.ContainsFunc(value, unprintable) {
 			return Request{}, fmt.Errorf("network %q: %q is not KEY=VALUE", name, arg)
 		}
+		if given[key] {
+			return Request{}, fmt.Errorf("network %q: %s is given twice", name, key)
+		}
+		given[key] = true
 		if address, _, _ := strings.Cut(value, "/"); key == "IP" {
 			if _, err := netip.ParseAddr(address); err != nil {
 				return Request{}, fmt.Errorf("network %q: %q is not an IP address", name, value)

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/printable"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,8 +30,9 @@ type message struct {
 }
 
 // Serve carries messages until an error that it returns. sockets are datagram sockets by the name of their app, that have
-// PassCredentials=; inner and outer are the paths of the sockets of the pod's systemd and the host's.
-func Serve(sockets map[string]*net.UnixConn, inner, outer string) error {
+// PassCredentials=; inner and outer are the paths of the sockets of the pod's systemd and the host's, ready that of a
+// file which is there once the pod is ready.
+func Serve(sockets map[string]*net.UnixConn, inner, outer, ready string) error {
 	messages, failed := make(chan message), make(chan error, len(sockets))
 	for app, socket := range sockets {
 		go func() { failed <- receive(app, socket, messages) }()
@@ -38,11 +42,17 @@ func Serve(sockets map[string]*net.UnixConn, inner, outer string) error {
 	for {
 		select {
 		case m := <-messages:
+			toHost.add(m)
+			if text := toHost.beforeReady(m); text != "" {
+				if err := Send(outer, []byte(text), nil); err != nil {
+					return err
+				}
+			}
 			if err := pass(inner, m); err != nil {
 				return err
 			}
-			toHost.add(m)
 		case <-tick.C:
+			toHost.remind(func() bool { _, err := os.Lstat(ready); return err == nil })
 			if text := toHost.take(); text != "" {
 				if err := Send(outer, []byte(text), nil); err != nil {
 					return err
@@ -106,14 +116,18 @@ func Send(to string, text, control []byte) error {
 // outbox gathers what the host is told next.
 type outbox struct {
 	several bool
-	status  string
+	status  string // what the host has not been told yet
+	last    string // the latest one
+	left    int    // how often the host is reminded of it still
+	isReady bool
 	extend  uint64 // microseconds
 	trigger bool
 	alive   map[string]bool // apps, and whether they have said so since the host was told
+	ready   map[string]bool // apps that have said so
 }
 
 func newOutbox(sockets map[string]*net.UnixConn) *outbox {
-	o := &outbox{several: len(sockets) > 1, alive: map[string]bool{}}
+	o := &outbox{several: len(sockets) > 1, alive: map[string]bool{}, ready: map[string]bool{}}
 	for app := range sockets {
 		o.alive[app] = false
 	}
@@ -125,10 +139,11 @@ func (o *outbox) add(m message) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		switch {
 		case name == "STATUS":
-			o.status = strings.ToValidUTF8(value, "?")
+			o.status = printable.Line(value) // which "systemctl status" prints as it is
 			if o.several {
 				o.status = m.app + ": " + o.status
 			}
+			o.last = o.status
 		case name == "WATCHDOG" && value == "1":
 			o.alive[m.app] = true
 		case name == "WATCHDOG" && value == "trigger":
@@ -138,6 +153,35 @@ func (o *outbox) add(m message) {
 				o.extend = n
 			}
 		}
+	}
+}
+
+// beforeReady returns what the host must be told before an app's first READY=1 gets to the pod's
+// systemd, by which the unit on the host may become active: the status that the app has then. take
+// tells it again.
+func (o *outbox) beforeReady(m message) string {
+	if o.ready[m.app] || !slices.Contains(strings.Split(string(m.text), "\n"), "READY=1") {
+		return ""
+	}
+	o.ready[m.app] = true
+	if o.status == "" {
+		return ""
+	}
+	return "STATUS=" + o.status
+}
+
+// reminders are sent at intervals: for two seconds.
+const reminders = 20
+
+// remind has the host told the latest status again for a while after the pod has become ready: from 258 on
+// systemd-nspawn says "Container running." in its place at that moment.
+func (o *outbox) remind(ready func() bool) {
+	if !o.isReady && ready() {
+		o.isReady, o.left = true, reminders
+	}
+	if o.left > 0 {
+		o.left--
+		o.status = o.last
 	}
 }
 

@@ -24,6 +24,7 @@ func TestOutbox(t *testing.T) {
 		{[]string{"a", "b"}, []message{{app: "a", text: []byte("WATCHDOG=1")}, {app: "b", text: []byte("x\nWATCHDOG=1\n")}}, "WATCHDOG=1"},
 		{[]string{"a", "b"}, []message{{app: "a", text: []byte("WATCHDOG=trigger")}}, "WATCHDOG=trigger"},
 		{[]string{"a"}, []message{{app: "a", text: []byte("EXTEND_TIMEOUT_USEC=5000000\nSTATUS=\xff")}}, "STATUS=?\nEXTEND_TIMEOUT_USEC=5000000"},
+		{[]string{"a"}, []message{{app: "a", text: []byte("STATUS=\x1b]0;x\a\x1b[31m\tred\u009b2J\u202e\r\nNAME=y")}}, "STATUS=?]0;x??[31m red?2J??"},
 		{[]string{"a"}, []message{{app: "a", text: []byte("EXTEND_TIMEOUT_USEC=x\nWATCHDOG=0\nWATCHDOG_USEC=1\nERRNO=1\nRELOADING=1")}}, ""},
 	} {
 		sockets := map[string]*net.UnixConn{}
@@ -64,7 +65,7 @@ func TestServe(t *testing.T) {
 		return c
 	}
 	app, inner, outer := listen("app"), listen("inner"), listen("outer")
-	go Serve(map[string]*net.UnixConn{"app": app}, filepath.Join(dir, "inner"), filepath.Join(dir, "outer"))
+	go Serve(map[string]*net.UnixConn{"app": app}, filepath.Join(dir, "inner"), filepath.Join(dir, "outer"), filepath.Join(dir, "ready"))
 	if err := Send(filepath.Join(dir, "app"), []byte("READY=1\nSTATUS=well"), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +74,9 @@ func TestServe(t *testing.T) {
 		want string
 	}{{inner, "READY=1\nSTATUS=well"}, {outer, "STATUS=well"}} {
 		text, control := make([]byte, 100), make([]byte, 100)
+		if test.at == outer && !waits(t, outer) {
+			t.Error("the pod's systemd was told that the app is ready before the host knew its status")
+		}
 		n, nc, _, _, err := test.at.ReadMsgUnix(text, control)
 		if err != nil || string(text[:n]) != test.want {
 			t.Fatalf("got %q, %v, want %q", text[:n], err, test.want)
@@ -86,6 +90,24 @@ func TestServe(t *testing.T) {
 			t.Fatalf("%+v, %v", creds, err)
 		}
 	}
+}
+
+// waits tells whether a message waits at a socket now.
+func waits(t *testing.T, c *net.UnixConn) (found bool) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		var n int
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		found = n == 1
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func FuzzOutbox(f *testing.F) {
@@ -112,4 +134,31 @@ func lines(s string) (all []string) {
 		}
 	}
 	return append(all, s[start:])
+}
+
+// TestRemind has the host told a status again once the pod is ready, for a while.
+func TestRemind(t *testing.T) {
+	o := newOutbox(map[string]*net.UnixConn{"a": nil})
+	o.add(message{app: "a", text: []byte("STATUS=well")})
+	o.take()
+	ready := false
+	isReady := func() bool { return ready }
+	if o.remind(isReady); o.take() != "" {
+		t.Error("reminded before the pod was ready")
+	}
+	ready = true
+	told := 0
+	for range 3 * reminders {
+		o.remind(isReady)
+		switch got := o.take(); got {
+		case "STATUS=well":
+			told++
+		case "":
+		default:
+			t.Errorf("got %q", got)
+		}
+	}
+	if told != reminders {
+		t.Errorf("reminded %d times, want %d", told, reminders)
+	}
 }

@@ -67,6 +67,61 @@ func Stat(root *os.File, path string) (unix.Stat_t, error) {
 	return st, unix.Fstat(int(f.Fd()), &st)
 }
 
+// maxLinks is how many links Follow goes through, as many as the kernel does.
+const maxLinks = 40
+
+// Follow returns the path without links that a path means for an app, whether or not anything is there: a link to what is not there is
+// followed too, within the root.
+func Follow(root *os.File, name string) (string, error) {
+	found, rest, links := "/", strings.Split(name, "/"), 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		if part == ".." {
+			found = path.Dir(found)
+			continue
+		}
+		next := path.Join(found, part)
+		target, err := readLink(root, next)
+		if err != nil {
+			return "", err
+		}
+		if target == "" {
+			found = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", &os.PathError{Op: "follow", Path: name, Err: unix.ELOOP}
+		}
+		if path.IsAbs(target) {
+			found = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return found, nil
+}
+
+// readLink returns where a link leads, or "" for what is no link or not there.
+func readLink(root *os.File, name string) (string, error) {
+	f, err := Open(root, name, unix.O_PATH|unix.O_NOFOLLOW)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(f.Fd()), "", target)
+	if err == unix.ENOENT || err == unix.EINVAL { // no link
+		return "", nil
+	}
+	if err != nil {
+		return "", &os.PathError{Op: "readlink", Path: name, Err: err}
+	}
+	return string(target[:n]), nil
+}
+
 // MkdirAll makes a folder and those above it, as an app sees the path; what is there already is left alone.
 func MkdirAll(root *os.File, path string, mode uint32) error {
 	dir, err := Open(root, "/", unix.O_PATH|unix.O_DIRECTORY)

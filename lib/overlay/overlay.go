@@ -4,7 +4,6 @@
 //	lower/0 lower/1 …   links to the layers in the image store, lowest first
 //	upper               what was written
 //	work                overlayfs's own
-//	readonly            there if the app may not write
 //
 // The links keep the mount's options short: mount(2) takes one page of them, and an image may have 127 layers.
 package overlay
@@ -15,14 +14,49 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Make lays out dir for the given layers (lowest first; any path) and gives the app's root the mode and owner of the
-// topmost layer's root.
+// Opaque is overlayfs's attribute of a directory that hides the one below it.
+const Opaque = "trusted.overlay.opaque"
+
+// Implied is an attribute of rkt's, which no archive can have and no app sees: on a directory of a layer that its archive did not have, but
+// something in it. The value on a layer's root is of Marks.
+const Implied = "trusted.rkt.implied"
+
+// Marks of a layer's root, each a letter of its Implied attribute.
+const (
+	MarkDirectories = 'y' // directories in it are only implied
+	MarkRoot        = 'r' // the root is not in the archive itself
+	MarkWhiteouts   = 'w' // there are whiteouts in it
+)
+
+// Marks returns the Implied attribute of a directory, "" if there is none.
+func Marks(dir string) string {
+	value := make([]byte, 8)
+	n, err := unix.Lgetxattr(dir, Implied, value)
+	if err != nil {
+		return ""
+	}
+	return string(value[:n])
+}
+
+// rootOf gives the layer, of several (lowest first), whose root says what the app's root is like: the topmost that has one in its archive.
+func rootOf(layers []string) string {
+	for _, layer := range slices.Backward(layers) {
+		if !strings.ContainsRune(Marks(layer), MarkRoot) {
+			return layer
+		}
+	}
+	return layers[len(layers)-1]
+}
+
+// Make lays out dir for the given layers (lowest first; any path) and gives the app's root the mode and owner of the root of the topmost
+// layer that says one.
 func Make(dir string, layers []string) error {
 	for _, sub := range []string{"lower", "upper", "work"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -46,8 +80,9 @@ func Make(dir string, layers []string) error {
 		return nil
 	}
 	var top unix.Stat_t
-	if err := unix.Stat(layers[len(layers)-1], &top); err != nil {
-		return fmt.Errorf("%s: %w", layers[len(layers)-1], err)
+	like := rootOf(layers)
+	if err := unix.Stat(like, &top); err != nil {
+		return fmt.Errorf("%s: %w", like, err)
 	}
 	upper := filepath.Join(dir, "upper")
 	if err := os.Chmod(upper, os.FileMode(top.Mode&0o777)); err != nil {
@@ -74,17 +109,23 @@ func Mount(dir, target string) error {
 	if err := unix.Chdir(dir); err != nil { // the options name relative paths
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	if err := unix.Mount("overlay", target, "overlay", unix.MS_NODEV, options); err != nil {
+	return mount(target, unix.MS_NODEV, options)
+}
+
+// mount mounts an overlay file system.
+func mount(target string, flags uintptr, options string) error {
+	err := unix.Mount("overlay", target, "overlay", flags, options)
+	if errors.Is(err, unix.ENODEV) {
+		return errors.New("the kernel has no overlay file system; pods need Linux 5.12 or newer, with CONFIG_OVERLAY_FS")
+	}
+	if err != nil {
 		return fmt.Errorf("overlay on %s: %w", target, err)
 	}
 	return nil
 }
 
-// readOnlyFile is in dir when the app may not write.
+// readOnlyFile is in dir when the app may not write, in a pod that an older rkt prepared.
 const readOnlyFile = "readonly"
-
-// SetReadOnly has Protect make the file system read-only.
-func SetReadOnly(dir string) error { return os.WriteFile(filepath.Join(dir, readOnlyFile), nil, 0o644) }
 
 // Protect makes what Mount has mounted on target read-only, without what is mounted below it, if that was asked for.
 func Protect(dir, target string) error {
@@ -132,17 +173,41 @@ func Show(layers []string, at string, f func(root string) error) error {
 				}
 				lower = strconv.Itoa(i) + ":" + lower
 			}
+			if len(layers) > 0 && rootOf(layers) != layers[len(layers)-1] { // overlayfs takes what is on top
+				if err := likeRoot(filepath.Join(at, "top"), rootOf(layers)); err != nil {
+					return err
+				}
+				lower = "top:" + lower
+			}
 			root := filepath.Join(at, "root")
 			if err := errors.Join(os.Mkdir(root, 0o700), os.Mkdir(filepath.Join(at, "empty"), 0o755)); err != nil {
 				return err
 			}
-			if err := unix.Mount("overlay", root, "overlay", unix.MS_RDONLY|unix.MS_NODEV, "redirect_dir=off,metacopy=off,index=off,lowerdir="+lower); err != nil {
-				return fmt.Errorf("overlay on %s: %w", root, err)
+			options := "redirect_dir=off,metacopy=off,index=off,lowerdir=" + lower
+			if err := mount(root, unix.MS_RDONLY|unix.MS_NODEV, options); err != nil {
+				return err
 			}
 			return f(root)
 		}()
 	}()
 	return <-done
+}
+
+// likeRoot makes an empty directory with owner, mode and time of another.
+func likeRoot(dir, like string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(like, &st); err != nil {
+		return fmt.Errorf("%s: %w", like, err)
+	}
+	err := os.Mkdir(dir, 0o700)
+	if err == nil {
+		err = errors.Join(unix.Lchown(dir, int(st.Uid), int(st.Gid)), unix.Chmod(dir, st.Mode&0o7777),
+			unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{st.Mtim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	return nil
 }
 
 // View calls f with the root of the file system that an app will see, and its writes land in dir's upper folder. f may open

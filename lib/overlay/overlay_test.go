@@ -137,3 +137,31 @@ func TestViewFails(t *testing.T) {
 		t.Errorf("a layer is missing: %v", err)
 	}
 }
+
+func TestFollow(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/d", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"abs": "/gone/x", "rel": "d/../gone", "out": "../../../etc", "d/up": "../..", "loop": "loop", "two": "abs"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, want := range map[string]string{
+		"/": "/", "/d": "/d", "/d/new/deep": "/d/new/deep", "/abs": "/gone/x", "/abs/y": "/gone/x/y", "/rel": "/gone", "/two/z": "/gone/x/z",
+		"/out/passwd": "/etc/passwd", "/d/up/d": "/d", "/d/up/../../x": "/x",
+	} {
+		if got, err := Follow(root, name); got != want || err != nil {
+			t.Errorf("%s: %s, %v; want %s", name, got, err, want)
+		}
+	}
+	if got, err := Follow(root, "/loop/x"); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a loop: %s, %v", got, err)
+	}
+}

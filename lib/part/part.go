@@ -1,5 +1,6 @@
-// Package part is what an image has of an ACI's layer where a pathWhitelist hides something of it, or where folders are to be like
-// those of other images: a layer of its own, with hard links to the files of that one, so that it costs folders and names.
+// Package part is what an image has of a layer that is not seen as its archive has it: an ACI's of which a pathWhitelist hides something, and
+// any whose directories are to be like those of layers below, or lie elsewhere, since a layer below has a link of their name. It is a layer
+// of its own, with hard links to the files of that one, so that it costs directories and names.
 package part
 
 import (
@@ -8,12 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,9 +30,15 @@ type Part struct {
 	Own   []string `json:"own,omitempty"`   // pathWhitelist of that image, for files; nil if all are taken
 	Above []string `json:"above,omitempty"` // that of the uppermost image that is made of it, for files and folders
 
-	// Like has the folders that the image's archive only implies, and the images below that have them: acirenderer would make one of
-	// both, like that of the image below, and overlayfs takes owner and mode of the upper one.
+	// Like has the directories that the archive only implies, and the layers below that have them: whoever unpacks one archive after the
+	// other has one of both, like that of the layer below, and overlayfs takes owner and mode of the upper one.
 	Like map[string]string `json:"like,omitempty"`
+
+	// Moved has the directories that the archive only implies and whose name is a link in a layer below, and where that leads.
+	Moved map[string]string `json:"moved,omitempty"`
+
+	// Gone has whiteouts that hide nothing, and directories of nothing else, which overlayfs would show.
+	Gone []string `json:"gone,omitempty"`
 }
 
 // Parse reads the text of a File.
@@ -45,7 +55,20 @@ func (p Part) Name() (name string, text []byte, err error) {
 }
 
 // Whole tells that the image's own layer is meant, and no other.
-func (p Part) Whole() bool { return len(p.Own) == 0 && len(p.Above) == 0 && len(p.Like) == 0 }
+func (p Part) Whole() bool {
+	return len(p.Own) == 0 && len(p.Above) == 0 && len(p.Like) == 0 && len(p.Moved) == 0 && len(p.Gone) == 0
+}
+
+// Needs are the layers that the part is made of.
+func (p Part) Needs() []string {
+	all := []string{p.ID}
+	for _, name := range slices.Sorted(maps.Values(p.Like)) {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
 
 // Shows tells whether a folder of that name is seen, if the image has it.
 func (p Part) Shows(name string) bool { return len(p.Above) == 0 || pathSet(p.Above)[name] }
@@ -55,14 +78,122 @@ func (p Part) Hides(layer string) (bool, error) {
 	return whitelist{pathSet(p.Own), pathSet(p.Above)}.hides(layer)
 }
 
-// Link fills an empty folder with what is seen; layer gives the folders of images' own layers.
-func (p Part) Link(to string, layer func(id string) string) error {
-	return whitelist{pathSet(p.Own), pathSet(p.Above)}.link(layer(p.ID), to, func(name string) string {
-		if id, ok := p.Like[name]; ok {
-			return layer(id)
+// Link fills an empty directory with what is seen; layer gives the directories of layers. Nobody else changes any of them, and no link in
+// them is followed.
+func (p Part) Link(to string, layer func(name string) string) error {
+	l := linker{
+		part: p, from: layer(p.ID), to: to, list: whitelist{pathSet(p.Own), pathSet(p.Above)}, gone: pathSet(p.Gone),
+		made: map[string]string{".": "."}, order: []string{"."}, opaque: map[string]bool{},
+	}
+	for _, moved := range []bool{false, true} { // what has a name already keeps it
+		if len(p.Moved) == 0 && moved {
+			continue
 		}
-		return layer(p.ID)
+		if err := l.walk(moved); err != nil {
+			return err
+		}
+	}
+	return l.describe(layer)
+}
+
+type linker struct {
+	part     Part
+	from, to string
+	list     whitelist
+	gone     map[string]bool
+	made     map[string]string // directories: the name in the layer of each that it has, else ""
+	order    []string          // of making them
+	opaque   map[string]bool
+}
+
+// walk links what is taken of the layer: what is moved, or what is not.
+func (l *linker) walk(moved bool) error {
+	return EachEntry(l.from, func(name string, d fs.DirEntry) error {
+		if l.gone[name] {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		place, isMoved := l.place(name)
+		if isMoved != moved || !l.list.has(name, d) {
+			return nil
+		}
+		if d.IsDir() {
+			if isOpaque(filepath.Join(l.from, name)) {
+				l.opaque[place] = true
+			}
+			if _, root := l.part.Moved[name]; root {
+				name = ""
+			}
+			return l.mkdir(place, name)
+		}
+		if err := l.mkdir(path.Dir(place), path.Dir(name)); err != nil {
+			return err
+		}
+		err := os.Link(filepath.Join(l.from, name), filepath.Join(l.to, place))
+		if moved && errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
 	})
+}
+
+// place is where something of the layer is to be.
+func (l *linker) place(name string) (place string, moved bool) {
+	if len(l.part.Moved) == 0 {
+		return name, false
+	}
+	for dir := name; dir != "."; dir = path.Dir(dir) {
+		if to, ok := l.part.Moved[dir]; ok {
+			return path.Join(to, name[len(dir):]), true
+		}
+	}
+	return name, false
+}
+
+// mkdir makes a directory and those above it. name is what the layer has for it, or "".
+func (l *linker) mkdir(place, name string) error {
+	if known, ok := l.made[place]; ok {
+		if known == "" {
+			l.made[place] = name
+		}
+		return nil
+	}
+	above := ""
+	if name == place {
+		above = path.Dir(name)
+	}
+	if err := l.mkdir(path.Dir(place), above); err != nil {
+		return err
+	}
+	l.made[place], l.order = name, append(l.order, place)
+	return os.Mkdir(filepath.Join(l.to, place), 0o700)
+}
+
+// describe gives the directories owners, modes, attributes and times; the deepest first, since what is made in a directory changes its time.
+func (l *linker) describe(layer func(name string) string) error {
+	for _, place := range slices.Backward(l.order) {
+		to := filepath.Join(l.to, place)
+		var err error
+		if like, ok := l.part.Like[place]; ok {
+			err = likeFolder(filepath.Join(layer(like), place), to)
+		} else if name := l.made[place]; name != "" {
+			err = likeFolder(filepath.Join(l.from, name), to)
+		} else { // what nobody describes
+			err = errors.Join(unix.Chmod(to, 0o755), os.Chtimes(to, time.Unix(0, 0), time.Unix(0, 0)))
+		}
+		if err == nil && (l.opaque[place] || place == "." && isOpaque(l.from)) {
+			err = unix.Lsetxattr(to, overlay.Opaque, []byte("y"), 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if strings.ContainsRune(overlay.Marks(l.from), overlay.MarkRoot) {
+		return unix.Lsetxattr(l.to, overlay.Implied, []byte(string(overlay.MarkRoot)), 0)
+	}
+	return nil
 }
 
 // whitelist tells what is taken of an image. A nil set is everything.
@@ -93,44 +224,6 @@ func (w whitelist) hides(from string) (hides bool, err error) {
 		return nil
 	})
 	return hides, err
-}
-
-// link fills the empty folder to with what is taken of the folder from; like tells in which folder to look how one of a name is to be.
-// Nobody else changes any of them, and no link in them is followed.
-func (w whitelist) link(from, to string, like func(name string) string) error {
-	made, order := map[string]bool{".": true}, []string{"."}
-	var mkdir func(name string) error
-	mkdir = func(name string) error { // and those above it
-		if made[name] {
-			return nil
-		}
-		if err := mkdir(path.Dir(name)); err != nil {
-			return err
-		}
-		made[name], order = true, append(order, name)
-		return os.Mkdir(filepath.Join(to, name), 0o700)
-	}
-	err := EachEntry(from, func(name string, d fs.DirEntry) error {
-		switch {
-		case !w.has(name, d):
-			return nil
-		case d.IsDir():
-			return mkdir(name)
-		}
-		if err := mkdir(path.Dir(name)); err != nil {
-			return err
-		}
-		return os.Link(filepath.Join(from, name), filepath.Join(to, name))
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Backward(order) { // the deepest first: what is made in a folder changes its time
-		if err := likeFolder(filepath.Join(like(name), name), filepath.Join(to, name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // likeFolder gives a folder owner, mode, attributes and times of another.

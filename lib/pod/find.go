@@ -7,11 +7,14 @@ import (
 	"strings"
 )
 
-// Find resolves a POD operand: a UUID or a unique start of one, @FILE (a file that holds one), self, or a pod's name. A name
-// means the running pod of that name, else its newest. self is the UUID that Self gave, "" outside of a service. It is
-// ErrNotFound when there is no such pod; a pod found may be gone when the caller looks at it. One of another Format is refused.
+// Find resolves a POD operand: a UUID or a unique start of one, @FILE (a file that holds one),
+// self, or a pod's name; white space around it is ignored. A name means the pod of that name that has not exited, else the newest
+// one, and takes precedence over the start of a UUID. self is the UUID that Self gave, "" outside
+// of a service. Find returns ErrNotFound if there is no such pod, and an error that lists the pods
+// if there are several; a pod found may be gone when the caller looks at it. One of another Format
+// is refused.
 func (p Pods) Find(operand, self string) (*Pod, error) {
-	pod, err := p.find(operand, self)
+	pod, err := p.find(strings.TrimSpace(operand), self)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +36,7 @@ func (p Pods) find(operand, self string) (*Pod, error) {
 		return p.FromFile(file)
 	}
 	if operand == "" {
-		return nil, fmt.Errorf("pod %q: %w", operand, ErrNotFound)
+		return nil, fmt.Errorf("no matches found for %q: %w", operand, ErrNotFound)
 	}
 	if ValidUUID(strings.ToLower(operand)) {
 		return p.exact(strings.ToLower(operand))
@@ -42,8 +45,8 @@ func (p Pods) find(operand, self string) (*Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if pod := named(all, operand); pod != nil {
-		return pod, nil
+	if pod, err := named(all, operand); pod != nil || err != nil {
+		return pod, err
 	}
 	var found []*Pod
 	for _, pod := range all {
@@ -53,11 +56,24 @@ func (p Pods) find(operand, self string) (*Pod, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, fmt.Errorf("pod %q: %w", operand, ErrNotFound)
+		return nil, fmt.Errorf("no matches found for %q: %w", operand, ErrNotFound)
 	case 1:
 		return found[0], nil
 	}
-	return nil, fmt.Errorf("pod %q: %d pods' UUIDs start so; give more of it", operand, len(found))
+	return nil, fmt.Errorf("pod %q: ambiguous uuid, %d matches: %s; give more of it", operand, len(found), list(found))
+}
+
+// list has the UUIDs of the first few pods.
+func list(pods []*Pod) string {
+	const most = 8
+	var uuids []string
+	for _, p := range pods[:min(len(pods), most)] {
+		uuids = append(uuids, p.UUID)
+	}
+	if len(pods) > most {
+		uuids = append(uuids, "...")
+	}
+	return strings.Join(uuids, ", ")
 }
 
 // FromFile resolves the UUID that a file holds, as --uuid-file-save writes it.
@@ -77,30 +93,9 @@ func (p Pods) exact(uuid string) (*Pod, error) {
 	pod := &Pod{uuid, p}
 	if _, err := os.Lstat(pod.Dir()); err != nil {
 		if os.IsNotExist(err) {
-			err = ErrNotFound
+			return nil, fmt.Errorf("no matches found for %q: %w", uuid, ErrNotFound)
 		}
 		return nil, fmt.Errorf("pod %s: %w", uuid, err)
 	}
 	return pod, nil
-}
-
-// named picks the running pod of a name, else the newest. A unit's name may be given with or without ".service".
-func named(all []*Pod, name string) *Pod {
-	var best *Pod
-	var running bool
-	for _, pod := range all {
-		if n := pod.Name(); n != name && n != name+".service" {
-			continue
-		}
-		state, err := pod.State()
-		if err != nil {
-			continue
-		}
-		runs := state == Running
-		newer := best == nil || pod.Time(ManifestFile).After(best.Time(ManifestFile))
-		if best == nil || runs && !running || runs == running && newer {
-			best, running = pod, runs
-		}
-	}
-	return best
 }

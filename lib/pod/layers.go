@@ -42,3 +42,23 @@ func (p Pods) Layers() (map[string]string, error) {
 	}
 	return used, nil
 }
+
+// Systemd returns the names of the copies of the host's systemd on which pods lie, in every state of a pod.
+func (p Pods) Systemd() (map[string]bool, error) {
+	used := map[string]bool{}
+	pods, err := p.All()
+	if err != nil {
+		return nil, err
+	}
+	for _, pod := range pods {
+		target, err := os.Readlink(pod.Path(SystemdLink))
+		if errors.Is(err, fs.ErrNotExist) { // of an older version, not prepared yet, or removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		used[filepath.Base(target)] = true
+	}
+	return used, nil
+}

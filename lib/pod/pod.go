@@ -26,10 +26,15 @@ const (
 	StartedFile  = "started"                  // its presence says that the pod was run
 	GarbageFile  = "garbage"                  // rkt-gc saw the pod after its end; the grace period counts from its modification time
 	NameFile     = "name"                     // the pod's name, if it has one
+	UnitFile     = "unit"                     // of a pod with a name: the service that prepared it, and the ID of that start of the service
 	CgroupFile   = "subcgroup"                // control groups that were made for the pod where systemd makes none, a folder a line
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
+	ConfigDir    = "stage1/apps"              // a directory for each app: what its process is and may do
+	FormerApps   = "stage1/apps"              // of a pod that an older rkt prepared: a file of all apps, what they may do at most, JSON
+	FilterFile   = "stage1/seccomp.bpf"       // the seccomp filter of all processes of the pod
+	SystemdLink  = "stage1/systemd"           // a link to the copy of the host's systemd that the pod runs, see package systree
 	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
 	MetadataFile = "metadata"                 // what the pod is to the metadata service: the URL for its apps, with a secret token
 	NetDir       = "net"                      // what rkt-net did
@@ -37,8 +42,14 @@ const (
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd
 	StatusDir    = "stage1/rootfs/rkt/status" // a file per app that has ended: its exit status
 	AppsDir      = "stage1/rootfs/opt/stage2"
-	VolumesDir   = "sharedVolumes" // empty volumes, a folder each (rkt's name)
+	ReadyFile    = "stage1/rootfs/rkt/ready"   // the pod's apps have been ready
+	StoppedFile  = "stage1/rootfs/rkt/stopped" // the pod was asked to stop, and did
+	VolumesDir   = "sharedVolumes"             // empty volumes, a folder each (rkt's name)
 )
+
+// PreparedConfigFile is in a directory of ConfigDir: the app's OCI runtime configuration as rkt-prepare knows it.
+// Beside it rkt-run-prepared writes the final one (stage1.ConfigFile).
+const PreparedConfigFile = "prepared.json"
 
 // Errors that callers tell apart.
 var (
@@ -46,9 +57,15 @@ var (
 	ErrExists   = errors.New("a pod of this UUID exists already")
 )
 
-// Format is the format of a pod's directory that this package writes, and formerFormat one that it reads too: there VersionFile was a file, or
-// was not there at all. A link is read by one call, for each pod that is listed, and whole or not there after a loss of power.
-const Format, formerFormat = "2", "1"
+// Registrations has a link for each pod that is registered with the metadata service, by its UUID, to the data directory that the pod
+// is in: the service is one, and pods may be in several.
+const Registrations = "/run/rkt/metadata"
+
+// Format is the format of a pod's directory that this package writes. It reads all from firstFormat on, and the
+// files of a pod show what an earlier format lacks: in format 1 VersionFile is a file, or not there at all; in format 2
+// ConfigDir is a file. The text of a link is read by one call, for each pod that is listed, and after a loss of power
+// it is whole or not there.
+const Format, firstFormat = "3", "1"
 
 // Pods is the folder of pods in a data directory.
 type Pods struct {
@@ -82,15 +99,22 @@ func (p *Pod) Dir() string { return filepath.Join(p.pods.Path(), p.UUID) }
 // Path is a file in the pod's directory.
 func (p *Pod) Path(name string) string { return filepath.Join(p.Dir(), name) }
 
-// Create makes the directory of a new pod and returns it locked; the lock is let go of when lock is closed. It is ErrExists
-// when the UUID is taken.
+// Create makes the directory of a new pod and returns it locked; the lock is let go of when lock is
+// closed. It returns ErrExists if the UUID is taken.
 func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
+	return p.CreateNamed(uuid, Claim{})
+}
+
+// CreateNamed is Create for a pod with a name, which it refuses if another pod that has not exited
+// has the name. A prepared pod that an earlier start of the same service has left loses it: a start
+// that failed must not keep the next one from starting.
+func (p Pods) CreateNamed(uuid string, claim Claim) (pod *Pod, lock *os.File, err error) {
 	if err := errors.Join(os.MkdirAll(p.Path(), 0o750), os.MkdirAll(p.tmp(), 0o700)); err != nil {
 		return nil, nil, err
 	}
 	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a manifest that is alive; and Sweep
 	// stays out of tmp for the instant in which the new one is not locked.
-	stay, err := durable.Share(p.tmp())
+	stay, err := p.reserve(claim)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,20 +135,30 @@ func (p Pods) Create(uuid string) (pod *Pod, lock *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := os.Symlink(Format, filepath.Join(tmp, VersionFile)); err != nil {
+	pod = &Pod{uuid, p}
+	if err = os.Symlink(Format, filepath.Join(tmp, VersionFile)); err == nil {
+		err = p.claim(tmp, claim)
+	}
+	if err == nil {
+		err = pod.place(tmp)
+	}
+	if err != nil {
 		lock.Close()
 		return nil, nil, err
 	}
-	pod = &Pod{uuid, p}
-	err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, pod.Dir(), unix.RENAME_NOREPLACE)
+	return pod, lock, nil
+}
+
+// place gives the directory of a new pod its name.
+func (p *Pod) place(tmp string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, p.Dir(), unix.RENAME_NOREPLACE)
 	if err == unix.EEXIST {
 		err = ErrExists
 	}
 	if err != nil {
-		lock.Close()
-		return nil, nil, fmt.Errorf("pod %s: %w", uuid, err)
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	return pod, lock, nil
+	return nil
 }
 
 // share gives a new pod's directory the group of pods/, as tmpfiles.d has it (rkt), which may list pods; what is made in it is of that group.

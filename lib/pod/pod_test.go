@@ -184,6 +184,8 @@ func TestFind(t *testing.T) {
 	c := prepared(t, pods, "33333333-1111-4111-8111-111111111111", "")
 	past := time.Now().Add(-time.Hour)
 	os.Chtimes(b.Path(ManifestFile), past, past)
+	write(t, a, StartedFile, "")
+	write(t, b, StartedFile, "")
 	file := filepath.Join(dir, "uuid")
 	os.WriteFile(file, []byte(c.UUID+"\n"), 0o600)
 	os.WriteFile(filepath.Join(dir, "bad"), []byte("../../etc\n"), 0o600)
@@ -191,11 +193,13 @@ func TestFind(t *testing.T) {
 	for _, tc := range []struct{ operand, self, want string }{
 		{a.UUID, "", a.UUID},
 		{strings.ToUpper(c.UUID), "", c.UUID},
+		{c.UUID + "\n", "", c.UUID},
+		{" 3\n", "", c.UUID},
 		{"3", "", c.UUID},
 		{"11111111-2", "", b.UUID},
 		{"@" + file, "", c.UUID},
 		{"self", b.UUID, b.UUID},
-		{"redis.service", "", a.UUID}, // the newest
+		{"redis.service", "", a.UUID}, // the newest of two that have exited
 		{"redis", "", a.UUID},
 	} {
 		p, err := pods.Find(tc.operand, tc.self)
@@ -204,9 +208,9 @@ func TestFind(t *testing.T) {
 		}
 	}
 	for operand, want := range map[string]string{
-		"":                                     "no such pod",
-		"1111":                                 "2 pods' UUIDs start so",
-		"4":                                    "no such pod",
+		"":                                     `no matches found for ""`,
+		"1111":                                 "ambiguous uuid, 2 matches: ",
+		"4":                                    `no matches found for "4": no such pod`,
 		"self":                                 "INVOCATION_ID",
 		"../..":                                "no such pod",
 		"@" + dir + "/bad":                     "does not hold a pod's UUID",
@@ -218,8 +222,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 
-	// The running pod of a name wins over a newer one.
-	write(t, b, StartedFile, "")
+	// The running pod of a name takes precedence over a newer one that has exited.
 	lock, err := b.Lock()
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func (r *Reader) known() error {
 		got = string(space[:n])
 	case unix.ENOENT:
 		return nil
-	case unix.EINVAL: // no link, but a file, as formerFormat has it
+	case unix.EINVAL: // no link, but a file, as in format 1
 		text, err := r.ReadFile(VersionFile)
 		if err != nil {
 			return err
@@ -71,8 +71,9 @@ func (r *Reader) known() error {
 	default:
 		return &fs.PathError{Op: "read", Path: r.pod.Path(VersionFile), Err: err}
 	}
-	if got != Format && got != formerFormat {
-		return fmt.Errorf("its directory is of format %q, and this program knows only %q and %q: use the program that made it", got, formerFormat, Format)
+	if len(got) != 1 || got < firstFormat || got > Format {
+		return fmt.Errorf("its directory is of format %q, and this program knows only %q to %q: use the program that made it",
+			got, firstFormat, Format)
 	}
 	return nil
 }
@@ -246,6 +247,12 @@ func (p *Pod) CheckFolder(name string) error {
 		return fmt.Errorf("%s: not a folder", p.Path(name))
 	}
 	return nil
+}
+
+// Marked reports whether the pod's systemd has made a file, such as ReadyFile.
+func (r *Reader) Marked(name string) bool {
+	_, err := r.ReadFile(name)
+	return err == nil
 }
 
 // AppStatus is Pod.AppStatus, and when the app has ended.

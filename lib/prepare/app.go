@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,21 +55,28 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 		effective.WorkingDirectory = a.WorkingDir
 	}
 	user, group := image.UserGroup(img)
+	if _, says := img.Annotations.Get(image.AnnotationUser); isDocker(img) && !says {
+		group = "" // root's own, as with Docker
+	}
 	if a.Section != nil {
 		user, group = effective.User, effective.Group
 	}
 	if a.User != "" {
-		user = a.User
 		if isDocker(img) && !namesGroup(img) {
 			group = "" // the user's own, as with Docker
 		}
+		if user, group, err = splitUser(a.User, group); err != nil {
+			return out, nil, err
+		}
 	}
-	if a.Group != "" {
-		group = a.Group
-	}
-	id, err := lookUp(root, user, group)
+	id, err := lookUp(root, user, cmp.Or(a.Group, group))
 	if err != nil {
 		return out, nil, err
+	}
+	if _, _, both := strings.Cut(a.User, ":"); both && a.User[0] != '/' && a.Group != "" {
+		if named, err := lookUp(root, user, group); err != nil || named.gid != id.gid {
+			return out, nil, fmt.Errorf("--user=%s and --group=%s: name one group", a.User, a.Group)
+		}
 	}
 	effective.User, effective.Group = strconv.FormatUint(uint64(id.uid), 10), strconv.FormatUint(uint64(id.gid), 10)
 	out.UID, out.GID, out.SupplementaryGIDs = id.uid, id.gid, a.SupplementaryGIDs
@@ -77,7 +85,14 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, fmt.Errorf("--supplementary-gids: %d: %w", gid, err)
 		}
 	}
-	if a.SupplementaryGIDs == nil {
+	asOther := a.User != "" || a.Group != ""
+	switch {
+	case a.SupplementaryGIDs != nil:
+	case asOther && len(effective.SupplementaryGIDs) > 0:
+		// The command line takes the place of who the image wants to be, and an image's manifest adds no groups to that.
+		o.Warn(fmt.Sprintf("app %q: without the supplementary groups of its image, since --user or --group is given; "+
+			"--supplementary-gids after the image gives it some", name))
+	case len(effective.SupplementaryGIDs) > 0:
 		for _, gid := range effective.SupplementaryGIDs {
 			id, err := parseID(strconv.Itoa(gid))
 			if err != nil {
@@ -85,18 +100,25 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			}
 			out.SupplementaryGIDs = append(out.SupplementaryGIDs, id)
 		}
+	default:
+		out.SupplementaryGIDs = id.groups
 	}
 	effective.SupplementaryGIDs = nil
 	for _, gid := range out.SupplementaryGIDs {
 		effective.SupplementaryGIDs = append(effective.SupplementaryGIDs, int(gid))
 	}
+	if a.Section == nil {
+		if effective.Isolators, err = reduce(name, effective.Isolators, a, o); err != nil {
+			return out, nil, err
+		}
+	}
 	if out.Capabilities, err = capabilities(a, effective.Isolators, o.AllCaps); err != nil {
 		return out, nil, err
 	}
-	if more := without(out.Capabilities, stage1.DefaultCapabilities); len(more) > 0 && a.CapsRetain == nil && a.Section == nil && !o.AllCaps {
-		o.Warn(fmt.Sprintf("app %q: its image gives it more than the default capabilities: %s (--caps-retain says otherwise)", name, strings.Join(more, ", ")))
-	}
 	if err := isolate(&out, a, effective.Isolators, o); err != nil {
+		return out, nil, err
+	}
+	if effective.Isolators, err = recordCapabilities(effective.Isolators, out.Capabilities); err != nil {
 		return out, nil, err
 	}
 
@@ -106,7 +128,11 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, err
 		}
 	}
-	out.AllPaths = o.AllPaths
+	out.AllPaths, out.ReadOnly = o.AllPaths, a.ReadOnly
+	out.Sysctl = o.Sysctl
+	for _, m := range a.mounts {
+		out.Volumes = append(out.Volumes, m.Path)
+	}
 	if out.Environment, err = environment(name, id, o, a, effective.Environment, odd); err != nil {
 		return out, nil, err
 	}
@@ -114,10 +140,16 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.WorkingDir == "" {
 		out.WorkingDir = "/"
 	}
+	switch {
+	case !path.IsAbs(out.WorkingDir):
+		return out, nil, fmt.Errorf("working directory: %q: not absolute", out.WorkingDir)
+	case !utf8.ValidString(out.WorkingDir):
+		return out, nil, fmt.Errorf("working directory: %q: is not UTF-8", out.WorkingDir)
+	}
 	if err := overlay.MkdirAll(root, out.WorkingDir, 0o755); err != nil {
 		return out, nil, fmt.Errorf("working directory: %w", err)
 	}
-	for _, dir := range []string{"/proc", "/sys", "/dev", "/run/systemd/incoming"} { // the pod's systemd makes none in a read-only root
+	for _, dir := range []string{"/proc", "/sys", "/dev"} { // appc's executor promises them
 		if err := overlay.MkdirAll(root, dir, 0o755); err != nil {
 			return out, nil, err
 		}
@@ -127,7 +159,7 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, err
 		}
 	}
-	if out.Exec, err = program(root, exec, out.WorkingDir, out.Environment); err != nil {
+	if out.Exec, err = findProgram(root, exec, out.WorkingDir, out.Environment); err != nil {
 		if !slices.ContainsFunc(a.mounts, func(m schema.Mount) bool { return exec[0] == m.Path || strings.HasPrefix(exec[0], m.Path+"/") }) {
 			return out, nil, err
 		}
@@ -137,7 +169,7 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 		if len(handler.Exec) == 0 {
 			return out, nil, fmt.Errorf("event handler %s: names no program", handler.Name)
 		}
-		argv, err := program(root, handler.Exec, out.WorkingDir, out.Environment)
+		argv, err := findProgram(root, handler.Exec, out.WorkingDir, out.Environment)
 		if err != nil {
 			return out, nil, fmt.Errorf("event handler %s: %w", handler.Name, err)
 		}
@@ -155,11 +187,14 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, err
 		}
 	}
-	if v, ok := img.Annotations.Get(image.AnnotationNotify); ok {
-		out.Notify = v == "true"
-	}
-	if v, ok := a.Annotations.Get(image.AnnotationNotify); ok {
-		out.Notify = v == "true"
+	for name, to := range map[types.ACIdentifier]*bool{
+		image.AnnotationNotify: &out.Notify, image.AnnotationPID1: &out.PID1, image.AnnotationInit: &out.Init,
+	} {
+		for _, annotations := range []types.Annotations{img.Annotations, a.Annotations} {
+			if v, ok := annotations.Get(string(name)); ok {
+				*to = v == "true"
+			}
+		}
 	}
 
 	if out.Health, err = health(root, a, img, out, o); err != nil {
@@ -167,6 +202,11 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	}
 	if err := streams(&out, a.Annotations); err != nil {
 		return out, nil, err
+	}
+	if v, ok := a.Annotations.Get(stage1.HandlersAnnotation); ok {
+		if out.HandlersAsApp = v == stage1.HandlersAsApp; !out.HandlersAsApp {
+			return out, nil, fmt.Errorf("annotation %s: %q: is not %s", stage1.HandlersAnnotation, v, stage1.HandlersAsApp)
+		}
 	}
 
 	if err := checkSize(out); err != nil {
@@ -178,6 +218,13 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	effective.UserAnnotations, effective.UserLabels = merge(effective.UserAnnotations, a.UserAnnotations), merge(effective.UserLabels, a.UserLabels)
 	return out, &effective, nil
 }
+
+// SetPID1 gives the app a PID namespace of its own, in which it is PID 1, or does not, whatever its image says.
+func (a *App) SetPID1(on bool) { a.Annotations.Set(image.AnnotationPID1, strconv.FormatBool(on)) }
+
+// SetInit gives the app a PID namespace of its own, in which rkt's small init is PID 1, or does not, whatever its image
+// says.
+func (a *App) SetInit(on bool) { a.Annotations.Set(image.AnnotationInit, strconv.FormatBool(on)) }
 
 // StreamNames are the flags, and the last part of the annotations, that say what an app's standard input, output and error are.
 var StreamNames = []string{"stdin", "stdout", "stderr"}
@@ -261,9 +308,9 @@ func command(a App, exec types.Exec, img *schema.ImageManifest) ([]string, error
 	return argv, nil
 }
 
-// program finds argv[0] as execvp(3) would inside the app's root, so that a program that is not there is an error now, and not
+// findProgram finds argv[0] as execvp(3) would inside the app's root, so that a program that is not there is an error now, and not
 // of a pod that has ended before one looks.
-func program(root *os.File, argv []string, dir string, env []stage1.Variable) ([]string, error) {
+func findProgram(root *os.File, argv []string, dir string, env []stage1.Variable) ([]string, error) {
 	var candidates []string
 	switch file := argv[0]; {
 	case path.IsAbs(file):
@@ -340,7 +387,7 @@ func environment(name string, id identity, o Options, a App, img types.Environme
 		case strings.ContainsRune(v.Value, 0):
 			return nil, fmt.Errorf("environment variable %s: has a NUL byte, which no process can be given", v.Name)
 		case !utf8.ValidString(v.Value):
-			return nil, fmt.Errorf("environment variable %s: its value is not UTF-8, and systemd would drop it", v.Name)
+			return nil, fmt.Errorf("environment variable %s: its value is not UTF-8, which the pod's manifest can't hold", v.Name)
 		}
 	}
 	return env, nil
@@ -382,35 +429,69 @@ func checkSize(app stage1.App) error {
 	return nil
 }
 
-// capabilities is the app's bounding set: what the command line says, else the image's isolators, else the default.
+// capabilities is the app's capability bounding set: what the command line says, else the isolators, else the
+// default. Several isolators each reduce what the ones before them leave.
 func capabilities(a App, isolators types.Isolators, all bool) ([]string, error) {
-	set, removed := stage1.DefaultCapabilities, []string(nil)
+	set, named := stage1.DefaultCapabilities, []string(nil)
+	retained := false
 	for _, i := range isolators {
-		switch v := i.Value().(type) {
-		case *types.LinuxCapabilitiesRetainSet:
-			set = capabilityNames(v.Set())
-		case *types.LinuxCapabilitiesRevokeSet:
-			removed = capabilityNames(v.Set())
-			set = without(stage1.DefaultCapabilities, removed)
+		v, ok := i.Value().(*types.LinuxCapabilitiesRetainSet)
+		if !ok {
+			continue
+		}
+		retain := capabilityNames(v.Set())
+		if retained { // both
+			retain = without(set, without(set, retain))
+		}
+		set, retained = retain, true
+	}
+	for _, i := range isolators {
+		if v, ok := i.Value().(*types.LinuxCapabilitiesRevokeSet); ok {
+			named = append(named, capabilityNames(v.Set())...)
+			set = without(set, named)
 		}
 	}
 	switch {
 	case a.CapsRetain != nil && a.CapsRemove != nil:
 		return nil, errors.New("--caps-retain and --caps-remove exclude each other")
 	case a.CapsRetain != nil:
-		set, removed = a.CapsRetain, nil
+		set, named = spelt(a.CapsRetain), nil
 	case a.CapsRemove != nil:
-		set, removed = without(stage1.DefaultCapabilities, a.CapsRemove), a.CapsRemove
+		named = spelt(a.CapsRemove)
+		set = without(stage1.DefaultCapabilities, named)
 	}
 	if all {
 		set = stage1.AllCapabilities
 	}
-	for _, c := range append(slices.Clone(set), removed...) { // a wrong name would remove nothing
-		if !slices.Contains(stage1.AllCapabilities, c) {
-			return nil, fmt.Errorf("capability %q: there is none of this name", c)
+	return set, checkCapabilities(append(slices.Clone(set), named...)) // a wrong name would remove nothing
+}
+
+// spelt is a flag's list of capabilities in the spelling of capabilities(7): net_admin is CAP_NET_ADMIN, and all is all of them.
+func spelt(names []string) []string {
+	all := []string{}
+	for _, name := range names {
+		name = strings.ToUpper(name)
+		switch {
+		case name == "ALL":
+			all = append(all, stage1.AllCapabilities...)
+		case strings.HasPrefix(name, "CAP_"):
+			all = append(all, name)
+		default:
+			all = append(all, "CAP_"+name)
 		}
 	}
-	return set, nil
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// checkCapabilities returns an error if a name is not one of capabilities(7).
+func checkCapabilities(names []string) error {
+	for _, c := range names {
+		if !slices.Contains(stage1.AllCapabilities, c) {
+			return fmt.Errorf("unknown capability %q (capabilities(7) lists them; all is all of them)", c)
+		}
+	}
+	return nil
 }
 
 func capabilityNames(set []types.LinuxCapability) []string {

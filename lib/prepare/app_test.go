@@ -2,9 +2,11 @@ package prepare
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -45,8 +47,8 @@ func tree(t *testing.T, files map[string]string) *os.File {
 const passwd = "root:x:0:0:root:/root:/bin/bash\nredis:x:999:998::/data:\nbroken\nbad:x:many:1::/:/bin/sh\n"
 
 func TestLookUp(t *testing.T) {
-	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "root:x:0:\nstaff:x:50:redis\n", "owned": "", "link": "-> /owned",
-		"out": "-> ../../../../../../etc/hostname"})
+	root := tree(t, map[string]string{"etc/passwd": passwd, "owned": "", "link": "-> /owned", "out": "-> ../../../../../../etc/hostname",
+		"etc/group": "root:x:0:root\nstaff:x:50:redis\naudio:x:29:root,redis,1234\nbroken:x\nbad:x:many:redis\nagain:x:50:redis\nlast:x:65535:redis\nredisx:x:7:redisx\n"})
 	if err := root.Chown(0, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -57,16 +59,19 @@ func TestLookUp(t *testing.T) {
 		user, group string
 		want        identity
 	}{
-		{"0", "0", identity{0, 0, "root", "/root", "/bin/bash"}},
-		{"root", "", identity{0, 0, "root", "/root", "/bin/bash"}},
-		{"redis", "", identity{999, 998, "redis", "/data", "/bin/sh"}},
-		{"redis", "staff", identity{999, 50, "redis", "/data", "/bin/sh"}},
-		{"999", "", identity{999, 998, "redis", "/data", "/bin/sh"}},
-		{"1234", "77", identity{1234, 77, "1234", "/", "/bin/sh"}},
-		{"1234", "", identity{1234, 0, "1234", "/", "/bin/sh"}},
-		{"/owned", "/link", identity{7, 8, "7", "/", "/bin/sh"}},
+		{"0", "0", identity{0, 0, "root", "/root", "/bin/bash", nil}},
+		{"root", "", identity{0, 0, "root", "/root", "/bin/bash", []uint32{0, 29}}},
+		{"0", "", identity{0, 0, "root", "/root", "/bin/bash", []uint32{0, 29}}},
+		{"redis", "", identity{999, 998, "redis", "/data", "/bin/sh", []uint32{50, 29}}},
+		{"redis", "staff", identity{999, 50, "redis", "/data", "/bin/sh", nil}},
+		{"redis", "29", identity{999, 29, "redis", "/data", "/bin/sh", nil}},
+		{"999", "", identity{999, 998, "redis", "/data", "/bin/sh", []uint32{50, 29}}},
+		{"999", "staff", identity{999, 50, "redis", "/data", "/bin/sh", nil}},
+		{"1234", "77", identity{1234, 77, "1234", "/", "/bin/sh", nil}},
+		{"1234", "", identity{1234, 0, "1234", "/", "/bin/sh", nil}}, // its name is not known
+		{"/owned", "/link", identity{7, 8, "7", "/", "/bin/sh", nil}},
 	} {
-		if got, err := lookUp(root, c.user, c.group); err != nil || got != c.want {
+		if got, err := lookUp(root, c.user, c.group); err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q:%q = %+v, %v; want %+v", c.user, c.group, got, err, c.want)
 		}
 	}
@@ -83,6 +88,114 @@ func TestLookUp(t *testing.T) {
 	} {
 		if got, err := lookUp(root, c.user, c.group); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q:%q = %+v, %v; want %q", c.user, c.group, got, err, c.want)
+		}
+	}
+}
+
+// TestRootWithoutAccounts has root be 0 in an image that has neither of the files, or not root in them.
+func TestRootWithoutAccounts(t *testing.T) {
+	for _, files := range []map[string]string{{"app": ""}, {"etc/passwd": "redis:x:999:998::/data:\n", "etc/group": "staff:x:50:root\n"}} {
+		root := tree(t, files)
+		for _, c := range [][2]string{{"root", ""}, {"root", "root"}, {"0", "root"}, {"root", "0"}} {
+			got, err := lookUp(root, c[0], c[1])
+			if want := (identity{name: "root", home: "/", shell: "/bin/sh"}); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%q: %+v, %v", c, got, err)
+			}
+		}
+	}
+	root := tree(t, map[string]string{"etc/passwd": "root:x:0:0::/root:\n", "etc/group": hugeGroups()})
+	if _, err := lookUp(root, "root", ""); err == nil || !strings.Contains(err.Error(), `user "root": in 65537 groups, more than 65536`) {
+		t.Errorf("too many groups: %v", err)
+	}
+}
+
+// hugeGroups is a group file in which root is in more groups than a process can be.
+func hugeGroups() string {
+	var b strings.Builder
+	for i := range maxGroups + 2 {
+		if i != 65535 { // which is no ID
+			fmt.Fprintf(&b, ":x:%d:root\n", i)
+		}
+	}
+	return b.String()
+}
+
+// TestGroups has which supplementary groups an app gets, as Docker and Podman give them.
+func TestGroups(t *testing.T) {
+	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "root:x:0:root\nwheel:x:10:root\nredis:x:998:\nstaff:x:50:redis\n", "bin/app": ""})
+	for _, c := range []struct {
+		image string // USER
+		app   App
+		want  string
+	}{
+		{"", App{}, "0:0 [0 10]"},
+		{"root", App{}, "0:0 [0 10]"},
+		{"0", App{}, "0:0 [0 10]"},
+		{"redis", App{}, "999:998 [50]"},
+		{"999", App{}, "999:998 [50]"},
+		{"redis:redis", App{}, "999:998 []"},
+		{"999:redis", App{}, "999:998 []"},
+		{"redis:998", App{}, "999:998 []"},
+		{"1000", App{}, "1000:0 []"},
+		{"1000:staff", App{}, "1000:50 []"},
+		{":staff", App{}, "0:50 []"},
+		{"", App{User: "redis"}, "999:998 [50]"},
+		{"redis:redis", App{User: "root"}, "0:998 []"},
+		{"redis", App{User: "0"}, "0:0 [0 10]"},
+		{"redis", App{Group: "staff"}, "999:50 []"},
+		{"redis", App{User: "redis:staff"}, "999:50 []"},
+		{"redis", App{SupplementaryGIDs: []uint32{7}}, "999:998 [7]"},
+		{"redis", App{SupplementaryGIDs: []uint32{}}, "999:998 []"},
+	} {
+		ref, err := image.ParseReference("docker://x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := image.FromOCI([]byte(`{"config":{"Cmd":["/bin/app"],"User":"`+c.image+`"}}`), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, effective, err := resolve(root, "a", c.app, img, Options{})
+		if err != nil {
+			t.Errorf("%q %+v: %v", c.image, c.app, err)
+			continue
+		}
+		got := fmt.Sprintf("%d:%d %v", out.UID, out.GID, out.SupplementaryGIDs)
+		recorded := fmt.Sprintf("%s:%s %v", effective.User, effective.Group, effective.SupplementaryGIDs)
+		if got != c.want || recorded != c.want {
+			t.Errorf("USER %q, %+v: %s, recorded as %s; want %s", c.image, c.app, got, recorded, c.want)
+		}
+	}
+}
+
+// --user may name the group as well, which --group must then agree with.
+func TestUserAndGroup(t *testing.T) {
+	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "redis:x:998:\nstaff:x:50:\n", "bin/app": "", "a:b": ""})
+	for _, c := range []struct{ user, group, want string }{
+		{"1000:1000", "", "1000:1000"},
+		{"redis:redis", "", "999:998"},
+		{"redis:50", "", "999:50"},
+		{"1234:staff", "", "1234:50"},
+		{"redis", "staff", "999:50"},
+		{"redis:redis", "redis", "999:998"},
+		{"redis:998", "redis", "999:998"},
+		{"/a:b", "", "0:0"},
+		{"1000:1000", "staff", "--user=1000:1000 and --group=staff: name one group"},
+		{"1000:nosuch", "", `group "nosuch": not in the image`},
+		{"1000:nosuch", "50", "--user=1000:nosuch and --group=50: name one group"},
+		{"1000:", "", "--user=1000:: neither USER nor USER:GROUP"},
+		{":1000", "", "--user=:1000: neither USER nor USER:GROUP"},
+		{"1:2:3", "", "--user=1:2:3: neither USER nor USER:GROUP"},
+	} {
+		out, effective, err := resolve(root, "a", App{User: c.user, Group: c.group}, imageWith(nil), Options{})
+		got := fmt.Sprintf("%d:%d", out.UID, out.GID)
+		if err != nil {
+			got = err.Error()
+		} else if recorded := effective.User + ":" + effective.Group; recorded != got {
+			t.Errorf("%s recorded as %s", got, recorded)
+		}
+		if got != c.want {
+			t.Errorf("--user=%s --group=%s: %s, want %s", c.user, c.group, got, c.want)
 		}
 	}
 }
@@ -113,13 +226,13 @@ func TestProgram(t *testing.T) {
 		{"./run", "/srv", "/srv/run"},
 		{"../srv/run", "/srv", "/srv/run"},
 	} {
-		got, err := program(root, []string{c.name, "a"}, c.dir, env)
+		got, err := findProgram(root, []string{c.name, "a"}, c.dir, env)
 		if err != nil || !slices.Equal(got, []string{c.want, "a"}) {
 			t.Errorf("%s in %s: %q, %v; want %s", c.name, c.dir, got, err, c.want)
 		}
 	}
 	for name, want := range map[string]string{"nope": "no such file", "/etc/hosts": "permission denied", "/usr/bin": "not a file", "": "not a file"} {
-		if got, err := program(root, []string{name}, "/", env); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := findProgram(root, []string{name}, "/", env); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %q, %v; want %q", name, got, err, want)
 		}
 	}
@@ -265,9 +378,16 @@ func TestCapabilities(t *testing.T) {
 		{App{CapsRetain: []string{"CAP_NET_ADMIN"}}, types.Isolators{*isolator}, false, 1, "CAP_NET_ADMIN"},
 		{App{CapsRemove: []string{"CAP_KILL", "CAP_CHOWN"}}, nil, false, 12, "CAP_MKNOD"},
 		{App{}, nil, true, len(stage1.AllCapabilities), "CAP_SYS_ADMIN"},
+		{App{CapsRetain: []string{}}, nil, false, 0, ""},
+		{App{CapsRetain: []string{}}, types.Isolators{*isolator}, false, 0, ""},
+		{App{CapsRemove: []string{}}, nil, false, 14, "CAP_CHOWN"},
+		{App{CapsRemove: []string{"all"}}, nil, false, 0, ""},
+		{App{CapsRetain: []string{"ALL"}}, nil, false, len(stage1.AllCapabilities), "CAP_SYS_ADMIN"},
+		{App{CapsRetain: []string{"net_admin", "CAP_NET_ADMIN", "Kill"}}, nil, false, 2, "CAP_NET_ADMIN"},
+		{App{CapsRemove: []string{"chown"}}, nil, false, 13, "CAP_KILL"},
 	} {
 		got, err := capabilities(c.app, c.isolators, c.all)
-		if err != nil || len(got) != c.want || !slices.Contains(got, c.has) {
+		if err != nil || len(got) != c.want || c.has != "" && !slices.Contains(got, c.has) {
 			t.Errorf("%+v: %v, %v; want %d with %s", c, got, err, c.want, c.has)
 		}
 	}

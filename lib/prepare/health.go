@@ -37,13 +37,22 @@ func health(root *os.File, a App, img *schema.ImageManifest, app stage1.App, o O
 	default:
 		return nil, fmt.Errorf("health check: %q is none of NONE, CMD PROGRAM…, CMD-SHELL LINE", h.Test)
 	}
-	exec, err := program(root, exec, app.WorkingDir, app.Environment)
+	exec, err := findProgram(root, exec, app.WorkingDir, app.Environment)
 	if err != nil {
 		o.Warn(fmt.Sprintf("app %q: health check: left out: %v", app.Name, err))
 		return nil, nil
 	}
+	interval := cmp.Or(h.Interval, 30*time.Second)
+	if interval < minInterval {
+		o.Warn(fmt.Sprintf("app %q: health check: its interval of %s is raised to %s, the shortest", app.Name, interval, minInterval))
+		interval = minInterval
+	}
 	return &stage1.Health{
-		Exec: exec, Interval: max(cmp.Or(h.Interval, 30*time.Second), time.Millisecond), Timeout: max(cmp.Or(h.Timeout, 30*time.Second), time.Millisecond),
+		Exec: exec, Interval: interval, Timeout: max(cmp.Or(h.Timeout, 30*time.Second), time.Millisecond),
 		StartPeriod: h.StartPeriod, Retries: cmp.Or(h.Retries, 3),
 	}, nil
 }
+
+// minInterval keeps a check from using a CPU of the host for nothing: the pod's systemd starts some processes for
+// each, outside of the app's limits. Docker takes 1 ms, and so do images of OCI's format.
+const minInterval = time.Second

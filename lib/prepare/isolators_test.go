@@ -2,6 +2,8 @@ package prepare
 
 import (
 	"encoding/json"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -24,15 +26,15 @@ func TestIsolate(t *testing.T) {
 		{`[{"name":"os/linux/cpu-shares","value":512}]`, Limits{}, "CPUWeight=50", ""},
 		{`[{"name":"os/linux/cpu-shares","value":512}]`, Limits{CPUShares: new(2)}, "CPUWeight=1", ""},
 		{`[]`, Limits{CPUShares: new(262144)}, "CPUWeight=10000", ""},
-		{`[{"name":"os/linux/oom-score-adj","value":-5}]`, Limits{}, "OOMScoreAdjust=-5", ""},
-		{`[{"name":"os/linux/no-new-privileges","value":true}]`, Limits{OOMScore: new(0)}, "NoNewPrivileges=yes OOMScoreAdjust=0", ""},
+		{`[{"name":"os/linux/oom-score-adj","value":-5}]`, Limits{}, "oom:-5", ""},
+		{`[{"name":"os/linux/no-new-privileges","value":true}]`, Limits{OOMScore: new(0)}, "no-new-privileges oom:0", ""},
 		{`[{"name":"resource/block-bandwidth","value":{"default":true,"limit":"2M"}}]`, Limits{},
 			"IOReadBandwidthMax=/rkt_2000000 IOWriteBandwidthMax=/rkt_2000000", ""},
 		{`[{"name":"resource/block-iops","value":{"default":true,"limit":"100"}}]`, Limits{}, "IOReadIOPSMax=/rkt_100 IOWriteIOPSMax=/rkt_100", ""},
 		{`[{"name":"os/linux/seccomp-retain-set","value":{"set":["read","@systemd/io-event"],"errno":"ENOSYS"}}]`, Limits{},
-			"SystemCallFilter=@io-event_read SystemCallErrorNumber=ENOSYS", ""},
+			"only:@io-event,read ENOSYS", ""},
 		{`[{"name":"os/linux/seccomp-retain-set","value":{"set":["read"]}}]`, Limits{Seccomp: "mode=remove,errno=EPERM,mkdir,mkdir"},
-			"SystemCallFilter=~mkdir SystemCallErrorNumber=EPERM", ""},
+			"not:mkdir EPERM", ""},
 		{`[{"name":"os/linux/seccomp-retain-set","value":{"set":["@appc.io/all"]}}]`, Limits{}, "", ""},
 		{`[{"name":"os/linux/seccomp-remove-set","value":{"set":["@appc.io/empty"]}}]`, Limits{}, "", ""},
 		{`[{"name":"os/linux/seccomp-remove-set","value":{"set":["a b"]}}]`, Limits{}, "", `"a b" is neither`},
@@ -41,10 +43,23 @@ func TestIsolate(t *testing.T) {
 		{`[]`, Limits{Seccomp: "mode=remove,errno=no,read"}, "", "no error number's name"},
 		{`[]`, Limits{Seccomp: "mode=remove,errno=ENOPE,read"}, "", `"ENOPE" is no error number's name`},
 		{`[]`, Limits{Seccomp: "mode=remove,errno=ENOTSUP,mkdir,mkdri,@systemd/io-event"}, "warned: app \"a\": --seccomp: the host's systemd knows no system call mkdri" +
-			"SystemCallFilter=~@io-event_mkdir_mkdri SystemCallErrorNumber=ENOTSUP", ""},
+			"not:@io-event,mkdir,mkdri ENOTSUP", ""},
 		{`[]`, Limits{Seccomp: "mode=remove"}, "", "no system call is named"},
 		{`[]`, Limits{Seccomp: "mood=remove,read"}, "", "is none of"},
-		{`[]`, Limits{Memory: "-1"}, "", "not more than nothing"},
+		{`[]`, Limits{Memory: "-1"}, "", "-1 is less than a page of 4096 bytes"},
+		{`[]`, Limits{Memory: "64m"}, "", "--memory=64m: 64m is less than a page of 4096 bytes; M is a million bytes, Mi 1024*1024, and m a thousandth: write 64M or 64Mi"},
+		{`[]`, Limits{Memory: "64"}, "", "--memory=64: 64 is less than a page"},
+		{`[]`, Limits{Memory: "4095"}, "", "--memory=4095: 4095 is less than a page"},
+		{`[]`, Limits{Memory: "0"}, "", "--memory=0: 0 is less than a page"},
+		{`[]`, Limits{Memory: "4096"}, "MemoryMax=4096", ""},
+		{`[{"name":"resource/memory","value":{"limit":"64m"}}]`, Limits{}, "", "isolator resource/memory: 64m is less than a page"},
+		{`[{"name":"resource/memory","value":{"limit":"64m"}}]`, Limits{Memory: "64M"}, "MemoryMax=64000000", ""},
+		{`[{"name":"resource/cpu","value":{"limit":"0"}}]`, Limits{}, "", "isolator resource/cpu: 0 is less than a thousandth of a CPU"},
+		{`[{"name":"resource/cpu","value":{"limit":"0"}}]`, Limits{CPU: "1m"}, "CPUQuota=0.1%", ""},
+		{`[]`, Limits{CPU: "0.5m"}, "", "500u is less than a thousandth of a CPU; write 500m for half of one"},
+		{`[]`, Limits{CPU: "100000"}, fmt.Sprintf("warned: app \"a\": --cpu=100000 limits nothing: there are %d CPUs (1 is one of them, 500m half of one)CPUQuota=10000000.0%%", runtime.NumCPU()), ""},
+		{`[{"name":"resource/block-bandwidth","value":{"default":true,"limit":"2m"}}]`, Limits{}, "", "isolator resource/block-bandwidth: 2m is less than a byte per second"},
+		{`[{"name":"resource/block-iops","value":{"default":true,"limit":"2m"}}]`, Limits{}, "", "isolator resource/block-iops: 2m is less than one per second"},
 		{`[]`, Limits{Memory: "99999999999999999999"}, "", "99999999999999999999 is more than can be counted"},
 		{`[]`, Limits{CPU: "1e99"}, "", "1e99 is more than can be counted"},
 		{`[]`, Limits{Seccomp: "mode=remove,mode=retain,mkdir"}, "", "mode is said twice"},
@@ -75,7 +90,7 @@ func TestIsolate(t *testing.T) {
 	}
 }
 
-// settings are what an app's unit has more than one without isolators, with spaces between them.
+// settings are what an app's unit has more than one without isolators, and its configuration, with spaces between them.
 func settings(t *testing.T, app stage1.App) string {
 	t.Helper()
 	unit := func(app stage1.App) string {
@@ -92,6 +107,23 @@ func settings(t *testing.T, app stage1.App) string {
 			more = append(more, strings.ReplaceAll(strings.TrimSpace(line), " ", "_"))
 		}
 	}
+	if calls := strings.Join(app.Seccomp.Names, ","); calls != "" {
+		kind := map[bool]string{true: "only", false: "not"}[app.Seccomp.Retain]
+		more = append(more, kind+":"+calls)
+		if app.Seccomp.Errno != "" {
+			more = append(more, app.Seccomp.Errno)
+		}
+	}
+	config, err := app.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Process.NoNewPrivileges {
+		more = append(more, "no-new-privileges")
+	}
+	if score := config.Process.OOMScoreAdj; score != nil {
+		more = append(more, fmt.Sprintf("oom:%d", *score))
+	}
 	return strings.Join(more, " ")
 }
 
@@ -103,7 +135,7 @@ func FuzzSeccomp(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, word := range append(filter.Calls, filter.Errno) {
+		for _, word := range append(filter.Names, filter.Errno) {
 			if strings.ContainsAny(word, " \n\r\t%\\\"'~$;#") {
 				t.Fatalf("%q gives %q", s, word)
 			}

@@ -54,7 +54,7 @@ type App struct {
 // Options is a pod as the command line describes it.
 type Options struct {
 	UUID        string
-	Name        string // of the pod, may be ""
+	Claim       pod.Claim // the pod's name, if it is to have one
 	Apps        []App
 	Ports       []types.ExposedPort
 	Inherit     []stage1.Variable   // the caller's environment, if the apps are to inherit it
@@ -64,10 +64,14 @@ type Options struct {
 	AllCalls    bool                // --insecure-options=seccomp
 	AnyImage    bool                // --insecure-options=ondisk: what is in the store is not checked
 	AllPaths    bool                // --insecure-options=paths
+	AnyPlatform bool                // --any-platform
+	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
 	OwnUsers    bool                // a user namespace of its own
+	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
+	Tasks       uint64              // processes and threads that all apps may have together; 0 is no limit
 	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
 
-	Launcher string // path of rkt-exec, for apps with variables that systemd does not pass on; "" if there is none
+	Stage2   string // path of rkt-stage2, which runs beside apps and starts some of them
 	Attacher string // path of rkt-attach, for apps that it can attach to; "" if there is none
 
 	Strict bool              // an isolator that is not honoured is an error
@@ -94,6 +98,11 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 		if found[i], err = images.Image(id); err != nil {
 			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
+		if !o.AnyPlatform {
+			if err := saysPlatform(found[i]); err != nil {
+				return nil, fmt.Errorf("image %q: %w", app.Image, err)
+			}
+		}
 		if o.AnyImage {
 			continue
 		}
@@ -104,7 +113,8 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 	if err := checkPorts(o, found); err != nil {
 		return nil, err
 	}
-	p, lock, err := pods.Create(o.UUID)
+	o.warnOfOOMScores()
+	p, lock, err := pods.CreateNamed(o.UUID, o.Claim)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +136,23 @@ func Pod(ctx context.Context, pods pod.Pods, images *store.Store, o Options) (*p
 	return p, nil
 }
 
+// directories are made first, since their modes say who may pass: the group that lists pods gets as far as rkt/status, and nowhere else.
+// Units name tokens, and say more of an app than its manifest does.
+var directories = []struct {
+	name string
+	mode os.FileMode
+}{
+	{"overlay", 0o700},
+	{"stage1", 0o711},
+	{pod.RootDir, 0o711},
+	{pod.RootDir + "/etc", 0o700},
+	{pod.RootDir + "/opt", 0o700},
+	{pod.RootDir + "/root", 0o700},
+	{pod.RootDir + "/var", 0o700},
+	{pod.RootDir + "/rkt", 0o711},
+	{pod.RootDir + "/rkt/status", 0o755},
+}
+
 // fill writes everything below the pod's directory, the manifest last. check is called when the pod can be seen to use its images.
 func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check func() error) error {
 	manifest := schema.BlankPodManifest()
@@ -139,10 +166,11 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			return err
 		}
 	}
-	for _, dir := range []struct {
-		name string
-		mode os.FileMode
-	}{{"overlay", 0o700}, {"stage1", 0o711}, {pod.RootDir, 0o755}, {pod.RootDir + "/var", 0o700}} {
+	limits.TasksMax = o.Tasks
+	if err := setSysctl(&o, manifest); err != nil {
+		return err
+	}
+	for _, dir := range directories {
 		if err := pod.Mkdir(p.Path(dir.name), dir.mode); err != nil {
 			return err
 		}
@@ -158,7 +186,7 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			return err
 		}
 		if manifest.Apps.Get(name) != nil {
-			return fmt.Errorf("app %q: two apps of one name; give one another with --name", name)
+			return fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
 		}
 		dir, target := p.Path("overlay/"+name.String()), p.Path(pod.RootDir+stage1.AppRoot(name.String()))
 		if err := os.MkdirAll(target, 0o755); err != nil {
@@ -184,9 +212,6 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			}
 			return volumes.add(root, name.String(), mounts, points)
 		})
-		if err == nil && o.Apps[i].ReadOnly {
-			err = overlay.SetReadOnly(dir)
-		}
 		if err != nil {
 			return fmt.Errorf("app %q: %w", name, err)
 		}
@@ -214,11 +239,7 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			Annotations:    annotations,
 		})
 	}
-	if o.Manifest == nil { // one of a manifest may be there for other pods
-		if err := volumes.unused(); err != nil {
-			return err
-		}
-	}
+	volumes.finish(o.Manifest != nil)
 	if o.OwnUsers {
 		if err := giveUsers(p, pods); err != nil {
 			return err
@@ -230,11 +251,6 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 	manifest.Volumes = volumes.volumes
 	if err := writeRoot(p, apps, limits, o, volumes.lines); err != nil {
 		return err
-	}
-	if o.Name != "" {
-		if err := os.WriteFile(p.Path(pod.NameFile), []byte(o.Name+"\n"), 0o640); err != nil {
-			return err
-		}
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {
@@ -252,34 +268,27 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 // writeRoot makes the root of the pod's systemd and notes what is to be mounted into it; the lines for volumes come last.
 func writeRoot(p *pod.Pod, apps []stage1.App, limits stage1.Isolation, o Options, volumes string) error {
 	root := p.Path(pod.RootDir)
-	for _, dir := range []string{"usr", "proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/log/journal", "rkt/status"} {
+	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp", "var/tmp", "var/log/journal"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
 		}
 	}
-	mounts := "/usr " + pod.RootDir + "/usr none rbind,ro 0 0\n"
-	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} { // as the host has them
-		target, err := os.Readlink("/" + name)
-		switch {
-		case err == nil:
-			err = os.Symlink(target, filepath.Join(root, name))
-		case errors.Is(err, os.ErrNotExist):
-			err = nil
-		default: // a folder of its own, on hosts without a merged /usr
-			mounts += "/" + name + " " + pod.RootDir + "/" + name + " none rbind,ro 0 0\n"
-			err = os.Mkdir(filepath.Join(root, name), 0o755)
-		}
-		if err != nil {
-			return err
-		}
+	mounts, err := copySystemd(p)
+	if err != nil {
+		return err
 	}
-	if slices.ContainsFunc(apps, stage1.App.Launched) {
-		lines, err := launch(root, apps, o.Launcher)
-		if err != nil {
-			return err
-		}
-		mounts += lines
+	if o.Stage2 == "" {
+		return errors.New("rkt-stage2, which runs in each pod, is not installed")
 	}
+	line, err := helper(root, o.Stage2, stage1.Stage2)
+	if err != nil {
+		return err
+	}
+	mounts += line
+	if line, err = writeConfigs(p, apps); err != nil {
+		return err
+	}
+	mounts += line
 	if slices.ContainsFunc(apps, stage1.App.Attachable) {
 		if o.Attacher == "" {
 			return errors.New("rkt-attach, by which one could attach to the apps, is not installed")
@@ -296,10 +305,10 @@ func writeRoot(p *pod.Pod, apps []stage1.App, limits stage1.Isolation, o Options
 	}
 	for path, text := range files {
 		path = filepath.Join(root, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, text, 0o644); err != nil {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
 			return err
 		}
 	}
@@ -310,25 +319,10 @@ func writeRoot(p *pod.Pod, apps []stage1.App, limits stage1.Isolation, o Options
 	if err := os.WriteFile(p.Path(pod.OptionsFile), []byte(options), 0o600); err != nil {
 		return err
 	}
+	if err := writeFilter(p, apps, o); err != nil {
+		return err
+	}
 	return os.WriteFile(p.Path(pod.MountsFile), []byte(mounts+volumes), 0o600)
-}
-
-// launch gives rkt-exec to the apps that are started by it: to the pod's root first, as /usr, so that it is not shown with other owners
-// where the pod has its own users.
-func launch(root string, apps []stage1.App, launcher string) (mounts string, err error) {
-	if launcher == "" {
-		return "", errors.New("rkt-exec, by which the apps' environment would be set, is not installed")
-	}
-	if mounts, err = helper(root, launcher, stage1.LauncherFile); err != nil {
-		return "", err
-	}
-	for _, app := range apps {
-		if app.Launched() {
-			mounts += fstab.Bind{Source: pod.RootDir + stage1.LauncherFile, Target: pod.RootDir + stage1.AppRoot(app.Name) + stage1.Launcher,
-				ReadOnly: true, NoDev: true}.String()
-		}
-	}
-	return mounts, nil
 }
 
 // helper gives a program of the toolkit to the pod's systemd.
@@ -357,6 +351,20 @@ func checkPorts(o Options, images []*store.Image) error {
 				return fmt.Errorf("port %q: no image of the pod declares it, nor any other port", exposed.Name)
 			}
 			return fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name, strings.Join(declared, ", "))
+		}
+	}
+	return nil
+}
+
+// saysPlatform refuses an ACI that does not say for which operating system and architecture it is, as rkt did; what it says was checked
+// when it was fetched.
+func saysPlatform(img *store.Image) error {
+	if _, err := os.Lstat(img.Config); err == nil { // an OCI image, which does; appc may have no name for it
+		return nil
+	}
+	for _, name := range []string{"os", "arch"} {
+		if _, ok := img.Manifest.Labels.Get(name); !ok {
+			return fmt.Errorf("missing %s label in the image manifest; --any-platform takes it all the same", name)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,13 +15,18 @@ import (
 type identity struct {
 	uid, gid          uint32
 	name, home, shell string
+	groups            []uint32 // supplementary: those that list the user, if no group was asked for
 }
 
 // maxAccounts bounds what is read of an image's passwd and group, bytes.
 const maxAccounts = 1 << 20
 
+// maxGroups is the most groups that a process can be in (the kernel's NGROUPS_MAX).
+const maxGroups = 65536
+
 // lookUp resolves appc's user and group (ace.md; rkt's --user and --group): a number, a name in the image's own passwd or group
-// file, or an absolute path in the image, whose owner is meant. The group "" is the user's own, as with Docker.
+// file, or an absolute path in the image, whose owner is meant. The name root is 0 even in an image without such files. The group "" is
+// the user's own, as with Docker, and then a user whom the passwd file has is in all groups that list its name, too.
 func lookUp(root *os.File, user, group string) (identity, error) {
 	id := identity{name: "root", home: "/", shell: "/bin/sh"}
 	passwd, err := accounts(root, "/etc/passwd")
@@ -53,17 +59,49 @@ func lookUp(root *os.File, user, group string) (identity, error) {
 			}
 		}
 	}
-	if group == "" {
+	if group == "" && !known {
 		return id, nil
 	}
 	groups, err := accounts(root, "/etc/group")
 	if err != nil {
 		return id, err
 	}
+	if group == "" {
+		if id.groups = listing(groups, id.name); len(id.groups) > maxGroups {
+			return id, fmt.Errorf("user %q: in %d groups, more than %d", user, len(id.groups), maxGroups)
+		}
+		return id, nil
+	}
 	if id.gid, err = number(root, group, groups, true); err != nil {
 		return id, fmt.Errorf("group %q: %w", group, err)
 	}
 	return id, nil
+}
+
+// listing gives the IDs of the groups that list a user (group(5)), in the file's order, each once. A line that is none is passed over.
+func listing(groups [][]string, user string) (ids []uint32) {
+	listed := map[uint32]bool{}
+	for _, entry := range groups { // name:password:GID:user,user
+		if len(entry) != 4 || !slices.Contains(strings.Split(entry[3], ","), user) {
+			continue
+		}
+		if id, err := parseID(entry[2]); err == nil && !listed[id] {
+			listed[id], ids = true, append(ids, id)
+		}
+	}
+	return ids
+}
+
+// splitUser takes USER:GROUP apart, as Docker has it. A path, whose owner is meant, may have a ":" in it.
+func splitUser(s, defaultGroup string) (user, group string, err error) {
+	user, group, both := strings.Cut(s, ":")
+	if !both || s[0] == '/' {
+		return s, defaultGroup, nil
+	}
+	if user == "" || group == "" || strings.Contains(group, ":") {
+		return "", "", fmt.Errorf("--user=%s: neither USER nor USER:GROUP", s)
+	}
+	return user, group, nil
 }
 
 // number resolves one of the two; wantGroup tells which ID of a file is meant.
@@ -86,6 +124,9 @@ func number(root *os.File, name string, entries [][]string, wantGroup bool) (uin
 			}
 			return id, nil
 		}
+	}
+	if name == "root" {
+		return 0, nil
 	}
 	id, err := parseID(name)
 	if err != nil {

@@ -10,26 +10,30 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/userns"
 )
 
-// giveUsers gives a pod a range of user IDs that no other pod has. Who sees another pod with the same range gives way, so that of two at
-// the same moment at least one does.
+// giveUsers gives a pod a range of user IDs that no other pod has, and nobody else on the host. Who sees another pod
+// with the same range gives way, so that of two at the same moment at least one does.
 func giveUsers(p *pod.Pod, pods pod.Pods) error {
-	for range 1000 {
-		users := userns.Random(rand.Uint32())
+	taken, err := userns.Taken("/")
+	if err != nil {
+		return err
+	}
+	for users := range userns.Free(rand.Uint32(), taken) {
 		if _, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", users.Base)); err == nil { // of another container
 			continue
 		}
 		if err := os.WriteFile(p.Path(pod.UsersFile), []byte(users.String()+"\n"), 0o600); err != nil {
 			return err
 		}
-		taken, err := has(pods, p.UUID, users)
+		other, err := has(pods, p.UUID, users)
 		if err != nil {
 			return err
 		}
-		if !taken {
+		if !other {
 			return nil
 		}
 	}
-	return errors.New("--private-users: all ranges of user IDs are taken")
+	return errors.New("--private-users: no range of 65536 user IDs is free between 524288 and 1879048191 " +
+		"(see /etc/subuid, /etc/subgid and the pods of rkt list)")
 }
 
 // has tells whether a pod other than uuid has the range.

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -184,18 +185,23 @@ func source(s string) (string, error) {
 	return path.Clean(s), nil
 }
 
-// target is a path in an app at which a volume can be mounted.
+// target is a path in an app at which a volume can be mounted, without "..". One that is relative is so to the app's root.
 func target(s string) (string, error) {
-	clean := path.Clean(s)
+	clean := path.Clean("/" + s)
 	switch {
-	case !path.IsAbs(s):
-		return "", fmt.Errorf("target %q: not absolute", s)
-	case strings.ContainsRune(s, 0) || slices.Contains(strings.Split(s, "/"), ".."):
-		return "", fmt.Errorf("target %q: has .. or a NUL byte in it", s)
+	case s == "":
+		return "", errors.New("has no target=")
+	case strings.ContainsRune(s, 0):
+		return "", fmt.Errorf("target %q: has a NUL byte in it", s)
 	case clean == "/":
 		return "", errors.New(`target "/": is the app's root`)
 	}
-	for _, own := range []string{"/proc", "/sys", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue"} {
+	if strings.HasPrefix(clean, "/sys/") { // as rkt had it, for cadvisor and the like; /sys itself, too
+		if _, err := os.Stat(clean); errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("target %q: the kernel has no such path, and nothing can be made below /sys", s)
+		}
+	}
+	for _, own := range []string{"/proc", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue"} {
 		if clean == own || strings.HasPrefix(clean, own+"/") || clean == "/dev" {
 			return "", fmt.Errorf("target %q: every app has the pod's own there", s)
 		}
@@ -280,12 +286,20 @@ func (s *storage) name(from string) (types.ACName, error) {
 }
 
 // mounts are those of an app: the command line's for it, then for all apps, then what its image's mount points ask for: the volume of
-// that name, or as in rkt, an empty one of its own.
+// that name, or as in rkt, an empty one of its own. Of several at one path the first is taken.
 func (s *storage) mounts(name string, own, all []schema.Mount, points []types.MountPoint) ([]schema.Mount, error) {
-	mounts := slices.Concat(own, all)
-	for i, m := range mounts {
-		if slices.ContainsFunc(mounts[:i], func(o schema.Mount) bool { return o.Path == m.Path }) {
-			return nil, fmt.Errorf("two mounts on %s", m.Path)
+	candidates := slices.Concat(own, all)
+	var mounts []schema.Mount
+	for i, m := range candidates {
+		first := slices.IndexFunc(candidates[:i], func(o schema.Mount) bool { return o.Path == m.Path })
+		if first < 0 {
+			mounts = append(mounts, m)
+			continue
+		}
+		isOverridden := first < len(own) && i >= len(own) // the app's takes precedence over the pod's
+		if o := candidates[first]; o.Volume != m.Volume && !isOverridden {
+			s.warn(fmt.Sprintf("app %q: two mounts on %s: of volume %q, which is mounted, and of volume %q", name, m.Path, o.Volume, m.Volume))
+			s.used[m.Volume] = true
 		}
 	}
 	for _, point := range points {
@@ -303,7 +317,8 @@ func (s *storage) mounts(name string, own, all []schema.Mount, points []types.Mo
 				return nil, fmt.Errorf("mount point %q of the image: %w", point.Name, err)
 			}
 			s.volumes = append(s.volumes, types.Volume{Name: volume, Kind: "empty"})
-			s.warn(fmt.Sprintf("app %q: no volume for mount point %q (%s): it gets an empty one, which is removed with the pod", name, point.Name, at))
+			s.warn(fmt.Sprintf("app %q: no volume for mount point %q (%s): it gets an empty one, which is removed with the pod; "+
+				"--volume=DIRECTORY:%[3]s keeps its data", name, point.Name, at))
 		}
 		mounts = append(mounts, schema.Mount{Volume: volume, Path: at})
 	}
@@ -335,17 +350,7 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 		st, err := overlay.Stat(root, m.Path)
 		if errors.Is(err, os.ErrNotExist) {
 			fresh[i] = true
-			if folder {
-				err = overlay.MkdirAll(root, m.Path, 0o755)
-			} else {
-				err = overlay.WriteFile(root, m.Path, nil, 0o644)
-			}
-			if err == nil {
-				st, err = overlay.Stat(root, m.Path)
-			}
-		}
-		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("mount point %s of volume %q: a link of the image in its path leads to what is not there", m.Path, m.Volume)
+			st, err = makePoint(root, m.Path, folder)
 		}
 		if err != nil {
 			return fmt.Errorf("mount point of volume %q: %w", m.Volume, err)
@@ -365,9 +370,15 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 	for i, m := range mounts {
 		volume := s.find(m.Volume)
 		s.used[m.Volume] = true
-		readOnly := volume.ReadOnly != nil && *volume.ReadOnly || slices.ContainsFunc(points, func(p types.MountPoint) bool {
-			return p.ReadOnly && path.Join("/", p.Path) == m.Path
-		})
+		if m.Path == "/sys" {
+			s.warn(fmt.Sprintf("app %q: volume %q is its /sys, without the parts that are hidden or read-only otherwise", app, m.Volume))
+		} else if stage1.InSys(m.Path) {
+			s.warn(fmt.Sprintf("app %q: volume %q is its %s, in the place of the pod's", app, m.Volume, m.Path))
+		}
+		readOnly := slices.ContainsFunc(points, func(p types.MountPoint) bool { return p.ReadOnly && path.Join("/", p.Path) == m.Path })
+		if volume.ReadOnly != nil { // takes precedence over the image's
+			readOnly = *volume.ReadOnly
+		}
 		b := fstab.Bind{Target: strings.TrimPrefix(pod.RootDir+stage1.AppRoot(app)+m.Path, "/"), ReadOnly: readOnly, NoDev: true}
 		if volume.Kind == "empty" {
 			b.Source = pod.VolumesDir + "/" + volume.Name.String()
@@ -387,6 +398,20 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 		s.lines += b.String()
 	}
 	return nil
+}
+
+// makePoint makes what a volume is to be mounted on, at the end of all links of the image.
+func makePoint(root *os.File, at string, folder bool) (st unix.Stat_t, err error) {
+	at, err = overlay.Follow(root, at)
+	if err == nil && folder {
+		err = overlay.MkdirAll(root, at, 0o755)
+	} else if err == nil {
+		err = overlay.WriteFile(root, at, nil, 0o644)
+	}
+	if err != nil {
+		return st, err
+	}
+	return overlay.Stat(root, at)
 }
 
 // fill makes an empty volume at its first mount: as the folder of the image, with all that is in it, is; what the command line says of
@@ -443,12 +468,17 @@ func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh boo
 	return errors.Join(to.Chown(*volume.UID, *volume.GID), unix.Fchmod(int(to.Fd()), uint32(mode)))
 }
 
-// unused refuses a volume that nothing mounts: its name in a flag or an image is misspelt.
-func (s *storage) unused() error {
-	for _, v := range s.volumes {
-		if !s.used[v.Name] {
-			return fmt.Errorf("volume %q: no app mounts it; say where with --mount volume=%[1]s,target=PATH", v.Name.String())
+// finish gives an empty volume that nothing mounts rkt's mode and owner, which appc wants to be in the manifest, and warns of each
+// that nothing mounts unless it may be there for other pods: its name in a flag or an image may be misspelt.
+func (s *storage) finish(isManifest bool) {
+	mode, root := "0755", 0
+	for i := range s.volumes {
+		v := &s.volumes[i]
+		if v.Kind == "empty" {
+			v.Mode, v.UID, v.GID = cmp.Or(v.Mode, &mode), cmp.Or(v.UID, &root), cmp.Or(v.GID, &root)
+		}
+		if !s.used[v.Name] && !isManifest {
+			s.warn(fmt.Sprintf("volume %q: no app mounts it; say where with --mount volume=%[1]s,target=PATH", v.Name.String()))
 		}
 	}
-	return nil
 }

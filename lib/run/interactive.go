@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cgroup"
-	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/program"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
@@ -24,17 +24,18 @@ func isTerminal(f *os.File) bool {
 }
 
 // giveTerminal has the pod's one app read from and write to the terminal. An interactive shell ends by SIGHUP only.
-func giveTerminal(p *pod.Pod) error {
-	apps, err := os.ReadDir(p.Path(pod.AppsDir))
-	if err != nil {
-		return err
-	}
+func giveTerminal(p *pod.Pod, apps []*app) error {
 	if len(apps) != 1 {
-		return fmt.Errorf("pod %s: has %d apps; only one app can be interactive", p.UUID, len(apps))
+		return fmt.Errorf("pod %s: interactive option only supports pods with one app, and this one has %d", p.UUID, len(apps))
 	}
-	if _, err := os.Lstat(p.Path(pod.RootDir + stage1.UnitPath + "/" + stage1.AttachUnit(apps[0].Name()))); err == nil {
+	a := apps[0]
+	if _, err := os.Lstat(unitPath(p, stage1.AttachUnit(a.name))); err == nil {
 		return fmt.Errorf("pod %s: app %q: --interactive gives it the terminal, and --stdin, --stdout or --stderr says otherwise; give the one or the others",
-			p.UUID, apps[0].Name())
+			p.UUID, a.name)
+	}
+	a.final.Terminal = true
+	if term := os.Getenv("TERM"); term != "" {
+		a.final.Environment = append(a.final.Environment, "TERM="+term)
 	}
 	input := "tty"
 	if !isTerminal(os.Stdin) {
@@ -47,19 +48,28 @@ func giveTerminal(p *pod.Pod) error {
 			return &fs.PathError{Op: "mkfifo", Path: fifo, Err: err}
 		}
 	}
-	text := "[Service]\nBindPaths=\nBindPaths=" + stage1.Binds + "\nStandardInput=" + input + "\nStandardOutput=tty\nStandardError=tty\n" +
-		"TTYPath=/dev/console\nSendSIGHUP=yes\nUnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
+	text := "[Service]\nStandardInput=" + input + "\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\nSendSIGHUP=yes\n"
+	if a.prepared == nil {
+		text += formerInteractive()
+	}
+	return dropIn(p, a.name+".service", "interactive.conf", text)
+}
+
+// formerInteractive are further lines for an app of a pod that an older rkt prepared.
+func formerInteractive() string {
+	text := "BindPaths=\nBindPaths=/proc /sys /dev/console /dev/pts /dev/shm /dev/mqueue\n" +
+		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
 	if term := os.Getenv("TERM"); term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
 		text += "Environment=TERM=" + term + "\n"
 	}
-	return dropIn(p, apps[0].Name()+".service", "interactive.conf", text)
+	return text
 }
 
 // feed has an interactive app read what standard input holds, up to its end. systemd-nspawn would put it into the terminal that it makes
 // for the pod, and a terminal has no end. So a cat(1) of the host's does it, which dies with systemd-nspawn: the calling thread is the one
 // that execs.
 func feed(p *pod.Pod) error {
-	shell, err := cli.LookPath("sh")
+	shell, err := program.Look("sh")
 	if err != nil {
 		return err
 	}

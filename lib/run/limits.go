@@ -12,16 +12,64 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/systemd"
 )
 
 // controllers are what settings of an app's unit need of the kernel (cgroups(7)).
 var controllers = map[string]string{
 	"CPUWeight": "cpu", "CPUQuota": "cpu", "MemoryMax": "memory",
-	"IOReadBandwidthMax": "io", "IOWriteBandwidthMax": "io", "IOReadIOPSMax": "io", "IOWriteIOPSMax": "io",
+	"TasksMax": "pids", "IOReadBandwidthMax": "io", "IOWriteBandwidthMax": "io", "IOReadIOPSMax": "io", "IOWriteIOPSMax": "io",
 }
 
-// unenforced lists the limits of the pod and its apps that its control group can't enforce.
-func unenforced(p *pod.Pod) ([]string, error) {
+// unasked are limits that every pod has, for which nobody asked: not to be told of where they can't be enforced.
+var unasked = []string{"TasksMax=infinity", fmt.Sprintf("TasksMax=%d", stage1.DefaultTasks)}
+
+// limitTasks has the host's systemd limit the tasks of the pod where the pod's own can't, for lack of a controller: in
+// the scope that systemd-nspawn asks for, whose options it returns, or in the unit that the pod runs in. A unit that
+// has a limit of its own keeps it. It reports whether the host's systemd enforces the limit.
+func limitTasks(p *pod.Pod) (options []string, enforced bool, err error) {
+	text, err := os.ReadFile(unitPath(p, "system.slice"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	limit := ""
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "TasksMax=") {
+			limit = strings.TrimSpace(line)
+		}
+	}
+	switch {
+	case limit == "" || !systemd.Booted():
+		return nil, false, nil
+	case !keepUnit():
+		return []string{"--property=" + limit}, false, nil
+	case slices.Contains(ownControllers(), "pids") || !kernelLimitsTasks():
+		return nil, false, nil
+	}
+	unit := systemd.Unit()
+	if !strings.HasSuffix(unit, ".service") { // the caller's session, say
+		return nil, false, nil
+	}
+	if had := property(unit, "TasksMax"); had != "infinity" {
+		return nil, had != "", nil
+	}
+	return nil, setProperty(unit, limit) == nil, nil
+}
+
+// kernelLimitsTasks reports whether the host has the pids controller, in either version of control groups.
+func kernelLimitsTasks() bool {
+	unified, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
+	_, err := os.Stat("/sys/fs/cgroup/pids")
+	return err == nil || slices.Contains(strings.Fields(string(unified)), "pids")
+}
+
+// unenforced lists the limits of the pod and its apps that its control group can't enforce. tasks says that the limit
+// of tasks is enforced elsewhere.
+func unenforced(p *pod.Pod, tasks bool) ([]string, error) {
 	apps, err := os.ReadDir(p.Path(pod.AppsDir))
 	if err != nil {
 		return nil, err
@@ -44,7 +92,7 @@ func unenforced(p *pod.Pod) ([]string, error) {
 		for line := range strings.Lines(string(text)) {
 			setting, _, _ := strings.Cut(line, "=")
 			controller := controllers[setting]
-			if controller == "" {
+			if controller == "" || tasks && setting == "TasksMax" || slices.Contains(unasked, strings.TrimSpace(line)) {
 				continue
 			}
 			if !asked {
@@ -76,8 +124,8 @@ func ownControllers() []string {
 }
 
 // strictly refuses a pod some of whose limits would not hold, or tells of them.
-func strictly(p *pod.Pod, o Options) error {
-	missing, err := unenforced(p)
+func strictly(p *pod.Pod, o Options, tasks bool) error {
+	missing, err := unenforced(p, tasks)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,11 @@
 package run
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/fstab"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
@@ -15,7 +16,7 @@ import (
 
 // mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and gives the apps the files in which
 // they look names up.
-func mountAll(p *pod.Pod, o Options, users *shifted) error {
+func mountAll(p *pod.Pod, apps []*app, o Options, users *shifted) error {
 	names, err := readNames(p, o.Hostname)
 	if err != nil {
 		return err
@@ -50,24 +51,20 @@ func mountAll(p *pod.Pod, o Options, users *shifted) error {
 			return err
 		}
 	}
-	apps, err := os.ReadDir(p.Path("overlay"))
-	if err != nil {
-		return err
-	}
 	for _, app := range apps {
-		root := p.Path(pod.RootDir + stage1.AppRoot(app.Name()))
+		root := p.Path(pod.RootDir + stage1.AppRoot(app.name))
 		mount := func() error {
-			if err := overlay.Mount(p.Path("overlay/"+app.Name()), root); err != nil {
+			if err := overlay.Mount(p.Path("overlay/"+app.name), root); err != nil {
 				return err
 			}
-			if err := mountDev(root, o.Interactive, users); err != nil {
+			if err := mountDev(root, app, o.Interactive, users); err != nil {
 				return err
 			}
 			if err := names.give(root); err != nil {
 				return err
 			}
 			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
-			return mountVolumes(podDir, root, volumes[app.Name()], users)
+			return mountVolumes(podDir, root, names.volumes(volumes[app.name]), users)
 		}
 		if users == nil {
 			err = mount()
@@ -75,32 +72,43 @@ func mountAll(p *pod.Pod, o Options, users *shifted) error {
 			err = users.As(mount)
 		}
 		if err == nil {
-			err = overlay.Protect(p.Path("overlay/"+app.Name()), root)
+			err = overlay.Protect(p.Path("overlay/"+app.name), root)
 		}
 		if err != nil {
-			return fmt.Errorf("app %q: %w", app.Name(), err)
+			return fmt.Errorf("app %q: %w", app.name, err)
 		}
-		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.Name(), "volumes", len(volumes[app.Name()]))
-	}
-	return nspawnRuntime()
-}
-
-// nspawnRuntime gives systemd-nspawn a tmpfs for what it keeps under /run where the host's own /run is none: it refuses to remove
-// anything from a file system on a disk, complains, and leaves a folder for each pod.
-func nspawnRuntime() error {
-	var st unix.Statfs_t
-	if err := unix.Statfs("/run", &st); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("/run: %w", err)
-	}
-	if st.Type == unix.TMPFS_MAGIC {
-		return nil
-	}
-	const dir = "/run/systemd/nspawn"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-		return fmt.Errorf("tmpfs on %s: %w", dir, err)
+		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.name, "volumes", len(volumes[app.name]))
 	}
 	return nil
+}
+
+// ownDirs gives systemd-nspawn directories of its own for what it keeps while the pod runs, which is for nobody else:
+// the lock of the pod's root, whose pod has one; mounts on their way into the pod, which nothing of the host's can
+// reach; sockets of the pod's, and mount points. They go with the last of the pod's processes. On the host they would
+// stay after a kill, and systemd-nspawn removes nothing from a /run that is not a tmpfs.
+//
+// Where argv or the pod's directory name something below /tmp, that stays visible.
+func ownDirs(p *pod.Pod, argv []string) error {
+	dirs := []string{"/run/systemd/nspawn"}
+	if !namesBelow("/tmp", append(slices.Clone(argv), p.Dir())) {
+		dirs = append(dirs, "/tmp")
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+			return fmt.Errorf("tmpfs on %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// namesBelow reports whether one of words is a path below dir, or has one after "=" or ":".
+func namesBelow(dir string, words []string) bool {
+	return slices.ContainsFunc(words, func(word string) bool {
+		return slices.ContainsFunc(strings.FieldsFunc(word, func(r rune) bool { return r == '=' || r == ':' }), func(path string) bool {
+			return strings.HasPrefix(filepath.Clean(path), dir+"/")
+		})
+	})
 }

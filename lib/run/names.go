@@ -3,8 +3,11 @@ package run
 import (
 	"errors"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/fstab"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -16,6 +19,7 @@ import (
 type names struct {
 	resolv, hosts         []byte // in the place of the image's
 	resolvStub, hostsStub []byte // where the image has none
+	hostHosts             bool   // the host's file is mounted on /etc/hosts
 }
 
 // readNames puts together what rkt-net has left.
@@ -32,6 +36,10 @@ func readNames(p *pod.Pod, hostname string) (*names, error) {
 		if err == nil {
 			*to = append([]byte{}, text...)
 		}
+	}
+	_, err := p.ReadFile(pod.NetDir + "/" + network.HostHostsFile)
+	if n.hostHosts = err == nil; err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	address := "127.0.1.1" // Debian's, for a host whose address is not known
 	networks, err := network.Read(p.Dir())
@@ -65,6 +73,15 @@ func mentions(hosts, name string) bool {
 		}
 	}
 	return false
+}
+
+// volumes are an app's, and before them the host's file for names if it has no volume there itself.
+func (n *names) volumes(own []fstab.Bind) []fstab.Bind {
+	isThere := slices.ContainsFunc(own, func(b fstab.Bind) bool { return path.Clean(b.Target) == network.HostHosts })
+	if !n.hostHosts || isThere {
+		return own
+	}
+	return append([]fstab.Bind{{Source: network.HostHosts, Target: network.HostHosts, ReadOnly: true, NoDev: true}}, own...)
 }
 
 // give writes the files into the root of an app.

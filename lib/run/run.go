@@ -3,6 +3,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,12 +11,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/bus"
 	"github.com/rkt-toolkit/rkt/lib/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/inotify"
+	"github.com/rkt-toolkit/rkt/lib/machined"
 	"github.com/rkt-toolkit/rkt/lib/mds"
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
@@ -54,21 +59,33 @@ func Become(p *pod.Pod, o Options) error {
 	defer lock.Close()
 	if state := p.StateHeld(); !state.May(pod.Running) {
 		if state == pod.AbortedPrepare {
-			return fmt.Errorf("pod %s: was never prepared to the end; rkt-gc removes it", p.UUID)
+			return fmt.Errorf("pod %q is not prepared: its preparation was aborted; rkt-gc removes it", p.UUID)
 		}
-		return fmt.Errorf("pod %s: has run already, and a pod runs once; prepare a new one", p.UUID)
+		return fmt.Errorf("pod %q is not prepared: it has run already, and a pod runs once; prepare a new one", p.UUID)
 	}
 	if o.Hostname != "" && !validHostname(o.Hostname) {
 		return fmt.Errorf("--hostname=%q: no host name: at most 64 letters, digits, dashes and dots", o.Hostname)
 	}
-	if err := strictly(p, o); err != nil {
+	scope, limited, err := limitTasks(p)
+	if err != nil {
+		return err
+	}
+	if err := strictly(p, o, limited); err != nil {
 		return err
 	}
 	if err := clearDropIns(p); err != nil {
 		return err
 	}
+	users, err := usersOf(p)
+	if err != nil {
+		return err
+	}
+	apps, err := readApps(p, o.Hostname, users != nil)
+	if err != nil {
+		return err
+	}
 	if o.Interactive {
-		if err := giveTerminal(p); err != nil {
+		if err := giveTerminal(p, apps); err != nil {
 			return err
 		}
 	}
@@ -76,7 +93,7 @@ func Become(p *pod.Pod, o Options) error {
 		return err
 	}
 	if o.Metadata {
-		if err := register(p); err != nil {
+		if err := register(p, apps); err != nil {
 			return fmt.Errorf("pod %s: --mds-register: %w", p.UUID, err)
 		}
 	}
@@ -87,39 +104,77 @@ func Become(p *pod.Pod, o Options) error {
 	for _, line := range ignored {
 		o.Warn(line)
 	}
-	env, options, err := notifications(p, env)
+	env, options, err := notifications(p, apps, env)
 	if err != nil {
 		return err
 	}
-	users, err := usersOf(p)
+	former, err := isFormer(p)
 	if err != nil {
 		return err
 	}
-	argv, err := command(p, o, users, options)
+	nspawn, start, err := settle(p, o, users)
 	if err != nil {
 		return err
 	}
-	if err := plainLines(p, o.Interactive); err != nil {
+	if err := setParameters(p, apps, o, users != nil); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if start.Register && start.KeepUnit {
+		if err := machined.ReleaseUnit(context.Background(), systemd.Unit()); err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+	}
+	if err := inotify.Promise(p.UUID); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if start.Register {
+		connection, err := bus.Reserve(bus.Socket)
+		if err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+		if connection != nil { // held until the exec: others that start at the same time count it
+			defer connection.Close()
+		}
+	}
+	if err := announce(p, apps); err != nil {
 		return err
 	}
+	output, err := writeOutput(p, o.Interactive)
+	if err != nil {
+		return err
+	}
+	start.Options = slices.Concat(start.Options, options, scope, output)
+	if start.OwnJournalLink() {
+		if err := linkJournal(p); err != nil {
+			return fmt.Errorf("pod %s: journal: %w", p.UUID, err)
+		}
+	}
+	if err := writeConfigs(p, apps); err != nil {
+		return err
+	}
+	argv := append(nspawn.command, stage1.Arguments(start)...)
 	if err := overlay.Private(); err != nil {
 		return err
 	}
 	if users == nil {
-		err = mountAll(p, o, nil)
+		err = mountAll(p, apps, o, nil)
 	} else {
-		err = mountShifted(p, o, users)
+		err = mountShifted(p, apps, o, users)
 	}
 	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if err := closeHost(p, users != nil); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if err := ownDirs(p, argv); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := unix.Chdir(p.Dir()); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
-	if !systemd.Booted() {
-		if err := ownGroup(p); err != nil {
-			return err
-		}
+	if err := pickGroup(p, start.KeepUnit); err != nil {
+		return err
 	}
 	if o.Interactive && !isTerminal(os.Stdin) {
 		if err := feed(p); err != nil {
@@ -141,35 +196,70 @@ func Become(p *pod.Pod, o Options) error {
 		err = enterNetwork(p)
 	}
 	if err == nil {
-		if o.Unfiltered {
-			env = append(env, "SYSTEMD_SECCOMP=0")
+		env = environment(env, o, former, nspawn)
+		if err = o.Leave(); err == nil && !o.Unfiltered {
+			err = loadFilter(p, users != nil) // last: the process needs none of the calls that it denies
 		}
-		if o.HostIPC {
-			env = append(env, "SYSTEMD_NSPAWN_SHARE_NS_IPC=yes")
-		}
-		if o.Writable {
-			env = append(env, "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes")
-		}
-		if err = o.Leave(); err == nil {
+		if err == nil {
 			err = cli.Exec(argv[0], argv, env)
 		}
 	}
 	return errors.Join(err, os.Remove(p.Path(pod.StartedFile)), os.Remove(p.Path(pod.PIDFile)))
 }
 
+// environment is systemd-nspawn's. former is whether an older rkt prepared the pod.
+func environment(env []string, o Options, former bool, n nspawn) []string {
+	env = dumb(env)
+	if !former || o.Unfiltered { // the pod's own filter denies what those of systemd-nspawn do
+		env = append(env, "SYSTEMD_SECCOMP=0")
+	}
+	if o.HostIPC {
+		env = append(env, "SYSTEMD_NSPAWN_SHARE_NS_IPC=yes")
+	}
+	if o.Writable {
+		env = append(env, "SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes")
+	}
+	return n.environment(env)
+}
+
+// dumb is env for a terminal that understands no escape sequences. From 256 on systemd-nspawn and the pod's systemd
+// write some wherever the output of the pod goes: they tint a terminal's background, set its title, and ask it for its
+// size and colors; an app could read the answers. An app's own TERM does not come from here (see giveTerminal).
+func dumb(env []string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "TERM=") })
+	return append(env, "TERM=dumb")
+}
+
 // register has the metadata service know the pod, and the apps the service.
-func register(p *pod.Pod) error {
+func register(p *pod.Pod, apps []*app) error {
 	url, err := mds.Register(p)
 	if err != nil {
 		return err
 	}
-	apps, err := os.ReadDir(p.Path(pod.AppsDir))
-	if err != nil {
-		return err
+	const name = "AC_METADATA_URL"
+	for _, a := range apps {
+		a.final.Environment = append(a.final.Environment, name+"="+url)
+		if a.prepared == nil {
+			if err := dropIn(p, a.name+".service", "metadata.conf", "[Service]\nEnvironment="+name+"="+url+"\n"); err != nil {
+				return err
+			}
+		}
 	}
-	for _, app := range apps {
-		if err := dropIn(p, app.Name()+".service", "metadata.conf", "[Service]\nEnvironment=AC_METADATA_URL="+url+"\n"); err != nil {
-			return err
+	return nil
+}
+
+// payload is the control group that systemd-nspawn makes for a pod that stays in the unit it is started in.
+const payload = "payload"
+
+// pickGroup sees to it that the pod's control group is its own. In a unit that has had a pod before, as one that runs
+// "rkt run" several times, what is left of that one's group belongs to its users: the pod's systemd could not use it.
+func pickGroup(p *pod.Pod, keepUnit bool) error {
+	switch {
+	case !systemd.Booted():
+		return ownGroup(p)
+	case keepUnit:
+		if err := cgroup.RemoveEmpty(payload); err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
 	return nil
@@ -205,47 +295,43 @@ func ownGroup(p *pod.Pod) error {
 	return nil
 }
 
-// Nspawn finds systemd-nspawn, and tells what of systemd the host lacks.
-func Nspawn() (string, error) {
-	nspawn, err := cli.LookPath("systemd-nspawn")
-	if err != nil {
-		return "", fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
+// settle finds the program that the process becomes, and what it is told.
+func settle(p *pod.Pod, o Options, users *userns.Range) (nspawn nspawn, start stage1.Start, err error) {
+	if err := unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}); errors.Is(err, unix.ENOSYS) {
+		return nspawn, start, errors.New("the kernel has no mount_setattr(2); pods need Linux 5.12 or newer")
 	}
-	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
-		return "", fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
-	}
-	return nspawn, nil
-}
-
-// command is what the process becomes, with further arguments of systemd-nspawn.
-func command(p *pod.Pod, o Options, users *userns.Range, further []string) ([]string, error) {
-	nspawn, err := Nspawn()
+	nspawn, err = findNspawn(p)
 	if err != nil {
-		return nil, err
+		return nspawn, start, err
 	}
 	netns, err := namespace(p)
 	if err != nil {
-		return nil, err
+		return nspawn, start, err
 	}
 	options, err := p.ReadFile(pod.OptionsFile)
 	if err != nil {
-		return nil, err
+		return nspawn, start, err
 	}
 	ids := ""
 	if users != nil { // systemd-nspawn joins the namespace too late, without the right to; this process does (see enterNetwork)
 		ids, netns = users.String(), ""
 	}
-	return stage1.Command(nspawn, stage1.Start{
+	version, err := systemdVersion(nspawn.file)
+	if err != nil {
+		return nspawn, start, err
+	}
+	start = stage1.Start{
 		UUID:     p.UUID,
+		Version:  version,
 		Register: systemd.CanRegister(),
 		KeepUnit: keepUnit(),
 		Netns:    netns,
 		Hostname: o.Hostname,
 		Users:    ids,
-		NoClock:  systemd.Booted(),
 		Terminal: o.Interactive && isTerminal(os.Stdin),
-		Options:  append(strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }), further...),
-	}), nil
+		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
+	}
+	return nspawn, start, nil
 }
 
 // keepUnit tells whether systemd-nspawn stays in the unit that it is started in. A service is a unit of the pod already; elsewhere

@@ -11,14 +11,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/activation"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
-
-// firstFD is the first descriptor of socket activation (sd_listen_fds(3)).
-const firstFD = 3
 
 // socket is a listening socket that the host's systemd has passed to this process.
 type socket struct {
@@ -60,7 +57,7 @@ func activate(p *pod.Pod, env []string) ([]string, []string, error) {
 			unix.CloseOnExec(s.fd)
 			continue
 		}
-		if err := move(s.fd, firstFD+kept); err != nil {
+		if err := move(s.fd, activation.First+kept); err != nil {
 			return nil, nil, err
 		}
 		kept++
@@ -76,7 +73,7 @@ func activate(p *pod.Pod, env []string) ([]string, []string, error) {
 	var all []string
 	for i, g := range groups {
 		unit := g.app + "-" + strconv.Itoa(i) + ".socket"
-		if err := os.WriteFile(unitPath(p, unit), g.unit(), 0o644); err != nil {
+		if err := os.WriteFile(unitPath(p, unit), g.unit(), 0o600); err != nil {
 			return nil, nil, err
 		}
 		byApp[g.app] = append(byApp[g.app], unit)
@@ -131,10 +128,10 @@ func unitPath(p *pod.Pod, unit string) string {
 // dropIn writes a part of a unit of the pod's that is settled only when it starts.
 func dropIn(p *pod.Pod, unit, name, text string) error {
 	dir := unitPath(p, unit+".d")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
+	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
 }
 
 // clearDropIns removes what a start that failed may have left.
@@ -145,7 +142,7 @@ func clearDropIns(p *pod.Pod) error {
 		return err
 	}
 	for _, e := range entries {
-		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") && !strings.HasSuffix(e.Name(), "@.socket")
+		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") && !strings.Contains(e.Name(), "@")
 		if socket || strings.HasSuffix(e.Name(), ".d") {
 			if err := os.RemoveAll(filepath.Join(units, e.Name())); err != nil {
 				return err
@@ -181,10 +178,10 @@ func passed(env []string) (rest []string, sockets []socket, err error) {
 		}
 		rest = append(rest, kv)
 	}
-	for i, name := range cli.Passed(func(name string) string { return values[name] }, os.Getpid()) {
-		s, err := describe(firstFD + i)
+	for i, name := range activation.Names(func(name string) string { return values[name] }, os.Getpid()) {
+		s, err := describe(activation.First + i)
 		if err != nil {
-			return nil, nil, fmt.Errorf("socket activation: descriptor %d: %w", firstFD+i, err)
+			return nil, nil, fmt.Errorf("socket activation: descriptor %d: %w", activation.First+i, err)
 		}
 		s.name = name
 		sockets = append(sockets, s)

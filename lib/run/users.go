@@ -37,15 +37,15 @@ type shifted struct {
 
 // mountShifted is mountAll for such a pod. The image store and the pod's files are mounted over themselves, shifted, so that whatever
 // comes from there is.
-func mountShifted(p *pod.Pod, o Options, users *userns.Range) error {
+func mountShifted(p *pod.Pod, apps []*app, o Options, users *userns.Range) error {
 	ns, err := users.Open()
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
 	dirs := []string{filepath.Join(p.DataDir(), "cas")}
-	for _, name := range []string{pod.RootDir, "overlay", pod.VolumesDir} {
-		if _, err := os.Lstat(p.Path(name)); err == nil {
+	for _, name := range []string{pod.RootDir, pod.ConfigDir, "overlay", pod.VolumesDir} {
+		if info, err := os.Lstat(p.Path(name)); err == nil && info.IsDir() {
 			dirs = append(dirs, p.Path(name))
 		}
 	}
@@ -60,7 +60,7 @@ func mountShifted(p *pod.Pod, o Options, users *userns.Range) error {
 	if err != nil {
 		return err
 	}
-	return mountAll(p, o, &shifted{*users, ns})
+	return mountAll(p, apps, o, &shifted{*users, ns})
 }
 
 // enterNetwork moves the calling thread, and the program that it executes, into the pod's network namespace.
@@ -76,12 +76,6 @@ func enterNetwork(p *pod.Pod) error {
 	defer ns.Close()
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
-	}
-	// The namespace is the host's, so no capability of the pod counts in it: CAP_NET_BIND_SERVICE and CAP_NET_RAW are made up for.
-	for name, value := range map[string]string{"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -100,15 +100,20 @@ func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error 
 	if b.NoDev {
 		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
 	}
+	systemd := strings.HasPrefix(b.Source, pod.SystemdLink+"/")
+	if systemd { // it is executed wherever the data directory is
+		attr.Attr_set |= unix.MOUNT_ATTR_NOSUID
+		attr.Attr_clr |= unix.MOUNT_ATTR_NOEXEC
+	}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
 		return fmt.Errorf("bind mount of %s: its attributes: %w", b.Source, err)
 	}
-	if users != nil && filepath.IsAbs(b.Source) { // what is the pod's is shifted already
+	if users != nil && (systemd || filepath.IsAbs(b.Source)) { // what is the pod's is shifted already
 		if err := userns.Shift(tree, users.ns); err != nil {
 			return fmt.Errorf("bind mount of %s: --private-users: %w", b.Source, err)
 		}
 	}
-	if err := unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+	if err := overlay.MoveTo(tree, target); err != nil {
 		return fmt.Errorf("bind mount of %s on %s: %w", b.Source, b.Target, err)
 	}
 	return nil

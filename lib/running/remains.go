@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"golang.org/x/sys/unix"
 )
 
-// killPatience is how long a killed process may take to be gone, in milliseconds.
-const killPatience = 5000
+// killPatience is how long a killed process may take to be gone.
+const killPatience = 5 * time.Second
 
 // KillRemains kills what is left of a pod whose systemd-nspawn was killed: its PID 1 lives on then, and all other processes with it,
 // where no unit of the host's ends them. It returns when they are gone.
@@ -40,7 +41,7 @@ func KillRemains(p *pod.Pod, log *slog.Logger) error {
 		if err == nil && isInit(pid) { // the number is still the same process's
 			log.Debug("kills what systemd-nspawn has left", "pod", p.UUID, "process", pid)
 			if err = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err == nil || err == unix.ESRCH {
-				err = awaitEnd(pidfd)
+				err = awaitKilled(pidfd)
 			}
 		}
 		unix.Close(pidfd)
@@ -51,18 +52,25 @@ func KillRemains(p *pod.Pod, log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
-// awaitEnd waits until a process has ended.
-func awaitEnd(pidfd int) error {
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, killPatience)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return err
-		case n == 0:
-			return errors.New("does not end, although it was killed")
-		default:
-			return nil
+// awaitKilled waits until a process that was killed has ended.
+func awaitKilled(pidfd int) error {
+	ended, err := awaitEnd(pidfd, killPatience)
+	if err == nil && !ended {
+		err = errors.New("does not end, although it was killed")
+	}
+	return err
+}
+
+// awaitEnd waits until a process has ended, for as long as limit, or without one for 0.
+func awaitEnd(pidfd int, limit time.Duration) (ended bool, err error) {
+	for end := time.Now().Add(limit); ; {
+		left := -1 // for ever
+		if limit > 0 {
+			left = int(max(0, time.Until(end)+time.Millisecond-1) / time.Millisecond)
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, left)
+		if err != unix.EINTR {
+			return n > 0, err
 		}
 	}
 }

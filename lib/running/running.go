@@ -29,52 +29,26 @@ func Leader(p *pod.Pod) (int, error) {
 			return 0, err
 		}
 		if state != pod.Running {
-			return 0, fmt.Errorf("pod %s: is not running (its state is: %s)", p.UUID, state)
+			return 0, fmt.Errorf("pod %q isn't currently running (its state is: %s)", p.UUID, state)
 		}
-		nspawn, err := supervisor(p)
+		nspawn, err := p.Supervisor()
 		if err != nil {
 			return 0, err
 		}
-		held, err := holds(nspawn, p.Dir())
+		held, err := p.HeldBy(nspawn)
 		if err != nil {
 			return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 		if !held { // another program has the lock
 			return 0, fmt.Errorf("pod %s: is not running: its systemd-nspawn has ended", p.UUID)
 		}
-		for _, child := range children(nspawn) {
-			if inOtherPIDNamespace(child, nspawn) {
-				return child, nil
-			}
+		if pid, _ := Init(nspawn); pid != 0 {
+			return pid, nil
 		}
 		if time.Now().After(end) {
 			return 0, fmt.Errorf("pod %s: is still starting", p.UUID)
 		}
 	}
-}
-
-// supervisor is the process ID that the pod's systemd-nspawn has or had.
-func supervisor(p *pod.Pod) (int, error) {
-	text, err := p.ReadFile(pod.PIDFile)
-	if err != nil {
-		return 0, err
-	}
-	nspawn, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", p.Path(pod.PIDFile), err)
-	}
-	return nspawn, nil
-}
-
-// Ended tells whether a pod that was run and whose lock is taken has ended all the same: another program has the lock, or what a killed
-// systemd-nspawn leaves for an instant.
-func Ended(p *pod.Pod) bool {
-	nspawn, err := supervisor(p)
-	if err != nil {
-		return false
-	}
-	held, err := holds(nspawn, p.Dir())
-	return err == nil && !held
 }
 
 // LockEnded is pod.Lock for a pod that does not run: it waits for other programs that work on the pod, for as long as patience. It is
@@ -89,36 +63,10 @@ func LockEnded(ctx context.Context, p *pod.Pod, patience time.Duration) (*os.Fil
 		if unknown != nil {
 			return nil, unknown
 		}
-		if state == pod.Preparing || state == pod.Running && !Ended(p) || ctx.Err() != nil || time.Now().After(end) {
+		if state == pod.Preparing || state == pod.Running && !p.Ended() || ctx.Err() != nil || time.Now().After(end) {
 			return nil, err
 		}
 	}
-}
-
-// holds tells whether a process has the exclusive flock(2) of a folder: one that only got the number of a process that had, has not.
-func holds(pid int, dir string) (bool, error) {
-	var want, got unix.Stat_t
-	if err := unix.Lstat(dir, &want); err != nil {
-		return false, &os.PathError{Op: "lstat", Path: dir, Err: err}
-	}
-	infos := fmt.Sprintf("/proc/%d/fdinfo", pid) // proc(5)
-	files, err := os.ReadDir(infos)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for _, file := range files {
-		info, err := os.ReadFile(filepath.Join(infos, file.Name()))
-		if err != nil || !strings.Contains(string(info), "FLOCK  ADVISORY  WRITE") {
-			continue
-		}
-		if unix.Stat(fmt.Sprintf("/proc/%d/fd/%s", pid, file.Name()), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // children of a process, for as far as the kernel tells (CONFIG_PROC_CHILDREN), else by a look at every process.
@@ -139,29 +87,43 @@ func children(pid int) []int {
 	})
 }
 
-// AppProcess is a process of an app: one in the control group of the app's unit, whose root directory is the app's root. One that the
-// pod's systemd has just forked for the app is not yet, and still has all the power of systemd. Of several it is the oldest, which others
-// come and go below. It is 0 when the app has none.
-func AppProcess(leader int, app, root string) int {
+// AppProcesses are the processes of an app, the oldest first: those in the cgroup of the app's unit, whose root directory is the app's
+// root. One that the pod's systemd has just forked for the app may be one already, and still have all the power of systemd.
+func AppProcesses(leader int, app, root string) []int {
 	own := controlGroup(leader)
 	unit := strings.TrimSuffix(own, "/init.scope") + "/system.slice/" + app + ".service"
 	var want, got unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", leader, root), &want); err != nil || own == "" {
-		return 0
+		return nil
 	}
+	started := map[int]uint64{}
 	found := processes(func(pid int) bool {
 		group := controlGroup(pid)
-		return (group == unit || strings.HasPrefix(group, unit+"/")) && SamePIDNamespace(leader, pid) &&
-			SameNamespace(leader, pid, "user") && unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino
+		if group != unit && !strings.HasPrefix(group, unit+"/") || !InPIDNamespace(leader, pid) ||
+			unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &got) != nil || got.Dev != want.Dev || got.Ino != want.Ino {
+			return false
+		}
+		started[pid] = StartTime(pid)
+		return true
 	})
-	if len(found) == 0 {
-		return 0
-	}
-	return slices.MinFunc(found, func(a, b int) int { return cmp.Or(cmp.Compare(startTime(a), startTime(b)), a-b) })
+	slices.SortFunc(found, func(a, b int) int { return cmp.Or(cmp.Compare(started[a], started[b]), a-b) })
+	return found
 }
 
-// startTime is when a process was started, in clock ticks since the boot (proc(5), stat), or the end of time for one that is gone.
-func startTime(pid int) uint64 {
+// Init is the PID 1 of the pod that a systemd-nspawn runs, as the host numbers it, and reports whether that has started
+// a process. It is 0 if systemd-nspawn has not made the pod yet.
+func Init(nspawn int) (pid int, started bool) {
+	for _, child := range children(nspawn) {
+		if inOtherPIDNamespace(child, nspawn) {
+			return child, len(children(child)) > 0
+		}
+	}
+	return 0, false
+}
+
+// StartTime is when a process was started, in clock ticks since the boot (proc(5), stat), or the end of time for one
+// that is gone.
+func StartTime(pid int) uint64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, after, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ") // the name before may hold anything
 	fields := strings.Fields(after)
@@ -199,6 +161,26 @@ func processes(match func(pid int) bool) []int {
 	return pids
 }
 
+// InPIDNamespace reports whether a process is in another's PID namespace, or in one that was made there.
+func InPIDNamespace(a, b int) bool { return SamePIDNamespace(a, b) || NestedPIDNamespace(a, b) }
+
+// NestedPIDNamespace reports whether a process is in a PID namespace that was made in another process's.
+func NestedPIDNamespace(outer, inner int) bool {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", inner))
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	fd, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_PARENT)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var parent, own unix.Stat_t
+	return unix.Fstat(fd, &parent) == nil && unix.Stat(fmt.Sprintf("/proc/%d/ns/pid", outer), &own) == nil &&
+		parent.Dev == own.Dev && parent.Ino == own.Ino
+}
+
 // SamePIDNamespace tells whether two processes number processes alike.
 func SamePIDNamespace(a, b int) bool { return SameNamespace(a, b, "pid") }
 
@@ -224,12 +206,6 @@ func BoundingSet(pid int) (uint64, error) {
 		return 0, err
 	}
 	return strconv.ParseUint(hex, 16, 64)
-}
-
-// NoNewPrivileges tells whether a process can't gain privileges by executing a program.
-func NoNewPrivileges(pid int) (bool, error) {
-	value, err := status(pid, "NoNewPrivs")
-	return value == "1", err
 }
 
 // status is a field of /proc/PID/status.

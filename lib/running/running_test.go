@@ -1,6 +1,7 @@
 package running
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -36,10 +37,9 @@ func TestReusedNumber(t *testing.T) {
 	if state, err := p.State(); err != nil || state != pod.Running {
 		t.Fatalf("state %v, %v", state, err)
 	}
-	for _, force := range []bool{false, true} {
-		if err := Stop(p, force, slog.New(slog.DiscardHandler)); err != nil {
-			t.Errorf("force %v: %v", force, err)
-		}
+	log := slog.New(slog.DiscardHandler)
+	if err := errors.Join(Ask(p, log), Await(p, 0), Kill(p, log)); err != nil {
+		t.Error(err)
 	}
 	if leader, err := Leader(p); err == nil {
 		t.Errorf("leader %d", leader)
@@ -49,7 +49,7 @@ func TestReusedNumber(t *testing.T) {
 		t.Errorf("the other process was ended: %v", err)
 	case <-time.After(100 * time.Millisecond):
 	}
-	if held, err := holds(os.Getpid(), p.Dir()); err != nil || !held {
+	if held, err := p.HeldBy(os.Getpid()); err != nil || !held {
 		t.Error("the holder of the lock is not seen")
 	}
 	// The holder itself is stopped.
@@ -65,7 +65,7 @@ func TestReusedNumber(t *testing.T) {
 	if err := os.WriteFile(p.Path(pod.PIDFile), []byte(strconv.Itoa(holder.Process.Pid)+"\n"), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if err := Stop(p, true, slog.New(slog.DiscardHandler)); err != nil {
+	if err := Kill(p, log); err != nil {
 		t.Error(err)
 	}
 	if err := holder.Wait(); err == nil {

@@ -1,76 +1,158 @@
 package running
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"golang.org/x/sys/unix"
 )
 
-// haltSignal is SIGRTMIN+3, by which systemd-nspawn asks the pod's systemd to halt; glibc keeps the first two real-time signals.
+// haltSignal is SIGRTMIN+3, by which a systemd in a container is asked to halt (systemd(1)); glibc
+// keeps the first two real-time signals.
 const haltSignal = 34 + 3
 
-// Stop asks a running pod to end in order, or with force kills it. It waits for the end of a killed one only. A pod that does not run is no error.
-func Stop(p *pod.Pod, force bool, log *slog.Logger) error {
-	state, err := p.State()
-	if err != nil || state != pod.Running {
-		log.Debug("does not run", "pod", p.UUID, "state", state)
-		return err
+// startPatience is how long a pod may take until its systemd takes signals.
+const startPatience = 30 * time.Second
+
+// ErrStillRuns says that a pod has not exited in time.
+var ErrStillRuns = errors.New("has not exited")
+
+// Ask asks a running pod to shut down cleanly, and does not wait for it. A pod that does not run is
+// no error.
+//
+// It signals the pod's systemd, which can be asked as often as you like, by anybody: apps are
+// stopped once. systemd-nspawn, which the host's systemd signals, passes the first SIGTERM on as
+// such a request and takes a second one for "at once"; so it gets none from here.
+func Ask(p *pod.Pod, log *slog.Logger) error {
+	for end := time.Now().Add(startPatience); ; time.Sleep(5 * time.Millisecond) {
+		state, err := p.State()
+		if err != nil || state != pod.Running || p.Ended() {
+			log.Debug("does not run", "pod", p.UUID, "state", state)
+			return err
+		}
+		asked, err := halt(p, log)
+		if asked {
+			return nil
+		}
+		if time.Now().After(end) {
+			return cmp.Or(err, fmt.Errorf("pod %s: is still starting, and takes no signals", p.UUID))
+		}
 	}
-	nspawn, err := supervisor(p)
+}
+
+// halt signals the pod's systemd if it takes signals by now. The kernel drops one that reaches a
+// PID 1 without a handler.
+func halt(p *pod.Pod, log *slog.Logger) (asked bool, err error) {
+	leader, err := Leader(p)
 	if err != nil {
-		return err
+		return false, err
 	}
-	pidfd, err := unix.PidfdOpen(nspawn, 0)
-	if err == unix.ESRCH {
-		return nil
-	}
+	pidfd, err := unix.PidfdOpen(leader, 0)
 	if err != nil {
-		return fmt.Errorf("process %d: %w", nspawn, err)
+		return false, fmt.Errorf("process %d: %w", leader, err)
 	}
 	defer unix.Close(pidfd)
-	held, err := holds(nspawn, p.Dir())
-	if err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	if !readsSignal(leader, haltSignal) {
+		return false, nil
 	}
-	if !held { // the pod has ended, rkt-gc has its lock, and another process may have the number
-		return nil
+	if again, err := Leader(p); err != nil || again != leader { // the number could be another process's by now
+		return false, err
 	}
-	signal := unix.SIGKILL
-	if !force {
-		signal = unix.SIGTERM
-		awaitSignals(p)
+	log.Debug("asks the pod's systemd to halt", "pod", p.UUID, "process", leader)
+	if err := unix.PidfdSendSignal(pidfd, haltSignal, nil, 0); err != nil {
+		return false, fmt.Errorf("process %d: %w", leader, err)
 	}
-	log.Debug("signals systemd-nspawn", "pod", p.UUID, "process", nspawn, "signal", signal)
-	if err := unix.PidfdSendSignal(pidfd, signal, nil, 0); err != nil && err != unix.ESRCH {
-		return fmt.Errorf("process %d: %w", nspawn, err)
+	return true, nil
+}
+
+// readsSignal reports whether a process reads a signal from a descriptor (signalfd(2)), as systemd does from early on
+// until it ends. That it blocks the signal tells nothing: it does so for a moment at each fork, too, and what arrives
+// then is dropped when it handles no signals yet.
+func readsSignal(pid, signal int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil { // it was closed
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			hex, ok := strings.CutPrefix(line, "sigmask:")
+			if mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64); ok && err == nil && mask&(1<<(signal-1)) != 0 {
+				return true
+			}
+		}
 	}
-	if !force {
-		return nil
+	return false
+}
+
+// Kill kills a running pod, and waits until it is gone. A pod that does not run is no error.
+func Kill(p *pod.Pod, log *slog.Logger) error {
+	pidfd, err := openSupervisor(p)
+	if err != nil || pidfd < 0 {
+		return err
 	}
-	if err := awaitEnd(pidfd); err != nil {
-		return fmt.Errorf("process %d: %w", nspawn, err)
+	defer unix.Close(pidfd)
+	log.Debug("kills systemd-nspawn", "pod", p.UUID)
+	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("pod %s: systemd-nspawn: %w", p.UUID, err)
+	}
+	if err := awaitKilled(pidfd); err != nil {
+		return fmt.Errorf("pod %s: systemd-nspawn: %w", p.UUID, err)
 	}
 	return KillRemains(p, log)
 }
 
-// awaitSignals waits until the pod's systemd takes signals. The kernel drops one that reaches a PID 1 without a handler, and the pod
-// would not hear of the stop.
-func awaitSignals(p *pod.Pod) {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		leader, err := Leader(p)
-		if err != nil {
-			return
-		}
-		blocked, err := status(leader, "SigBlk") // systemd reads its signals from a descriptor
-		if err != nil {
-			continue
-		}
-		if mask, err := strconv.ParseUint(blocked, 16, 64); err != nil || mask&(1<<(haltSignal-1)) != 0 {
-			return
-		}
+// Await waits until a pod does not run, for as long as limit, or without one for 0. It returns
+// ErrStillRuns after that.
+func Await(p *pod.Pod, limit time.Duration) error {
+	pidfd, err := openSupervisor(p)
+	if err != nil || pidfd < 0 {
+		return err
 	}
+	defer unix.Close(pidfd)
+	ended, err := awaitEnd(pidfd, limit)
+	if err == nil && !ended {
+		err = fmt.Errorf("%w after %s", ErrStillRuns, limit)
+	}
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return nil
+}
+
+// openSupervisor opens the systemd-nspawn of a running pod as a pidfd; it is -1 for a pod that does
+// not run.
+func openSupervisor(p *pod.Pod) (pidfd int, err error) {
+	state, err := p.State()
+	if err != nil || state != pod.Running {
+		return -1, err
+	}
+	nspawn, err := p.Supervisor()
+	if err != nil {
+		return -1, err
+	}
+	pidfd, err = unix.PidfdOpen(nspawn, 0)
+	if err == unix.ESRCH {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("process %d: %w", nspawn, err)
+	}
+	held, err := p.HeldBy(nspawn)
+	if err == nil && held {
+		return pidfd, nil
+	}
+	unix.Close(pidfd) // the pod has exited, another program has its lock, and another process may have the number
+	if err != nil {
+		err = fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return -1, err
 }

@@ -1,8 +1,9 @@
 package stage1
 
 import (
-	"slices"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
 )
 
 // AttachUnit is the unit of rkt-attach that serves an app; there is one if the app is Attachable. No app's unit has an @ in its name.
@@ -22,9 +23,6 @@ func (a App) standard() (lines []string) {
 	}
 	if a.hasTerminal() {
 		lines = append(lines, "TTYPath="+a.attachPath(TerminalLink))
-		if !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
-			lines = append(lines, "Environment=TERM=xterm")
-		}
 	}
 	for _, output := range []struct {
 		setting, pipe string
@@ -36,7 +34,7 @@ func (a App) standard() (lines []string) {
 		case Attached:
 			lines = append(lines, output.setting+"file:"+a.attachPath(output.pipe))
 		default:
-			lines = append(lines, output.setting+"journal+console")
+			lines = append(lines, output.setting+"file:"+a.streamPath(streams.Output))
 		}
 	}
 	return lines
@@ -64,7 +62,7 @@ Before=shutdown.target
 
 [Service]
 Type=notify
-Slice=system.slice
+Slice=-.slice
 ExecStart=` + strings.Join(args, " ") + `
 FileDescriptorStoreMax=8
 Restart=always

@@ -2,7 +2,11 @@ package stage1
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
 )
 
 // Health is how to find out whether an app still works, as Docker's HEALTHCHECK has it.
@@ -14,38 +18,12 @@ type Health struct {
 	Retries     int           // how many checks have to fail one after another
 }
 
-// healthDir counts, in a file for each app, the checks that failed one after another.
-const healthDir = "/run/rkt/health"
-
-// unhealthy is a script that the pod's systemd runs when a check has failed: unhealthy APP RETRIES START-PERIOD-IN-MICROSECONDS. It kills
-// the app after so many failures; the pod ends then, and what comes next is the host's unit's affair (Restart=).
-const unhealthy = `#!/bin/sh
-since=$(/usr/bin/systemctl show --property=ActiveEnterTimestampMonotonic --value "$1.service")
-read -r now _ </proc/uptime
-test "$((${now%.*}${now#*.}0000 - since))" -ge "$3" || exit 0
-mkdir -p ` + healthDir + `
-failed=0
-test ! -e "` + healthDir + `/$1" || read -r failed <"` + healthDir + `/$1"
-failed=$((failed + 1))
-echo "$failed" >"` + healthDir + `/$1"
-test "$failed" -ge "$2" || exit 0
-echo "unhealthy: $failed checks failed one after another, the app is killed"
-exec /usr/bin/systemctl kill --signal=KILL "$1.service"
-`
-
 // health is the name of a unit of the app's health check. No app's unit has an @ in its name.
 func (a App) health(kind string) string { return "health@" + a.Name + "." + kind }
 
-// checks are the units that check the app's health: a timer, the check, and what is done when it has failed and when it has not.
+// checks are the units that check the app's health: a timer, the check, and what is done when it has failed and when it has not. A
+// failed check counts only once watched@APP.target is reached, after the start period.
 func (a App) checks() (map[string][]byte, error) {
-	exec, err := a.exec(a.Health.Exec)
-	if err != nil {
-		return nil, err
-	}
-	process, err := a.process()
-	if err != nil {
-		return nil, err
-	}
 	units := map[string]*unit{}
 	add := func(name, section string, lines ...string) {
 		u := units[name]
@@ -59,24 +37,32 @@ func (a App) checks() (map[string][]byte, error) {
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%dus", d.Microseconds()) }
 	timer, check := a.health("timer"), a.health("service")
 	add(timer, "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service")
+	failed := []string{"StartLimitIntervalSec=0"}
+	if a.Health.StartPeriod > 0 {
+		watched := "watched@" + a.Name
+		add(timer, "Unit", "Wants="+watched+".timer")
+		add(watched+".timer", "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service")
+		add(watched+".timer", "Timer", "Unit="+watched+".target", "OnActiveSec="+seconds(a.Health.StartPeriod), "AccuracySec=100ms")
+		add(watched+".target", "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service")
+		failed = append(failed, "Requisite="+watched+".target", "After="+watched+".target")
+	}
 	add(timer, "Timer", "OnActiveSec="+seconds(a.Health.Interval), "OnUnitInactiveSec="+seconds(a.Health.Interval), "AccuracySec=100ms")
 	add(check, "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service", "StartLimitIntervalSec=0",
 		"OnFailure=unhealthy@"+a.Name+".service", "OnSuccess=healthy@"+a.Name+".service")
-	add(check, "Service", "Type=oneshot", "ExecStart="+exec, "TimeoutStartSec="+seconds(a.Health.Timeout), "KillSignal=SIGKILL")
-	add(check, "Service", process...)
+	add(check, "Service", "Type=oneshot", "ExecStart="+a.start(HealthCheck), "TimeoutStartSec="+seconds(a.Health.Timeout), "KillSignal=SIGKILL")
+	add(check, "Service", a.process()...)
 	// What a check says is in the pod's journal, not among the lines of the app.
-	add(check, "Service", "StandardOutput=journal", "StandardError=journal")
-	for name, command := range map[string]string{
-		"healthy@":   "/bin/rm -f " + healthDir + "/" + a.Name,
-		"unhealthy@": fmt.Sprintf("/bin/sh /rkt/unhealthy %s %d %d", a.Name, a.Health.Retries, a.Health.StartPeriod.Microseconds()),
-	} {
-		name += a.Name + ".service"
-		add(name, "Unit", "StartLimitIntervalSec=0")
-		add(name, "Service", "Type=oneshot", "Slice=system.slice", "ExecStart="+command, "SyslogIdentifier="+a.Name,
-			"StandardOutput=journal+console", "StandardError=journal")
+	add(check, "Service", "StandardOutput=file:"+a.streamPath(streams.Health), "StandardError=file:"+a.streamPath(streams.Health))
+	add("healthy@"+a.Name+".service", "Unit", "StartLimitIntervalSec=0")
+	add("unhealthy@"+a.Name+".service", "Unit", failed...)
+	for name, args := range map[string]string{"healthy@": "", "unhealthy@": " " + strconv.Itoa(a.Health.Retries)} {
+		command := Stage2 + " " + strings.TrimSuffix(name, "@") + " " + a.Name + args
+		add(name+a.Name+".service", "Service", "Type=oneshot", "Slice=-.slice", "ExecStart="+command, "SyslogIdentifier="+a.Name,
+			"StandardOutput=null", "StandardError=journal")
 	}
 	files := map[string][]byte{}
 	for name, u := range units {
+		var err error
 		if files[name], err = u.Bytes(); err != nil {
 			return nil, err
 		}

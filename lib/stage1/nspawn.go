@@ -68,12 +68,12 @@ func Options(apps []App) []string {
 // Start is what is known about a pod when it starts.
 type Start struct {
 	UUID     string
+	Version  int      // of systemd-nspawn and the pod's systemd
 	Register bool     // with systemd-machined
 	KeepUnit bool     // stay in the unit that the process is in, instead of a new scope
 	Netns    string   // path of the network namespace; "" is the host's
 	Hostname string   // "" is rkt-UUID
 	Users    string   // range of user IDs of its own, BASE:COUNT; "" is the host's
-	NoClock  bool     // lines on the console without the kernel's clock; it takes a file that the host's systemd makes
 	Terminal bool     // an app reads from it; otherwise ^C is a signal that ends the pod
 	Options  []string // what Options gave when the pod was prepared
 }
@@ -81,18 +81,26 @@ type Start struct {
 // MachineName is the pod's name at systemd-machined.
 func MachineName(uuid string) string { return "rkt-" + uuid }
 
-// Command is the command line that becomes the pod, for a working directory that is the pod's.
-func Command(nspawn string, s Start) []string {
+// Arguments are those of the systemd-nspawn that becomes the pod, for a working directory that is the pod's.
+func Arguments(s Start) []string {
 	register := "--register=false"
 	if s.Register {
 		register = "--register=true"
 	}
-	argv := []string{nspawn, "--boot", register, "--link-journal=try-guest", "--quiet"}
+	link := "--link-journal=try-guest"
+	if s.OwnJournalLink() {
+		link = "--link-journal=no"
+	}
+	argv := []string{"--boot", register, link, "--quiet"}
 	if s.KeepUnit {
 		argv = append(argv, "--keep-unit")
 	}
 	argv = append(argv, "--uuid="+s.UUID, "--machine="+MachineName(s.UUID), "--directory=stage1/rootfs",
-		"--notify-ready=yes", "--resolv-conf=off", "--timezone=off")
+		"--notify-ready=yes", "--resolv-conf=off", "--timezone=off",
+		"--settings=no") // no file of the host's that has the machine's name
+	if s.Version >= 261 { // which asks for a choice; the pod's own seccomp filter makes it
+		argv = append(argv, "--restrict-address-families=")
+	}
 	if s.Netns != "" {
 		argv = append(argv, "--network-namespace-path="+s.Netns)
 	}
@@ -103,17 +111,37 @@ func Command(nspawn string, s Start) []string {
 	if s.Terminal {
 		console = "interactive"
 	}
-	// Without that file journald writes no time of the kernel's clock before each line.
 	argv = append(argv, "--console="+console)
-	if s.NoClock {
-		argv = append(argv, "--inaccessible=/sys/module/printk/parameters/time")
-	}
 	if s.Hostname != "" {
 		argv = append(argv, "--hostname="+s.Hostname)
 	}
 	argv = append(argv, s.Options...)
-	return append(argv,
+	argv = append(argv,
+		"--setenv=NOTIFY_SOCKET=", // the pod's systemd would say READY=1 when no job waits, see Ready
 		"--setenv=SYSTEMD_UNIT_PATH="+UnitPath,
 		"--setenv=SYSTEMD_GENERATOR_PATH=/dev/null", "--setenv=SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/dev/null",
-		"--", "--default-standard-output=tty", "--log-target=null", "--log-level=warning", "--show-status=0")
+		"--")
+	return append(argv, s.initArguments()...)
 }
+
+// initArguments are those of the pod's systemd. From 262 on systemd-nspawn takes what looks like NAME=VALUE for an
+// environment variable; systemd reads options of the kernel's command line (kernel-command-line(7)) then, as it
+// does in any container.
+func (s Start) initArguments() []string {
+	names := []struct{ option, value string }{
+		{"default-standard-output", "tty"}, {"log-target", "null"}, {"log-level", "warning"}, {"show-status", "0"},
+	}
+	var args []string
+	for _, n := range names {
+		if s.Version >= 258 {
+			args = append(args, "systemd."+strings.ReplaceAll(n.option, "-", "_")+"="+n.value)
+		} else {
+			args = append(args, "--"+n.option+"="+n.value)
+		}
+	}
+	return args
+}
+
+// OwnJournalLink reports whether rkt-run-prepared makes the link by which the host's journalctl finds the pod's
+// journal, because what systemd-nspawn makes leads nowhere.
+func (s Start) OwnJournalLink() bool { return s.Version >= 258 }

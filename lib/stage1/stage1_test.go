@@ -2,12 +2,16 @@ package stage1
 
 import (
 	"bytes"
+	"encoding/json"
+	"github.com/rkt-toolkit/rkt/lib/seccomp"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const uuid = "01234567-89ab-cdef-0123-456789abcdef"
@@ -24,67 +28,107 @@ func plain(name string) App {
 	return App{Name: name, Exec: []string{"/bin/true"}, WorkingDir: "/", Capabilities: []string{}}
 }
 
-func TestService(t *testing.T) {
-	text, err := hostile.service()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range []string{
-		`ExecStart=:"/bin/a b" "%%n $HOME ${X} \"q\" 'r' \\ ; \x0a[Service]\x0aExecStartPre=/bin/evil" ""`,
-		"WorkingDirectory=/a %%n b", "User=1000", "Group=1000", "SupplementaryGroups=4 5",
-		`Environment="A=x\x0aExecStart=/bin/evil\x0a"`, "KillSignal=SIGQUIT", "MountAPIVFS=no", "Type=exec",
-		"UnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID LANG",
-	} {
-		if !strings.Contains(string(text), "\n"+line+"\n") {
-			t.Errorf("no line %s in\n%s", line, text)
+// No string of an image is in a unit; what is there is in golden files.
+func TestUnits(t *testing.T) {
+	quiet := plain("quiet")
+	quiet.StopSignal, quiet.Stdin, quiet.Stdout, quiet.Stderr = "SIGRTMIN+3", Null, Null, Attached
+	quiet.Isolation = Isolation{MemoryMax: 1 << 20, CPUMilli: 250, CPUWeight: 10, BlockIOPS: 5, BlockBandwidth: 6}
+	handlers := hostile
+	handlers.Name, handlers.Notify = "handlers", true
+	handlers.PreStart, handlers.PostStop = []string{"/pre\nUser=0"}, []string{"/post"}
+	handlers.Health = &Health{Exec: []string{"/check\nUser=0"}, Interval: 30e9, Timeout: 5e9, StartPeriod: 1e9, Retries: 3}
+	for _, app := range []App{hostile, quiet, handlers} {
+		files, err := Files(uuid, Isolation{}, []App{app})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if n := strings.Count(string(text), "\nExec"); n != 1 {
-		t.Errorf("%d lines that execute something:\n%s", n, text)
-	}
-	none, err := plain("a").service()
-	if err != nil || !strings.Contains(string(none), "\nCapabilityBoundingSet=\n") {
-		t.Errorf("an app without capabilities: %v\n%s", err, none)
+		got := ""
+		for _, path := range slices.Sorted(maps.Keys(files)) {
+			if strings.HasPrefix(path, UnitPath) && strings.Contains(path, app.Name) {
+				got += "# " + path + "\n" + string(files[path])
+			}
+		}
+		golden(t, app.Name+".units", []byte(got))
 	}
 }
 
-func TestFilesRefuse(t *testing.T) {
-	bad := func(change func(*App)) []App {
-		a := plain("a")
-		change(&a)
-		return []App{a}
+func TestConfig(t *testing.T) {
+	odd := hostile
+	odd.Name, odd.UID, odd.Notify, odd.ReadOnly, odd.AllPaths = "odd", 0, true, true, true
+	odd.Environment = []Variable{{"FOO.BAR", "%n"}}
+	odd.Stdout, odd.Stderr, odd.Capabilities = TTY, Null, []string{"CAP_KILL"}
+	score := -7
+	odd.Isolation = Isolation{NoNewPrivileges: true, SELinuxContext: "a:b:c:d", AppArmorProfile: "profile", OOMScoreAdj: &score,
+		Seccomp: seccomp.Calls{Retain: true, Names: []string{"execve", "read"}}}
+	odd.PreStart, odd.Health = []string{"/pre", "\n"}, &Health{Exec: []string{"/check"}}
+	denies := plain("denies")
+	denies.Exec = append(denies.Exec, "\xff")
+	denies.Seccomp = seccomp.Calls{Names: []string{"mkdir"}, Errno: "EXDEV"}
+	for _, app := range []App{hostile, odd, denies} {
+		config, err := app.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		goldenJSON(t, app.Name+".json", config)
 	}
-	for want, apps := range map[string][]App{
-		"is that of a unit of the pod itself": {plain("systemd-journald")},
-		"or of another app":                   {plain("a"), plain("a")},
-		"environment variable A: its value":   bad(func(a *App) { a.Environment = []Variable{{"A", "\xff"}} }),
-		"has a NUL byte":                      bad(func(a *App) { a.Exec = append(a.Exec, "\x00") }),
-		"not absolute":                        bad(func(a *App) { a.WorkingDir = "x" }),
-		"no program with quotes":              bad(func(a *App) { a.Exec = []string{`/a"b`} }),
-		"nothing to execute":                  bad(func(a *App) { a.Exec = nil }),
-		"no control characters":               bad(func(a *App) { a.WorkingDir = "/a\nUser=0" }),
+	config, err := odd.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _ := json.Marshal(config)
+	goldenJSON(t, "odd-final.json", Finish(config, Final{Hostname: "host", Notify: "/run/rkt/notify/odd", Environment: []string{"FOO.BAR=new", "A=b"}}))
+	goldenJSON(t, "odd-terminal.json", Finish(config, Final{Terminal: true}))
+	if after, _ := json.Marshal(config); !bytes.Equal(before, after) {
+		t.Errorf("Finish changed what was prepared:\n%s\n%s", before, after)
+	}
+	for want, change := range map[string]func(*App){
+		"nothing to execute": func(a *App) { a.Exec = nil },
+		"is not UTF-8":       func(a *App) { a.Exec = []string{"/a"}; a.PreStart = []string{"/b", "\xff"} },
+		"NUL byte":           func(a *App) { a.PreStart = []string{"/a\x00"} },
 	} {
-		if _, err := Files(uuid, Isolation{}, apps); err == nil || !strings.Contains(err.Error(), want) {
+		app := plain("a")
+		change(&app)
+		if _, err := app.Config(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
 }
 
-// What systemd does not pass on is rkt-exec's, for the app, what runs before and after it, and its health check.
-func TestLaunched(t *testing.T) {
-	app := plain("app")
-	app.Environment = []Variable{{"A", "plain"}, {"FOO.BAR", "%n"}}
-	app.PreStart, app.PostStop, app.Health = []string{"/pre"}, []string{"/post"}, &Health{Exec: []string{"/check"}}
-	files, err := Files(uuid, Isolation{}, []App{app})
+func goldenJSON(t *testing.T, name string, value any) {
+	t.Helper()
+	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(files[UnitPath+"/app.service"]) + string(files[UnitPath+"/health@app.service"])
-	if n := strings.Count(text, `=:"/dev/rkt-exec" "FOO.BAR=%%n" "--" "/`); n != 4 || strings.Count(text, "Environment=\"A=plain\"") != 2 {
-		t.Errorf("%d of 4 commands:\n%s", n, text)
+	golden(t, name, append(text, '\n'))
+}
+
+// golden compares with a file of testdata, or writes it if $UPDATE is set.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if strings.Contains(text, "Environment=\"FOO") || plain("x").Launched() {
-		t.Error(text)
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not as it was (UPDATE=1 writes it anew):\n%s", file, got)
+	}
+}
+
+func TestFilesRefuse(t *testing.T) {
+	for want, apps := range map[string][]App{
+		"is that of a unit of the pod itself": {plain("systemd-journald")},
+		"or of another app":                   {plain("a"), plain("a")},
+	} {
+		if _, err := Files(uuid, Isolation{}, apps); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
 	}
 }
 
@@ -95,12 +139,12 @@ func TestStreams(t *testing.T) {
 		want         string
 		serve        string
 	}{
-		{"", "", "", "StandardOutput=journal+console StandardError=journal+console", ""},
-		{Null, Null, Log, "StandardOutput=null StandardError=journal+console", ""},
-		{Attached, "", "", "StandardInput=file:/run/rkt/attach/a/stdin StandardOutput=journal+console StandardError=journal+console", "stdin=stream"},
-		{TTY, TTY, TTY, "StandardInput=tty SendSIGHUP=yes TTYPath=/run/rkt/attach/a/tty Environment=TERM=xterm StandardOutput=tty StandardError=tty",
+		{"", "", "", "StandardOutput=file:/run/rkt/streams/a/output StandardError=file:/run/rkt/streams/a/output", ""},
+		{Null, Null, Log, "StandardOutput=null StandardError=file:/run/rkt/streams/a/output", ""},
+		{Attached, "", "", "StandardInput=file:/run/rkt/attach/a/stdin StandardOutput=file:/run/rkt/streams/a/output StandardError=file:/run/rkt/streams/a/output", "stdin=stream"},
+		{TTY, TTY, TTY, "StandardInput=tty SendSIGHUP=yes TTYPath=/run/rkt/attach/a/tty StandardOutput=tty StandardError=tty",
 			"stdin=tty stdout=tty stderr=tty"},
-		{Null, Attached, TTY, "TTYPath=/run/rkt/attach/a/tty Environment=TERM=xterm StandardOutput=file:/run/rkt/attach/a/stdout StandardError=tty",
+		{Null, Attached, TTY, "TTYPath=/run/rkt/attach/a/tty StandardOutput=file:/run/rkt/attach/a/stdout StandardError=tty",
 			"stdout=stream stderr=tty"},
 	} {
 		app := plain("a")
@@ -118,11 +162,33 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%q: wanted %v, served by %s", []Stream{c.in, c.out, c.err}, wanted, unit)
 		}
 	}
-	// An image's own TERM counts.
-	app := plain("a")
-	app.Stdout, app.Environment = TTY, []Variable{{"TERM", "vt52"}}
-	if text, err := app.service(); err != nil || strings.Contains(string(text), "xterm") || !strings.Contains(string(text), "\nTTYPath=") {
-		t.Errorf("%v\n%s", err, text)
+}
+
+// Which pipes an app has, and who reads them.
+func TestStreamUnits(t *testing.T) {
+	root, user, silent, checked := plain("root"), plain("user"), plain("silent"), plain("checked")
+	user.UID, user.GID, user.Stderr = 1000, 1001, Null
+	silent.Stdout, silent.Stderr = Attached, TTY
+	checked.Stdout, checked.Stderr, checked.Health = Null, Null, &Health{Exec: []string{"/check"}}
+	units := streamUnits(uuid, []App{root, user, silent, checked})
+	for unit, lines := range map[string]string{
+		"streams@root.socket":    "ListenFIFO=/run/rkt/streams/root/output\n",
+		"streams@user.socket":    "ListenFIFO=/run/rkt/streams/user/output\n",
+		"streams@checked.socket": "Service=streams@pod.service\nListenFIFO=/run/rkt/streams/checked/health\n",
+		"streams@pod.service":    "Sockets=streams@root.socket streams@user.socket streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
+	} {
+		if !strings.Contains(units[unit], lines) {
+			t.Errorf("%s: %s", unit, units[unit])
+		}
+	}
+	if len(units) != 4 {
+		t.Errorf("%q", units)
+	}
+	if units := streamUnits(uuid, []App{silent}); len(units) != 0 {
+		t.Errorf("%q", units)
+	}
+	if text, err := silent.service(); err != nil || strings.Contains(string(text), "streams@") {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 
@@ -133,13 +199,15 @@ func TestVerify(t *testing.T) {
 		t.Fatal("systemd-analyze is missing: install Debian's package systemd")
 	}
 	app := hostile
-	app.Exec = append([]string{"/bin/sh"}, app.Exec[1:]...) // verify wants the program to be there, and a root folder hides it
 	attachable := plain("attachable")
+	attachable.Health = &Health{Exec: []string{"/bin/true"}, Interval: time.Second, Timeout: time.Second, StartPeriod: time.Second, Retries: 3}
 	attachable.Stdin, attachable.Stdout, attachable.Stderr = TTY, Attached, TTY
 	files, err := Files(uuid, Isolation{MemoryMax: 1 << 20, CPUMilli: 250, BlockIOPS: 5}, []App{app, plain("second"), attachable})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ready, _ := Ready([]string{app.Name, "second", "attachable"})
+	files[UnitPath+"/"+ReadyUnit] = []byte(ready)
 	dir := t.TempDir()
 	var units []string
 	for path, text := range files {
@@ -147,8 +215,9 @@ func TestVerify(t *testing.T) {
 		if !ok {
 			continue
 		}
-		for _, program := range []string{"/rkt/notify", AttachFile} { // which are there only when they are wanted
-			text = bytes.ReplaceAll(text, []byte("ExecStart="+program), []byte("ExecStart=/bin/sh"))
+		for _, program := range []string{"/rkt/notify", AttachFile, Stage2} { // which are there only when they are wanted
+			text = bytes.ReplaceAll(text, []byte("="+program+" "), []byte("=/bin/sh "))
+			text = bytes.ReplaceAll(text, []byte("="+program+"\n"), []byte("=/bin/sh\n"))
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
@@ -164,28 +233,73 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func TestStoppedKnowsEverySignal(t *testing.T) {
-	sh, err := exec.LookPath("sh")
+// Nothing that runs in a pod beside the apps is a program of the host's, but for journald.
+func TestPrograms(t *testing.T) {
+	app := plain("a")
+	app.Stdout, app.Health = Attached, &Health{Exec: []string{"/check"}, StartPeriod: 1}
+	files, err := Files(uuid, Isolation{}, []App{app})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ code, status, result, want string }{
-		{"exited", "0", "success", "0"},
-		{"exited", "3", "exit-code", "3"},
-		{"killed", "KILL", "signal", "137"},
-		{"killed", "TERM", "success", "143"},
-		{"dumped", "SEGV", "core-dump", "139"},
-		{"killed", "RTMIN", "signal", "255"},
-		{"", "", "resources", "255"},
-	} {
-		script := stopped()
-		cut := strings.Index(script, "echo \"$status\"")
-		cmd := exec.Command(sh, "-c", script[:cut]+"echo $status", "app-stopped", "app")
-		cmd.Env = []string{"MONITOR_EXIT_CODE=" + c.code, "MONITOR_EXIT_STATUS=" + c.status, "MONITOR_SERVICE_RESULT=" + c.result}
-		out, err := cmd.CombinedOutput()
-		if err != nil || strings.TrimSpace(string(out)) != c.want {
-			t.Errorf("%+v: %q, %v", c, out, err)
+	ready, _ := Ready([]string{"a"})
+	files[UnitPath+"/"+ReadyUnit] = []byte(ready)
+	n := 0
+	for path, text := range files {
+		if strings.HasPrefix(string(text), "#!") {
+			t.Errorf("%s is a script", path)
 		}
+		for line := range strings.Lines(string(text)) {
+			command, ok := strings.CutPrefix(line, "Exec")
+			if !ok {
+				continue
+			}
+			n++
+			_, command, _ = strings.Cut(command, "=")
+			switch program := strings.Fields(strings.TrimLeft(command, "-+!:"))[0]; program {
+			case Stage2, AttachFile, "/rkt/notify", "/usr/lib/systemd/systemd-journald":
+			default:
+				t.Errorf("%s runs %s", path, program)
+			}
+		}
+	}
+	if n < 12 {
+		t.Errorf("only %d lines run something", n)
+	}
+}
+
+// A failed check counts only after the start period, if there is one.
+func TestStartPeriod(t *testing.T) {
+	for _, period := range []time.Duration{0, 8 * time.Second} {
+		app := plain("a")
+		app.Health = &Health{Exec: []string{"/check"}, Interval: time.Second, Retries: 3, StartPeriod: period}
+		files, err := Files(uuid, Isolation{}, []App{app})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts, timer := string(files[UnitPath+"/unhealthy@a.service"]), string(files[UnitPath+"/watched@a.timer"])
+		if waits := strings.Contains(counts, "\nRequisite=watched@a.target\n"); waits != (period > 0) || !strings.Contains(counts, "=/rkt/stage2 unhealthy a 3\n") {
+			t.Errorf("%s: %s", period, counts)
+		}
+		if waits := strings.Contains(timer, "\nOnActiveSec=8000000us\n"); waits != (period > 0) {
+			t.Errorf("%s: %s", period, timer)
+		}
+	}
+}
+
+// The readiness unit is one that systemd takes.
+func TestReady(t *testing.T) {
+	unit, dropIn := Ready([]string{"one", "two"})
+	for _, want := range []string{"\nRequires=pod.target one.service two.service\n", " app-failed@one.service ", " app-succeeded@two.service "} {
+		if !strings.Contains(unit, want) {
+			t.Errorf("no %q in\n%s", want, unit)
+		}
+	}
+	if dropIn != "[Unit]\nWants=ready@pod.service\n" {
+		t.Errorf("%q", dropIn)
+	}
+	argv := Arguments(Start{UUID: uuid})
+	if !slices.Contains(argv, "--notify-ready=yes") || !slices.Contains(argv, "--setenv=NOTIFY_SOCKET=") {
+		t.Errorf("%q", argv)
 	}
 }
 
@@ -201,9 +315,38 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestCommand(t *testing.T) {
-	got := strings.Join(Command("/usr/bin/systemd-nspawn", Start{UUID: uuid, Register: true, KeepUnit: true, Netns: "/run/n", Options: []string{"--x"}}), " ")
-	want := "/usr/bin/systemd-nspawn --boot --register=true --link-journal=try-guest --quiet --keep-unit --uuid=" + uuid +
+// What limits the apps does not limit what the pod itself needs to note how they end.
+func TestTasks(t *testing.T) {
+	app := plain("a")
+	app.Stdout, app.Health = Attached, &Health{Exec: []string{"/check"}}
+	files, err := Files(uuid, Isolation{TasksMax: 20}, []App{app})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slice := string(files[UnitPath+"/system.slice"]); !strings.Contains(slice, "\n[Slice]\nTasksMax=20\n") {
+		t.Error(slice)
+	}
+	for unit, want := range map[string]string{
+		"a.service": "", "health@a.service": "", // systemd's own choice, system.slice
+		"app-failed@.service": "-.slice", "app-succeeded@.service": "-.slice", "streams@pod.service": "-.slice", "rkt-notify.service": "-.slice",
+		"healthy@a.service": "-.slice", "unhealthy@a.service": "-.slice", "attach@a.service": "-.slice",
+	} {
+		text := string(files[UnitPath+"/"+unit])
+		if _, got, _ := strings.Cut(text, "\nSlice="); text == "" || strings.SplitN(got, "\n", 2)[0] != want {
+			t.Errorf("%s is in %q, want %q", unit, got, want)
+		}
+		if limited := strings.Contains(text, "\nTasksMax=infinity\n"); limited != (want == "") {
+			t.Errorf("%s: the limit of systemd's own: %v", unit, !limited)
+		}
+	}
+	if files, err = Files(uuid, Isolation{}, []App{app}); err != nil || files[UnitPath+"/system.slice"] != nil {
+		t.Errorf("without a limit: %s, %v", files[UnitPath+"/system.slice"], err)
+	}
+}
+
+func TestArguments(t *testing.T) {
+	got := strings.Join(Arguments(Start{UUID: uuid, Register: true, KeepUnit: true, Netns: "/run/n", Options: []string{"--x"}}), " ")
+	want := "--boot --register=true --link-journal=try-guest --quiet --keep-unit --uuid=" + uuid +
 		" --machine=rkt-" + uuid + " --directory=stage1/rootfs "
 	if !strings.HasPrefix(got, want) { // the shape that rkt's had
 		t.Errorf("%s\nwant it to begin with\n%s", got, want)
@@ -212,8 +355,19 @@ func TestCommand(t *testing.T) {
 		!strings.Contains(got, " --network-namespace-path=/run/n ") || !strings.Contains(got, " --x ") {
 		t.Error(got)
 	}
-	got = strings.Join(Command("n", Start{UUID: uuid}), " ")
+	got = strings.Join(Arguments(Start{UUID: uuid}), " ")
 	if strings.Contains(got, "--network-namespace-path") || strings.Contains(got, "--keep-unit") || !strings.Contains(got, "--register=false") {
+		t.Error(got)
+	}
+}
+
+// From 262 on systemd-nspawn takes --NAME=VALUE after the -- for environment variables, and 261 asks about address families.
+func TestArgumentsOfNewer(t *testing.T) {
+	got := strings.Join(Arguments(Start{UUID: uuid, Version: 262}), " ")
+	if _, after, _ := strings.Cut(got, " -- "); after != "systemd.default_standard_output=tty systemd.log_target=null systemd.log_level=warning systemd.show_status=0" {
+		t.Error(got)
+	}
+	if !strings.Contains(got, " --restrict-address-families= ") || !strings.Contains(got, " --link-journal=no ") {
 		t.Error(got)
 	}
 }

@@ -46,6 +46,7 @@ type Pod struct {
 	Apps            []App             `json:"apps,omitempty"`
 	CreatedAt       *int64            `json:"created_at,omitempty"`
 	StartedAt       *int64            `json:"started_at,omitempty"`
+	Stopped         bool              `json:"stopped,omitempty"` // somebody has stopped it; not in rkt
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
 }
@@ -206,6 +207,7 @@ func (r *reader) read(p *pod.Pod) (Pod, error) {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
+	e.Stopped = r.want.Ends && facts.State.Ended() && dir.Marked(pod.StoppedFile)
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
 		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}

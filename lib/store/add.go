@@ -16,6 +16,7 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/part"
 	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
 )
@@ -297,6 +298,20 @@ func (s *Store) AddLayer(ctx context.Context, name string, fill func(l *Layer) e
 	return l.Commit(name)
 }
 
+// AddPart makes sure that the store has the layer that is a part of others, which it has, and returns its name.
+func (s *Store) AddPart(ctx context.Context, p part.Part) (string, error) {
+	name, text, err := p.Name()
+	if err != nil {
+		return "", err
+	}
+	return name, s.AddLayer(ctx, name, func(l *Layer) error {
+		if err := os.WriteFile(filepath.Join(l.Dir, part.File), text, 0o600); err != nil {
+			return err
+		}
+		return p.Link(l.Root.Name(), s.LayerPath)
+	})
+}
+
 // AddImage puts an image into the store, its layers (names, lowest first) being there already. config is the OCI image config as
 // fetched, nil for an ACI. An image that is there already is left alone if it is complete and has those layers: the ID names all of
 // its content, but what an ACI depends on may have changed.
@@ -377,11 +392,19 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if err := s.keep(id); err != nil {
 		return err
 	}
-	_, err = s.Image(id) // a layer may have been removed just before it was seen to be needed
-	return err
+	if _, err = s.Image(id); err != nil { // a layer may have been removed just before it was seen to be needed
+		return err
+	}
+	for _, name := range s.needs(id, strings.Fields(list)) {
+		if name != id && !s.HasLayer(name) {
+			return fmt.Errorf("image %s: incomplete: layer %s is missing; fetch the image again", id, name)
+		}
+	}
+	return nil
 }
 
-// SetRef makes a reference name the image of that ID.
+// SetRef makes a reference name the image of that ID. In the records, an image that had the name keeps it if it was verified for it and
+// the new one was not: where verification is asked for, the name still means that one.
 func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) error {
 	if !ValidID(id) || ref.Key() == "" {
 		return fmt.Errorf("%s: cannot name an image", ref.Name())
@@ -391,12 +414,33 @@ func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) erro
 	}
 	old, err := s.Lookup(ref)
 	if err == nil && old == id {
-		return nil
+		return s.dropFormer(ref, id)
 	}
-	if err := s.writeRef(ctx, Ref{ref.Key(), id}); err != nil || old == "" {
+	if err := s.touchRef(id, ref.Key()); err != nil {
 		return err
 	}
-	return s.dropRef(old, ref.Key())
+	if err := s.writeRef(ctx, Ref{ref.Key(), id}); err != nil {
+		return err
+	}
+	return s.dropFormer(ref, id)
+}
+
+// dropFormer takes a name from the records of the images that had it before, for which see SetRef.
+func (s *Store) dropFormer(ref image.Reference, id string) error {
+	ids, err := s.Named(ref)
+	if err != nil {
+		return err
+	}
+	verified := s.signed(id, ref)
+	for _, former := range ids {
+		if former == id || !verified && s.signed(former, ref) {
+			continue
+		}
+		if err := s.dropRef(former, ref.Key()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) writeRef(ctx context.Context, ref Ref) error {

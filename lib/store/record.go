@@ -30,8 +30,8 @@ type Record struct {
 	Used     time.Time             // when it was last used; zero if that is not known
 }
 
-// recorded are the files of an image that its record has, too.
-var recorded = []string{"config", "manifest", "layers"}
+// recordFiles are the files of an image that its record has, too.
+var recordFiles = []string{"config", "manifest", "layers"}
 
 // Records lists the IDs of what may be an image of the store, sorted: those with a record, an entry in the index, or a layer of that name.
 func (s *Store) Records() ([]string, error) {
@@ -118,7 +118,7 @@ func (s *Store) keep(id string) error {
 func (s *Store) copyRecord(id string) error {
 	dir := s.path("blob", id)
 	changed := false
-	for _, name := range recorded {
+	for _, name := range recordFiles {
 		text, err := os.ReadFile(s.path("image", id, name))
 		if errors.Is(err, fs.ErrNotExist) && name == "config" {
 			continue
@@ -149,26 +149,46 @@ func (s *Store) copyRecord(id string) error {
 	return durable.SyncDir(filepath.Dir(dir))
 }
 
-// keepRef records a name of an image, and the image itself if that has not been done: its fetch was killed, or it is an older program's.
+// keepRef records a name of an image.
 func (s *Store) keepRef(id, key string) error {
 	file := s.path("blob", id, "ref", key)
-	_, err := os.Lstat(file)
-	_, err2 := os.Lstat(s.path("blob", id, recorded[len(recorded)-1]))
-	if err == nil && err2 == nil {
+	there, err := s.recorded(id)
+	if err != nil || !there {
+		return err // it is just being removed
+	}
+	if _, err := os.Lstat(file); err == nil {
 		return nil
-	}
-	if err2 != nil {
-		if err := s.keep(id); err != nil {
-			return err
-		}
-	}
-	if _, err := os.Lstat(s.path("blob", id)); errors.Is(err, fs.ErrNotExist) {
-		return nil // it is just being removed
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
 	return durable.WriteFile(file, nil, 0o600)
+}
+
+// recorded reports whether there is a record of an image. One is made if that has not been done: the image's fetch was killed, or it is an
+// older program's.
+func (s *Store) recorded(id string) (bool, error) {
+	if _, err := os.Lstat(s.path("blob", id, recordFiles[len(recordFiles)-1])); err == nil {
+		return true, nil
+	}
+	if err := s.keep(id); err != nil {
+		return false, err
+	}
+	_, err := os.Lstat(s.path("blob", id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// touchRef notes that an image gets a name now that it may have had before.
+func (s *Store) touchRef(id, key string) error {
+	now := time.Now()
+	err := os.Chtimes(s.path("blob", id, "ref", key), now, now)
+	if errors.Is(err, fs.ErrNotExist) { // it is just being removed
+		return nil
+	}
+	return err
 }
 
 // dropRef takes a name from the record of an image that it no longer names.

@@ -13,14 +13,15 @@ import (
 
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // Remote is what is known of where an image came from, so that it need not be read again: what the server of a URL said (RFC 9111), the
 // digest that a registry has for a name, or what tells that a file is the same.
 type Remote struct {
 	ID           string                `json:"id"`
-	Manifest     *schema.ImageManifest `json:"manifest"`          // needed while what it depends on is fetched, and it is no image yet
-	Verified     string                `json:"trusted,omitempty"` // by whose word, if its signature was checked
+	Manifest     *schema.ImageManifest `json:"manifest"`        // needed while what it depends on is fetched, and it is no image yet
+	Proof        *keystore.Proof       `json:"proof,omitempty"` // if its signature was checked
 	File         string                `json:"file,omitempty"`
 	Digest       string                `json:"digest,omitempty"`    // of the manifest, or of the index that it was chosen from
 	Challenge    string                `json:"challenge,omitempty"` // how a registry wants a login (RFC 9110, 11.6.1), heard by TLS

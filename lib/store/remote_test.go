@@ -12,6 +12,7 @@ import (
 
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 func ref(t testing.TB, name string) image.Reference {
@@ -29,14 +30,14 @@ func TestRemote(t *testing.T) {
 	if _, err := s.Remote(url); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
-	want := Remote{ID: imageID(1), Manifest: blank("example.com/a"), ETag: `"x"`, Expires: time.Unix(1e9, 0).UTC(), Verified: "sha256-1"}
+	want := Remote{ID: imageID(1), Manifest: blank("example.com/a"), ETag: `"x"`, Expires: time.Unix(1e9, 0).UTC(), Proof: &keystore.Proof{Name: "example.com/a", Key: "k"}}
 	for range 2 {
 		if err := s.SetRemote(t.Context(), url, want); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := s.Remote(url)
-	if err != nil || got.ID != want.ID || got.ETag != want.ETag || !got.Expires.Equal(want.Expires) || got.Verified != want.Verified || got.Manifest.Name != "example.com/a" {
+	if err != nil || got.ID != want.ID || got.ETag != want.ETag || !got.Expires.Equal(want.Expires) || *got.Proof != *want.Proof || got.Manifest.Name != "example.com/a" {
 		t.Errorf("%+v %v", got, err)
 	}
 	if _, err := s.Remote(file); !errors.Is(err, ErrNotFound) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/part"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,12 +21,17 @@ type Users func() (map[string]string, error)
 var errInUse = errors.New("is in use")
 
 // Remove takes an image, by its ID or a unique prefix of it, out of the store: its names, itself, and those of its layers that no other
-// image has. An image that is in use is not removed.
+// image has and nobody uses. Whoever uses the image goes on with its layers, which Collect removes after the last of them.
 //
 // There is no lock that whoever uses images would have to hold. What is removed is first renamed out of sight, and then the users are asked:
-// one who comes later does not find it, and one who came before is seen, and it is put back. For that, a user looks for the image again
-// once it can be seen to use it (see package prepare), and AddImage looks for the layers again.
+// one who comes later does not find it, and one who came before is seen, and what he uses is put back. For that, a user looks for the image
+// again once it can be seen to use it (see package prepare), and AddImage looks for the layers again.
 func (s *Store) Remove(ctx context.Context, id string, users Users) error {
+	return s.remove(ctx, id, users, false)
+}
+
+// remove is Remove, or with unused an error that is errInUse for an image that somebody uses.
+func (s *Store) remove(ctx context.Context, id string, users Users, unused bool) error {
 	id, err := s.complete(id)
 	if err != nil {
 		return err
@@ -61,14 +67,14 @@ func (s *Store) Remove(ctx context.Context, id string, users Users) error {
 		return errors.Join(ErrNotFound, d.discard())
 	}
 	used, err := users()
-	if who := used[strings.Join(names, " ")]; err == nil && who != "" {
+	if who := used[strings.Join(names, " ")]; err == nil && who != "" && unused {
 		err = fmt.Errorf("%w by %s", errInUse, who)
 	}
 	if err != nil {
 		return errors.Join(err, putBack(), d.discard())
 	}
 	var errs []error
-	for _, name := range needs(id, names) {
+	for _, name := range s.needs(id, names) {
 		errs = append(errs, s.removeLayer(d, name, users))
 	}
 	refs, err := s.Refs()
@@ -129,7 +135,7 @@ func (s *Store) needed(name string, users Users) (bool, error) {
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return false, err
 			}
-			if err == nil && slices.Contains(needs(id, names), name) {
+			if err == nil && slices.Contains(s.needs(id, names), name) {
 				return true, nil
 			}
 		}
@@ -137,12 +143,31 @@ func (s *Store) needed(name string, users Users) (bool, error) {
 	return false, nil
 }
 
-// needs are the layers that an image needs: those that are seen, and of an ACI its own, even if only a part of it is seen.
-func needs(id string, layers []string) []string {
-	if slices.Contains(layers, id) {
-		return layers
+// needs are the layers that an image needs: those that are seen, those that parts among them are made of, and of an ACI its own, even if
+// only a part of it is seen.
+func (s *Store) needs(id string, layers []string) []string {
+	all := slices.Clone(layers)
+	add := func(name string) {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
 	}
-	return append(slices.Clip(layers), id)
+	add(id)
+	for i := 0; i < len(all); i++ { // a part may be like another one
+		if !strings.HasPrefix(all[i], "part-") {
+			continue
+		}
+		text, err := os.ReadFile(s.LayerFile(all[i], part.File))
+		if err != nil { // it is not there, or damaged, and Image or package verify tells
+			continue
+		}
+		if p, err := part.Parse(text); err == nil {
+			for _, name := range p.Needs() {
+				add(name)
+			}
+		}
+	}
+	return all
 }
 
 // layerNames are the names of an image's layers, as the index (folder "image") or its record ("blob") has them.
@@ -175,7 +200,7 @@ func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (rem
 			errs = append(errs, fmt.Errorf("image %s: damaged: it has no manifest (rkt image reindex makes it anew, rkt image rm removes the image)", id))
 			continue
 		}
-		switch err := s.Remove(ctx, id, users); {
+		switch err := s.remove(ctx, id, users, true); {
 		case err == nil:
 			removed = append(removed, id)
 		case !errors.Is(err, errInUse) && !errors.Is(err, ErrNotFound):

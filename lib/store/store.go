@@ -159,6 +159,12 @@ func (s *Store) Lookup(ref image.Reference) (string, error) {
 	}
 	text, err := os.ReadFile(s.path("ref", ref.Key()))
 	if errors.Is(err, fs.ErrNotExist) && ref.Kind == image.Appc && ref.Version != "" {
+		// That of an image of a registry means what its tag means now.
+		if tag, ok := image.ParseKey(string(image.Docker) + "/" + ref.App + ":" + ref.Version); ok && len(ref.Labels) == 0 {
+			if text, err := os.ReadFile(s.path("ref", tag.Key())); err == nil && s.hasImage(strings.TrimSpace(string(text))) {
+				return strings.TrimSpace(string(text)), nil
+			}
+		}
 		return s.Find(ref)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -174,33 +180,43 @@ func (s *Store) Lookup(ref image.Reference) (string, error) {
 	return id, nil
 }
 
+func (s *Store) hasImage(id string) bool {
+	_, err := os.Lstat(s.path("image", id))
+	return ValidID(id) && err == nil
+}
+
 // Find finds the newest whole image whose manifest has an appc reference's name, version and labels, those that are given. The error
 // is or wraps ErrNotFound if there is none.
 func (s *Store) Find(ref image.Reference) (string, error) {
-	ids, err := s.Images()
+	ids, err := s.Described(ref)
+	if err == nil && len(ids) == 0 {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return "", err
 	}
-	found, newest := "", time.Time{}
-	for _, id := range ids {
+	return ids[0], nil
+}
+
+// Described are the IDs of all whole images whose manifest has an appc reference's name, version and labels, newest first.
+func (s *Store) Described(ref image.Reference) ([]string, error) {
+	ids, err := s.Images()
+	if err != nil {
+		return nil, err
+	}
+	return newest(ids, func(id string) (time.Time, bool) {
 		file := s.path("image", id, "manifest")
 		text, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(text, []byte(`"`+ref.App+`"`)) { // which spares reading the others as JSON
-			continue
+			return time.Time{}, false
 		}
 		info, err := os.Stat(file)
-		if err != nil || !info.ModTime().After(newest) {
-			continue
+		if err != nil {
+			return time.Time{}, false
 		}
 		img, err := s.Image(id)
-		if err == nil && ref.Describes(img.Manifest) == nil {
-			found, newest = id, info.ModTime()
-		}
-	}
-	if found == "" {
-		return "", ErrNotFound
-	}
-	return found, nil
+		return info.ModTime(), err == nil && ref.Describes(img.Manifest) == nil
+	}), nil
 }
 
 // Used notes that an image is used now.

@@ -2,10 +2,12 @@
 package systemd
 
 import (
+	"fmt"
 	"os"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/util"
+	"github.com/rkt-toolkit/rkt/lib/program"
 )
 
 // Booted tells whether systemd is the host's init.
@@ -21,10 +23,25 @@ func CanRegister() bool {
 	return errBus == nil && errMachined == nil
 }
 
+// Nspawn finds the host's systemd-nspawn. An error tells what of systemd the host lacks.
+func Nspawn() (string, error) {
+	nspawn, err := program.Look("systemd-nspawn")
+	if err != nil {
+		return "", fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
+	}
+	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
+		return "", fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
+	}
+	return nspawn, nil
+}
+
 // Unit is the name of the systemd unit that the process belongs to, or "": the last part of its control group's path that names
 // a service or a scope (a service may have made groups below its own).
-func Unit() string {
-	text, err := os.ReadFile("/proc/self/cgroup")
+func Unit() string { return UnitOf(os.Getpid()) }
+
+// UnitOf is Unit for another process; it is "" for one that has ended.
+func UnitOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return ""
 	}

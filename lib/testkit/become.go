@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +61,7 @@ func (s *setup) become() error {
 			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
 		}
 	}
-	if err := (mount{"overlay", root, "overlay", 0, "lowerdir=/,upperdir=" + upper + ",workdir=" + work}).make(); err != nil {
+	if err := (mount{"overlay", root, "overlay", 0, "lowerdir=" + cmp.Or(s.Root, "/") + ",upperdir=" + upper + ",workdir=" + work}).make(); err != nil {
 		return err
 	}
 	at := func(path string) string { return filepath.Join(root, path) }

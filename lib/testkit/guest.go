@@ -44,7 +44,8 @@ func becomeGuest() error {
 		{"host", "/lower", "virtiofs", unix.MS_RDONLY, ""},
 		{"tmpfs", "/rw", "tmpfs", 0, "mode=0755"},
 		{"tmpfs", "/rw/upper", "", 0, ""}, {"tmpfs", "/rw/work", "", 0, ""},
-		{"overlay", "/root", "overlay", 0, "lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work"},
+		{"overlay", "/root", "overlay", 0,
+			"lowerdir=" + filepath.Join("/lower", g.Root) + ",upperdir=/rw/upper,workdir=/rw/work"},
 	} {
 		if m.fstype == "" {
 			err = os.MkdirAll(m.target, 0o755)
@@ -82,6 +83,10 @@ func becomeGuest() error {
 		}
 	}
 	if err := configure(at); err != nil {
+		return err
+	}
+	// Settings of the kernel are the virtual machine's own.
+	if err := os.Remove(at("/etc/systemd/system/systemd-sysctl.service")); err != nil {
 		return err
 	}
 	if err := g.command(at); err != nil {

@@ -25,7 +25,8 @@ import (
 // control groups of a whole machine, or what its kernel does not have.
 type VM struct {
 	Dir     string   // an empty folder for what the virtual machine needs
-	Kernel  string   // a folder with an unpacked kernel package, see "make deps"
+	Kernel  string   // a folder with an unpacked kernel package, see test/kernel.sh
+	Root    string   // a tree with the files of another release; "" is the machine's own root
 	Overlay []string // folders whose content lies over the machine's root, the last on top
 	Bare    bool     // no systemd: the command is run by PID 1, without a network and without the modules that pods need
 	Disk    string   // a second disk, /dev/vdb, as qemu names it; its flushes are passed on
@@ -44,6 +45,7 @@ var ports = []string{"out", "err", "status"}
 type guest struct {
 	Bare        bool
 	Early, Late []string // modules: paths in the initial file system, and on the machine
+	Root        string
 	Overlay     []string
 	Env, Args   []string
 	WorkDir     string
@@ -78,8 +80,7 @@ func (v VM) Run(ctx context.Context) (status int, err error) {
 	if out, err := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1", disk, "8G").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("virtual machine: disk: %w\n%s", err, out)
 	}
-	files := startChild(ctx, filepath.Join(v.Dir, "virtiofsd.log"), virtiofsd, "--socket-path="+filepath.Join(v.Dir, "fs.sock"),
-		"-o", "source=/", "-o", "sandbox=chroot", "-o", "xattr", "-o", "cache=always")
+	files := startChild(ctx, filepath.Join(v.Dir, "virtiofsd.log"), "/bin/sh", "-c", virtiofsd, filepath.Join(v.Dir, "fs.sock"))
 	defer files.stop()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(v.Dir, "fs.sock")); err == nil {
@@ -113,7 +114,11 @@ func (v VM) Run(ctx context.Context) (status int, err error) {
 	return status, nil
 }
 
-const virtiofsd = "/usr/lib/qemu/virtiofsd"
+// virtiofsd is a script that becomes what shows the machine's files to the guest, at the socket $0: a program of its own, or in Debian 12
+// and before qemu's, whose options are others. An overlay can't be mounted over the machine's mounts once they are announced.
+const virtiofsd = `own=/usr/libexec/virtiofsd
+test ! -e $own || exec $own --socket-path="$0" --shared-dir=/ --sandbox=chroot --xattr --cache=always --no-announce-submounts
+exec /usr/lib/qemu/virtiofsd --socket-path="$0" -o source=/ -o sandbox=chroot -o xattr -o cache=always`
 
 // kernel finds the kernel's image, and its version.
 func (v VM) kernel() (image, version string, err error) {
@@ -223,7 +228,7 @@ func (v VM) initramfs(init, version string) error {
 	if err != nil {
 		return err
 	}
-	g := guest{Bare: v.Bare, Overlay: v.Overlay, Env: v.Env, Args: v.Args, WorkDir: v.WorkDir}
+	g := guest{Bare: v.Bare, Root: v.Root, Overlay: v.Overlay, Env: v.Env, Args: v.Args, WorkDir: v.WorkDir}
 	archive := &newc{}
 	early, err := all.order(earlyModules, nil)
 	if err != nil {

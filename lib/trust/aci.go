@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // MaxSignature is how many bytes a file of signatures may have.
@@ -35,18 +36,21 @@ type NoKey struct {
 	PEM  bool // a public key in PEM is wanted
 }
 
+// unknownEntity begins each error for a signature by a key that is not trusted: rkt's words, which scripts match.
+const unknownEntity = "openpgp: signature made by unknown entity: "
+
 func (e *NoKey) Error() string {
-	file := ""
+	before, file := unknownEntity, ""
 	if e.PEM {
-		file = " FILE.pub"
+		before, file = "", " FILE.pub"
 	}
-	return fmt.Sprintf("no key is trusted for %s: trust its signer's with \"rkt trust --prefix=%s%s\", or use --insecure-options=image to run it unsigned",
-		e.Name, e.Name, file)
+	return fmt.Sprintf("%sno key is trusted for %s: trust its signer's with \"rkt trust --prefix=%s%s\", or use --insecure-options=image to run it unsigned",
+		before, e.Name, e.Name, file)
 }
 
 // HaveKey tells whether some key that is trusted for ACIs of that name is good today; the error is a *NoKey if none is trusted.
 func (s Keystore) HaveKey(name string) error {
-	ring, err := s.ring(name)
+	_, ring, err := s.ring(name)
 	if err == nil && ring == nil {
 		err = &NoKey{Name: name}
 	}
@@ -60,51 +64,34 @@ func (s Keystore) HaveKey(name string) error {
 	return err
 }
 
-// Mark tells by which keys ACIs of that name are verified today: another mark is of other keys. It is "" if there are none.
-func (s Keystore) Mark(name string) string {
-	ring, err := s.ring(name)
-	h := sha256.New()
-	good := false
-	for _, entity := range ring { // sorted
-		if usable(entity) == nil {
-			good = true
-			fmt.Fprintf(h, "%x ", entity.PrimaryKey.Fingerprint)
-		}
-	}
-	if err != nil || !good {
-		return ""
-	}
-	return fmt.Sprintf("sha256-%x", h.Sum(nil))
-}
-
-func (s Keystore) ring(name string) (openpgp.EntityList, error) {
+// ring gives the OpenPGP keys that are trusted for a name, in both forms.
+func (s Keystore) ring(name string) ([]Key, openpgp.EntityList, error) {
 	keys, err := s.Keys(name)
+	keys = slices.DeleteFunc(keys, func(k Key) bool { return !k.OpenPGP() })
 	var ring openpgp.EntityList
 	for _, k := range keys {
-		if k.pgp != nil {
-			ring = append(ring, k.pgp)
-		}
+		ring = append(ring, k.pgp)
 	}
-	return ring, err
+	return keys, ring, err
 }
 
 // CheckACI verifies a detached OpenPGP signature, armored or not, of an ACI as it is sent (appc spec, aci.md: compressed or not) by a
-// key that is trusted for images of that name. It returns the key's fingerprint. If the signature is good, aci has been read to its end.
-func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (string, error) {
-	ring, err := s.ring(name)
+// key that is trusted for images of that name. If the signature is good, aci has been read to its end.
+func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (keystore.Proof, error) {
+	keys, ring, err := s.ring(name)
 	if err == nil && ring == nil {
 		err = &NoKey{Name: name}
 	}
 	if err != nil {
-		return "", err
+		return keystore.Proof{}, err
 	}
 	packets, err := splitSignatures(signature)
 	if err != nil {
-		return "", fmt.Errorf("signature: %w", err)
+		return keystore.Proof{}, fmt.Errorf("signature: %w", err)
 	}
 	var issuers []string
 	var why error
-	var ids []uint64
+	var sigs []*packet.Signature
 	var trusted [][]byte
 	for _, p := range packets {
 		sig, err := readSignature(p)
@@ -113,28 +100,56 @@ func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (string
 			continue
 		}
 		if id := *sig.IssuerKeyId; len(ring.KeysById(id)) > 0 {
-			ids, trusted = append(ids, id), append(trusted, p)
+			sigs, trusted = append(sigs, sig), append(trusted, p)
 		} else {
 			issuers = append(issuers, fmt.Sprintf("%016X", id))
 		}
 	}
 	if len(trusted) > maxTrusted {
-		return "", fmt.Errorf("more than %d signatures by trusted keys", maxTrusted)
+		return keystore.Proof{}, fmt.Errorf("more than %d signatures by trusted keys", maxTrusted)
 	}
 	signers, errs, err := checkAll(ring, aci, trusted)
 	if err != nil {
-		return "", err
+		return keystore.Proof{}, err
 	}
 	for i, signer := range signers {
 		if signer != nil {
-			return fmt.Sprintf("%x", signer.PrimaryKey.Fingerprint), nil
+			k := keys[slices.Index(ring, signer)]
+			return keystore.Proof{Name: name, Key: k.Fingerprint, Sum: keystore.Sum(k.Text), Until: until(signer, sigs[i])}, nil
 		}
-		why = cmp.Or(unusable(ring, ids[i]), errs[i])
+		why = cmp.Or(unusable(ring, *sigs[i].IssuerKeyId), errs[i])
 	}
 	if why == nil {
-		return "", fmt.Errorf("signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts a key)", strings.Join(issuers, ", "), name, name)
+		return keystore.Proof{}, fmt.Errorf(unknownEntity+"signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts a key)",
+			strings.Join(issuers, ", "), name, name)
 	}
-	return "", fmt.Errorf("signature: %w", why)
+	return keystore.Proof{}, fmt.Errorf("signature: %w", why)
+}
+
+// until is when a signature ceases to count: when it expires, or its key, or the subkey that made it. It is zero if none of them does.
+func until(signer *openpgp.Entity, sig *packet.Signature) time.Time {
+	ends := []time.Time{end(sig.CreationTime, sig.SigLifetimeSecs)}
+	if self, _ := signer.PrimarySelfSignature(); self != nil {
+		ends = append(ends, end(signer.PrimaryKey.CreationTime, self.KeyLifetimeSecs))
+	}
+	for _, sub := range signer.Subkeys {
+		if sub.PublicKey.KeyId == *sig.IssuerKeyId {
+			ends = append(ends, end(sub.PublicKey.CreationTime, sub.Sig.KeyLifetimeSecs))
+		}
+	}
+	ends = slices.DeleteFunc(ends, time.Time.IsZero)
+	if len(ends) == 0 {
+		return time.Time{}
+	}
+	return slices.MinFunc(ends, time.Time.Compare)
+}
+
+// end is when what was made at a time and holds for some seconds expires; zero if it does not.
+func end(made time.Time, seconds *uint32) time.Time {
+	if seconds == nil || *seconds == 0 {
+		return time.Time{}
+	}
+	return made.Add(time.Duration(*seconds) * time.Second).UTC()
 }
 
 // checkAll checks several signatures in one reading of what they are of. A signature has either a signer or an error.

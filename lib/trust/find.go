@@ -17,6 +17,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/auth"
 	"github.com/rkt-toolkit/rkt/lib/certs"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // Source fetches keys. The zero value speaks HTTPS only, and trusts the system's authorities.
@@ -42,7 +43,7 @@ func (s Source) Read(ctx context.Context, location string) ([]Key, error) {
 	if u := remote(location); u != nil {
 		text, err = s.get(ctx, u)
 	} else {
-		text, err = readFile(strings.TrimPrefix(location, "file://"))
+		text, err = keystore.ReadFile(strings.TrimPrefix(location, "file://"))
 	}
 	if err != nil {
 		return nil, err
@@ -80,9 +81,9 @@ func (s Source) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("server %s: %s", answer.Request.URL.Host, answer.Status)
+		return nil, fmt.Errorf("server %s: bad HTTP status code: %s", answer.Request.URL.Host, answer.Status)
 	}
-	return readAll(answer.Body, maxKey)
+	return keystore.ReadAll(answer.Body)
 }
 
 // Discover finds where the keys for a prefix are: the first page from the prefix upwards that names any (appc spec, discovery.md,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // What servers of keys can do wrong.
@@ -32,7 +33,7 @@ func TestRead(t *testing.T) {
 			_, _ = w.Write(k.Text)
 		case "/giant":
 			for range 64 {
-				_, _ = w.Write(bytes.Repeat([]byte("x"), maxKey/32))
+				_, _ = w.Write(bytes.Repeat([]byte("x"), keystore.MaxFile/32))
 			}
 		case "/html":
 			_, _ = w.Write([]byte("<html>no such page</html>"))

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // Limits of signatures of images.
@@ -52,21 +53,6 @@ func (s Keystore) HaveImageKey(r image.Reference) error {
 	return err
 }
 
-// MarkImage tells by which keys images in registries of that name are verified today: another mark is of other keys. It is "" if there
-// are none.
-func (s Keystore) MarkImage(r image.Reference) string {
-	keys, err := s.imageKeys(r)
-	if err != nil {
-		return ""
-	}
-	var all []string
-	for _, k := range keys {
-		all = append(all, k.Fingerprint)
-	}
-	slices.Sort(all)
-	return fmt.Sprintf("sha256-%x", sha256.Sum256([]byte(strings.Join(all, " "))))
-}
-
 func (s Keystore) imageKeys(r image.Reference) ([]Key, error) {
 	keys, err := s.Keys(registryName(r))
 	if err != nil {
@@ -79,14 +65,37 @@ func (s Keystore) imageKeys(r image.Reference) ([]Key, error) {
 	return keys, nil
 }
 
-// CheckImage verifies a signature of an image by a key that is trusted for its name, and returns the key's fingerprint.
-func (s Keystore) CheckImage(img Image, signed Signed) (string, error) {
-	if len(signed.Payload) > MaxPayload || len(signed.Signature) > MaxPayload {
-		return "", fmt.Errorf("larger than %d bytes", MaxPayload)
-	}
-	signature, err := base64.StdEncoding.DecodeString(strings.TrimSpace(signed.Signature))
+// CheckImage verifies a signature of an image by a key that is trusted for its name.
+func (s Keystore) CheckImage(img Image, signed Signed) (keystore.Proof, error) {
+	p, err := readPayload(img, signed)
 	if err != nil {
-		return "", fmt.Errorf("signature: %w", err)
+		return keystore.Proof{}, err
+	}
+	keys, err := s.imageKeys(p.name)
+	if err != nil {
+		return keystore.Proof{}, err
+	}
+	for _, k := range keys {
+		if k.signed(signed.Payload, p.signature) {
+			return keystore.Proof{Name: registryName(p.name), Key: k.Fingerprint, Sum: keystore.Sum(k.Text)}, nil
+		}
+	}
+	return keystore.Proof{}, fmt.Errorf("by none of the %d keys that are trusted for %s", len(keys), registryName(p.name))
+}
+
+// claim is what a signature says, whoever made it.
+type claim struct {
+	name      image.Reference
+	signature []byte
+}
+
+// readPayload reads what a signature says, and refuses it unless it is of that image.
+func readPayload(img Image, signed Signed) (c claim, err error) {
+	if len(signed.Payload) > MaxPayload || len(signed.Signature) > MaxPayload {
+		return c, fmt.Errorf("larger than %d bytes", MaxPayload)
+	}
+	if c.signature, err = base64.StdEncoding.DecodeString(strings.TrimSpace(signed.Signature)); err != nil {
+		return c, fmt.Errorf("signature: %w", err)
 	}
 	var p struct {
 		Critical struct {
@@ -100,28 +109,16 @@ func (s Keystore) CheckImage(img Image, signed Signed) (string, error) {
 		} `json:"critical"`
 	}
 	if err := json.Unmarshal(signed.Payload, &p); err != nil {
-		return "", fmt.Errorf("payload: %w", err)
+		return c, fmt.Errorf("payload: %w", err)
 	}
 	if p.Critical.Type != critical {
-		return "", fmt.Errorf("payload of type %.60q, and not %q", p.Critical.Type, critical)
+		return c, fmt.Errorf("payload of type %.60q, and not %q", p.Critical.Type, critical)
 	}
 	if !slices.Contains(img.Digests, p.Critical.Image.Digest) {
-		return "", fmt.Errorf("it is of another image, %.80q", p.Critical.Image.Digest)
+		return c, fmt.Errorf("it is of another image, %.80q", p.Critical.Image.Digest)
 	}
-	name, err := img.signedAs(p.Critical.Identity.Reference)
-	if err != nil {
-		return "", err
-	}
-	keys, err := s.imageKeys(name)
-	if err != nil {
-		return "", err
-	}
-	for _, k := range keys {
-		if k.signed(signed.Payload, signature) {
-			return k.Fingerprint, nil
-		}
-	}
-	return "", fmt.Errorf("by none of the %d keys that are trusted for %s", len(keys), registryName(name))
+	c.name, err = img.signedAs(p.Critical.Identity.Reference)
+	return c, err
 }
 
 // signedAs is the name of an image that was signed as reference. If it was asked for by name, it must be the same repository, and the

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 // What cosign 2.2 made of snyk/broker:4.169.1-github-com, and the key, as the image's makers have published them.
@@ -83,8 +84,8 @@ func TestCosignsOwn(t *testing.T) {
 			c.change(&s)
 		}
 		by, err := New(dir).CheckImage(img, s)
-		if c.want == "" && (err != nil || by != k.Fingerprint) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s %s: %s, %v, want %q", c.prefix, c.name, by, err, c.want)
+		if c.want == "" && (err != nil || by.Key != k.Fingerprint || by.Sum != keystore.Sum(k.Text)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s %s: %+v, %v, want %q", c.prefix, c.name, by, err, c.want)
 		}
 	}
 }

@@ -14,16 +14,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
+	"github.com/rkt-toolkit/rkt/lib/printable"
 )
-
-// maxKey bounds a file of keys, bytes. Keys with many signatures by others are large.
-const maxKey = 1 << 20
 
 // Key is a public key: either an OpenPGP key, which signs ACIs, or one in PEM (RFC 7468, PUBLIC KEY), which signs what registries carry.
 type Key struct {
@@ -36,8 +33,8 @@ type Key struct {
 
 // ParseKeys reads the keys of a file: OpenPGP keys, armored or not, or one public key in PEM.
 func ParseKeys(text []byte) ([]Key, error) {
-	if len(text) > maxKey {
-		return nil, fmt.Errorf("larger than %d bytes", maxKey)
+	if len(text) > keystore.MaxFile {
+		return nil, fmt.Errorf("larger than %d bytes", keystore.MaxFile)
 	}
 	if block, rest := pemBlock(text); block != nil {
 		if len(rest) > 0 {
@@ -177,12 +174,7 @@ func (k Key) UserIDs() []string {
 	var all []string
 	if k.pgp != nil {
 		for _, name := range slices.Sorted(maps.Keys(k.pgp.Identities)) {
-			all = append(all, strings.Map(func(r rune) rune {
-				if !unicode.IsPrint(r) {
-					return '?'
-				}
-				return r
-			}, name))
+			all = append(all, printable.Line(name))
 		}
 	}
 	return all

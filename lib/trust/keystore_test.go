@@ -19,6 +19,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"github.com/rkt-toolkit/rkt/lib/keystore"
 )
 
 func newEntity(t testing.TB, name string, config *packet.Config) *openpgp.Entity {
@@ -145,7 +146,7 @@ func TestKeys(t *testing.T) {
 				got[names[k.Fingerprint]] = true
 			}
 			for _, key := range []string{"a", "b", "c"} {
-				if got[key] != strings.Contains(want, key) || s.Trusts(name, keys[key].Fingerprint) != got[key] {
+				if got[key] != strings.Contains(want, key) {
 					t.Errorf("%s: %s: key %s trusted: %v", test.files, name, key, got[key])
 				}
 			}
@@ -163,7 +164,7 @@ func TestDamagedKeystore(t *testing.T) {
 		{a.Fingerprint, b.Text, "the key in it is " + b.Fingerprint},
 		{a.Fingerprint, a.Text[:len(a.Text)/2], "not an OpenPGP key"},
 		{"README", []byte("keys of ours"), "not an OpenPGP key"},
-		{a.Fingerprint, bytes.Repeat([]byte("x"), maxKey+1), "larger than"},
+		{a.Fingerprint, bytes.Repeat([]byte("x"), keystore.MaxFile+1), "larger than"},
 	} {
 		dir := t.TempDir()
 		path, err := Add(dir, "example.com", a)
@@ -232,7 +233,7 @@ func TestParseKeys(t *testing.T) {
 		{"small RSA", pemOf(t, &small.PublicKey), "1024 bits"},
 		{"two in PEM", append(pemOf(t, ed), pemOf(t, &p256.PublicKey)...), "more than one"},
 		{"private in PEM", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}}), "PRIVATE KEY"},
-		{"giant", bytes.Repeat([]byte("\x99"), maxKey+1), "larger than"},
+		{"giant", bytes.Repeat([]byte("\x99"), keystore.MaxFile+1), "larger than"},
 	} {
 		keys, err := ParseKeys(test.text)
 		got := fmt.Sprint(err)
@@ -319,8 +320,8 @@ func TestCheckACI(t *testing.T) {
 			continue
 		}
 		if test.want == "" {
-			if err != nil || signer != publicKey(t, good).Fingerprint || aci.Len() != 0 {
-				t.Errorf("%s: %q, %v, %d bytes left to read", test.what, signer, err, aci.Len())
+			if err != nil || signer.Key != publicKey(t, good).Fingerprint || signer.Name != test.name || aci.Len() != 0 {
+				t.Errorf("%s: %+v, %v, %d bytes left to read", test.what, signer, err, aci.Len())
 			}
 		} else if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.what, err, test.want)
@@ -372,66 +373,87 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// A prefix never leads out of its folder, nor to a hidden file.
-func FuzzPrefix(f *testing.F) {
-	for _, s := range []string{"example.com/app", "localhost:5000/a", "[::1]:5000/a", "..", "a/../b", "/a", "a//b", ".a", "a/.b", "a\x00b", "docker.io/x"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, prefix string) {
-		names, err := parts(prefix)
-		if err != nil {
-			return
-		}
-		joined := filepath.Join(names...)
-		if joined != strings.Join(names, "/") || !filepath.IsLocal(joined) || strings.Contains("/"+joined, "/.") || strings.ContainsAny(joined, "\x00\n") {
-			t.Errorf("%q became %q", prefix, joined)
-		}
-	})
-}
-
-// The mark of a name changes with the keys that are good for it, and with no others.
-func TestMark(t *testing.T) {
+// A proof is good for as long as its key is trusted for the name, unchanged, and nothing has expired.
+func TestProof(t *testing.T) {
 	a, b := newEntity(t, "a", nil), newEntity(t, "b", nil)
 	dir := t.TempDir()
 	s := New(dir)
-	last, seen := s.Mark("example.com/app"), map[string]bool{}
-	step := func(what string, changes bool) {
+	add := func(prefix string, k Key) string {
 		t.Helper()
-		now := s.Mark("example.com/app")
-		if (now != last) != changes || changes && now != "" && seen[now] {
-			t.Errorf("%s: mark %q after %q", what, now, last)
-		}
-		last, seen[now] = now, true
-	}
-	add := func(prefix string, k Key) {
-		if _, err := Add(dir, prefix, k); err != nil {
+		path, err := Add(dir, prefix, k)
+		if err != nil {
 			t.Fatal(err)
 		}
+		return path
 	}
-	if last != "" {
-		t.Errorf("of no keys: %q", last)
+	file := add("example.com", publicKey(t, a))
+	lasting := &packet.Config{SigLifetimeSecs: 3600}
+	p, err := s.CheckACI("example.com/app", strings.NewReader("image"), sign(t, a, "image", lasting))
+	if err != nil {
+		t.Fatal(err)
 	}
-	add("example.com", publicKey(t, a))
-	step("a key", true)
+	if left := time.Until(p.Until); left < 50*time.Minute || left > time.Hour {
+		t.Errorf("a signature of an hour is good for %v", left)
+	}
+	want := func(what, want string, p keystore.Proof) {
+		t.Helper()
+		err := keystore.Keystore(s).Good(p)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	want("at once", "", p)
+	add("example.com", publicKey(t, b))
 	add("example.org", publicKey(t, b))
-	step("another name's", false)
-	add("", oneKey(t, []byte(brokerKey)))
-	step("one that signs no ACIs", false)
-	add("example.com/app", publicKey(t, a))
-	step("the same again", false)
-	add("", publicKey(t, b))
-	step("a second", true)
-	if err := b.RevokeKey(packet.KeyCompromised, "", nil); err != nil {
+	want("with another key", "", p)
+	if err := os.Rename(file, add("", publicKey(t, a))); err != nil {
 		t.Fatal(err)
 	}
-	add("", publicKey(t, b))
-	if now := s.Mark("example.com/app"); now == last {
-		t.Error("a revoked one still counts")
-	}
-	if err := os.RemoveAll(dir); err != nil {
+	want("trusted for all", "", p)
+	late := p
+	late.Until = time.Now().Add(-time.Second)
+	want("late", "has expired", late)
+	if err := a.RevokeKey(packet.KeyCompromised, "", nil); err != nil {
 		t.Fatal(err)
 	}
-	if now := s.Mark("example.com/app"); now != "" {
-		t.Errorf("of no keys: %q", now)
+	file = add("", publicKey(t, a))
+	want("revoked", "was changed since", p)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	want("without the key", "is no longer trusted for example.com/app", p)
+	if want("of nobody", "not the name of an image", keystore.Proof{}); keystore.Keystore(nil).Good(p) == nil {
+		t.Error("good without a keystore")
+	}
+}
+
+// Whatever expires first ends a proof: the signature, the key, or the subkey that signed.
+func TestProofEnds(t *testing.T) {
+	made := time.Now().Add(-time.Hour)
+	at := func(life uint32) *packet.Config {
+		return &packet.Config{Time: func() time.Time { return made }, KeyLifetimeSecs: life, Algorithm: packet.PubKeyAlgoEdDSA}
+	}
+	for _, c := range []struct{ key, subkey, signature, want uint32 }{ // seconds
+		{0, 0, 0, 0}, {7200, 0, 0, 7200}, {0, 7200, 0, 7200}, {0, 0, 7200, 7200}, {9000, 8000, 7000, 7000}, {7000, 8000, 9000, 7000}, {9000, 7000, 8000, 7000},
+	} {
+		e := newEntity(t, "a", at(c.key))
+		if err := e.AddSigningSubkey(at(c.subkey)); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if _, err := Add(dir, "", publicKey(t, e)); err != nil {
+			t.Fatal(err)
+		}
+		p, err := New(dir).CheckACI("example.com/app", strings.NewReader("image"), sign(t, e, "image", &packet.Config{Time: at(0).Time, SigLifetimeSecs: c.signature}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := uint32(0)
+		if !p.Until.IsZero() {
+			got = uint32(p.Until.Sub(made.Truncate(time.Second)) / time.Second)
+		}
+		if got != c.want {
+			t.Errorf("%+v: good for %d s", c, got)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -66,7 +67,7 @@ func Exec(argv []string) (string, error) {
 // Environment is the value of an Environment= line that sets one variable. systemd drops variables whose name is not of
 // letters, digits and underscores, or whose value is not UTF-8; here that is an error.
 func Environment(name, value string) (string, error) {
-	if !ValidVariable(name) {
+	if !validVariable(name) {
 		return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _", shorten(name))
 	}
 	if !utf8.ValidString(value) {
@@ -79,8 +80,8 @@ func Environment(name, value string) (string, error) {
 	return word, nil
 }
 
-// ValidVariable tells whether systemd passes on an environment variable of this name.
-func ValidVariable(name string) bool {
+// validVariable tells whether systemd passes on an environment variable of this name.
+func validVariable(name string) bool {
 	for i := range len(name) {
 		c := name[i]
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
@@ -104,13 +105,19 @@ func Path(path string) (string, error) {
 	return strings.ReplaceAll(path, "%", "%%"), nil
 }
 
-// quote gives one word of a command line or of an Environment= line.
+// quote gives one word of a command line or of an Environment= line. What is not printable is written as \xNN, also where systemd would take it as it is: unit files are shown on terminals.
 func quote(s string) (string, error) {
 	var b strings.Builder
 	b.Grow(len(s) + 2)
 	text := utf8.ValidString(s) // systemd refuses a line that is not; the bytes of other strings are written as \xNN
 	b.WriteByte('"')
+	hidden := 0 // bytes up to here are of a character that is not printable
 	for i := range len(s) {
+		if text && i >= hidden && s[i] > 0x7f {
+			if r, size := utf8.DecodeRuneInString(s[i:]); utf8.RuneStart(s[i]) && !unicode.IsPrint(r) {
+				hidden = i + size
+			}
+		}
 		switch c := s[i]; {
 		case c == 0:
 			return "", errors.New("has a NUL byte, which no process can be given")
@@ -119,7 +126,7 @@ func quote(s string) (string, error) {
 		case c == '"' || c == '\\':
 			b.WriteByte('\\')
 			b.WriteByte(c)
-		case c < ' ' || c == 0x7f || c > 0x7f && !text:
+		case c < ' ' || c == 0x7f || c > 0x7f && !text || i < hidden:
 			fmt.Fprintf(&b, `\x%02x`, c)
 		default:
 			b.WriteByte(c)

@@ -1,28 +1,32 @@
 // Package unpack makes a folder of a tar stream that nobody vouches for.
 //
-// Whatever the stream says, nothing outside the folder is written, linked or changed. Each parent folder is resolved by
-// openat2(2) with RESOLVE_BENEATH: a name with "..", an absolute link or a link that leaves the folder ends the unpacking with an
-// error that names the entry. A relative link that stays inside is followed, because archives that were put together from
-// packages have such ("lib -> usr/lib", "lib/x"). The last part of a name is never followed: an entry takes the place of an
-// earlier one of the same name, and of a link rather than of what it points to. A symbolic link's own text may be anything: only
-// a pod resolves it, inside its root.
+// Whatever the stream says, nothing outside the directory is written, linked or changed. A name with ".." in it ends the unpacking
+// with an error that names the entry. Each parent directory is resolved by openat2(2) with RESOLVE_IN_ROOT: links in it are followed
+// as a process would whose root the directory is, because archives that were put together from packages have such
+// ("lib -> usr/lib", "lib/x"; "var/run -> /run", "var/run/app/"), and where such a link leads to nothing, directories are made. The
+// last part of a name is never followed: an entry takes the place of an earlier one of the same name, and of a link rather than of
+// what it points to. A symbolic link's own text may be anything: only a pod resolves it, inside its root.
 //
 // It needs root, for owners, devices and trusted attributes; the folder should be one that only root can reach.
 package unpack
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/recipe"
 	"github.com/rkt-toolkit/rkt/lib/tree"
 	"golang.org/x/sys/unix"
@@ -35,7 +39,8 @@ var ErrArchive = errors.New("bad archive")
 // Options say what an archive may hold. A limit of 0 is none.
 type Options struct {
 	// Whiteouts takes the entries by which an OCI layer hides what is below it (image-spec, layer.md) and makes of them what
-	// overlayfs has for it: a character device 0:0, and trusted.overlay.opaque.
+	// overlayfs has for it: a character device 0:0, and trusted.overlay.opaque. A directory that a whiteout hides and the same
+	// archive implies is new.
 	Whiteouts bool
 
 	// Subtree is the name of a top folder, "rootfs" of an ACI. Only what is in it is unpacked, without the folder's name. Every
@@ -43,7 +48,8 @@ type Options struct {
 	Subtree string
 	Outside func(name string, h *tar.Header, r io.Reader) error
 
-	// MarkImplied gives each folder that is needed but not in the archive the attribute Implied, and the root as well if there are any.
+	// MarkImplied gives each directory that is needed but not in the archive the attribute overlay.Implied, and the root as well if
+	// there are any. With Whiteouts, the root's also tells of whiteouts, and of a root that is not in the archive itself.
 	MarkImplied bool
 
 	// EndMarker refuses an archive that just stops, which some writers (umoci 0.4) leave it at. Without it only the digest of the stream tells
@@ -79,7 +85,7 @@ func (o *Options) maxBytes() int64 {
 // the time 0, and belong to root.
 func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	u := &unpacker{
-		root: int(root.Fd()), parentFD: -1, options: o,
+		top: root, root: int(root.Fd()), parentFD: -1, options: o,
 		buffer: make([]byte, 256<<10), folders: map[string]time.Time{"": noTime}, implied: map[string]bool{},
 	}
 	defer u.forget()
@@ -148,7 +154,8 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 type unpacker struct {
-	root    int
+	top     *os.File
+	root    int // its descriptor
 	above   int // length of the root's path
 	in      *stream
 	options Options
@@ -159,6 +166,8 @@ type unpacker struct {
 	buffer  []byte
 	folders map[string]time.Time // by their place; to be set at the end: every file that is made in a folder changes the folder's
 	implied map[string]bool      // folders that no entry was of, yet
+	rooted  bool                 // an entry was of the root
+	hidden  []string             // places of whiteouts, some of which may have been replaced
 
 	parent     string // the folder of the entry before, or "" if there is none
 	parentFD   int    // its O_PATH descriptor, or -1
@@ -253,42 +262,33 @@ func under(folder, name string) (string, bool) {
 	return rest, ok
 }
 
-// open gives a descriptor of a folder of the tree, made if it is not there. It is good until the next call.
+// open gives a descriptor of a directory of the tree, made if it is not there. It is good until the next call.
 func (u *unpacker) open(dir string) (int, error) {
+	fd, err := u.walk(dir)
+	if err != nil {
+		return -1, fmt.Errorf("folder %q: %w", short(dir), err)
+	}
+	return fd, nil
+}
+
+func (u *unpacker) walk(dir string) (int, error) {
 	if dir == "" {
 		return u.root, nil
 	}
 	if dir == u.parent {
 		return u.parentFD, nil
 	}
-	made := false
 	fd, err := u.beneath(dir)
-	if errors.Is(err, unix.ENOENT) {
-		made = true
-		above, base := path.Split(dir)
-		at, err := u.open(strings.TrimSuffix(above, "/"))
-		if err != nil {
-			return -1, err
-		}
-		if err := u.count(); err != nil {
-			return -1, err
-		}
-		if err := unix.Mkdirat(at, base, 0o755); err != nil {
-			return -1, fmt.Errorf("folder %q: %w", short(dir), err) // EEXIST: a link that points nowhere
-		}
-		err = errors.Join( // whatever the umask is, and the folder's set-group-ID bit
-			unix.Fchownat(at, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW), unix.Fchmodat(at, base, 0o755, 0))
-		if err == nil {
+	if errors.Is(err, unix.ENOTDIR) && u.options.Whiteouts {
+		if err = u.unhide(dir); err == nil {
 			fd, err = u.beneath(dir)
 		}
-		if err != nil {
-			return -1, fmt.Errorf("folder %q: %w", short(dir), err)
-		}
-	} else if err != nil {
-		if errors.Is(err, unix.EXDEV) {
-			err = errors.New("a link in it leads out of the archive")
-		}
-		return -1, fmt.Errorf("folder %q: %w", short(dir), err)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		fd, err = u.mkdir(dir)
+	}
+	if err != nil {
+		return -1, err
 	}
 	u.forget()
 	u.parent, u.parentFD = dir, fd
@@ -297,17 +297,96 @@ func (u *unpacker) open(dir string) (int, error) {
 		err = errTooDeep
 	}
 	if err != nil {
-		return -1, fmt.Errorf("folder %q: %w", short(dir), err)
+		return -1, err
 	}
 	u.parentReal = strings.TrimPrefix(real[u.above:]+"/", "/")
-	if made {
-		name := strings.TrimSuffix(u.parentReal, "/")
-		u.folders[name] = noTime
-		if u.options.MarkImplied {
-			u.implied[name] = true
+	return fd, nil
+}
+
+// mkdir makes a directory and those above it, or where a link of the name leads, and opens it.
+func (u *unpacker) mkdir(dir string) (int, error) {
+	above, base := path.Split(dir)
+	at, err := u.walk(strings.TrimSuffix(above, "/"))
+	if err != nil {
+		return -1, err
+	}
+	if err := u.count(); err != nil {
+		return -1, err
+	}
+	err = unix.Mkdirat(at, base, 0o755)
+	if err == unix.EEXIST { // a link to what is not there
+		real, err := overlay.Follow(u.top, dir)
+		if err != nil {
+			return -1, err
+		}
+		return u.mkdir(real[1:])
+	}
+	if err == nil {
+		err = errors.Join( // whatever the umask is, and the directory's set-group-ID bit
+			unix.Fchownat(at, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW), unix.Fchmodat(at, base, 0o755, 0))
+	}
+	if err != nil {
+		return -1, err
+	}
+	place := u.place(at, base)
+	u.folders[place] = noTime
+	u.implied[place] = true
+	return u.beneath(dir)
+}
+
+// underWhiteout gives the path of the whiteout through which a name leads, "" if there is none.
+func (u *unpacker) underWhiteout(dir string) (string, error) {
+	real, err := overlay.Follow(u.top, dir)
+	if err != nil {
+		return "", err
+	}
+	at := ""
+	for part := range strings.SplitSeq(real[1:], "/") {
+		at = path.Join(at, part)
+		f, err := overlay.Open(u.top, at, unix.O_PATH|unix.O_NOFOLLOW)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		var st unix.Stat_t
+		err = unix.Fstat(int(f.Fd()), &st)
+		f.Close()
+		if err != nil {
+			return "", err
+		}
+		if isWhiteout(&st) {
+			return at, nil
 		}
 	}
-	return fd, nil
+	return "", nil
+}
+
+// unhide puts a new directory, which hides what is below it, in the place of the whiteout through which a name leads.
+func (u *unpacker) unhide(dir string) error {
+	place, err := u.underWhiteout(dir)
+	if err != nil {
+		return err
+	}
+	if place == "" {
+		return unix.ENOTDIR
+	}
+	above, base := path.Split(place)
+	at, err := u.open(strings.TrimSuffix(above, "/"))
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(at, base, 0); err != nil {
+		return err
+	}
+	made, err := u.mkdir(place)
+	if err != nil {
+		return err
+	}
+	unix.Close(made)
+	delete(u.implied, place)
+	return u.opaqueAt(at, base)
 }
 
 // maxPath is the most that a folder's path may be long, from the root, bytes. Links in an archive can be chained so that folders come
@@ -338,7 +417,7 @@ func (u *unpacker) count() error {
 func (u *unpacker) beneath(dir string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	for {
 		fd, err := unix.Openat2(u.root, dir, &how)
@@ -423,6 +502,7 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 	if name != "" {
 		name = u.place(at, base)
 	}
+	u.rooted = u.rooted || name == ""
 	u.folders[name] = h.ModTime
 	delete(u.implied, name)
 	return u.own(h, fd)
@@ -543,15 +623,15 @@ func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
 	from := u.root
 	if dir != "" {
 		if from, err = u.beneath(strings.TrimSuffix(dir, "/")); err != nil {
-			if errors.Is(err, unix.EXDEV) {
-				err = errors.New("a link in it leads out of the archive")
-			}
 			return fmt.Errorf("hard link to %q: %w", short(h.Linkname), err)
 		}
 		defer unix.Close(from)
 	}
 	var st unix.Stat_t
-	if err = unix.Fstatat(from, targetBase, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+	if err = unix.Fstatat(from, targetBase, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && u.options.Whiteouts && isWhiteout(&st) {
+		err = unix.ENOENT
+	}
+	if err == nil {
 		// Only now may what is in the way go. A link to an inode of this name already is in its own way.
 		var there unix.Stat_t
 		if unix.Fstatat(at, base, &there, unix.AT_SYMLINK_NOFOLLOW) == nil && there.Ino == st.Ino && there.Dev == st.Dev {
@@ -597,69 +677,86 @@ func (u *unpacker) whiteout(dir, base string) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	at, err := u.open(dir)
-	if err != nil {
-		return false, err
-	}
+	opq := base == whiteout+whiteout+".opq"
 	switch {
-	case base == whiteout+whiteout+".opq":
-		fd := at
-		if fd, err = openat(at, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-			return false, err
-		}
-		defer unix.Close(fd)
-		return true, opaque(fd)
+	case opq:
 	case strings.HasPrefix(hidden, whiteout):
 		return true, nil // aufs again
 	case hidden == "" || hidden == "." || hidden == "..":
 		return false, errors.New("hides no name")
 	}
+	if fd, err := u.beneath(dir); err == nil {
+		unix.Close(fd)
+	} else if errors.Is(err, unix.ENOTDIR) {
+		if place, err := u.underWhiteout(dir); place != "" || err != nil {
+			return err == nil, err // all that is in it is hidden already
+		}
+	}
+	at, err := u.open(dir)
+	if err != nil {
+		return false, err
+	}
+	if opq {
+		return true, u.opaqueAt(at, ".")
+	}
 	var st unix.Stat_t
 	err = unix.Fstatat(at, hidden, &st, unix.AT_SYMLINK_NOFOLLOW)
+	place := u.place(at, hidden)
 	switch {
 	case err == unix.ENOENT:
+		u.hidden = append(u.hidden, place)
 		return true, unix.Mknodat(at, hidden, unix.S_IFCHR, 0)
 	case err != nil:
 		return false, err
-	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		fd, err := openat(at, hidden, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		if err != nil {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR && u.holdsNothing(place):
+		if err := u.remove(at, hidden); err != nil {
 			return false, err
 		}
-		defer unix.Close(fd)
-		return true, opaque(fd)
+		u.hidden = append(u.hidden, place)
+		return true, unix.Mknodat(at, hidden, unix.S_IFCHR, 0)
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		delete(u.implied, place)
+		return true, u.opaqueAt(at, hidden)
 	}
 	return true, nil // a file hides what is below it by being there
+}
+
+// holdsNothing reports whether no entry was of a directory or of anything in it but whiteouts.
+func (u *unpacker) holdsNothing(place string) bool {
+	return u.implied[place] && HoldsNothing(filepath.Join(u.top.Name(), place), func(dir string) bool { return u.implied[dir[len(u.top.Name())+1:]] })
+}
+
+// HoldsNothing reports whether a directory, which implied says is not in the archive, holds only such and whiteouts, so that it is none
+// unless a layer below has it.
+func HoldsNothing(dir string, implied func(dir string) bool) bool {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err != nil || d.IsDir() && !implied(path) || !d.IsDir() && (unix.Lstat(path, &st) != nil || !isWhiteout(&st)) {
+			return fs.ErrExist
+		}
+		return nil
+	}) == nil
 }
 
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
 
 // opaque has overlayfs not look below a folder.
 func opaque(fd int) error {
-	if err := unix.Fsetxattr(fd, Opaque, []byte("y"), 0); err != nil {
-		return fmt.Errorf("%s: %w", Opaque, err)
+	if err := unix.Fsetxattr(fd, overlay.Opaque, []byte("y"), 0); err != nil {
+		return fmt.Errorf("%s: %w", overlay.Opaque, err)
 	}
 	return nil
 }
 
-// Hidden is how many of an image's layers, given by their root folders from the lowest up, are below one whose root is opaque: overlayfs does
-// not look at that mark on a root.
-func Hidden(roots []string) (int, error) {
-	for i := len(roots) - 1; i > 0; i-- {
-		value := make([]byte, 1)
-		n, err := unix.Lgetxattr(roots[i], Opaque, value)
-		if err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
-			return 0, fmt.Errorf("%s: %s: %w", roots[i], Opaque, err)
-		}
-		if err == nil && string(value[:n]) == "y" {
-			return i, nil
-		}
+// opaqueAt is opaque for a child of an open directory.
+func (u *unpacker) opaqueAt(at int, base string) error {
+	fd, err := openat(at, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
 	}
-	return 0, nil
+	defer unix.Close(fd)
+	return opaque(fd)
 }
-
-// Opaque is overlayfs's attribute of a folder that hides the one below it.
-const Opaque = "trusted.overlay.opaque"
 
 // own gives an open file or folder its owner, attributes and mode, in the order in which none undoes another: chown(2) takes
 // capabilities and set-user-ID away.
@@ -767,64 +864,89 @@ func touch(at int, base string, t time.Time) error {
 	return nil
 }
 
-// finish sets the folders' times. One that another entry has replaced since is passed over.
+// finish leaves out what hides nothing, marks the rest, and sets the directories' times. One that another entry has replaced since is
+// passed over.
 func (u *unpacker) finish() error {
 	u.forget()
-	for name, t := range u.folders {
-		fd, at := -1, u.root
-		if name != "" {
-			var err error
-			switch fd, err = u.beneath(name); err {
-			case nil:
-			case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EXDEV:
-				continue
-			default:
-				return fmt.Errorf("folder %q: %w", name, err)
-			}
-			at = fd
+	whiteouts, err := u.needless()
+	if err != nil {
+		return err
+	}
+	marks := ""
+	for name := range u.implied {
+		if !u.options.MarkImplied {
+			break
 		}
-		err := touch(at, ".", t)
-		if fd >= 0 {
-			unix.Close(fd)
+		marked, err := u.at(name, func(fd int) error { return unix.Fsetxattr(fd, overlay.Implied, []byte{overlay.MarkDirectories}, 0) })
+		if err == unix.EOPNOTSUPP { // a file system without such attributes; overlayfs does not take it for layers either
+			break
 		}
 		if err != nil {
-			return fmt.Errorf("folder %q: %w", name, err)
+			return fmt.Errorf("folder %q: %s: %w", name, overlay.Implied, err)
+		}
+		if marked {
+			marks = string(overlay.MarkDirectories)
 		}
 	}
-	return u.mark()
-}
-
-// Implied is the attribute of a folder that an archive implies; see Options. No archive can have it, and no app sees it.
-const Implied = "trusted.rkt.implied"
-
-// mark marks what the archive implies.
-func (u *unpacker) mark() error {
-	for name := range u.implied {
-		at, err := u.beneath(name)
-		switch err {
-		case nil:
-		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EXDEV: // something else has taken its place
-			continue
-		default:
+	if u.options.MarkImplied && u.options.Whiteouts && !u.rooted {
+		marks += string(overlay.MarkRoot)
+	}
+	if u.options.MarkImplied && whiteouts {
+		marks += string(overlay.MarkWhiteouts)
+	}
+	if marks != "" {
+		if err := unix.Fsetxattr(u.root, overlay.Implied, []byte(marks), 0); err != nil && err != unix.EOPNOTSUPP {
+			return fmt.Errorf("%s: %w", overlay.Implied, err)
+		}
+	}
+	for name, t := range u.folders {
+		if _, err := u.at(name, func(fd int) error { return touch(fd, ".", t) }); err != nil {
 			return fmt.Errorf("folder %q: %w", name, err)
-		}
-		fd, err := openat(at, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		unix.Close(at)
-		if err == nil {
-			err = unix.Fsetxattr(fd, Implied, []byte("y"), 0)
-			unix.Close(fd)
-		}
-		if err == nil {
-			err = unix.Fsetxattr(u.root, Implied, []byte("y"), 0)
-		}
-		if err == unix.EOPNOTSUPP { // a file system without such attributes; overlayfs does not take it for layers either
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("folder %q: %s: %w", name, Implied, err)
 		}
 	}
 	return nil
+}
+
+// needless removes the whiteouts in opaque directories, where they hide nothing, and overlayfs would list them. It reports whether there are
+// others.
+func (u *unpacker) needless() (others bool, err error) {
+	for _, place := range u.hidden {
+		dir, base := path.Split(place)
+		_, err := u.at(strings.TrimSuffix(dir, "/"), func(fd int) error {
+			var st unix.Stat_t
+			if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || !isWhiteout(&st) {
+				return nil // replaced
+			}
+			if n, err := unix.Fgetxattr(fd, overlay.Opaque, nil); err == nil && n > 0 {
+				return unix.Unlinkat(fd, base, 0)
+			}
+			others = true
+			return nil
+		})
+		if err != nil {
+			return others, fmt.Errorf("whiteout of %q: %w", place, err)
+		}
+	}
+	return others, nil
+}
+
+// at calls f with a directory of the tree, by its place, and reports whether it is still there.
+func (u *unpacker) at(place string, f func(fd int) error) (bool, error) {
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	for {
+		fd, err := unix.Openat2(u.root, cmp.Or(place, "."), &how)
+		switch err {
+		case nil:
+			err := f(fd)
+			unix.Close(fd)
+			return true, err
+		case unix.EINTR, unix.EAGAIN:
+		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+			return false, nil
+		default:
+			return false, err
+		}
+	}
 }
 
 // openat opens a child of a folder, never what a link of that name points to.

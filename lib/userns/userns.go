@@ -5,9 +5,11 @@ package userns
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,8 +26,19 @@ const firstRange, lastRange = 0x0008, 0x6fff
 // Range is the IDs of a pod: Base on the host is 0 in the pod.
 type Range struct{ Base uint32 }
 
-// Random is a range, by a random number.
-func Random(n uint32) Range { return Range{(firstRange + n%(lastRange-firstRange+1)) << 16} }
+// Free yields the ranges that overlap with none of the spans, all of them once, beginning with the one of a random
+// number.
+func Free(random uint32, taken []Span) iter.Seq[Range] {
+	const ranges = lastRange - firstRange + 1
+	return func(yield func(Range) bool) {
+		for i := range uint32(ranges) {
+			r := Range{(firstRange + (random%ranges+i)%ranges) << 16}
+			if !slices.ContainsFunc(taken, func(s Span) bool { return s.overlaps(r) }) && !yield(r) {
+				return
+			}
+		}
+	}
+}
 
 // Parse reads what String gives.
 func Parse(s string) (Range, error) {

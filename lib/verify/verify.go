@@ -26,6 +26,7 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/part"
 	"github.com/rkt-toolkit/rkt/lib/recipe"
 	"github.com/rkt-toolkit/rkt/lib/store"
@@ -137,27 +138,28 @@ func (v *Verifier) config(img *store.Image, config []byte) (whole bool) {
 		tell(fmt.Sprintf("config: %v", err))
 		return
 	}
-	var want []string // each once, at its upper place
-	for i, id := range c.RootFS.DiffIDs {
-		if !slices.Contains(c.RootFS.DiffIDs[i+1:], id) {
-			want = append(want, strings.Replace(id, ":", "-", 1))
-		}
+	var names []string
+	for _, id := range c.RootFS.DiffIDs {
+		names = append(names, strings.Replace(id, ":", "-", 1))
 	}
 	var have []string
 	for _, path := range img.Layers {
 		have = append(have, store.LayerName(path))
 	}
-	hidden := len(want) - len(have)
-	if hidden < 0 || !slices.Equal(want[hidden:], have) || hidden > 0 && !opaque(img.Layers[0]) {
+	want, err := part.Stack(names, v.store.LayerPath, func(p part.Part) (string, error) {
+		name, _, err := p.Name()
+		if err == nil && !v.store.HasLayer(name) {
+			err = fmt.Errorf("%s is missing", name)
+		}
+		return name, err
+	})
+	switch {
+	case err != nil:
+		tell(fmt.Sprintf("layers: %v", err))
+	case !slices.Equal(want, have):
 		tell("layers: not those of the config")
 	}
 	return
-}
-
-// opaque tells whether what is below a layer is not seen.
-func opaque(root string) bool {
-	attributes, err := unpack.Attributes(root, unpack.Opaque)
-	return err == nil && attributes[unpack.Opaque] == "y"
 }
 
 // layer verifies a layer.
@@ -194,7 +196,7 @@ func (v *Verifier) layer(ctx context.Context, name string) (*checked, error) {
 // archive verifies a layer that was an archive; skeleton is an empty folder.
 func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File, tell func(string)) (manifest *schema.ImageManifest, err error) {
 	var digest hash.Hash = sha256.New()
-	o := unpack.Options{Skeleton: true, Whiteouts: true}
+	o := unpack.Options{Skeleton: true, Whiteouts: true, MarkImplied: overlay.Marks(v.store.LayerPath(name)) != ""} // an older rkt did not
 	if strings.HasPrefix(name, "sha512-") {
 		digest = sha512.New()
 		o = unpack.Options{Skeleton: true, Subtree: "rootfs", MarkImplied: true, Outside: func(name string, _ *tar.Header, r io.Reader) error {
@@ -278,13 +280,7 @@ func (v *Verifier) part(ctx context.Context, name string, skeleton *os.File, tel
 	if err != nil {
 		return err
 	}
-	of := []string{p.ID}
-	for _, id := range p.Like {
-		if !slices.Contains(of, id) {
-			of = append(of, id)
-		}
-	}
-	for _, id := range of {
+	for _, id := range p.Needs() {
 		if !v.store.HasLayer(id) {
 			tell("the image that it is a part of is missing: " + id)
 			return nil
@@ -430,7 +426,7 @@ func list(ctx context.Context, root string) (map[string]*file, error) {
 			}
 		}
 		if f.kind == unix.S_IFREG || f.kind == unix.S_IFDIR {
-			f.attributes, err = unpack.Attributes(path, unpack.Opaque, unpack.Implied)
+			f.attributes, err = unpack.Attributes(path, overlay.Opaque, overlay.Implied)
 		}
 		return err
 	})

@@ -46,9 +46,21 @@ func TestSessions(t *testing.T) {
 	}
 	for _, session := range sessions {
 		t.Run(strings.TrimSuffix(filepath.Base(session), ".txtar"), func(t *testing.T) {
-			t.Parallel()
-			play(t, overlay, session)
+			besideOthers(t, session)
+			play(t, "", overlay, session)
 		})
+	}
+}
+
+// besideOthers has a session run beside others, unless it begins with "# Alone": it takes so much of what the machine has a limited number of.
+func besideOthers(t *testing.T, session string) {
+	t.Helper()
+	text, err := os.ReadFile(session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(text), "# Alone") {
+		t.Parallel()
 	}
 }
 
@@ -78,7 +90,8 @@ func install(t *testing.T) {
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "cp", "-r", "../../README.md", "../../docs", "testdata/data-2-1.tar.gz", "testdata/data-2-2.tar.gz", images)
+	command(t, "cp", "-r", "../../README.md", "../../docs",
+		"testdata/data-2-1.tar.gz", "testdata/data-2-2.tar.gz", "testdata/data-2-3.tar.gz", images)
 	command(t, mkimage, "busybox", images+"/busybox")
 	command(t, mkimage, "redis", images+"/redis")
 	command(t, mkimage, "etcd", images+"/etcd")
@@ -92,9 +105,14 @@ func install(t *testing.T) {
 	command(t, mkimage, "program", images+"/web", testapp, "web")
 	command(t, mkimage, "aci", images+"/web", images+"/myapp.aci", "myapp.com/myapp-1.3.4", "http=80/tcp")
 	command(t, mkimage, "aci", images+"/app", images+"/my-socket-activated-app.aci", "myapp.com/my-socket-activated-app:v1.0", "80-tcp=80/tcp/activated")
+	loopback := filepath.Join(dir, "loopback")
+	command(t, "env", "CGO_ENABLED=0", "GOARCH=386", "go", "build", "-o", loopback, "../loopback")
+	command(t, mkimage, "program", images+"/loopback32", loopback)
 	// appc's own validator of what runs apps, and the manifests of its two images.
 	command(t, "sh", "-c", "mkdir $1/ace && cp $(go list -m -f '{{.Dir}}' github.com/appc/spec)/ace/*.json.in $1/ace && "+
 		"CGO_ENABLED=0 go build -o $1/ace/ace-validator github.com/appc/spec/ace", "sh", images)
+	// OCI's test of what a runtime makes of a configuration, in a module of its own: what it needs is of other versions.
+	command(t, "sh", "-c", "cd ../runtimetest && CGO_ENABLED=0 go build -o $1/runtimetest tool", "sh", images)
 	installation.dir = dir
 }
 
@@ -105,8 +123,10 @@ func command(t *testing.T, name string, args ...string) {
 	}
 }
 
-// play runs a session in a host of its own and looks at what it left.
-func play(t *testing.T, overlay, session string) {
+// play runs a session in a host of its own and looks at what it left. The host has the files of the tree root, or
+// the machine's own.
+func play(t *testing.T, root, overlay, session string) {
+	t.Helper()
 	ctx := context.Background()
 	session, err := filepath.Abs(session)
 	if err != nil {
@@ -130,7 +150,7 @@ func play(t *testing.T, overlay, session string) {
 		binds = append(binds, pictures)
 	}
 	h, err := testkit.Boot(ctx, testkit.Config{
-		Dir: dir, Overlay: []string{overlay}, Binds: binds,
+		Dir: dir, Root: root, Overlay: []string{overlay}, Binds: binds,
 		Bare: strings.HasPrefix(string(text), "# Without systemd"),
 	})
 	if err != nil {
@@ -141,19 +161,19 @@ func play(t *testing.T, overlay, session string) {
 			t.Error(err)
 		}
 	}()
-	inside(t, h, self, session)
+	inside(t, h, self, session, releaseVariable+"="+filepath.Base(root))
 	for _, leak := range leaks(t, h) {
 		t.Errorf("left behind: %s", leak)
 	}
 }
 
-// inside runs a session in a host; self is this program.
-func inside(t *testing.T, h *testkit.Host, self, session string) {
+// inside runs a session in a host, with further environment variables; self is this program.
+func inside(t *testing.T, h *testkit.Host, self, session string, env ...string) {
 	t.Helper()
 	ctx := context.Background()
 	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+cmp.Or(os.Getenv("SESSION_TIMEOUT"), "15m"))
-	cmd.Env = append(cmd.Env, insideVariable+"="+session)
-	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "RKT_PICTURES"} { // of the long runs, and of make pictures
+	cmd.Env = append(append(cmd.Env, insideVariable+"="+session), env...)
+	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "PODS", "RKT_PICTURES"} { // of the long runs, and of make pictures
 		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
 	}
 	out, err := cmd.CombinedOutput()
@@ -169,13 +189,14 @@ func inside(t *testing.T, h *testkit.Host, self, session string) {
 // leakScripts print what is left behind, by what it is.
 var leakScripts = map[string]string{
 	"a machine":         "machinectl list --no-legend",
-	"a process":         "pgrep --list-full 'nspawn|redis|rkt' | grep -v docker-registry",
-	"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/)' /proc/self/mountinfo",
+	"a process":         "pgrep --list-full 'nspawn|^ld-linux|redis|rkt' | grep -v docker-registry",
+	"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/|/run/systemd/nspawn)' /proc/self/mountinfo",
+	"systemd-nspawn's":  "find /run/systemd/nspawn /tmp -mindepth 1 '(' -name 'rkt-*' -o -name 'inode-*' -o -name 'nspawn-*' ')'",
 	"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
 	"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
 	"a namespace pin":   "find /run/rkt/netns /run/rkt/dirs -mindepth 1",
 	"an interface":      "ls /sys/class/net | grep -vx lo",
-	"a rule":            "iptables-save | grep -E 'CNI|172\\.16\\.28'",
+	"a rule":            "{ iptables-save; iptables-legacy-save; nft list ruleset; } | grep -E 'CNI-|172\\.16\\.28|rkt_loopback'",
 	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
 	"a journal's link":  "find /var/log/journal -type l",
 	"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
@@ -212,20 +233,48 @@ func TestInside(t *testing.T) {
 		return // TestSessions starts it
 	}
 	testscript.Run(t, testscript.Params{
-		Files: []string{session},
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz, "directory": directory()},
-		Condition: func(name string) (bool, error) { // controllers: those of cgroup v2 are the host's
-			text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
-			return name == "controllers" && strings.Contains(string(text), "memory"), err
-		},
+		Files:     []string{session},
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz, "directory": directory()},
+		Condition: condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LANG", "C.UTF-8")
-			for _, name := range []string{"FAULTS", "ROUNDS"} { // of the long runs
+			// of the long runs, and the upgrades
+			for _, name := range []string{"FAULTS", "ROUNDS", "PODS", upgradeVariable, formerVariable} {
 				env.Setenv(name, os.Getenv(name))
 			}
 			return nil
 		},
 	})
+}
+
+// condition is what a line of a session may begin with: controllers, where those of cgroup v2 are the host's,
+// virtual, where the host is a virtual machine, systemd:N, where the host's systemd is of version N or later, and
+// nftables, where its CNI plugins know these.
+func condition(name string) (bool, error) {
+	if name == "virtual" {
+		return os.Getenv(slownessVariable) != "", nil
+	}
+	if name == "nftables" {
+		cmd := exec.Command("/usr/lib/cni/ptp")
+		cmd.Env = []string{"CNI_COMMAND=VERSION"}
+		cmd.Stdin = strings.NewReader(`{"cniVersion":"1.0.0"}`)
+		out, err := cmd.Output()
+		return strings.Contains(string(out), `"1.1.0"`), err
+	}
+	if least, ok := strings.CutPrefix(name, "systemd:"); ok {
+		want, err := strconv.Atoi(least)
+		if err != nil {
+			return false, err
+		}
+		out, err := exec.Command("systemctl", "--version").Output() // systemd 257 (257.9-1~deb13u1)
+		if err != nil {
+			return false, err
+		}
+		version, err := strconv.Atoi(strings.Fields(string(out))[1])
+		return version >= want, err
+	}
+	text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
+	return name == "controllers" && strings.Contains(string(text), "memory"), err
 }
 
 // registry starts a registry on 127.0.0.1:5000.

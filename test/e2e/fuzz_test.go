@@ -81,6 +81,9 @@ func fuzz(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		for i := range r.IntN(3) { // variables of any name
 			name := strings.NewReplacer("=", "", "\x00", "").Replace(strings.ToValidUTF8(randomString(r), "?")) + strconv.Itoa(i)
+			if _, taken := want[name]; taken {
+				continue
+			}
 			value := "odd:" + strings.ToValidUTF8(randomString(r), "?")
 			app = append(app, "--environment="+name+"="+value)
 			want[fmt.Sprintf("env:%x", name)] = value

@@ -50,6 +50,12 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 		switch lines[i] {
 		case "```console":
 		case "```console picture":
+			if release := os.Getenv(releaseVariable); release != "." && release != "" {
+				compare = func(ts *testscript.TestScript, _ string, _ int, command string, _ []string) {
+					ts.Check(ts.Exec("sh", "-c", command)) // the picture is of another systemd
+				}
+				break
+			}
 			compare = func(ts *testscript.TestScript, file string, at int, command string, want []string) {
 				copy(want, picture(ts, file, at, command, want))
 			}

@@ -27,8 +27,12 @@ func TestVM(t *testing.T) {
 	if err != nil || len(sessions) == 0 {
 		t.Fatalf("no sessions: %v", err)
 	}
-	playVM(t, installed(t), sessions, 10*time.Minute)
+	playVM(t, vm{}, sessions, 10*time.Minute)
 }
+
+// vmReleasesVariable names releases of Debian, trees in the directory that releasesVariable names: the virtual machines
+// of TestSessionsVM have their files and kernels in place of the machine's own.
+const vmReleasesVariable = "RKT_VM_RELEASES"
 
 // TestSessionsVM runs the sessions that $RKT_VM_SESSIONS names in virtual machines, each in its own: on a whole machine's systemd, with its
 // control groups. Each takes two to six minutes where the processor is emulated.
@@ -37,17 +41,44 @@ func TestSessionsVM(t *testing.T) {
 	if len(names) == 0 {
 		return // make torture runs it
 	}
-	overlay := installed(t)
-	for _, name := range names {
-		t.Run(name, func(t *testing.T) {
-			playVM(t, overlay, []string{"testdata/" + name + ".txtar"}, 30*time.Minute)
-		})
+	machines := []vm{{}}
+	if releases := strings.Fields(os.Getenv(vmReleasesVariable)); len(releases) > 0 {
+		machines = nil
+		for _, name := range releases {
+			root, err := filepath.Abs(filepath.Join(os.Getenv(releasesVariable), name))
+			if err == nil {
+				root, err = filepath.EvalSymlinks(root)
+			}
+			if err != nil {
+				t.Fatalf("no tree of the release %s: %v; run make test-vm-releases", name, err)
+			}
+			machines = append(machines, vm{name, root})
+		}
+	}
+	for _, machine := range machines {
+		for _, name := range names {
+			t.Run(filepath.Join(machine.release, name), func(t *testing.T) {
+				playVM(t, machine, []string{"testdata/" + name + ".txtar"}, 30*time.Minute)
+			})
+		}
 	}
 }
 
+// vm is what a virtual machine is of: a release of Debian and the tree of its files, or the machine's own.
+type vm struct{ release, root string }
+
+// kernel is the directory with the unpacked kernel.
+func (m vm) kernel() string {
+	if m.release == "" {
+		return "../../bin/vm"
+	}
+	return "../../bin/vm-" + m.release
+}
+
 // playVM runs sessions one after the other in one virtual machine.
-func playVM(t *testing.T, overlay string, sessions []string, limit time.Duration) {
+func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "systemd-nspawn", "busybox")
+	overlay := installed(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -72,8 +103,9 @@ func playVM(t *testing.T, overlay string, sessions []string, limit time.Duration
 		if err != nil {
 			t.Fatal(err)
 		}
-		script += fmt.Sprintf("%s='%s' %s=%d '%s' -test.run='^TestInside$' -test.v -test.timeout=%s || failed=1\n%s",
-			insideVariable, machine+session, slownessVariable, slowness, machine+self, limit, looks)
+		script += fmt.Sprintf("PODS=%s %s=%s %s='%s' %s=%d", os.Getenv("PODS"), releaseVariable, of.release,
+			insideVariable, machine+session, slownessVariable, slowness)
+		script += fmt.Sprintf(" '%s' -test.run='^TestInside$' -test.v -test.timeout=%s || failed=1\n%s", machine+self, limit, looks)
 	}
 	file := filepath.Join(dir, "sessions.sh")
 	if err := os.WriteFile(file, []byte(script+"exit $failed\n"), 0o755); err != nil {
@@ -83,8 +115,8 @@ func playVM(t *testing.T, overlay string, sessions []string, limit time.Duration
 	defer cancel()
 	var out bytes.Buffer
 	start := time.Now()
-	status, err := testkit.VM{Dir: dir, Kernel: "../../bin/vm", Overlay: []string{overlay}, Args: []string{"/bin/sh", machine + file}, WorkDir: "/",
-		Stdout: &out, Stderr: &out}.Run(ctx)
+	status, err := testkit.VM{Dir: dir, Kernel: of.kernel(), Root: of.root, Overlay: []string{overlay},
+		Args: []string{"/bin/sh", machine + file}, WorkDir: "/", Stdout: &out, Stderr: &out}.Run(ctx)
 	if err != nil || status != 0 {
 		t.Fatalf("status %d, %v\n%s", status, err, out.String())
 	}

@@ -3,10 +3,12 @@
 //	fault count PROGRAM [ARG...]         how many system calls that change something it makes: the exit status of PROGRAM, the number in fd 3
 //	fault kill N PROGRAM [ARG...]        SIGKILL for PROGRAM instead of the Nth of them
 //	fault ERRNO N PROGRAM [ARG...]       the Nth does nothing and fails: ENOSPC, EIO, EMFILE, ENOMEM
+//	fault without FEATURE PROGRAM [ARG...]   what needs a feature of the kernel fails as where there is none: mount_setattr, overlay
 //
 // All threads of PROGRAM count together, the programs that it calls do not, and when it becomes another one, it is let go. Calls that change something
 // are those that make, write, rename or remove files, mount, send messages, change namespaces, make processes, execute, lock. Fault exits as
-// PROGRAM does, with 128+n for a signal, and with 125 if PROGRAM made fewer than N such calls and so nothing went wrong.
+// PROGRAM does, with 128+n for a signal, and with 125 if PROGRAM made fewer than N such calls, or none that needs the feature, and so
+// nothing went wrong.
 package main
 
 import (
@@ -70,6 +72,20 @@ func changes(pid int, regs *unix.PtraceRegs) bool {
 	return true
 }
 
+// features are what a kernel may lack, with the system calls that need it, and the error of those where there is none.
+var features = map[string]struct {
+	errno unix.Errno
+	needs func(pid int, regs *unix.PtraceRegs) bool
+}{
+	"mount_setattr": {unix.ENOSYS, func(_ int, regs *unix.PtraceRegs) bool { return regs.Orig_rax == unix.SYS_MOUNT_SETATTR }},
+	"overlay": {unix.ENODEV, func(pid int, regs *unix.PtraceRegs) bool {
+		kind := make([]byte, len("overlay")+1)
+		at := map[uint64]uint64{unix.SYS_MOUNT: regs.Rdx, unix.SYS_FSOPEN: regs.Rdi}[regs.Orig_rax]
+		_, err := unix.PtracePeekData(pid, uintptr(at), kind)
+		return at != 0 && err == nil && string(kind) == "overlay\x00"
+	}},
+}
+
 func main() {
 	status, err := run(os.Args[1:])
 	if err != nil {
@@ -81,12 +97,21 @@ func main() {
 
 func run(args []string) (status int, err error) {
 	if len(args) < 2 {
-		return 0, fmt.Errorf("usage: fault count|kill N|ERRNO N PROGRAM [ARG...]")
+		return 0, fmt.Errorf("usage: fault count|kill N|ERRNO N|without FEATURE PROGRAM [ARG...]")
 	}
 	kind, at := args[0], -1
 	args = args[1:]
 	var errno unix.Errno
-	if kind != "count" {
+	fails := changes
+	switch kind {
+	case "count":
+	case "without":
+		feature, ok := features[args[0]]
+		if !ok {
+			return 0, fmt.Errorf("%q is no feature", args[0])
+		}
+		errno, fails, args = feature.errno, feature.needs, args[1:]
+	default:
 		if at, err = strconv.Atoi(args[0]); err != nil {
 			return 0, err
 		}
@@ -97,7 +122,7 @@ func run(args []string) (status int, err error) {
 			return 0, fmt.Errorf("%q is no fault", kind)
 		}
 	}
-	t := &tracee{at: at, errno: errno, failing: map[int]bool{}}
+	t := &tracee{at: at, every: kind == "without", counts: fails, errno: errno, failing: map[int]bool{}}
 	status, err = t.run(args)
 	if kind == "count" {
 		fmt.Fprintln(os.NewFile(3, "count"), t.calls)
@@ -112,6 +137,8 @@ func run(args []string) (status int, err error) {
 // tracee is a program with one fault.
 type tracee struct {
 	at      int // which call, from 1; -1 for none
+	every   bool
+	counts  func(pid int, regs *unix.PtraceRegs) bool
 	errno   unix.Errno
 	calls   int
 	done    bool
@@ -193,10 +220,10 @@ func (t *tracee) call(pid, main int, entering bool) error {
 		}
 		return nil
 	}
-	if t.done || !changes(pid, &regs) {
+	if t.done && !t.every || !t.counts(pid, &regs) {
 		return nil
 	}
-	if t.calls++; t.calls != t.at {
+	if t.calls++; t.calls != t.at && !t.every {
 		return nil
 	}
 	t.done = true

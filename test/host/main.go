@@ -1,8 +1,8 @@
 // Host runs a command in a disposable systemd host.
 //
-//	go run ./test/host [--bare] [--overlay=DIR] [--bind=DIR] -- COMMAND [ARG …]
+//	go run ./test/host [--bare] [--root=DIR] [--overlay=DIR] [--bind=DIR] -- COMMAND [ARG …]
 //
-// The command sees the machine's own files, with DIR over them, a systemd that has just booted, and a /var/lib/rkt that is empty;
+// The command sees the machine's own files, or those of another release in --root=DIR, with the overlay over them, a systemd that has just booted, and a /var/lib/rkt that is empty;
 // nothing that it does lasts. The exit status is the command's.
 package main
 
@@ -38,6 +38,7 @@ func run(ctx context.Context) (status int, err error) {
 		c.Binds = append(c.Binds, s)
 		return nil
 	})
+	flag.StringVar(&c.Root, "root", "", "a tree with the files of another release")
 	flag.BoolVar(&c.Bare, "bare", false, "no systemd in the host")
 	flag.Parse()
 	if flag.NArg() == 0 {

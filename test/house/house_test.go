@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ var heavy = map[string][]string{
 }
 
 // sizes are the most that a program may weigh, in MiB, stripped.
-var sizes = map[string]int64{"rkt-fetch": 12, "rkt-trust": 8, "rkt-metadata": 8}
+var sizes = map[string]int64{"rkt-fetch": 12, "rkt-trust": 9, "rkt-metadata": 8}
 
 const otherSize = 6
 
@@ -102,6 +103,29 @@ func TestLibIsQuiet(t *testing.T) {
 	}
 }
 
+// Programs print by the functions of lib/cli, which make text printable. These files print constants, and what fmt has quoted.
+func TestPrintsByCLI(t *testing.T) {
+	quoted := []string{"rkt/main.go", "rkt/run.go", "rkt-attach/main.go", "rkt-trust/main.go"}
+	files, err := filepath.Glob("../../rkt*/*.go")
+	if err != nil || len(files) < 30 {
+		t.Fatalf("found %v: %v", files, err)
+	}
+	direct := regexp.MustCompile(`(fmt\.Fprint(f|ln)?|io\.WriteString)\(p\.Std(out|err)|json\.NewEncoder\(p\.`)
+	for _, file := range files {
+		name := strings.TrimPrefix(file, "../../")
+		if strings.HasSuffix(name, "_test.go") || slices.Contains(quoted, name) {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range direct.FindAllString(string(text), -1) {
+			t.Errorf("%s: %s: use Say, PrintLine or PrintJSON of cli.Process", name, found)
+		}
+	}
+}
+
 // Each program has a manual page that man can format without a complaint, made of its comment and its --help.
 func TestManualPages(t *testing.T) {
 	man, err := exec.LookPath("groff")
@@ -118,7 +142,7 @@ func TestManualPages(t *testing.T) {
 		if err != nil || strings.Contains(string(text), page+":") {
 			t.Errorf("%s: %v\n%.300s", page, err, text)
 		}
-		if !strings.Contains(string(text), "Flags of every program") && program != "rkt" && program != "rkt-net" && program != "rkt-exec" {
+		if !strings.Contains(string(text), "Flags of every program") && program != "rkt" && program != "rkt-net" && program != "rkt-stage2" {
 			t.Errorf("%s: the global flags are not in it", page)
 		}
 	}
@@ -139,7 +163,7 @@ func TestUnits(t *testing.T) {
 		name := filepath.Base(source)
 		installed := "systemd/system/" + name
 		if kind, ok := strings.CutSuffix(name, ".conf"); ok {
-			installed = kind + ".d/rkt.conf"
+			installed = kind + ".d/" + map[string]string{"sysctl": "10-"}[kind] + "rkt.conf" // settings of others win
 		}
 		text, err := os.ReadFile(filepath.Join(dir, "opt/rkt/lib", installed))
 		if err != nil {
@@ -166,5 +190,63 @@ func TestUnits(t *testing.T) {
 	}
 	if programs < 6 {
 		t.Errorf("only %d lines run something", programs)
+	}
+}
+
+// searches is what finds a program by $PATH as package os/exec does: in the working directory, too.
+var searches = regexp.MustCompile(`exec\.LookPath\(|exec\.Command(Context)?\((ctx, )?"[^/"]`)
+
+// One function finds the host's programs, and it does not search the working directory.
+func TestOneLookPath(t *testing.T) {
+	if !searches.MatchString(`exec.Command("ls")`) || !searches.MatchString(`exec.CommandContext(ctx, "ls", "-l")`) {
+		t.Fatal("finds nothing")
+	}
+	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		if path == "../../test" || path == "../../lib/testkit" {
+			return filepath.SkipDir
+		}
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if m := searches.Find(text); m != nil {
+			t.Errorf("%s: %s...: use lib/program", path, m)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A unit in the documentation whose start may have to fetch an image gives it the time: systemd's own limit is 90
+// seconds, and a start that is cut off fetches again.
+func TestDocumentedUnitsHaveTime(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	units := 0
+	for _, page := range append(pages, "../../README.md", "../../test/demo.sh") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, unit := range strings.Split(string(text), "[Service]\n")[1:] {
+			unit, _, _ = strings.Cut(unit, "\n```")
+			unit, _, _ = strings.Cut(unit, "\nUNIT")
+			fetches := regexp.MustCompile(`(?m)^ *ExecStartPre=.*/rkt-(fetch|prepare) `).MatchString(unit) ||
+				strings.Contains(unit, "Type=notify") && strings.Contains(unit, " run ")
+			if !fetches {
+				continue
+			}
+			units++
+			if !strings.Contains(unit, "TimeoutStartSec=") {
+				t.Errorf("%s: a unit without TimeoutStartSec=:\n%s", page, unit)
+			}
+		}
+	}
+	if units < 5 {
+		t.Errorf("found %d units that fetch", units)
 	}
 }

@@ -9,10 +9,31 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
-// inspect prints what the app sees, a JSON object of strings. $INSPECT names paths to look at, with colons between them.
+// meet waits until two apps have come to a point.
+func meet(point string) {
+	dir := os.Getenv("INSPECT_MEET")
+	if dir == "" {
+		return
+	}
+	check(os.WriteFile(filepath.Join(dir, point+"-"+os.Getenv("AC_APP_NAME")), nil, 0o644))
+	for {
+		found, err := filepath.Glob(filepath.Join(dir, point+"-*"))
+		check(err)
+		if len(found) > 1 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// inspect prints what the app sees, a JSON object of strings. $INSPECT names paths to look at, with colons between
+// them. With $INSPECT_MEET, a directory, it looks while another app of the pod does: the kernel gives the numbers of
+// namespaces that have gone to new ones.
 func inspect() {
+	meet("before")
 	seen := map[string]string{}
 	seen["uid"], seen["gid"] = fmt.Sprint(os.Getuid()), fmt.Sprint(os.Getgid())
 	groups, err := os.Getgroups()
@@ -56,6 +77,7 @@ func inspect() {
 	for _, kind := range []string{"user", "pid", "ipc", "net", "uts", "mnt", "cgroup"} {
 		seen["ns."+kind], _ = os.Readlink("/proc/self/ns/" + kind)
 	}
+	meet("after")
 	for line := range lines("/proc/self/mounts") {
 		f := strings.Fields(line)
 		seen["mount."+f[1]] = f[2] + " " + f[3] // the last at a place is what is seen
@@ -82,7 +104,8 @@ func inspect() {
 	fmt.Printf("%s\n", text)
 }
 
-// look tells of a path: what it is, its mode, owner, and what it holds; and whether something can be made there or written to it.
+// look tells of a path: what it is, its mode, owner, and what it holds; and whether something can be made there or written to it. Another
+// app may look at the same folder at the same moment, and what it makes there for that is no content.
 func look(path string) string {
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -96,11 +119,10 @@ func look(path string) string {
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			said += " unreadable"
-		} else if len(entries) == 0 {
+		} else if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), ".inspect-") }) {
 			said += " empty"
 		}
-		try := filepath.Join(path, ".inspect")
-		if os.Mkdir(try, 0o700) == nil {
+		if try, err := os.MkdirTemp(path, ".inspect-"); err == nil {
 			os.Remove(try)
 			return said + " writable"
 		}

@@ -5,8 +5,15 @@
 //	testapp web                shows its environment on port 80
 //	testapp end STATUS         ends with that status
 //	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
+//	testapp notify-after FILE  says READY=1 as soon as the process whose number FILE has is gone, and stays
 //	testapp memory MB          takes that much memory and stays
+//	testapp frame TO …         sends frames to each PROTOCOL:ADDRESS:PORT by eth0, and says which are answered
 //	testapp inspect [ARG …]    prints what it sees, as JSON
+//	testapp escape [COMMAND]   tries to become the host's root, and says how far it came; with COMMAND has the host's kernel run it
+//	testapp elude              has processes that are about to make user namespaces of their own
+//	testapp seize MARK         seizes every new process of the pod by ptrace, and says what it was
+//	testapp calls              tries the system calls that no app has
+//	testapp profile [CAP …]    tries each system call, and says how many are not as the default profile has them for these capabilities
 //	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins with odd:, its folder, and $INSPECT_MOUNT if a file of the host is there
 package main
 
@@ -14,12 +21,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/rkt-toolkit/rkt/test/frame"
 )
 
 func main() {
@@ -43,6 +53,25 @@ func main() {
 		os.Exit(status)
 	case verb == "notify" && len(args) == 2:
 		beReady(args[0], args[1])
+	case verb == "escape" && len(args) < 2:
+		escape(strings.Join(args, ""))
+	case verb == "escape-inside" && len(args) == 1:
+		escapeInside(args[0])
+	case verb == "profile":
+		profile(args)
+	case verb == "crash":
+		syscall.Kill(os.Getpid(), syscall.SIGSEGV)
+		select {}
+	case verb == "elude":
+		elude()
+	case verb == "seize" && len(args) == 1:
+		seize(args[0])
+	case verb == "calls":
+		tryCalls()
+	case verb == "frame" && len(args) > 0:
+		sendFrames(args)
+	case verb == "notify-after" && len(args) == 1:
+		beReadyAfter(args[0])
 	case verb == "bytes":
 		showBytes()
 	case verb == "inspect":
@@ -59,6 +88,18 @@ func main() {
 	default:
 		fmt.Fprintln(os.Stderr, "testapp: see its source")
 		os.Exit(2)
+	}
+}
+
+// sendFrames goes past the routes of the pod's kernel, see package frame.
+func sendFrames(targets []string) {
+	for _, target := range targets {
+		protocol, address, _ := strings.Cut(target, ":")
+		to, err := netip.ParseAddrPort(address)
+		check(err)
+		answered, err := frame.Answered("eth0", protocol, netip.Addr{}, to)
+		check(err)
+		fmt.Println(target, map[bool]string{true: "answered", false: "silence"}[answered])
 	}
 }
 
@@ -169,4 +210,18 @@ func beReady(delay, status string) {
 			}
 		}
 	}
+}
+
+func beReadyAfter(file string) {
+	var pid int
+	for ; pid == 0; time.Sleep(time.Millisecond) {
+		if text, err := os.ReadFile(file); err == nil {
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		}
+	}
+	for syscall.Kill(pid, 0) == nil {
+	}
+	notify("READY=1")
+	fmt.Println("ready after", pid)
+	time.Sleep(time.Hour)
 }

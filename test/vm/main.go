@@ -1,6 +1,6 @@
 // Vm runs a command in a virtual machine that boots Debian's kernel and systemd with the machine's own files.
 //
-//	go run ./test/vm [--kernel=DIR] [--overlay=DIR] [--memory=MIB] -- COMMAND [ARG …]
+//	go run ./test/vm [--kernel=DIR] [--root=DIR] [--overlay=DIR] [--memory=MIB] -- COMMAND [ARG …]
 //
 // It is slower than test/host, by a boot of a whole machine, and has all of a machine: control groups with every controller, and a kernel
 // with ipvlan. The exit status is the command's. The same program is the init of the virtual machine.
@@ -29,6 +29,7 @@ func main() {
 func run(ctx context.Context) (status int, err error) {
 	v := testkit.VM{Stdout: os.Stdout, Stderr: os.Stderr}
 	flag.StringVar(&v.Kernel, "kernel", "bin/vm", "the unpacked kernel package")
+	flag.StringVar(&v.Root, "root", "", "a tree with the files of another release")
 	flag.Func("overlay", "a folder that lies over the machine's root", func(s string) error { v.Overlay = append(v.Overlay, s); return nil })
 	flag.IntVar(&v.Memory, "memory", 0, "MiB")
 	flag.Parse()

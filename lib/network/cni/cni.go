@@ -11,11 +11,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -23,21 +23,24 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/running"
 )
 
 // Options say where configuration and plugins are.
 type Options struct {
-	ConfigDirs []string   // net.d folders, the first wins
-	PluginDirs []string   // the first that has a plugin wins
-	Stderr     io.Writer  // what plugins write there; may be nil
-	Called     func(Call) // told of each call of a plugin; may be nil
+	ConfigDirs []string     // net.d folders, the first wins
+	PluginDirs []string     // the first that has a plugin wins
+	Stderr     io.Writer    // what plugins write there; may be nil
+	Called     func(Call)   // told of each call of a plugin; may be nil
+	Force      bool         // Del forgets what can't be undone
+	Warn       func(string) // told of what Del forgets, and of keys that nobody here knows
 	Names      network.Names
 }
 
 func (o Options) plugins(uuid, netDir string, dirs []string) *plugins {
-	return &plugins{uuid: uuid, netDir: netDir, dirs: dirs, stderr: o.Stderr, called: o.Called, ready: func() error { return nil }}
+	return &plugins{uuid: uuid, netDir: netDir, dirs: dirs, stderr: o.Stderr, called: o.Called, warn: o.Warn, ready: func() error { return nil }}
 }
 
 // newDir is net/ in the making.
@@ -55,7 +58,7 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 	}
 	defer lock.Close()
 	if state := p.StateHeld(); state != pod.Prepared {
-		return nil, fmt.Errorf("pod %s: is %s: only a prepared pod can be given a network", p.UUID, state)
+		return nil, fmt.Errorf("pod %q is not prepared: it is %s, and only a prepared pod can be given a network", p.UUID, state)
 	}
 	whole, err := attached(p)
 	if err != nil {
@@ -127,7 +130,7 @@ func busy(p *pod.Pod) error {
 		return err
 	}
 	switch {
-	case state == pod.Running && !running.Ended(p):
+	case state == pod.Running && !p.Ended():
 		return fmt.Errorf("pod %s: is running; stop it first", p.UUID)
 	case state == pod.Preparing:
 		return fmt.Errorf("pod %s: is still being prepared", p.UUID)
@@ -143,15 +146,17 @@ func attached(p *pod.Pod) (bool, error) {
 
 // intend finds all that is needed to attach the pod, and changes nothing.
 func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selection) ([]*attachment, error) {
-	if selection.Host() { // where a port of the pod is the host's
-		return nil, nil
-	}
-	ports, err := podPorts(p)
+	ports, err := podPorts(p) // without those that are socket activated, which need no network
 	if err != nil {
 		return nil, err
 	}
-	if selection.None() {
-		return nil, forward(nil, ports)
+	for name, is := range map[string]bool{network.Host: selection.Host(), network.None: selection.None()} {
+		if is && len(ports) > 0 { // in rkt's words, for scripts
+			return nil, fmt.Errorf("port %s: --port flag does not work with '%s' networking", ports[0], name)
+		}
+		if is {
+			return nil, nil
+		}
 	}
 	configs, err := network.Load(o.ConfigDirs...)
 	if err != nil {
@@ -169,6 +174,9 @@ func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selec
 			return nil, fmt.Errorf("%s: %w", choice.Label(), err)
 		}
 		a.label = choice.Label()
+		if err := a.misspelt(o.Warn); err != nil {
+			return nil, fmt.Errorf("%s: %w", a.label, err)
+		}
 		attachments = append(attachments, a)
 	}
 	if err := forward(attachments, ports); err != nil {
@@ -181,6 +189,9 @@ func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selec
 		err := calls.settleVersion(ctx, a)
 		if err == nil {
 			err = calls.lacks(a)
+		}
+		if err == nil {
+			err = calls.settleBackends(ctx, a)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.label, err)
@@ -200,28 +211,11 @@ func (p *plugins) lacks(a *attachment) error {
 		if err := optionsOf(plugin).daemon(); err != nil {
 			return err
 		}
-		why := "ipMasq"
-		if plugin.Network.Type == portmap {
-			why = "a forwarded port"
-		}
-		if (optionsOf(plugin).iptables() || plugin.Network.Type == portmap) && lookSystem("iptables") == "" {
-			return fmt.Errorf("plugin %s: %s needs iptables, which is not in $PATH (Debian package iptables)", plugin.Network.Type, why)
+		if err := lacksFirewall(plugin); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// lookSystem finds a program where the plugins find it; "" if it is not there.
-func lookSystem(name string) string {
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range filepath.SplitList(systemPath) {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	return ""
 }
 
 // attach does what is noted, and writes net/netns last.
@@ -273,8 +267,12 @@ func (a *attachment) asExpected() error {
 		if !ok {
 			continue
 		}
-		address, _, _ = strings.Cut(address, "/")
-		if ip, err := netip.ParseAddr(address); err == nil && !slices.Contains(n.IPs, ip) {
+		if prefix, err := netip.ParsePrefix(address); err == nil {
+			given, err := a.prefixes()
+			if err == nil && !slices.Contains(given, prefix) {
+				return fmt.Errorf("its plugins do not heed %s, they gave %v", arg, given)
+			}
+		} else if ip, err := netip.ParseAddr(address); err == nil && !slices.Contains(n.IPs, ip) {
 			return fmt.Errorf("its plugins do not heed %s, they gave %v", arg, n.IPs)
 		}
 	}
@@ -379,7 +377,7 @@ func Del(ctx context.Context, p *pod.Pod, o Options) error {
 	return o.detach(ctx, p)
 }
 
-// detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone.
+// detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone; with Force, what is not too.
 func (o Options) detach(ctx context.Context, p *pod.Pod) error {
 	if err := os.RemoveAll(p.Path(newDir)); err != nil {
 		return err
@@ -387,26 +385,40 @@ func (o Options) detach(ctx context.Context, p *pod.Pod) error {
 	if err := remove(p.Path(pod.NetnsFile)); err != nil {
 		return err
 	}
-	attachments, err := network.Attachments(p.Dir())
+	err := o.undo(ctx, p)
+	if err != nil && (!o.Force || ctx.Err() != nil) {
+		return fmt.Errorf("pod %s: %w (rkt-net del --force %.8[1]s gives it up)", p.UUID, err)
+	}
 	if err != nil {
-		return err
-	}
-	dirs := o.PluginDirs
-	if data, err := p.ReadFile(filepath.Join(pod.NetDir, network.PathFile)); err == nil { // as Add had them, then as it is now
-		dirs = slices.Concat(strings.Split(strings.TrimSpace(string(data)), "\n"), dirs)
-	}
-	calls := o.plugins(p.UUID, p.Path(pod.NetDir), unique(dirs))
-	var errs []error
-	for _, recorded := range slices.Backward(attachments) {
-		if err := calls.forget(ctx, p, recorded); err != nil {
-			errs = append(errs, err)
+		if err := sweepPod(ctx, p.UUID); err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
-	}
-	errs = append(errs, netns.Release(p.UUID))
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, oneLine(errs))
+		o.Warn(fmt.Sprintf("pod %s: given up: %v; removed all the same: its namespace, host-local's addresses, rules with its UUID", p.UUID, err))
 	}
 	return os.RemoveAll(p.Path(pod.NetDir))
+}
+
+// undo has the plugins of all attachments undo what they did, and then removes the namespace.
+func (o Options) undo(ctx context.Context, p *pod.Pod) error {
+	attachments, err := network.Attachments(p.Dir())
+	if err != nil && !o.Force {
+		return err
+	}
+	errs := []error{err}
+	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.recordedDirs(p))
+	for _, recorded := range slices.Backward(attachments) {
+		errs = append(errs, calls.forget(ctx, p, recorded))
+	}
+	return oneLine(append(errs, netns.Release(p.UUID), netfilter.Release(ctx)))
+}
+
+// recordedDirs are the directories of plugins as Add had them, then as they are now.
+func (o Options) recordedDirs(p *pod.Pod) []string {
+	dirs := o.PluginDirs
+	if data, err := p.ReadFile(filepath.Join(pod.NetDir, network.PathFile)); err == nil {
+		dirs = slices.Concat(strings.Split(strings.TrimSpace(string(data)), "\n"), dirs)
+	}
+	return unique(dirs)
 }
 
 // oneLine is errors.Join with semicolons.
@@ -480,32 +492,79 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	if err != nil {
 		before = false
 	}
+	swept := !before || a.Result == nil
 	var errs []error
+	var types []string
 	for _, plugin := range slices.Backward(a.list.Plugins) {
-		_, err := p.call(ctx, "DEL", plugin, a, previous)
-		if err != nil && a.Result == nil {
-			// ptp 1.1 removes the interface and then stumbles over the rules that a killed ADD has not made yet. The second
-			// time there is no interface, and it is content. And DEL needs no arguments, which may be why ADD has failed.
-			unargued := *a
-			unargued.Args = ""
-			_, err = p.call(ctx, "DEL", plugin, &unargued, previous)
-		}
+		types = append(types, plugin.Network.Type)
+		again, err := p.delPlugin(ctx, plugin, a, previous)
+		swept = swept || again
 		if err != nil {
 			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
 		}
 	}
-	if !before || a.Result == nil {
-		errs = append(errs, sweepMasquerade(ctx, p.uuid, a))
+	if a.masquerades() || slices.Contains(types, flannel) { // which masquerades if flanneld does not
+		m, _ := a.masquerade(p.uuid) // without a result it has no addresses, and needs none to remove rules
+		if swept || lacksProgram(m.backend) != nil {
+			errs = append(errs, m.remove(ctx))
+		}
 	}
 	if a.Result == nil {
 		errs = append(errs, sweepReservations(a))
 	}
-	var plugins []string
-	for _, plugin := range a.list.Plugins {
-		plugins = append(plugins, plugin.Network.Type)
-	}
-	errs = append(errs, sweepShared(ctx, plugins...))
+	errs = append(errs, sweepShared(ctx, types...))
 	return oneLine(errs)
+}
+
+// delPlugin calls one plugin for DEL, and reports whether it took more than that. A plugin that has failed is called once more:
+// ptp 1.1 and bridge 1.1 remove the interface and then stumble over rules that are not there, since an ADD was killed or somebody
+// has flushed the tables; the second time there is no interface, and they are content. And DEL needs no arguments, which may be
+// why ADD has failed.
+func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (again bool, err error) {
+	if a.byNFTables(plugin) { // without nft portmap leaves the rules, and is content
+		if err := lacksProgram(netfilter.NFTables); err != nil {
+			return true, fmt.Errorf("removing its rules %w", err)
+		}
+	}
+	if optionsOf(plugin).IPAM.Type == dhcp {
+		return p.delDHCP(ctx, plugin, a, previous)
+	}
+	if _, err = p.call(ctx, "DEL", plugin, a, previous); err == nil || ctx.Err() != nil {
+		return false, err
+	}
+	unargued := *a
+	unargued.Args = ""
+	_, err = p.call(ctx, "DEL", plugin, &unargued, previous)
+	return true, err
+}
+
+// releasePatience is how long the dhcp plugin's daemon has to release a lease, which takes it one
+// packet.
+const releasePatience = 5 * time.Second
+
+// delDHCP is delPlugin for a plugin with a lease of DHCP. The daemon may be gone, and the lease with
+// it. Or it does not answer: that of 1.1 goes on to ask a server that is gone to renew the lease,
+// for minutes, and then sees that it is to release it. Either way the plugin does the rest with an
+// IPAM plugin that has nothing to release.
+func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (again bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, releasePatience)
+	defer cancel()
+	_, err = p.call(limited, "DEL", plugin, a, previous)
+	if err == nil || ctx.Err() != nil {
+		return false, err
+	}
+	if limited.Err() == nil && !optionsOf(plugin).daemonGone() {
+		return false, err
+	}
+	if limited.Err() != nil && p.warn != nil {
+		p.warn(fmt.Sprintf("network %s: the daemon of the dhcp plugin has not released the lease within %s; it may do so later, or the lease expires",
+			a.list.Name, releasePatience))
+	}
+	leaseless, err := libcni.InjectConf(plugin, map[string]any{"ipam": map[string]string{"type": "static"}})
+	if err == nil {
+		_, err = p.call(ctx, "DEL", leaseless, a, previous)
+	}
+	return true, err
 }
 
 func (a *attachment) lastResult() (types.Result, error) {
@@ -595,6 +654,43 @@ func (p *plugins) check(ctx context.Context, a *attachment) error {
 			return fmt.Errorf("the interface %s is gone", name)
 		}
 	}
+	errs := []error{p.checkRules(ctx, a)}
+	for _, plugin := range a.list.Plugins {
+		if err := p.checkPlugin(ctx, plugin, a); err != nil {
+			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
+		}
+	}
+	return oneLine(errs)
+}
+
+// checkRules looks for rules that no plugin's CHECK looks for.
+func (p *plugins) checkRules(ctx context.Context, a *attachment) error {
+	if a.masquerades() {
+		m, err := a.masquerade(p.uuid)
+		if err != nil {
+			return err
+		}
+		missing, err := m.missing(ctx)
+		if err != nil {
+			return err
+		}
+		if missing.IsValid() {
+			return fmt.Errorf("%s is not masqueraded any more (rkt-net check --repair puts rules back)", missing)
+		}
+	}
+	if len(a.Ports) == 0 {
+		return nil
+	}
+	guarded, err := netfilter.Guarded(ctx)
+	if err == nil && !guarded {
+		err = errors.New("the rules that keep pods from the host's 127.0.0.0/8 are gone (rkt-net check --repair puts them back)")
+	}
+	return err
+}
+
+// checkPlugin calls one plugin for CHECK, where its network's version of CNI has that, or looks
+// itself.
+func (p *plugins) checkPlugin(ctx context.Context, plugin *libcni.PluginConfig, a *attachment) error {
 	if a.list.DisableCheck || !a.speaks("0.4.0") {
 		return nil
 	}
@@ -602,13 +698,16 @@ func (p *plugins) check(ctx context.Context, a *attachment) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, plugin := range a.list.Plugins {
-		if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil && !a.mistaken(ctx, plugin, err) {
-			errs = append(errs, fmt.Errorf("plugin %s: %w", plugin.Network.Type, err))
+	if a.byNFTables(plugin) {
+		if err := a.unforwarded(ctx, plugin, p.uuid); err != nil {
+			return fmt.Errorf("%w (rkt-net check --repair puts rules back)", err)
 		}
+		return nil
 	}
-	return oneLine(errs)
+	if _, err := p.call(ctx, "CHECK", plugin, a, result); err != nil && !a.mistaken(ctx, plugin, err) {
+		return err
+	}
+	return nil
 }
 
 // mistaken tells whether portmap's CHECK misses what need not be there. It looks for rules of IPv4, then of IPv6, whatever addresses

@@ -32,10 +32,10 @@ COMMIT
 -X CNI-fdeafeab2205939c12707fe2
 COMMIT
 `
-	if got := undoScript(saved, uuid, "hang"); got != want {
+	if got := (masquerade{network: "hang", uuid: uuid}).undoScript(saved); got != want {
 		t.Errorf("got\n%s", got)
 	}
-	if got := undoScript(saved, uuid, "other"); got != "" {
+	if got := (masquerade{network: "other", uuid: uuid}).undoScript(saved); got != "" {
 		t.Errorf("got\n%s", got)
 	}
 }
@@ -47,7 +47,8 @@ func TestOrphanScript(t *testing.T) {
 		return `-A POSTROUTING -s 172.16.28.2/32 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j ` + chain + `
 -A ` + chain + ` -d 172.16.28.0/24 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j ACCEPT
 -A ` + chain + ` ! -d 224.0.0.0/4 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j MASQUERADE
--A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"default\" id: \"` + uuid + `\"" -m multiport --dports 8080 -j ` + dn + "\n"
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"default\" id: \"` + uuid + `\"" -m multiport --dports 8080 -j ` + dn + `
+-A CNI-HOSTPORT-DNAT -p udp -m comment --comment "dnat name: \"default\" id: \"` + uuid + `\"" -m multiport --dports 5353 -j ` + dn + "\n"
 	}
 	saved := "*nat\n:CNI-1 - [0:0]\n" + rules("CNI-1", "CNI-DN-1", uuid) + "-A CNI-DN-1 -s 172.16.28.0/24 -p tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n" +
 		rules("CNI-2", "CNI-DN-2", other) + "COMMIT\n"
@@ -212,4 +213,55 @@ COMMIT
 	if script := sharedScript(without("CNI-HOSTPORT"), "nat", chains); script != "" {
 		t.Errorf("nothing there: %s", script)
 	}
+}
+
+// What a plugin would silently ignore is refused where it is clear what was meant, and warned of where a newer plugin may know it.
+func TestMisspelt(t *testing.T) {
+	ptp := func(more, ipam string) string {
+		return `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"ptp"` + more + `,"ipam":{"type":"host-local","subnet":"10.1.0.0/24"` + ipam + `}}]}`
+	}
+	for _, test := range []struct{ config, args, wrong, warns string }{
+		{config: ptp(`,"ipMasq":true,"mtu":1400`, `,"routes":[{"dst":"0.0.0.0/0"}]`), args: "IP=10.1.0.2"},
+		{config: ptp(`,"IPMASQ":true,"args":{"cni":{"anything":1}},"capabilities":{"portMappings":true}`, `,"ranges":[[{"subnet":"10.2.0.0/24"}]]`)},
+		{config: ptp("", ""), args: "ip=10.1.0.2", wrong: `unknown argument "ip"; use IP`},
+		{config: ptp("", ""), args: "IPS=10.1.0.2", wrong: `unknown argument "IPS"; its plugins take IP`},
+		{config: ptp("", ""), args: "MAC=02:00:00:00:00:01", wrong: `unknown argument "MAC"; its plugins take IP`},
+		{config: ptp("", ""), args: "ignoreunknown=1", wrong: `unknown argument "ignoreunknown"; use IgnoreUnknown`},
+		{config: ptp("", ""), args: "IgnoreUnknown=1"},
+		{config: `{"name":"n","plugins":[{"type":"ptp","ipam":{"type":"dhcp","provide":[{"option":"host-name","fromArg":"HOST"}]}}]}`, args: "HOST=a"},
+		{config: `{"name":"n","plugins":[{"type":"loopback"}]}`, args: "K=v", wrong: `unknown argument "K"; its plugins take none`},
+		{config: `{"name":"n","plugins":[{"type":"bridge","ipam":{"type":"static"}},{"type":"tuning"}]}`, args: "MAC=02:00:00:00:00:01;GATEWAY=10.0.0.1;IP=10.0.0.2/24"},
+		{config: `{"name":"n","plugins":[{"type":"weave","oddKey":1,"ipam":{"type":"weave","range":1}}]}`, args: "K=v"},
+		{config: `{"name":"n","plugins":[{"type":"weave"},{"type":"tuning"}]}`, args: "mac=02:00:00:00:00:01", wrong: `unknown argument "mac"; use MAC`},
+
+		{config: ptp(`,"ipMasquerade":true`, ""), wrong: `plugin ptp: unknown key "ipMasquerade"; use "ipMasq"`},
+		{config: ptp(`,"ipMaq":true`, ""), wrong: `plugin ptp: unknown key "ipMaq"; use "ipMasq"`},
+		{config: ptp(`,"isGateway":true`, ""), wrong: `plugin ptp: unknown key "isGateway"; it is one of plugin bridge`},
+		{config: ptp(`,"subnet":"10.0.0.0/8"`, ""), wrong: `plugin ptp: unknown key "subnet"; it is one of ipam type host-local`},
+		{config: ptp("", `,"rangestrat":"10.1.0.9"`), wrong: `plugin ptp: ipam: unknown key "rangestrat"; use "rangeStart"`},
+		{config: ptp("", `,"routes":[{"dst":"0.0.0.0/0","gateway":"10.1.0.1"}]`), wrong: `plugin ptp: ipam: routes: unknown key "gateway"; it is one of ipam type host-local`},
+		{config: ptp("", `,"ranges":[[{"subnet":"10.2.0.0/24","gatway":"10.2.0.9"}]]`), wrong: `plugin ptp: ipam: ranges: unknown key "gatway"; use "gateway"`},
+		{config: ptp(`,"dns":{"nameserver":["10.0.0.1"]}`, ""), wrong: `plugin ptp: dns: unknown key "nameserver"; use "nameservers"`},
+		{config: ptp(`,"capabilities":{"portMapping":true}`, ""), wrong: `plugin ptp: capabilities: unknown key "portMapping"; use "portMappings"`},
+		{config: `{"name":"n","ipMasq":true,"plugins":[{"type":"ptp"}]}`, wrong: `unknown key "ipMasq"; it is one of plugin bridge, plugin ptp`},
+		{config: ptp(`,"colour":"red"`, ""), warns: `net: plugin ptp: key "colour" is not known to rkt; the plugin may ignore it`},
+	} {
+		a, err := newAttachment(network.Attachment{Interface: "eth0", Config: []byte(test.config), Args: test.args})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.label = "net"
+		var warned []string
+		err = a.misspelt(func(line string) { warned = append(warned, line) })
+		if said := errorText(err); said != test.wrong || strings.Join(warned, "\n") != test.warns {
+			t.Errorf("%s %s: got %q, %q", test.config, test.args, said, warned)
+		}
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -2,11 +2,13 @@ package cni
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
+	"github.com/rkt-toolkit/rkt/lib/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,9 +53,12 @@ type plugins struct {
 	dirs   []string
 	stderr io.Writer
 	called func(Call)
+	warn   func(string) // told of what was left undone without an error; may be nil
 	// ready waits until plugins may act, and they for their configuration until then: each starts meanwhile, and without a configuration
 	// none does anything.
 	ready func() error
+	held  *os.File // the lock on netDir, of one who holds it for longer than one call
+	guard *os.File // the lock of netfilter.Guard, for a plugin that needs it
 }
 
 // lockPatience outlasts a plugin that was left behind.
@@ -69,6 +76,9 @@ func (p *plugins) FindInPath(plugin string, dirs []string) (string, error) {
 	if slices.Contains(debianPlugins, plugin) {
 		err = fmt.Errorf("%w (Debian package containernetworking-plugins)", err)
 	}
+	if plugin == flannel {
+		err = fmt.Errorf("%w (make cni builds it)", err)
+	}
 	return "", err
 }
 
@@ -83,8 +93,10 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &input{p.ready, bytes.NewReader(stdin)}, &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) } // with the programs it has started
-	cmd.WaitDelay = time.Second                                                    // one may have left the group, and hold the pipes
-	if p.netDir != "" {
+	cmd.WaitDelay = 10 * time.Second                                               // one may have left the group, and hold the pipes
+	if p.held != nil {
+		cmd.ExtraFiles = []*os.File{p.held}
+	} else if p.netDir != "" {
 		lock, err := durable.Lock(p.netDir, lockPatience)
 		if err != nil {
 			return nil, fmt.Errorf("waiting for the plugin called before: %w", err)
@@ -102,6 +114,9 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 		}
 		defer lock.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+	}
+	if p.guard != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, p.guard)
 	}
 	start := time.Now()
 	err := cmd.Run()
@@ -160,20 +175,19 @@ func command(env []string) string {
 	return ""
 }
 
-// withSystemPath adds the folders of iptables and its like to $PATH, which a user's or a unit's may lack.
+// withSystemPath has a plugin find iptables and its like, which a user's or a unit's $PATH may lack, and none in
+// the working directory.
 func withSystemPath(env []string) []string {
 	path := ""
 	env = slices.DeleteFunc(env, func(kv string) bool {
 		value, ok := strings.CutPrefix(kv, "PATH=")
 		if ok {
-			path = value + ":"
+			path = value
 		}
 		return ok
 	})
-	return append(env, "PATH="+path+systemPath)
+	return append(env, "PATH="+program.Path(path))
 }
-
-const systemPath = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 // call runs one plugin of an attachment's list for one command.
 func (p *plugins) call(ctx context.Context, command string, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (types.Result, error) {
@@ -204,6 +218,18 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 			if err := mendBridge(optionsOf(plugin).Bridge); err != nil {
 				return nil, err
 			}
+		}
+		if len(a.Ports) > 0 && plugin.Network.Capabilities[capability] { // it may set route_localnet
+			if err := p.ready(); err != nil {
+				return nil, err
+			}
+			guard, err := netfilter.Guard(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer guard.Close()
+			p.guard = guard
+			defer func() { p.guard = nil }()
 		}
 		return invoke.ExecPluginWithResult(ctx, path, config.Bytes, args, p)
 	}
@@ -243,12 +269,18 @@ func (a *attachment) speaks(v string) bool {
 
 // options are what of a plugin's configuration is looked at here.
 type options struct {
-	Masquerade     bool   `json:"ipMasq"`
-	Backend        string `json:"ipMasqBackend"`
-	Bridge         string `json:"bridge"`
-	Gateway        bool   `json:"isGateway"`
-	DefaultGateway bool   `json:"isDefaultGateway"`
-	IPAM           struct {
+	Masquerade        bool   `json:"ipMasq"`
+	MasqueradeBackend string `json:"ipMasqBackend"`
+	Backend           string `json:"backend"`
+	SNAT              *bool  `json:"snat"`
+	Bridge            string `json:"bridge"`
+	Gateway           bool   `json:"isGateway"`
+	DefaultGateway    bool   `json:"isDefaultGateway"`
+	Delegate          struct {
+		Type           string `json:"type"`
+		DefaultGateway bool   `json:"isDefaultGateway"`
+	} `json:"delegate"`
+	IPAM struct {
 		ipRange
 		Type    string      `json:"type"`
 		DataDir string      `json:"dataDir"`
@@ -271,34 +303,55 @@ func optionsOf(plugin *libcni.PluginConfig) (o options) {
 	return o
 }
 
-// iptables tells whether the plugin masquerades by iptables.
-func (o options) iptables() bool { return o.Masquerade && o.Backend != "nftables" }
+// flannel is the plugin that has another one do its work, in the subnet that flanneld has for the
+// host. It keeps what it has told the other in a file in flannelDir, by the pod's UUID.
+const flannel, flannelDir = "flannel", "/var/lib/cni/flannel"
 
-// dhcpSocket is where the dhcp plugin's daemon listens.
-const dhcpSocket = "/run/cni/dhcp.sock"
+// dhcp is the IPAM plugin with a daemon, which listens on dhcpSocket.
+const dhcp, dhcpSocket = "dhcp", "/run/cni/dhcp.sock"
 
 // daemon tells whether the daemon that the IPAM plugin needs is missing.
 func (o options) daemon() error {
-	if o.IPAM.Type != "dhcp" {
+	if o.IPAM.Type != dhcp {
 		return nil
 	}
-	socket := o.IPAM.Socket
-	if socket == "" {
-		socket = dhcpSocket
-	}
+	socket := o.socket()
 	if err := unix.Access(socket, unix.W_OK); err != nil {
 		return fmt.Errorf("plugin dhcp: its daemon's socket %s: %w (start it: %s)", socket, err, `"dhcp daemon", in the folder of the plugins`)
 	}
 	return nil
 }
 
+// daemonGone reports whether nobody answers at the socket of the daemon that the IPAM plugin needs. Its leases are gone with it.
+func (o options) daemonGone() bool {
+	if o.IPAM.Type != dhcp {
+		return false
+	}
+	connection, err := net.Dial("unix", o.socket())
+	if err == nil {
+		connection.Close()
+	}
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
+}
+
+func (o options) socket() string {
+	if o.IPAM.Socket == "" {
+		return dhcpSocket
+	}
+	return o.IPAM.Socket
+}
+
 // programs are the programs that an attachment needs: the plugins and their IPAM plugins.
 func (a *attachment) programs() []string {
 	var types []string
 	for _, plugin := range a.list.Plugins {
+		o := optionsOf(plugin)
 		types = append(types, plugin.Network.Type)
-		if ipam := optionsOf(plugin).IPAM.Type; ipam != "" {
-			types = append(types, ipam)
+		if o.IPAM.Type != "" {
+			types = append(types, o.IPAM.Type)
+		}
+		if plugin.Network.Type == flannel {
+			types = append(types, cmp.Or(o.Delegate.Type, "bridge"), cmp.Or(o.IPAM.Type, "host-local"))
 		}
 	}
 	slices.Sort(types)
@@ -306,7 +359,8 @@ func (a *attachment) programs() []string {
 }
 
 // settleVersion gives a configuration without cniVersion, as rkt's have none, the newest version that all its plugins and
-// libcni speak. By the specification it would be 0.1.0, which has no CHECK and tells DEL less.
+// libcni speak. By the specification it would be 0.1.0, which has no CHECK and tells DEL less. A plugin that does not say what
+// it speaks is of a time when there was no VERSION.
 func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 	if a.list.CNIVersion != "" {
 		return nil
@@ -323,6 +377,9 @@ func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 			var info version.PluginInfo
 			if err == nil {
 				info, err = invoke.GetVersionInfo(ctx, path, p)
+				if err != nil && ctx.Err() == nil {
+					info, err = version.PluginSupports("0.1.0", "0.2.0"), nil
+				}
 			}
 			if err != nil {
 				err = fmt.Errorf("plugin %s: %w", program, err)
@@ -362,5 +419,8 @@ func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 		return err
 	}
 	a.Config, a.list.CNIVersion = config, newest
+	if len(a.Ports) > 0 && !a.speaks("0.3.0") {
+		return fmt.Errorf("not all of the plugins %s speak CNI 0.3.0 or later, which forwarding ports needs", strings.Join(programs, ", "))
+	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"golang.org/x/sys/unix"
 )
@@ -48,9 +48,6 @@ func forward(attachments []*attachment, ports []network.Port) error {
 	if len(ports) == 0 {
 		return nil
 	}
-	if len(attachments) == 0 {
-		return fmt.Errorf("port %s: a pod without a network (--net=none) can't have a port forwarded", ports[0])
-	}
 	chosen := attachments[len(attachments)-1]
 	for _, a := range attachments {
 		if a.masquerades() {
@@ -71,15 +68,6 @@ func forward(attachments []*attachment, ports []network.Port) error {
 	})
 }
 
-func (a *attachment) masquerades() bool {
-	for _, plugin := range a.list.Plugins {
-		if optionsOf(plugin).Masquerade {
-			return true
-		}
-	}
-	return false
-}
-
 // forwards tells whether one of the list's plugins forwards ports.
 func (a *attachment) forwards() bool {
 	for _, plugin := range a.list.Plugins {
@@ -94,7 +82,7 @@ func (a *attachment) forwards() bool {
 func (a *attachment) routed() bool {
 	for _, plugin := range a.list.Plugins {
 		o := optionsOf(plugin)
-		if o.IPAM.Type == "dhcp" || o.DefaultGateway {
+		if o.IPAM.Type == dhcp || o.DefaultGateway || plugin.Network.Type == flannel && o.Delegate.DefaultGateway {
 			return true
 		}
 		for _, route := range o.IPAM.Routes {
@@ -108,22 +96,28 @@ func (a *attachment) routed() bool {
 
 // chain adds a plugin to the end of the list.
 func (a *attachment) chain(plugin any) error {
-	var list map[string]json.RawMessage
-	var plugins []json.RawMessage
-	if err := json.Unmarshal(a.Config, &list); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(list["plugins"], &plugins); err != nil {
-		return err
+	var configs []json.RawMessage
+	for _, p := range a.list.Plugins {
+		configs = append(configs, p.Bytes)
 	}
 	added, err := json.Marshal(plugin)
 	if err != nil {
 		return err
 	}
-	if list["plugins"], err = json.Marshal(append(plugins, added)); err != nil {
-		return err
+	return a.setPlugins(append(configs, added))
+}
+
+// setPlugins replaces the configurations of the list's plugins.
+func (a *attachment) setPlugins(configs []json.RawMessage) error {
+	var list map[string]json.RawMessage
+	err := json.Unmarshal(a.Config, &list)
+	if err == nil {
+		list["plugins"], err = json.Marshal(configs)
 	}
-	if a.Config, err = json.Marshal(list); err != nil {
+	if err == nil {
+		a.Config, err = json.Marshal(list)
+	}
+	if err != nil {
 		return err
 	}
 	changed, err := newAttachment(a.Attachment)
@@ -276,7 +270,7 @@ func foreignForward(ctx context.Context, uuid string, ports []network.Port) erro
 			return err
 		}
 		for _, f := range rules {
-			if strings.Contains(f.owner, `id: \"`+uuid+`\"`) {
+			if strings.Contains(f.owner, `id: \"`+uuid+`\"`) || f.owner == uuid {
 				continue
 			}
 			for _, port := range ports {
@@ -295,6 +289,11 @@ func forwarded(ctx context.Context, family string, ports []network.Port, to neti
 	if err != nil {
 		return err
 	}
+	return allForwarded(rules, ports, to)
+}
+
+// allForwarded tells which port is not forwarded to an address by the given rules.
+func allForwarded(rules []forwarding, ports []network.Port, to netip.Addr) error {
 	for _, port := range ports {
 		if ip, err := netip.ParseAddr(port.HostIP); err == nil && ip.Is4() != to.Is4() {
 			continue
@@ -307,21 +306,42 @@ func forwarded(ctx context.Context, family string, ports []network.Port, to neti
 	return nil
 }
 
-// forwards lists the rules of a family ("iptables", "ip6tables") that forward a port for everyone.
+// forwards lists the rules of a family ("iptables", "ip6tables") that forward a port for everyone,
+// those of nftables among them.
 func forwards(ctx context.Context, family string) ([]forwarding, error) {
-	save := lookSystem(family + "-save")
-	if save == "" {
-		return nil, nil
+	saved, err := saveNAT(ctx, family)
+	if err != nil {
+		return nil, err
 	}
-	rules, err := output(exec.CommandContext(ctx, save, "-t", "nat"))
-	return parseForwards(string(rules)), err
+	rules, err := netfilter.NFTRules(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	return append(parseForwards(saved), forwardsNFT(rules, family)...), nil
+}
+
+// forwardsNFT finds them among the rules of nftables.
+func forwardsNFT(rules []netfilter.NFTRule, family string) (found []forwarding) {
+	families := map[string][]string{"iptables": {"ip", "inet"}, "ip6tables": {"ip6", "inet"}}[family]
+	for _, rule := range rules {
+		if !slices.Contains(families, rule.Family) {
+			continue
+		}
+		for _, f := range rule.Forwards() {
+			for n := f.First; n <= f.Last; n++ {
+				found = append(found, forwarding{Port: network.Port{HostPort: n, Protocol: f.Protocol, HostIP: f.Address},
+					chain: rule.Table + " " + rule.Chain, to: f.To, owner: rule.Comment})
+			}
+		}
+	}
+	return found
 }
 
 // forwarding is a rule that sends a port of the host elsewhere.
 type forwarding struct {
 	network.Port
 	chain, to string
-	owner     string // the rule that leads to the chain
+	owner     string // the rule that leads to the chain, or the comment of one of nftables
 }
 
 // parseForwards finds them in what iptables-save prints.

@@ -1,9 +1,7 @@
 package cni
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha512"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,85 +14,28 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/durable"
 	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 )
 
 // What plugins leave behind when they, or their DEL, are killed, and what proves that it is nobody else's.
 
-// sweepMasquerade removes the pod's iptables rules of one network. The plugins remove them only together with the interface: a
-// DEL that was killed in between, or a namespace that is gone, leaves them. They carry the pod's UUID in a comment.
-func sweepMasquerade(ctx context.Context, uuid string, a *attachment) error {
-	used := false
-	for _, plugin := range a.list.Plugins {
-		used = used || optionsOf(plugin).iptables()
-	}
-	if !used {
-		return nil
-	}
-	var errs []error
-	for _, family := range []string{"iptables", "ip6tables"} {
-		if err := sweepTable(ctx, family, uuid, a.list.Name); err != nil {
-			errs = append(errs, fmt.Errorf("rules of masquerading: %w", err))
-		}
-	}
-	return oneLine(errs)
-}
-
-func sweepTable(ctx context.Context, family, uuid, name string) error {
-	save, restore := lookSystem(family+"-save"), lookSystem(family+"-restore")
-	if save == "" || restore == "" {
-		if family == "iptables" {
-			return fmt.Errorf("%s-save: not found in $PATH (Debian package iptables)", family)
-		}
-		return nil
-	}
-	return changeTable(ctx, family, func(rules string) string { return undoScript(rules, uuid, name) })
-}
-
-// changeTable gives the nat table as FAMILY-save prints it to script, and what that makes of it to FAMILY-restore.
+// changeTable gives the nat table as FAMILY-save prints it to script, and what that makes of it to FAMILY-restore. Where iptables is
+// not there, it has made no rules.
 func changeTable(ctx context.Context, family string, script func(rules string) string) error {
-	rules, err := output(exec.CommandContext(ctx, lookSystem(family+"-save"), "-t", "nat"))
-	if err != nil {
+	restore := netfilter.Program(family + "-restore")
+	saved, err := saveNAT(ctx, family)
+	if err != nil || restore == "" {
 		return err
 	}
-	input := script(string(rules))
+	input := script(saved)
 	if input == "" {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, lookSystem(family+"-restore"), "--wait", "--noflush")
+	cmd := exec.CommandContext(ctx, restore, "--wait", "--noflush")
 	cmd.Stdin = strings.NewReader(input)
-	_, err = output(cmd)
+	_, err = netfilter.Output(cmd)
 	return err
-}
-
-func output(cmd *exec.Cmd) ([]byte, error) {
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", cmd.Path, err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
-}
-
-// undoScript makes input for iptables-restore that removes, from the nat table that iptables-save printed, the rules and the
-// chain that the CNI plugins made for one pod in one network; "" if there are none.
-func undoScript(saved, uuid, name string) string {
-	chain := fmt.Sprintf("CNI-%x", sha512.Sum512([]byte(name+uuid)))[:28]
-	comment := fmt.Sprintf(`--comment "name: \"%s\" id: \"%s\""`, name, uuid)
-	var rules, chains strings.Builder
-	for line := range strings.Lines(saved) {
-		if rule, ok := strings.CutPrefix(line, "-A POSTROUTING "); ok && strings.Contains(rule, comment) {
-			rules.WriteString("-D POSTROUTING " + rule)
-		}
-		if strings.HasPrefix(line, ":"+chain+" ") {
-			fmt.Fprintf(&chains, "-F %[1]s\n-X %[1]s\n", chain)
-		}
-	}
-	if rules.Len()+chains.Len() == 0 {
-		return ""
-	}
-	return "*nat\n" + rules.String() + chains.String() + "COMMIT\n"
 }
 
 // hostLocalDir is where host-local keeps its reservations.
@@ -194,23 +135,47 @@ func Forget(ctx context.Context, uuid string) error {
 	if netns.Used(uuid) {
 		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate rkt-%[1]s", uuid)
 	}
+	if err := sweepPod(ctx, uuid); err != nil {
+		return fmt.Errorf("pod %s: %w", uuid, err)
+	}
+	return nil
+}
+
+// sweepPod takes away all that carries a pod's UUID.
+func sweepPod(ctx context.Context, uuid string) error {
 	var errs []error
 	for _, family := range []string{"iptables", "ip6tables"} {
-		if save := lookSystem(family + "-save"); save != "" {
-			errs = append(errs, changeTable(ctx, family, func(rules string) string { return orphanScript(rules, uuid) }))
-		}
+		errs = append(errs, changeTable(ctx, family, func(rules string) string { return orphanScript(rules, uuid) }))
 	}
-	errs = append(errs, sweepShared(ctx, portmap))
+	errs = append(errs, sweepShared(ctx, portmap), sweepNFT(ctx, uuid))
 	folders, err := filepath.Glob(hostLocalDir + "/*")
 	errs = append(errs, err)
 	for _, dir := range folders {
 		errs = append(errs, sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }))
 	}
-	errs = append(errs, netns.Release(uuid))
-	if err := oneLine(errs); err != nil {
-		return fmt.Errorf("pod %s: %w", uuid, err)
+	errs = append(errs, remove(filepath.Join(flannelDir, uuid)))
+	return oneLine(append(errs, netns.Release(uuid), netfilter.Release(ctx)))
+}
+
+// sweepNFT removes the rules of nftables that carry a pod's UUID from the tables of portmap and of
+// masquerading.
+func sweepNFT(ctx context.Context, uuid string) error {
+	script := ""
+	for _, table := range append(slices.Clone(portTables), masqueradeTable) {
+		rules, err := netfilter.NFTRules(ctx, table)
+		if err != nil {
+			return err
+		}
+		for _, rule := range rules {
+			if rule.Comment == uuid || strings.HasSuffix(rule.Comment, ", id: "+uuid) {
+				script += rule.Delete()
+			}
+		}
 	}
-	return nil
+	if script == "" {
+		return nil
+	}
+	return netfilter.RunNFT(ctx, script)
 }
 
 // reservedBy is the container in one of host-local's reservations, whose first line it is.
@@ -223,6 +188,7 @@ func reservedBy(text string) string {
 // UUID, and the chains that only those lead to; "" if there are none.
 func orphanScript(saved, uuid string) string {
 	var rules, chains strings.Builder
+	removed := map[string]bool{}
 	for line := range strings.Lines(saved) {
 		rule, ok := strings.CutPrefix(line, "-A ")
 		if !ok || !strings.Contains(rule, fmt.Sprintf(`id: \"%s\""`, uuid)) {
@@ -230,7 +196,8 @@ func orphanScript(saved, uuid string) string {
 		}
 		rules.WriteString("-D " + rule)
 		_, target, _ := strings.Cut(strings.TrimSpace(rule), " -j ")
-		if chain, _, _ := strings.Cut(target, " "); strings.HasPrefix(chain, "CNI-") {
+		if chain, _, _ := strings.Cut(target, " "); strings.HasPrefix(chain, "CNI-") && !removed[chain] {
+			removed[chain] = true // to which a rule of each protocol leads
 			fmt.Fprintf(&chains, "-F %[1]s\n-X %[1]s\n", chain)
 		}
 	}
@@ -288,11 +255,11 @@ func sweepShared(ctx context.Context, plugins ...string) error {
 	defer lock.Close()
 	for table, chains := range chains {
 		for _, family := range []string{"iptables", "ip6tables"} {
-			save, restore := lookSystem(family+"-save"), lookSystem(family+"-restore")
+			save, restore := netfilter.Program(family+"-save"), netfilter.Program(family+"-restore")
 			if save == "" || restore == "" {
 				continue
 			}
-			rules, err := output(exec.CommandContext(ctx, save, "-t", table))
+			rules, err := netfilter.Output(exec.CommandContext(ctx, save, "-t", table))
 			if err != nil {
 				return err
 			}
@@ -302,7 +269,7 @@ func sweepShared(ctx context.Context, plugins ...string) error {
 			}
 			cmd := exec.CommandContext(ctx, restore, "--wait", "--noflush")
 			cmd.Stdin = strings.NewReader(script)
-			if _, err := output(cmd); err != nil && ctx.Err() != nil {
+			if _, err := netfilter.Output(cmd); err != nil && ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 		}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFile(t *testing.T) {
+	for text, want := range map[string]string{
+		"# comment\n\ndir /a b # comment\nfull\ngrace 1h\n": `line 5: "grace": no program has such a flag`,
+		"dir /x\n":                     "dir=/x",
+		"dir\t/x\r\n":                  "dir=/x",
+		"dir=/x\n":                     "dir=/x",
+		"dir = /x\n":                   "dir=/x",
+		"insecure-options=image\n":     "insecure=image",
+		"insecure-options image\nfull": "insecure=image full=true",
+		"full false":                   "",
+		"port http:80\nset-env A=B\n":  "", // for another program
+		"full=maybe":                   "line 1: full maybe: neither true nor false",
+		"\ngrace-period 24":            "line 2: grace-period 24: not a time such as 30m or 24h",
+		"insecure-options images":      `line 1: insecure-options images: "images" is none of`,
+		"insecure-option image":        `line 1: "insecure-option": no program has such a flag; did you mean insecure-options?`,
+		"dri /x":                       `line 1: "dri": no program has such a flag; did you mean dir?`,
+		"--dir /x":                     `line 1: "--dir": no program has such a flag`,
+		"dir \"/x\"":                   "line 1: dir: write the value without quotes",
+		"dir":                          "line 1: dir: no value; write dir VALUE",
+		"dir=":                         "line 1: dir: no value",
+		"memory 64M":                   "line 1: memory: --memory is an app flag; put it after the image, on the command line",
+		"[Service]\n":                  `line 1: "[Service]": no program has such a flag`,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "rkt.conf"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := &Process{Name: "rkt-list", Stderr: &bytes.Buffer{}}
+		fs, g := p.Flags()
+		full := fs.Bool("full", false, "")
+		fs.Duration("grace-period", time.Hour, "")
+		err := p.Parse(fs, g, []string{"--local-config=" + dir})
+		got := ""
+		if g.Dir != "/var/lib/rkt" {
+			got += " dir=" + g.Dir
+		}
+		if s := g.Insecure.String(); s != "none" {
+			got += " insecure=" + s
+		}
+		if *full {
+			got += " full=true"
+		}
+		if err != nil {
+			got = strings.TrimPrefix(err.Error(), dir+"/rkt.conf: ")
+		}
+		if got = strings.TrimSpace(got); got != want && (err == nil || !strings.HasPrefix(got, want)) {
+			t.Errorf("%q: %s; want %s", text, got, want)
+		}
+	}
+}
+
+// A variable that is misspelt is warned of once; one that is like no flag's is somebody else's.
+func TestEnvironment(t *testing.T) {
+	for assignment, want := range map[string]string{
+		"RKT_INSECURE_OPTION=image": "rkt-x: $RKT_INSECURE_OPTION has no effect: no program has such a flag; did you mean RKT_INSECURE_OPTIONS?\n",
+		"RKT_INSECURE=image":        "rkt-x: $RKT_INSECURE has no effect: no program has such a flag; did you mean RKT_INSECURE_OPTIONS?\n",
+		"RKT_MEMORY=64M":            "rkt-x: $RKT_MEMORY has no effect: --memory is an app flag; put it after the image\n",
+		"RKT_POD=x":                 "",
+		"RKT_VERSION=1":             "",
+		"RKT_EXPERIMENT_APP=true":   "",
+		"RKT_STAGE1_ENTERPID=1":     "",
+		"RKT_PORT=http:80":          "",
+		"RKT_IMAGE_OF_OURS=x":       "",
+		"RKT_PULL_POLICY=":          "",
+		"INSECURE_OPTION=x":         "",
+	} {
+		var stderr bytes.Buffer
+		p := &Process{Name: "rkt-x", Stderr: &stderr}
+		fs, _ := p.Flags()
+		name, value, _ := strings.Cut(assignment, "=")
+		t.Setenv(name, value)
+		if p.warnOfVariables(fs, []string{assignment}); stderr.String() != want {
+			t.Errorf("%s: %q; want %q", assignment, stderr.String(), want)
+		}
+		if _, is := os.LookupEnv(name); is != (want == "") {
+			t.Errorf("%s: is there for the next program: %t", assignment, is)
+		}
+	}
+	p := &Process{Name: "rkt-x", Stderr: &bytes.Buffer{}}
+	fs, g := p.Flags()
+	t.Setenv("RKT_DEBUG", "maybe")
+	if err := parseVariables(fs, nil); err == nil || err.Error() != `$RKT_DEBUG="maybe": neither true nor false` {
+		t.Error(err)
+	}
+	t.Setenv("RKT_DEBUG", "1")
+	t.Setenv("RKT_DIR", "/x")
+	if err := parseVariables(fs, nil); err != nil || g.Dir != "/x" || !g.Debug {
+		t.Errorf("%v: %+v", err, g)
+	}
+}
+
+func TestNear(t *testing.T) {
+	names := []string{"net", "memory", "hostname", "no-legend", "insecure-options", "insecure-allow-http"}
+	for typed, want := range map[string]string{
+		"nett": "net", "memroy": "memory", "memry": "memory", "hostnam": "hostname", "p": "", "n": "", "nte": "net", "no-leg": "no-legend",
+		"insecure": "insecure-options", "insecure-opt": "insecure-options", "xyz": "", "": "",
+	} {
+		if got := Near(typed, names); got != want {
+			t.Errorf("%s: %s, want %s", typed, got, want)
+		}
+	}
+}
+
+// What a flag's value may be, and what it may not.
+func TestValues(t *testing.T) {
+	for args, want := range map[string]string{
+		"--grace=1h":  "",
+		"--grace 0":   "",
+		"--grace=-1h": `--grace="-1h": not a time such as 30m or 24h`,
+		"--grace=24":  `--grace="24": not a time such as 30m or 24h`,
+		"--full=2":    `--full="2": neither true nor false`,
+		"--port=x":    `--port="x": not a number`,
+		"--port=-1":   `--port="-1": not a number`,
+		"--port":      "flag --port needs a value",
+		"-port 1":     "",
+		"-p":          "unknown flag -p (--help lists the flags)",
+		"--prot=1":    "unknown flag --prot; did you mean --port?",
+		"---port=1":   "---port=1: not a flag",
+		"--":          `"--": not a flag`,
+		"-h":          flag.ErrHelp.Error(),
+	} {
+		fs := newFlagSet("")
+		fs.Duration("grace", time.Hour, "")
+		fs.Bool("full", false, "")
+		fs.Uint("port", 0, "")
+		err := ParseFlags(fs, strings.Fields(args))
+		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}

@@ -1,0 +1,343 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// table has the flags of every program, by its name; those of "" are every program's, and those of "app" follow an image. A name
+// that ends in "=" takes a value. A program needs those of the others to find the command among rkt's words, and to tell a line of
+// rkt.conf that is meant for another program from one that is misspelt. TestTable compares it with the programs.
+var table = map[string]string{
+	"": "debug dir= system-config= local-config= user-config= insecure-options= trust-keys-from-https",
+	"app": `name= exec= working-dir= user= group= supplementary-gids= readonly-rootfs pid1 init no-healthcheck stdin= stdout= stderr=
+		environment= memory= cpu= cpu-shares= oom-score-adj= oom-score-adjust= seccomp= caps-retain= cap-retain= caps-remove=
+		cap-remove= annotation= user-annotation= label= user-label= volume= mount= signature=`,
+	"rkt-attach":       "app= mode= close-stdin uuid-file= serve=",
+	"rkt-cat-manifest": "pretty-print uuid-file=",
+	"rkt-config":       "pretty-print",
+	"rkt-enter":        "app= user= uuid-file=",
+	"rkt-export":       "app= overwrite uuid-file=",
+	"rkt-fetch":        "platform= unpack-limit= pull-policy= store-only no-store full quiet signature= member",
+	"rkt-gc":           "grace-period= expire-prepared= mark-only must-exist uuid-file=",
+	"rkt-image": `fields= sort= order= format= full no-legend pretty-print uuid-file= grace-period= overwrite
+		rootfs-only signature=`,
+	"rkt-list":     "full no-legend format= fields=",
+	"rkt-metadata": "listen-port= idle=",
+	"rkt-net":      "net dns= dns-search= dns-opt= dns-domain= hosts-entry= cni-path= format= repair force uuid-file=",
+	"rkt-notify":   "",
+	"rkt-prepare": `any-platform pod-name= pod-manifest= pids-max= sysctl= uuid= uuid-file-save= pull-policy= store-only no-store inherit-env quiet
+		private-users no-overlay strict-isolators port= set-env= set-env-file= volume= mount= stage1-url= stage1-path=
+		stage1-name= stage1-hash= stage1-from-dir=`,
+	"rkt-run-prepared": "hostname= interactive mds-register ipc= uuid-file= strict-isolators undo=",
+	"rkt-status":       "wait wait-till-exited wait-ready format= uuid-file=",
+	"rkt-stop":         "force no-block timeout= uuid-file=",
+	"rkt-trust":        "prefix= root skip-fingerprint-review insecure-allow-http",
+	"rkt-unit":         "name= output=",
+}
+
+// FlagsOf returns the flags of a program in the table, and of each whether it takes a value.
+func FlagsOf(program string) map[string]bool {
+	flags := map[string]bool{}
+	for word := range strings.FieldsSeq(table[program]) {
+		name, takesValue := strings.CutSuffix(word, "=")
+		flags[name] = takesValue
+	}
+	return flags
+}
+
+// Programs are the programs of the table.
+func Programs() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(table)), func(s string) bool { return !strings.HasPrefix(s, "rkt-") })
+}
+
+// allFlags is FlagsOf of all programs together.
+func allFlags() map[string]bool {
+	all := map[string]bool{}
+	for program := range table {
+		maps.Copy(all, FlagsOf(program))
+	}
+	return all
+}
+
+// having returns the programs of the table that have a flag.
+func having(name string) (programs []string) {
+	for _, program := range slices.Sorted(maps.Keys(table)) {
+		if _, ok := FlagsOf(program)[name]; ok {
+			programs = append(programs, program)
+		}
+	}
+	return programs
+}
+
+// Known returns a flag set with the flags of these programs, which takes any value and keeps none.
+func Known(programs ...string) *flag.FlagSet {
+	fs := newFlagSet("")
+	for _, program := range programs {
+		for name, takesValue := range FlagsOf(program) {
+			switch {
+			case fs.Lookup(name) != nil:
+			case takesValue:
+				fs.Func(name, "", func(string) error { return nil })
+			default:
+				fs.BoolFunc(name, "", func(string) error { return nil })
+			}
+		}
+	}
+	return fs
+}
+
+// newFlagSet returns a flag set that prints nothing by itself.
+func newFlagSet(name string) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	return fs
+}
+
+// netWords are what --net takes in the next word as well: no image, pod or command is called so.
+var netWords = []string{"host", "none", "all", "default", "default-restricted"}
+
+// JoinNet makes --net WORD into --net=WORD, up to "--": --net may also stand alone, as rkt had it.
+func JoinNet(args []string) []string {
+	var joined []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			return append(joined, args[i:]...)
+		}
+		joined = append(joined, args[i])
+		if args[i] == "--net" && i+1 < len(args) && slices.Contains(netWords, args[i+1]) {
+			i++
+			joined[len(joined)-1] += "=" + args[i]
+		}
+	}
+	return joined
+}
+
+// FlagWords returns how many words the flag at the beginning of args takes, itself and its value, or 0 if it is no flag. A flag that
+// the set does not have is an UnknownFlag, except help.
+func FlagWords(fs *flag.FlagSet, args []string) (int, error) {
+	word := args[0]
+	if word == "-" || word == "--" || !strings.HasPrefix(word, "-") {
+		return 0, nil
+	}
+	typed, _, joined := strings.Cut(word, "=")
+	name := strings.TrimPrefix(strings.TrimPrefix(typed, "-"), "-")
+	if name == "help" || name == "h" {
+		return 1, nil
+	}
+	if name == "" || name[0] == '-' {
+		return 0, fmt.Errorf("%s: not a flag", word)
+	}
+	f := fs.Lookup(name)
+	if f == nil {
+		return 0, unknownFlag(fs, typed)
+	}
+	if b, ok := f.Value.(interface{ IsBoolFlag() bool }); joined || ok && b.IsBoolFlag() {
+		return 1, nil
+	}
+	if len(args) == 1 {
+		return 0, fmt.Errorf("flag %s needs a value", typed)
+	}
+	return 2, nil
+}
+
+// Anywhere sorts a command line into flags and operands: flags may also follow operands, up to a "--".
+func Anywhere(fs *flag.FlagSet, args []string) (flags, operands []string, err error) {
+	for len(args) > 0 {
+		if args[0] == "--" {
+			return flags, append(operands, args[1:]...), nil
+		}
+		n, err := FlagWords(fs, args)
+		if err != nil {
+			return nil, nil, err
+		}
+		if n == 0 {
+			operands = append(operands, args[0])
+			n = 1
+		} else {
+			flags = append(flags, args[:n]...)
+		}
+		args = args[n:]
+	}
+	return flags, operands, nil
+}
+
+// Leading sorts a command line into the flags at its beginning and what follows them.
+func Leading(fs *flag.FlagSet, args []string) (flags, rest []string, err error) {
+	n := 0
+	for n < len(args) {
+		words, err := FlagWords(fs, args[n:])
+		if err != nil {
+			return nil, nil, err
+		}
+		if words == 0 {
+			break
+		}
+		n += words
+	}
+	return args[:n], args[n:], nil
+}
+
+// UnknownFlag is the error for a flag that a program does not have.
+type UnknownFlag struct {
+	Typed string // with its dashes
+	Near  string // a flag of the program that is spelt almost so, without dashes; or ""
+}
+
+func unknownFlag(fs *flag.FlagSet, typed string) UnknownFlag {
+	var names []string
+	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	return UnknownFlag{Typed: typed, Near: Near(strings.TrimLeft(typed, "-"), names)}
+}
+
+func (f UnknownFlag) Error() string {
+	programs := slices.DeleteFunc(having(strings.TrimLeft(f.Typed, "-")), func(s string) bool { return s == "" || s == "app" })
+	switch {
+	case len(programs) > 0:
+		return fmt.Sprintf("unknown flag %s; it is a flag of %s", f.Typed, strings.Join(programs, ", "))
+	case f.Near != "":
+		return fmt.Sprintf("unknown flag %s; did you mean --%s?", f.Typed, f.Near)
+	}
+	return fmt.Sprintf("unknown flag %s (--help lists the flags)", f.Typed)
+}
+
+// Near returns the name that a misspelt or shortened one probably is, or "" if none is like it.
+func Near(typed string, names []string) string {
+	best, least, shortest := "", min(2, len(typed)/3)+1, ""
+	slices.Sort(names)
+	for _, name := range names {
+		if n := distance(typed, name); n < least {
+			best, least = name, n
+		}
+		if len(typed) > 3 && strings.HasPrefix(name, typed) && (shortest == "" || len(name) < len(shortest)) {
+			shortest = name
+		}
+	}
+	if best == "" {
+		return shortest
+	}
+	return best
+}
+
+// distance is how many letters have to be added, removed, replaced, or swapped with the next, to make a of b.
+func distance(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := last[j]
+			if a[i] != b[j] {
+				replace++
+			}
+			row[j+1] = min(replace, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
+
+// ParseFlags sets flags from words that are all flags and their values. It returns flag.ErrHelp for --help.
+func ParseFlags(fs *flag.FlagSet, words []string) error {
+	checkValues(fs)
+	for len(words) > 0 {
+		n, err := FlagWords(fs, words)
+		if err != nil {
+			return err
+		}
+		typed, value, joined := strings.Cut(words[0], "=")
+		name := strings.TrimLeft(typed, "-")
+		switch {
+		case n == 0:
+			return fmt.Errorf("%q: not a flag", words[0])
+		case name == "help" || name == "h":
+			return flag.ErrHelp
+		case n == 2:
+			value = words[1]
+		case !joined:
+			value = "true"
+		}
+		if err := fs.Set(name, value); err != nil {
+			return err
+		}
+		words = words[n:]
+	}
+	return nil
+}
+
+// mayBeEmpty are flags for which an empty value means something: no capability, no group, no such directory.
+var mayBeEmpty = strings.Fields(`caps-retain cap-retain caps-remove cap-remove supplementary-gids system-config local-config
+	user-config`)
+
+// checkValues has each flag of a set refuse, with a ValueError, what it would take for something else.
+func checkValues(fs *flag.FlagSet) {
+	fs.VisitAll(func(f *flag.Flag) {
+		if _, done := f.Value.(*checked); !done {
+			f.Value = &checked{Value: f.Value, name: f.Name}
+		}
+	})
+}
+
+// ValueError says that a flag does not take a value, wherever that came from.
+type ValueError struct {
+	Flag, Value string
+	Cause       error
+}
+
+func (e ValueError) Error() string { return fmt.Sprintf("--%s=%q: %v", e.Flag, e.Value, e.Cause) }
+
+func (e ValueError) Unwrap() error { return e.Cause }
+
+// checked is a flag's value with further checks.
+type checked struct {
+	flag.Value
+	name string
+	text string // what it was set to last
+}
+
+func (c *checked) IsBoolFlag() bool {
+	b, ok := c.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+// Set refuses an empty value, as of a variable that is not set: --user= would be root, and rkt gc --uuid-file= all
+// pods. Other errors are in words that say what to write.
+func (c *checked) Set(value string) error {
+	c.text = value
+	err := c.Value.Set(value)
+	if value == "" && !slices.Contains(mayBeEmpty, c.name) {
+		err = errors.New("the value is empty; for the default, leave the flag out")
+	} else if getter, ok := c.Value.(flag.Getter); ok {
+		switch v := getter.Get().(type) {
+		case time.Duration:
+			if err != nil || v < 0 {
+				err = errors.New("not a time such as 30m or 24h")
+			}
+		case bool:
+			if err != nil {
+				err = errors.New("neither true nor false")
+			}
+		case uint:
+			if err != nil {
+				err = errors.New("not a number")
+			}
+		}
+	}
+	if err != nil {
+		return ValueError{c.name, value, err}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/confine"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// limits are the names of resource limits (getrlimit(2)).
+var limits = map[string]int{
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
+	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
+	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
+	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
+	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
+}
+
+// processOf is what the configuration says of the process's user and limits.
+func processOf(config *specs.Spec, filters [][]unix.SockFilter) (*confine.Process, error) {
+	p := config.Process
+	process := &confine.Process{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, NoNewPrivileges: p.NoNewPrivileges,
+		Filters: filters, Limits: map[int]unix.Rlimit{}}
+	var err error
+	if process.Bounding, err = stage1.CapabilitySet(p.Capabilities.Bounding); err != nil {
+		return nil, err
+	}
+	for _, l := range p.Rlimits {
+		resource, ok := limits[l.Type]
+		if !ok {
+			return nil, fmt.Errorf("process.rlimits: unknown limit %q", l.Type)
+		}
+		process.Limits[resource] = unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+	}
+	return process, nil
+}
+
+// prepareProcess sets what is done by way of /proc, or of a descriptor, while the process still is the pod's root.
+func prepareProcess(config *specs.Spec) error {
+	p := config.Process
+	if p.OOMScoreAdj != nil {
+		err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(*p.OOMScoreAdj)), 0)
+		// A score below its own the kernel refuses to root in a container. As in rkt the app runs all the same: rkt-prepare has warned of it.
+		if err != nil && !(*p.OOMScoreAdj < 0 && errors.Is(err, os.ErrPermission)) {
+			return as(statusOOM, fmt.Errorf("process.oomScoreAdj %d: %w", *p.OOMScoreAdj, err))
+		}
+	}
+	for _, label := range []struct {
+		value  string
+		file   []string // the first that is there
+		prefix string
+		status int
+	}{
+		{p.ApparmorProfile, []string{"apparmor/exec", "exec"}, "exec ", statusAppArmor},
+		{p.SelinuxLabel, []string{"exec"}, "", statusSELinux},
+	} {
+		if label.value == "" {
+			continue
+		}
+		if err := writeFirst("/proc/thread-self/attr/", label.file, label.prefix+label.value); err != nil {
+			return as(label.status, fmt.Errorf("label %q: %w", label.value, err))
+		}
+	}
+	if err := setSysctl(config.Linux.Sysctl); err != nil {
+		return as(statusNamespace, fmt.Errorf("linux.sysctl: %w", err))
+	}
+	mask := 0o022
+	if p.User.Umask != nil {
+		mask = int(*p.User.Umask)
+	}
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // the umask and directories are this thread's from here
+		return as(statusNamespace, err)
+	}
+	unix.Umask(mask)
+	return as(statusTerminal, ownStreams(p.User.UID, p.User.GID))
+}
+
+func writeFirst(dir string, files []string, text string) (err error) {
+	for _, file := range files {
+		if err = os.WriteFile(dir+file, []byte(text), 0); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return err
+}
+
+// ownStreams gives the terminals and named pipes that are standard input, output or error to the app's user, who may open
+// them again.
+func ownStreams(uid, gid uint32) error {
+	for fd := range 3 {
+		if term.IsTerminal(fd) {
+			if err := unix.Fchown(fd, int(uid), -1); err != nil {
+				return fmt.Errorf("terminal: %w", err)
+			}
+			if err := unix.Fchmod(fd, 0o600); err != nil {
+				return fmt.Errorf("terminal: %w", err)
+			}
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			continue
+		}
+		if err := unix.Fchown(fd, int(uid), int(gid)); err != nil {
+			return fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,270 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/overlay"
+	"golang.org/x/sys/unix"
+)
+
+// enterRoot builds the app's root in a new mount namespace and moves the calling thread into it. Nothing else of the
+// pod, and of the host, is in that namespace then: what lies under the root is not covered but gone.
+//
+// Links of the image are resolved as the app would, so nothing is mounted outside of the root.
+func enterRoot(config *specs.Spec) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("new mount namespace: %w", err)
+	}
+	// From the pod to the app mounts still arrive, below volumes that are to have them.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("mount propagation of /: %w", err)
+	}
+	fd, err := clone(unix.AT_FDCWD, config.Root.Path, true)
+	if err != nil {
+		return fmt.Errorf("root %s: %w", config.Root.Path, err)
+	}
+	root := os.NewFile(uintptr(fd), config.Root.Path)
+	defer root.Close()
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, config.Root.Path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("root %s: mount: %w", config.Root.Path, err)
+	}
+	if err := mountAll(root, config); err != nil {
+		return err
+	}
+	if err := makeDevices(root, config.Linux.Devices); err != nil {
+		return err
+	}
+	if err := protect(root, config); err != nil {
+		return err
+	}
+	if err := unix.Fchdir(fd); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil { // puts the old root over the new one
+		return fmt.Errorf("root %s: pivot_root: %w", config.Root.Path, err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount of the pod's root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+// clone returns a copy of the mount at a path below an opened directory, or with no path of that of an opened file, and of the
+// mounts below it if it is recursive. It is mounted nowhere.
+func clone(dir int, path string, recursive bool) (int, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	return unix.OpenTree(dir, path, flags)
+}
+
+// options are what may stand in a mount's options, as mount(8) writes them.
+var options = map[string]unix.MountAttr{
+	"bind": {}, "rbind": {}, "rw": {},
+	"ro": {Attr_set: unix.MOUNT_ATTR_RDONLY}, "nosuid": {Attr_set: unix.MOUNT_ATTR_NOSUID},
+	"nodev": {Attr_set: unix.MOUNT_ATTR_NODEV}, "noexec": {Attr_set: unix.MOUNT_ATTR_NOEXEC},
+	"private": {Propagation: unix.MS_PRIVATE}, "slave": {Propagation: unix.MS_SLAVE},
+}
+
+// mountAll makes the mounts of the configuration, in their order. What they are of is cloned before the first is made,
+// since some are of what another one covers: volumes below /sys.
+func mountAll(root *os.File, config *specs.Spec) error {
+	trees := make([]int, 0, len(config.Mounts))
+	defer func() {
+		for _, tree := range trees {
+			unix.Close(tree)
+		}
+	}()
+	for _, m := range config.Mounts {
+		tree, err := source(root, config.Root.Path, m)
+		if err != nil {
+			return fmt.Errorf("mount on %s: %w", m.Destination, err)
+		}
+		trees = append(trees, tree)
+	}
+	for i, m := range config.Mounts {
+		if err := mount(root, m, trees[i]); err != nil {
+			return fmt.Errorf("mount on %s: %w", m.Destination, err)
+		}
+	}
+	return nil
+}
+
+// source returns what is to be mounted: a copy of a mount of the pod, or the /proc of the process's PID namespace. A
+// path below the app's root, rootPath, is resolved inside of it.
+func source(root *os.File, rootPath string, m specs.Mount) (tree int, err error) {
+	if m.Type != "bind" && m.Type != "proc" || m.UIDMappings != nil || m.GIDMappings != nil {
+		return -1, fmt.Errorf("type %q: neither a simple bind mount nor proc", m.Type)
+	}
+	attributes, recursive := unix.MountAttr{}, false
+	for _, o := range m.Options {
+		a, ok := options[o]
+		if !ok {
+			return -1, fmt.Errorf("option %q: unknown", o)
+		}
+		recursive = recursive || o == "rbind"
+		attributes.Attr_set |= a.Attr_set
+		attributes.Propagation |= a.Propagation
+	}
+	inside, isInside := strings.CutPrefix(m.Source, rootPath+"/")
+	switch {
+	case m.Type == "proc":
+		tree, err = overlay.NewFileSystem("proc", 0) // of the process's PID namespace
+	case isInside:
+		var f *os.File
+		if f, err = overlay.Open(root, inside, unix.O_PATH); err == nil {
+			tree, err = clone(int(f.Fd()), "", recursive)
+			f.Close()
+		}
+	default:
+		tree, err = clone(unix.AT_FDCWD, m.Source, recursive)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("%s: %w", m.Source, err)
+	}
+	if attributes != (unix.MountAttr{}) {
+		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attributes); err != nil {
+			unix.Close(tree)
+			return -1, fmt.Errorf("%s: its attributes: %w", m.Source, err)
+		}
+	}
+	return tree, nil
+}
+
+// mount puts a tree into the root. Its mount point is made if it is not there.
+func mount(root *os.File, m specs.Mount, tree int) error {
+	target, err := overlay.MountPoint(root, m.Destination, tree)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return overlay.MoveTo(tree, target)
+}
+
+// protect hides paths and takes the right to write away, as the configuration says. What is not there needs neither.
+func protect(root *os.File, config *specs.Spec) error {
+	for _, path := range config.Linux.ReadonlyPaths {
+		if err := readOnly(root, path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("read-only %s: %w", path, err)
+		}
+	}
+	if err := mask(root, config.Linux.MaskedPaths); err != nil {
+		return err
+	}
+	if !config.Root.Readonly {
+		return nil
+	}
+	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(int(root.Fd()), "", unix.AT_EMPTY_PATH, &attributes); err != nil {
+		return fmt.Errorf("read-only root: %w", err)
+	}
+	return nil
+}
+
+// readOnly makes all that is at a path and below it read-only.
+func readOnly(root *os.File, path string) error {
+	target, err := overlay.Open(root, path, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	tree, err := unix.OpenTree(int(target.Fd()), "",
+		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attributes); err != nil {
+		return err
+	}
+	return overlay.MoveTo(tree, target)
+}
+
+// mask hides each path: a directory under an empty one, anything else under an empty file. Neither can be written to.
+func mask(root *os.File, paths []string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	masks, err := newMasks()
+	if err != nil {
+		return fmt.Errorf("masks: %w", err)
+	}
+	defer unix.Close(masks)
+	for _, path := range paths {
+		target, err := overlay.Open(root, path, unix.O_PATH)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = cover(target, masks)
+			target.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("mask of %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// cover hides an opened path.
+func cover(target *os.File, masks int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(target.Fd()), &st); err != nil {
+		return err
+	}
+	name := emptyFile
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		name = emptyDirectory
+	}
+	tree, err := unix.OpenTree(masks, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	return overlay.MoveTo(tree, target)
+}
+
+// What is in the file system that newMasks makes.
+const emptyDirectory, emptyFile = "directory", "file"
+
+// parkDir is a directory of the pod's root.
+const parkDir = "/rkt"
+
+// park mounts what is to be cloned in the pod's root, until the thread has left that: before Linux 6.15 only a mount
+// that is somewhere can be cloned. Nothing of the pod's in parkDir is needed any more.
+func park(tree int) error {
+	return unix.MoveMount(tree, "", unix.AT_FDCWD, parkDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// newMasks returns the root of a new read-only file system that has an empty directory and an empty file.
+func newMasks() (int, error) {
+	masks, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC,
+		"source=masked", "mode=0000", "size=4k", "nr_inodes=3")
+	if err != nil {
+		return -1, err
+	}
+	err = unix.Mkdirat(masks, emptyDirectory, 0)
+	if err == nil {
+		err = unix.Mknodat(masks, emptyFile, unix.S_IFREG, 0)
+	}
+	if err == nil {
+		err = unix.MountSetattr(masks, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	}
+	if err == nil {
+		err = park(masks)
+	}
+	if err != nil {
+		unix.Close(masks)
+		return -1, err
+	}
+	return masks, nil
+}

@@ -1,0 +1,82 @@
+// Package health counts the health checks of an app that failed one after another, and kills an app
+// that has failed too many.
+package health
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+)
+
+// dir has a file for each app, with the number of failures.
+const dir = "/run/rkt/health"
+
+// Healthy takes the name of an app that has passed a check.
+func Healthy(args []string) error {
+	if len(args) != 1 {
+		return errors.New("not APP")
+	}
+	err := os.Remove(filepath.Join(dir, args[0]))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Unhealthy takes the name of an app that has failed a check, and how many failures in a row are
+// too many. It kills all processes of the app then, with a line in the app's log; the pod ends,
+// and what comes next is up to the host's unit (Restart=). It must run in a unit that is in no slice.
+func Unhealthy(args []string) error {
+	if len(args) != 2 {
+		return errors.New("not APP RETRIES")
+	}
+	retries, err := strconv.Atoi(args[1])
+	if err != nil {
+		return errors.New("not APP RETRIES")
+	}
+	failed, err := count(dir, args[0])
+	if err != nil || failed < retries {
+		return err
+	}
+	groups, err := cgroup.OfUnit("system.slice", args[0]+".service")
+	if err != nil {
+		return err
+	}
+	said := streams.Say(args[0], "unhealthy: "+strconv.Itoa(failed)+" checks failed one after another, the app is killed")
+	return errors.Join(said, kill(groups))
+}
+
+// count adds a failure. A damaged file counts for none.
+func count(dir, app string) (failed int, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, err
+	}
+	path := filepath.Join(dir, app)
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	failed, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	failed++
+	tmp := filepath.Join(dir, "."+app)
+	if err := os.WriteFile(tmp, []byte(strconv.Itoa(failed)+"\n"), 0o644); err != nil {
+		return 0, err
+	}
+	return failed, os.Rename(tmp, path)
+}
+
+// kill kills the processes of the group that is there.
+func kill(groups []string) error {
+	for _, group := range groups {
+		if _, err := os.Stat(group); err == nil {
+			return cgroup.Kill(group)
+		}
+	}
+	return errors.New("no cgroup of the app")
+}
