@@ -382,10 +382,18 @@ func (o Options) detach(ctx context.Context, p *pod.Pod) error {
 	if err := os.RemoveAll(p.Path(newDir)); err != nil {
 		return err
 	}
+	_, err := os.Lstat(p.Path(pod.NetDir))
+	lost := errors.Is(err, fs.ErrNotExist) && netns.Owner(p.UUID) != ""
 	if err := remove(p.Path(pod.NetnsFile)); err != nil {
 		return err
 	}
-	err := o.undo(ctx, p)
+	if lost { // somebody has removed the record, but not the pod's directory
+		if err := sweepPod(ctx, p.UUID); err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+		return nil
+	}
+	err = o.undo(ctx, p)
 	if err != nil && (!o.Force || ctx.Err() != nil) {
 		return fmt.Errorf("pod %s: %w (rkt-net del --force %.8[1]s gives it up)", p.UUID, err)
 	}
