@@ -171,6 +171,7 @@ func (c *config) fetch(ctx context.Context, p *cli.Process, images *store.Store,
 	}
 	o := c.options
 	o.Signature = img.signature
+	o.Log = func(format string, args ...any) { p.Debugf("image: "+format, args...) }
 	keys := trust.New(c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig)
 	o.Keys = keys
 	o.Verify = func(_ context.Context, name string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error) {

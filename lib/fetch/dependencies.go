@@ -74,6 +74,9 @@ func (f *acis) dependency(ctx context.Context, d types.Dependency) (found, error
 	if f.options.PullPolicy != Update && w.id == "" {
 		got, ok = f.stored(ref)
 	}
+	if ok {
+		f.options.inStore(ref)
+	}
 	if !ok && f.options.PullPolicy == Never {
 		return found{}, errors.New("not in the store, or not verified")
 	}

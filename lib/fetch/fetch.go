@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/auth"
@@ -70,6 +71,9 @@ type Options struct {
 	// Progress, if not nil, is called from several goroutines with how far a layer has come, at least when it begins and ends.
 	Progress func(Progress)
 
+	// Log, if not nil, is told where an image comes from, in the words that rkt 1.30 had.
+	Log func(format string, args ...any)
+
 	// Of tests: what firstDelay, bodyIdle and settled are, and how to reach a host.
 	delay, idle, settled time.Duration
 	good                 func(keystore.Proof) error // what Keys say of a proof
@@ -81,6 +85,19 @@ func (o Options) withDefaults() Options {
 	o.MaxEntries = cmp.Or(o.MaxEntries, defaultMaxEntries)
 	o.delay, o.idle, o.settled = cmp.Or(o.delay, firstDelay), cmp.Or(o.idle, bodyIdle), cmp.Or(o.settled, settled)
 	return o
+}
+
+func (o Options) log(format string, args ...any) {
+	if o.Log != nil {
+		o.Log(format, args...)
+	}
+}
+
+// inStore tells the log that an image need not be fetched.
+func (o Options) inStore(ref image.Reference) {
+	if source := ref.Source(); ref.Kind != image.ID {
+		o.log("using image from local store for %s %s", strings.Replace(source, "URL", "url", 1), auth.PlainURL(ref.Typed()))
+	}
 }
 
 // Progress is how far a layer or an ACI has come.
@@ -144,6 +161,7 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		}
 		switch {
 		case err == nil:
+			o.inStore(ref)
 			return img.ID, nil
 		case ref.Kind == image.ID && unverified != nil:
 			return "", fmt.Errorf("%w: use --insecure-options=image to run it all the same", err)
@@ -167,6 +185,12 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	}
 	if !isACI && o.Signature != "" {
 		return "", errors.New("--signature: it is for ACIs")
+	}
+	switch {
+	case ref.Local():
+		o.log("using image from file %s", ref.Path)
+	case ref.Kind == image.Docker:
+		o.log("remote fetching from URL %q", ref.Typed())
 	}
 	print := ""
 	if !foreign {

@@ -27,8 +27,10 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 		w.signature = beside(ref.URL)
 	}
 	if got, known := f.remembered(ctx, ref, w); known != nil && time.Now().Before(known.Expires) {
+		f.options.inStore(ref)
 		return got, nil
 	}
+	f.options.log("remote fetching from URL %q", auth.PlainURL(ref.URL))
 	part, err := f.store.Partial(ctx, ref)
 	if err != nil {
 		return found{}, err
