@@ -46,7 +46,7 @@ func run(_ context.Context, p *cli.Process) error {
 	}
 	sockets := map[string]*net.UnixConn{}
 	for i, name := range names {
-		file := os.NewFile(uintptr(3+i), name)
+		file := os.NewFile(uintptr(activation.First+i), name)
 		conn, err := net.FilePacketConn(file)
 		file.Close()
 		if err != nil {

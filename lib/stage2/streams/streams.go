@@ -12,11 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/activation"
 	"golang.org/x/sys/unix"
 )
-
-// firstDescriptor is the first that systemd passes on (sd_listen_fds(3)).
-const firstDescriptor = 3
 
 // gcPercent keeps the heap small: by default Go collects none below 4 MB.
 const gcPercent = 10
@@ -28,8 +26,8 @@ const often = 20 * time.Millisecond
 // Serve takes the pod's UUID, and the pipes of all apps from systemd. It passes lines on until an error
 // that it returns.
 func Serve(args []string) error {
-	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if len(args) != 1 || err != nil || n < 1 {
+	pipes := activation.Names(os.Getenv, os.Getpid())
+	if len(args) != 1 || len(pipes) == 0 {
 		return errors.New("not UUID, with pipes from systemd")
 	}
 	to, err := openSink(args[0])
@@ -47,8 +45,8 @@ func Serve(args []string) error {
 	}
 	var readers []reader
 	apps := map[string]*app{}
-	for i := range n {
-		fd := firstDescriptor + i
+	for i := range pipes {
+		fd := activation.First + i
 		unix.CloseOnExec(fd)
 		path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 		if err != nil {
