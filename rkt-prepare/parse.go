@@ -229,6 +229,7 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 			return err
 		})
 	}
+	fs.Func("ulimit", "", app.SetLimit)
 	fs.StringVar(&app.Group, "group", "", "")
 	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "")
 	for _, name := range prepare.StreamNames {

@@ -88,23 +88,28 @@ func (p *Process) dropCapabilities() error {
 	return nil
 }
 
-// setLimits gives the process limits, but none above its own, which may need a capability.
 func setLimits(limits map[int]unix.Rlimit) error {
 	for resource, limit := range limits {
-		err := unix.Prlimit(0, resource, &limit, nil)
-		if err == unix.EPERM {
-			var own unix.Rlimit
-			if err = unix.Prlimit(0, resource, nil, &own); err == nil {
-				limit.Max = min(limit.Max, own.Max)
-				limit.Cur = min(limit.Cur, limit.Max)
-				err = unix.Prlimit(0, resource, &limit, nil)
-			}
-		}
-		if err != nil {
+		if err := SetLimit(resource, limit); err != nil {
 			return fmt.Errorf("resource limits: %w", err)
 		}
 	}
 	return nil
+}
+
+// SetLimit gives the process a limit, but none above its own, which may need a capability.
+func SetLimit(resource int, limit unix.Rlimit) error {
+	err := unix.Setrlimit(resource, &limit)
+	if err != unix.EPERM {
+		return err
+	}
+	var own unix.Rlimit
+	if err := unix.Getrlimit(resource, &own); err != nil {
+		return err
+	}
+	limit.Max = min(limit.Max, own.Max)
+	limit.Cur = min(limit.Cur, limit.Max)
+	return unix.Setrlimit(resource, &limit)
 }
 
 // LookPath finds a program as execvp(3) does, in the root that the thread has, with the $PATH of the environment env. It

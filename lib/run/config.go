@@ -21,7 +21,7 @@ type app struct {
 
 // readApps reads what rkt-prepare has settled of the pod's apps. A pod with users of its own can't use TunDevice: its network is the host's
 // root's.
-func readApps(p *pod.Pod, hostname string, ownUsers bool) ([]*app, error) {
+func readApps(p *pod.Pod, hostname string, ownUsers bool, given given) ([]*app, error) {
 	if hostname == "" {
 		hostname = stage1.MachineName(p.UUID)
 	}
@@ -36,7 +36,7 @@ func readApps(p *pod.Pod, hostname string, ownUsers bool) ([]*app, error) {
 	_, noTun := os.Stat(stage1.TunDevice)
 	var apps []*app
 	for _, entry := range entries {
-		a := &app{name: entry.Name(), final: stage1.Final{Hostname: hostname, NoTun: noTun != nil || ownUsers}}
+		a := &app{name: entry.Name(), final: stage1.Final{Hostname: hostname, NoTun: noTun != nil || ownUsers, Limits: given.limits, Umask: given.umask}}
 		apps = append(apps, a)
 		if former {
 			continue

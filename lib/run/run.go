@@ -57,6 +57,10 @@ func Become(p *pod.Pod, o Options) error {
 		return err
 	}
 	defer lock.Close()
+	given, err := readGiven()
+	if err != nil {
+		return err
+	}
 	if state := p.StateHeld(); !state.May(pod.Running) {
 		if state == pod.AbortedPrepare {
 			return fmt.Errorf("pod %q is not prepared: its preparation was aborted; rkt-gc removes it", p.UUID)
@@ -80,7 +84,7 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	apps, err := readApps(p, o.Hostname, users != nil)
+	apps, err := readApps(p, o.Hostname, users != nil, given)
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,14 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	start.Options = slices.Concat(start.Options, options, scope, output)
+	rlimits, err := given.raise(apps)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if users == nil { // whose root may raise limits
+		rlimits = nil
+	}
+	start.Options = slices.Concat(start.Options, options, scope, output, rlimits)
 	if start.OwnJournalLink() {
 		if err := linkJournal(p); err != nil {
 			return fmt.Errorf("pod %s: journal: %w", p.UUID, err)

@@ -56,10 +56,8 @@ var maskedPaths = []string{
 // readonlyPaths has the control groups of the pod in it, whose limits are not the app's to change.
 var readonlyPaths = []string{"/sys"}
 
-// defaultNOFILE is the limit of open files that systemd gives a service: select(2) takes no number above the first.
-var defaultNOFILE = specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 512 << 10}
-
-const umask = 0o022
+// Umask is that of an app for which nobody says another.
+const Umask = 0o022
 
 // Config returns what rkt-stage2 makes of the app, as an OCI runtime configuration, as far as it is known when the
 // pod is prepared; Finish adds the rest. Paths of root and mounts are those of the pod's systemd. Calls of the
@@ -74,13 +72,13 @@ func (a App) Config() (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	mask := uint32(umask)
+	mask := uint32(Umask)
 	process := &specs.Process{
 		User:            specs.User{UID: a.UID, GID: a.GID, Umask: &mask, AdditionalGids: a.SupplementaryGIDs},
 		Args:            a.Exec,
 		Cwd:             a.WorkingDir,
 		Capabilities:    &specs.LinuxCapabilities{Bounding: a.Capabilities},
-		Rlimits:         []specs.POSIXRlimit{defaultNOFILE},
+		Rlimits:         a.Rlimits,
 		NoNewPrivileges: a.NoNewPrivileges,
 		ApparmorProfile: a.AppArmorProfile,
 		OOMScoreAdj:     a.OOMScoreAdj,
@@ -272,10 +270,12 @@ func Notifies(prepared *specs.Spec) bool {
 // Final is what is known of an app's process only when the pod starts.
 type Final struct {
 	Hostname    string
-	Terminal    bool     // the app has the pod's terminal
-	NoTun       bool     // there is no TunDevice that the app could use
-	Notify      string   // the socket, as the pod's systemd sees it, that takes what the app says by sd_notify(3); "" is as prepared
-	Environment []string // NAME=VALUE, in the place of the app's own
+	Terminal    bool                // the app has the pod's terminal
+	NoTun       bool                // there is no TunDevice that the app could use
+	Notify      string              // the socket, as the pod's systemd sees it, that takes what the app says by sd_notify(3); "" is as prepared
+	Environment []string            // NAME=VALUE, in the place of the app's own
+	Limits      []specs.POSIXRlimit // where the app has none of its own
+	Umask       uint32
 }
 
 // AppNotify is that socket as the app sees it.
@@ -294,6 +294,13 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 		return f.Notify != "" && m.Destination == notifySocket
 	})
 	process.Terminal = f.Terminal
+	process.User.Umask = &f.Umask
+	process.Rlimits = slices.Clone(process.Rlimits)
+	for _, l := range f.Limits {
+		if !slices.ContainsFunc(prepared.Process.Rlimits, func(own specs.POSIXRlimit) bool { return own.Type == l.Type }) {
+			process.Rlimits = append(process.Rlimits, l)
+		}
+	}
 	if f.Notify != "" {
 		config.Mounts = append(config.Mounts, specs.Mount{Destination: AppNotify, Type: "bind", Source: f.Notify, Options: []string{"bind"}})
 		environment = append(slices.Clone(environment), "NOTIFY_SOCKET="+AppNotify)

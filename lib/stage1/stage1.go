@@ -11,6 +11,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/stage2/recorder"
 	"github.com/rkt-toolkit/rkt/lib/unitfile"
@@ -90,6 +91,7 @@ type Isolation struct {
 	SELinuxContext  string
 	AppArmorProfile string
 	OOMScoreAdj     *int
+	Rlimits         []specs.POSIXRlimit
 	CPUWeight       uint64 // 1 to 10000
 	CPUMilli        uint64 // thousandths of a processor
 	MemoryMax       uint64 // bytes
@@ -407,6 +409,8 @@ func (a App) process() []string {
 	lines := []string{"SyslogIdentifier=" + a.Name,
 		"IgnoreSIGPIPE=no",
 		"TasksMax=infinity", // that of the slice holds, and not the 15 % of a host's that systemd gives a service
+		// rkt-stage2 sets those of the app, which may not raise what systemd gives a service in a pod with users of its own.
+		"LimitNOFILE=infinity", "LimitMEMLOCK=infinity",
 	}
 	return append(lines, a.Isolation.settings()...)
 }

@@ -3,8 +3,11 @@ package stage1
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/seccomp"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +61,7 @@ func TestConfig(t *testing.T) {
 	odd.Environment = []Variable{{"FOO.BAR", "%n"}}
 	odd.Stdout, odd.Stderr, odd.Capabilities = TTY, Null, []string{"CAP_KILL"}
 	score := -7
-	odd.Isolation = Isolation{NoNewPrivileges: true, SELinuxContext: "a:b:c:d", AppArmorProfile: "profile", OOMScoreAdj: &score,
+	odd.Isolation = Isolation{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}}, NoNewPrivileges: true, SELinuxContext: "a:b:c:d", AppArmorProfile: "profile", OOMScoreAdj: &score,
 		Seccomp: seccomp.Calls{Retain: true, Names: []string{"execve", "read"}}}
 	odd.PreStart, odd.Health = []string{"/pre", "\n"}, &Health{Exec: []string{"/check"}}
 	denies := plain("denies")
@@ -76,7 +79,8 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, _ := json.Marshal(config)
-	goldenJSON(t, "odd-final.json", Finish(config, Final{Hostname: "host", Notify: "/run/rkt/notify/odd", Environment: []string{"FOO.BAR=new", "A=b"}}))
+	goldenJSON(t, "odd-final.json", Finish(config, Final{Hostname: "host", Umask: 0o27,
+		Limits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: 3, Hard: 4}}, Notify: "/run/rkt/notify/odd", Environment: []string{"FOO.BAR=new", "A=b"}}))
 	goldenJSON(t, "odd-terminal.json", Finish(config, Final{Terminal: true}))
 	if after, _ := json.Marshal(config); !bytes.Equal(before, after) {
 		t.Errorf("Finish changed what was prepared:\n%s\n%s", before, after)
@@ -369,5 +373,35 @@ func TestArgumentsOfNewer(t *testing.T) {
 	}
 	if !strings.Contains(got, " --restrict-address-families= ") || !strings.Contains(got, " --link-journal=no ") {
 		t.Error(got)
+	}
+}
+
+func TestParseLimit(t *testing.T) {
+	for _, c := range []struct{ name, value, want string }{
+		{"nofile", "5:6", "RLIMIT_NOFILE 5 6"}, {"RLIMIT_CORE", "-1", "RLIMIT_CORE 18446744073709551615 18446744073709551615"},
+		{"Stack", "0:unlimited", "RLIMIT_STACK 0 18446744073709551615"}, {"nproc", "7", "RLIMIT_NPROC 7 7"},
+		{"", "1", ""}, {"nofile", "", ""}, {"nofile", "1:2:3", ""}, {"nofile", "1k", ""}, {"core", "unlimited:5", ""}, {"core", "-2", ""},
+		{"nofile", "1:infinity", ""}, {"core", "9223372036854775808", ""},
+	} {
+		l, err := ParseLimit(c.name, c.value)
+		if got := fmt.Sprint(l.Type, " ", l.Soft, " ", l.Hard); err == nil && got != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%s=%s: %s, %v; want %q", c.name, c.value, got, err, c.want)
+		}
+	}
+}
+
+// The pod's init is given what its apps need, and not less than it needs itself.
+func TestInitLimits(t *testing.T) {
+	limits, options := InitLimits([]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 9000}, {Type: "RLIMIT_AS", Soft: 5, Hard: 6}},
+		[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 8000}, {Type: "RLIMIT_RTPRIO", Hard: 7}})
+	want := "--rlimit=RLIMIT_NOFILE=1024:9000 --rlimit=RLIMIT_NPROC=infinity:infinity --rlimit=RLIMIT_RTPRIO=0:7 " +
+		"--rlimit=RLIMIT_SIGPENDING=infinity:infinity"
+	if got := strings.Join(options, " "); got != want || len(limits) != len(Limits) {
+		t.Errorf("%s\nwant %s; %d limits of %d", got, want, len(limits), len(Limits))
+	}
+	for _, l := range limits {
+		if l.Type == "RLIMIT_AS" && l.Hard != math.MaxUint64 {
+			t.Errorf("%+v", l)
+		}
 	}
 }

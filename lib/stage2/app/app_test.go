@@ -38,7 +38,8 @@ func file(t *testing.T, text string, mode os.FileMode) string {
 func config(t testing.TB) *specs.Spec {
 	t.Helper()
 	app := stage1.App{Name: "a", Exec: []string{"/bin/a", "b"}, WorkingDir: "/", UID: 5, Capabilities: []string{"CAP_KILL"},
-		Environment: []stage1.Variable{{Name: "A", Value: "b"}, {Name: "NOTIFY_SOCKET", Value: "own"}}, PreStart: []string{"/pre"}}
+		Environment: []stage1.Variable{{Name: "A", Value: "b"}, {Name: "NOTIFY_SOCKET", Value: "own"}}, PreStart: []string{"/pre"},
+		Isolation: stage1.Isolation{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}}}}
 	c, err := app.Config()
 	if err != nil {
 		t.Fatal(err)

@@ -13,15 +13,6 @@ import (
 	"golang.org/x/term"
 )
 
-// limits are the names of resource limits (getrlimit(2)).
-var limits = map[string]int{
-	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
-	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
-	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
-	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
-	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
-}
-
 // processOf is what the configuration says of the process's user and limits.
 func processOf(config *specs.Spec, filters [][]unix.SockFilter) (*confine.Process, error) {
 	p := config.Process
@@ -32,7 +23,7 @@ func processOf(config *specs.Spec, filters [][]unix.SockFilter) (*confine.Proces
 		return nil, err
 	}
 	for _, l := range p.Rlimits {
-		resource, ok := limits[l.Type]
+		resource, ok := stage1.Limits[l.Type]
 		if !ok {
 			return nil, fmt.Errorf("process.rlimits: unknown limit %q", l.Type)
 		}

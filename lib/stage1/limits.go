@@ -1,0 +1,104 @@
+package stage1
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Limits are the resource limits of a process (getrlimit(2)), by the names in an OCI runtime configuration.
+var Limits = map[string]int{
+	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
+	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
+	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE,
+	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
+	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
+}
+
+// LimitNames are their names as --ulimit has them: nofile.
+func LimitNames() (names []string) {
+	for name := range maps.Keys(Limits) {
+		names = append(names, strings.ToLower(strings.TrimPrefix(name, "RLIMIT_")))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ParseLimit reads NAME and SOFT[:HARD] of a resource limit. A value is a number in the unit of the kernel, or unlimited.
+func ParseLimit(name, text string) (limit specs.POSIXRlimit, err error) {
+	limit.Type = "RLIMIT_" + strings.TrimPrefix(strings.ToUpper(name), "RLIMIT_")
+	resource, ok := Limits[limit.Type]
+	if !ok {
+		return limit, fmt.Errorf("%q is none of %s", name, strings.Join(LimitNames(), ", "))
+	}
+	soft, hard, both := strings.Cut(text, ":")
+	if !both {
+		hard = soft
+	}
+	if limit.Soft, err = limitValue(soft); err == nil {
+		limit.Hard, err = limitValue(hard)
+	}
+	switch {
+	case err != nil:
+		return limit, err
+	case limit.Soft > limit.Hard:
+		return limit, fmt.Errorf("the soft limit %s is above the hard limit %s", soft, hard)
+	case resource == unix.RLIMIT_NOFILE && limit.Hard == unix.RLIM_INFINITY:
+		return limit, errors.New("the kernel has no unlimited number of open files; write a number, at most that in /proc/sys/fs/nr_open")
+	}
+	return limit, nil
+}
+
+func limitValue(s string) (uint64, error) {
+	if slices.Contains([]string{"unlimited", "infinity", "-1"}, s) {
+		return unix.RLIM_INFINITY, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%q is neither a number nor unlimited; write SOFT[:HARD]", s)
+	}
+	return n, nil
+}
+
+// initLimits are those of the pod's init: what systemd-nspawn gives it, the kernel's, except where that follows from the host's memory.
+var initLimits = map[string]specs.POSIXRlimit{
+	"RLIMIT_AS": unlimited, "RLIMIT_CORE": {Soft: 0, Hard: unix.RLIM_INFINITY}, "RLIMIT_CPU": unlimited, "RLIMIT_DATA": unlimited,
+	"RLIMIT_FSIZE": unlimited, "RLIMIT_LOCKS": unlimited, "RLIMIT_MEMLOCK": {Soft: 8 << 20, Hard: 8 << 20},
+	"RLIMIT_MSGQUEUE": {Soft: 819200, Hard: 819200}, "RLIMIT_NICE": {}, "RLIMIT_NOFILE": {Soft: 1024, Hard: 4096}, "RLIMIT_NPROC": unlimited,
+	"RLIMIT_RSS": unlimited, "RLIMIT_RTPRIO": {}, "RLIMIT_RTTIME": unlimited, "RLIMIT_SIGPENDING": unlimited,
+	"RLIMIT_STACK": {Soft: 8 << 20, Hard: unix.RLIM_INFINITY},
+}
+
+var unlimited = specs.POSIXRlimit{Soft: unix.RLIM_INFINITY, Hard: unix.RLIM_INFINITY}
+
+// InitLimits returns the limits that the pod's init is to have so that no limit of its apps holds it up, and none of theirs is cut where
+// nothing in the pod may raise a hard limit; and the arguments by which systemd-nspawn gives it more than it would.
+func InitLimits(apps ...[]specs.POSIXRlimit) (limits []specs.POSIXRlimit, options []string) {
+	for _, name := range slices.Sorted(maps.Keys(initLimits)) {
+		l := initLimits[name]
+		l.Type = name
+		for _, own := range slices.Concat(apps...) {
+			if own.Type == name {
+				l.Hard = max(l.Hard, own.Hard)
+			}
+		}
+		if l.Hard > initLimits[name].Hard || name == "RLIMIT_NPROC" || name == "RLIMIT_SIGPENDING" {
+			options = append(options, fmt.Sprintf("--rlimit=%s=%s:%s", name, limitText(l.Soft), limitText(l.Hard)))
+		}
+		limits = append(limits, l)
+	}
+	return limits, options
+}
+
+func limitText(n uint64) string {
+	if n == unix.RLIM_INFINITY {
+		return "infinity"
+	}
+	return strconv.FormatUint(n, 10)
+}
