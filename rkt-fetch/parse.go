@@ -54,19 +54,10 @@ func parse(p *cli.Process) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case storeOnly && noStore:
-		return nil, errors.New("both --store-only and --no-store specified; use one of them")
-	case storeOnly:
-		policy = string(fetch.Never)
-	case noStore:
-		policy = string(fetch.Update)
+	if policy, err = cli.PullPolicy(flags, policy, storeOnly, noStore); err != nil {
+		return nil, err
 	}
-	switch c.options.PullPolicy = fetch.PullPolicy(policy); c.options.PullPolicy {
-	case fetch.Never, fetch.New, fetch.Update:
-	default:
-		return nil, fmt.Errorf("--pull-policy=%s: is none of never, new, update", policy)
-	}
+	c.options.PullPolicy = fetch.PullPolicy(policy)
 	c.options.InsecureImage, c.options.InsecureTLS, c.options.InsecureHTTP = g.Insecure.Image, g.Insecure.TLS, g.Insecure.HTTP
 	if c.serve {
 		return c, nil

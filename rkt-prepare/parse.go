@@ -85,16 +85,8 @@ func parse(p *cli.Process) (*call, error) {
 			return nil, fmt.Errorf("stage1.d: %w", err)
 		}
 	}
-	switch {
-	case storeOnly && noStore:
-		return nil, errors.New("both --store-only and --no-store specified; use one of them")
-	case storeOnly:
-		c.pullPolicy = "never"
-	case noStore:
-		c.pullPolicy = "update"
-	}
-	if !slices.Contains([]string{"never", "new", "update"}, c.pullPolicy) {
-		return nil, fmt.Errorf("--pull-policy=%s: is none of never, new, update", c.pullPolicy)
+	if c.pullPolicy, err = cli.PullPolicy(flags, c.pullPolicy, storeOnly, noStore); err != nil {
+		return nil, err
 	}
 	if c.options.UUID != "" && !pod.ValidUUID(c.options.UUID) {
 		return nil, fmt.Errorf("--uuid=%s: not a UUID", c.options.UUID)
@@ -257,7 +249,13 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 	fs.Func("mount", "", app.Volumes.AddMount)
 	fs.StringVar(&app.Limits.Memory, "memory", "", "")
 	fs.StringVar(&app.Limits.CPU, "cpu", "", "")
-	fs.StringVar(&app.Limits.Seccomp, "seccomp", "", "")
+	fs.Func("seccomp", "", func(s string) error {
+		if app.Limits.Seccomp != "" {
+			return errors.New("is there twice; name all system calls in one")
+		}
+		app.Limits.Seccomp = s
+		return nil
+	})
 	number := func(name string, to **int) {
 		fs.Func(name, "", func(s string) error {
 			n, err := strconv.Atoi(s)
@@ -339,12 +337,18 @@ var variableName = regexp.MustCompile(`^[^\s\p{Z}"'\x00-\x1f\x7f\x{feff}]+$`)
 // parseLine is parseVariable for a line of an environment file.
 func parseLine(s string) (stage1.Variable, error) {
 	v, err := parseVariable(s)
-	if err == nil && !variableName.MatchString(v.Name) {
+	switch {
+	case err != nil:
+	case !variableName.MatchString(v.Name):
 		words := strings.FieldsFunc(v.Name, func(r rune) bool { return !variableName.MatchString(string(r)) })
 		if len(words) == 0 {
 			words = []string{"NAME"}
 		}
-		return v, fmt.Errorf("%q is not the name of a variable; write %s=VALUE", v.Name, words[len(words)-1])
+		err = fmt.Errorf("%q is not the name of a variable; write %s=VALUE", v.Name, words[len(words)-1])
+	case v.Value != "" && strings.ContainsAny(v.Value[:1], `"'`):
+		err = fmt.Errorf("write the value of %s without quotes; for one that begins with a quote use --set-env", v.Name)
+	case strings.HasSuffix(v.Value, `\`):
+		err = fmt.Errorf(`write the value of %s on one line; for one that ends with a \ use --set-env`, v.Name)
 	}
 	return v, err
 }
@@ -403,7 +407,8 @@ func parsePort(s string) (types.ExposedPort, error) {
 }
 
 // readVariables reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in rkt. A value is taken as it
-// is, and one that begins with a quote is refused: some programs would take the quotes off.
+// is. One that begins with a quote is refused, since some programs would take the quotes off, and so is one that ends
+// with a backslash, after which systemd would go on in the next line.
 func readVariables(files []string) ([]stage1.Variable, error) {
 	var all []stage1.Variable
 	for _, file := range files {
@@ -419,9 +424,6 @@ func readVariables(files []string) ([]stage1.Variable, error) {
 				continue
 			}
 			v, err := parseLine(line)
-			if err == nil && v.Value != "" && strings.ContainsAny(v.Value[:1], `"'`) {
-				err = fmt.Errorf("write the value of %s without quotes; for one that begins with a quote use --set-env", v.Name)
-			}
 			if err != nil {
 				return nil, fmt.Errorf("--set-env-file=%s: line %d: %w", file, n, err)
 			}

@@ -93,12 +93,22 @@ func write(ctx context.Context, p *cli.Process) error {
 	}
 	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Steps: s}
 	fs.Visit(func(f *flag.Flag) {
+		value := f.Value.String()
 		switch f.Name {
-		case "dir", "system-config", "local-config", "user-config", "insecure-options", "trust-keys-from-https", "debug":
-			variable := "RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-			pod.Environment = append(pod.Environment, [2]string{variable, f.Value.String()})
+		case "system-config", "local-config", "user-config":
+			if value != "" { // relative to this program's working directory
+				value, err = filepath.Abs(value)
+			}
+		case "dir", "insecure-options", "trust-keys-from-https", "debug":
+		default:
+			return
 		}
+		variable := "RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		pod.Environment = append(pod.Environment, [2]string{variable, value})
 	})
+	if err != nil {
+		return err
+	}
 	service, err := pod.Service()
 	if err != nil {
 		return err

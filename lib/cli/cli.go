@@ -229,7 +229,7 @@ func (p *Process) ParseSorted(fs *flag.FlagSet, g *Global, flags, operands []str
 	fs.Visit(func(f *flag.Flag) { p.Chosen[f.Name] = f.Value.(*checked).text })
 	p.debug = g.Debug
 	if g.LocalConfig != "" { // known only now
-		err := parseFile(fs, operands, filepath.Join(g.LocalConfig, "rkt.conf"))
+		err := p.parseFile(fs, operands, filepath.Join(g.LocalConfig, confFile))
 		if unreadable(err) {
 			p.Debugf("no rkt.conf: %v", err)
 		} else if err != nil {
@@ -239,6 +239,9 @@ func (p *Process) ParseSorted(fs *flag.FlagSet, g *Global, flags, operands []str
 	p.debug = g.Debug
 	if p.noDir {
 		return nil
+	}
+	if err := p.absoluteDir(g); err != nil {
+		return err
 	}
 	if p.debug {
 		defer func() {
@@ -251,6 +254,21 @@ func (p *Process) ParseSorted(fs *flag.FlagSet, g *Global, flags, operands []str
 	paths, err := config.ReadPaths(g.SystemConfig, g.LocalConfig, g.UserConfig)
 	if err == nil && paths.Data != "" {
 		g.Dir = paths.Data
+	}
+	return err
+}
+
+// absoluteDir makes the data directory an absolute path: the programs that get it change their working directory. A
+// relative one in rkt.conf would be another in each directory that a program is started in, so it is an error.
+func (p *Process) absoluteDir(g *Global) (err error) {
+	if filepath.IsAbs(g.Dir) {
+		return nil
+	}
+	if _, chosen := p.Chosen["dir"]; !chosen {
+		return fmt.Errorf("%s: dir %s: not an absolute path", filepath.Join(g.LocalConfig, confFile), g.Dir)
+	}
+	if g.Dir, err = filepath.Abs(g.Dir); err == nil {
+		p.Chosen["dir"] = g.Dir
 	}
 	return err
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/config"
 )
 
+// confFile is in the administrator's configuration directory.
+const confFile = "rkt.conf"
+
 // foreign are variables that begin with RKT_ and set no flag: rkt's own, by name or, with a "_" at the end, by their beginning.
 var foreign = []string{"RKT_POD", "RKT_VERSION", "RKT_LOCK_FD", "RKT_EXPERIMENT_", "RKT_STAGE1_"}
 
@@ -43,11 +46,27 @@ func (p *Process) warnOfVariables(fs *flag.FlagSet, environ []string) {
 		if fs.Lookup(flagName) != nil && variable(flagName) == name {
 			continue
 		}
-		if why := unknownVariable(name, flagName); why != "" {
+		if why := p.noEffect(flagName); why != "" && variable(flagName) == name {
+			p.Say("$%s has no effect on apps: %s", name, why)
+		} else if why := unknownVariable(name, flagName); why != "" {
 			p.Say("$%s has no effect: %s", name, why)
 			os.Unsetenv(name)
 		}
 	}
+}
+
+// appPrograms are those that read the flags of apps, each after its image.
+var appPrograms = []string{"rkt-prepare", "rkt-unit"}
+
+// noEffect returns why a flag that is another program's too, such as --user of rkt-enter, says nothing of the apps that
+// this program makes, though they have a flag of that name; or "" if it is not such a flag.
+func (p *Process) noEffect(name string) string {
+	programs := having(name)
+	if !slices.Contains(appPrograms, p.Name) || !slices.Contains(programs, "app") || len(programs) < 2 ||
+		slices.Contains(programs, p.Name) || slices.Contains(programs, "rkt-fetch") { // which it runs
+		return ""
+	}
+	return fmt.Sprintf("--%s is an app flag; put it after the image", name)
 }
 
 // parseVariables sets the flags that were not given from RKT_* variables. The operands stay fs.Args.
@@ -89,7 +108,7 @@ func didYouMean(name string, spell func(string) string) string {
 
 // parseFile sets the flags that are not set yet from a configuration file: one flag a line, its value after a space or
 // a "=". Lines for other programs are passed over; one that is for none is an error.
-func parseFile(flags *flag.FlagSet, operands []string, path string) error {
+func (p *Process) parseFile(flags *flag.FlagSet, operands []string, path string) error {
 	parse := func(file io.Reader, set func(name, value string) error) error {
 		text, err := config.Read(file)
 		if err != nil {
@@ -98,8 +117,12 @@ func parseFile(flags *flag.FlagSet, operands []string, path string) error {
 		n := 0
 		for line := range strings.Lines(string(text)) {
 			n++
-			if err := parseLine(flags, set, strings.TrimSpace(line)); err != nil {
+			name, err := parseLine(flags, set, strings.TrimSpace(line))
+			if err != nil {
 				return fmt.Errorf("line %d: %w", n, err)
+			}
+			if why := p.noEffect(name); why != "" {
+				p.Say("%s: line %d: %s has no effect on apps: %s, on the command line", path, n, name, why)
 			}
 		}
 		return nil
@@ -112,9 +135,10 @@ func parseFile(flags *flag.FlagSet, operands []string, path string) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-func parseLine(flags *flag.FlagSet, set func(name, value string) error, line string) error {
+// parseLine sets the flag that a line is for, and returns its name; "" for a comment.
+func parseLine(flags *flag.FlagSet, set func(name, value string) error, line string) (name string, err error) {
 	if line == "" || line[0] == '#' {
-		return nil
+		return "", nil
 	}
 	name, value := line, ""
 	end := strings.IndexAny(line, " \t=")
@@ -127,21 +151,21 @@ func parseLine(flags *flag.FlagSet, set func(name, value string) error, line str
 	programs := having(name)
 	switch {
 	case slices.Equal(programs, []string{"app"}):
-		return fmt.Errorf("%s: --%s is an app flag; put it after the image, on the command line", name, name)
+		return name, fmt.Errorf("%s: --%s is an app flag; put it after the image, on the command line", name, name)
 	case len(programs) == 0 && flags.Lookup(name) == nil:
-		return fmt.Errorf("%q: no program has such a flag%s", name, didYouMean(name, func(s string) string { return s }))
+		return name, fmt.Errorf("%q: no program has such a flag%s", name, didYouMean(name, func(s string) string { return s }))
 	case value != "" && strings.ContainsAny(value[:1], `"'`):
-		return fmt.Errorf("%s: write the value without quotes", name)
+		return name, fmt.Errorf("%s: write the value without quotes", name)
 	case value == "" && end >= 0:
-		return fmt.Errorf("%s: no value", name)
+		return name, fmt.Errorf("%s: no value", name)
 	case value == "" && allFlags()[name]:
-		return fmt.Errorf("%s: no value; write %[1]s VALUE", name)
+		return name, fmt.Errorf("%s: no value; write %[1]s VALUE", name)
 	case value == "":
 		value = "true"
 	}
-	err := set(name, value)
+	err = set(name, value)
 	if wrong, ok := errors.AsType[ValueError](err); ok {
-		return fmt.Errorf("%s %s: %w", name, value, wrong.Cause)
+		return name, fmt.Errorf("%s %s: %w", name, value, wrong.Cause)
 	}
-	return err
+	return name, err
 }

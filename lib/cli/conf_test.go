@@ -31,6 +31,7 @@ func TestFile(t *testing.T) {
 		"dir":                          "line 1: dir: no value; write dir VALUE",
 		"dir=":                         "line 1: dir: no value",
 		"memory 64M":                   "line 1: memory: --memory is an app flag; put it after the image, on the command line",
+		"dir srv":                      "dir srv: not an absolute path",
 		"[Service]\n":                  `line 1: "[Service]": no program has such a flag`,
 	} {
 		dir := t.TempDir()
@@ -98,6 +99,77 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("RKT_DIR", "/x")
 	if err := parseVariables(fs, nil); err != nil || g.Dir != "/x" || !g.Debug {
 		t.Errorf("%v: %+v", err, g)
+	}
+}
+
+// A flag of an app that another program has as well is warned of by the program that makes apps, and by no other.
+func TestNoEffect(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "rkt.conf"), []byte("full\nuser 1000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for program, want := range map[string]string{
+		"rkt-prepare": "rkt-prepare: $RKT_USER has no effect on apps: --user is an app flag; put it after the image\n" +
+			"rkt-prepare: " + dir + "/rkt.conf: line 2: user has no effect on apps: --user is an app flag; put it after the image, on the command line\n",
+		"rkt-enter": "", "rkt-list": "",
+	} {
+		t.Setenv("RKT_USER", "1000")
+		t.Setenv("RKT_SIGNATURE", "x.asc") // for rkt-fetch
+		var stderr bytes.Buffer
+		p := &Process{Name: program, Stderr: &stderr}
+		fs, g := p.Flags()
+		if program == "rkt-enter" {
+			fs.String("user", "", "")
+		}
+		if err := p.Parse(fs, g, []string{"--local-config=" + dir}); err != nil || stderr.String() != want {
+			t.Errorf("%s: %v, %q; want %q", program, err, stderr.String(), want)
+		}
+	}
+}
+
+// A data directory that is not absolute is one of the working directory.
+func TestRelativeDir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--dir=./a/../b"}, nil} {
+		t.Setenv("RKT_DIR", "b")
+		p := &Process{Name: "rkt-x", Stderr: &bytes.Buffer{}}
+		fs, g := p.Flags()
+		if err := p.Parse(fs, g, args); err != nil || g.Dir != here+"/b" || p.Chosen["dir"] != g.Dir {
+			t.Errorf("%q: %v: %s, %q", args, err, g.Dir, p.Chosen)
+		}
+	}
+}
+
+func TestPullPolicy(t *testing.T) {
+	for _, c := range []struct {
+		words              string
+		policy             string
+		storeOnly, noStore bool
+		want               string
+	}{
+		{"", "new", false, false, "new"},
+		{"--store-only", "new", true, false, "never"},
+		{"--no-store", "new", false, true, "update"},
+		{"--store-only", "update", true, false, "never"}, // by a variable
+		{"--pull-policy=update", "update", true, false, "update"},
+		{"--pull-policy never --store-only", "never", true, false, "never"},
+		{"--store-only --no-store", "new", true, true, "both --store-only and --no-store specified; use one of them"},
+		{"--store-only --pull-policy=update", "update", true, false,
+			"--store-only is --pull-policy=never, and --pull-policy=update is given too; use one of them"},
+		{"-pull-policy new --no-store", "new", false, true, "--no-store is --pull-policy=update, and --pull-policy=new is given too; use one of them"},
+		{"--pull-policy=always", "always", false, false, "--pull-policy=always: is none of never, new, update"},
+	} {
+		got, err := PullPolicy(strings.Fields(c.words), c.policy, c.storeOnly, c.noStore)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
 	}
 }
 

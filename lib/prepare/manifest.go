@@ -30,6 +30,9 @@ func (o *Options) SetManifest(text []byte) error {
 		}
 	}
 	for _, ra := range m.Apps {
+		if ra.Image.ID.Empty() {
+			return fmt.Errorf("app %q: has no image.id, the ID of its image in the store (rkt image list --full shows IDs)", ra.Name)
+		}
 		app := App{Image: ra.Image.ID.String(), Name: ra.Name.String(), Section: ra.App, ReadOnly: ra.ReadOnlyRootFS, Annotations: ra.Annotations}
 		for _, mount := range ra.Mounts {
 			if err := app.addMount(mount); err != nil {

@@ -73,7 +73,11 @@ func feed(p *pod.Pod) error {
 	if err != nil {
 		return err
 	}
-	cat := exec.Command(shell, "-c", `exec cat >"$0"`, p.Path(pod.RootDir+stdin)) // waits for the app to open the pipe
+	copier, err := program.Look("cat")
+	if err != nil {
+		return err
+	}
+	cat := exec.Command(shell, "-c", `exec "$1" >"$0"`, p.Path(pod.RootDir+stdin), copier) // waits for the app to open the pipe
 	cat.Stdin = os.Stdin
 	cat.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if err := cat.Start(); err != nil {

@@ -30,21 +30,23 @@ type socket struct {
 // appPort is a port of an app that is to be socket activated.
 type appPort struct {
 	app, name, protocol string
-	port, count         int // on the host, if one was chosen for it
+	port, count         int  // on the host, if one was chosen for it
+	chosen              bool // by --port
 }
 
 // activate gives the apps the sockets that were passed to this process and that are meant for them, and returns the environment by
-// which systemd-nspawn knows which descriptors those are. What no app is to have is closed, and told of in the second value.
+// which systemd-nspawn knows which descriptors those are. What no app is to have is closed, and told of in the second value, and so is
+// a port of the host that was chosen for a socket, where none was passed: nobody listens there.
 func activate(p *pod.Pod, env []string) ([]string, []string, error) {
 	env, sockets, err := passed(env)
-	if err != nil || len(sockets) == 0 {
+	if err != nil {
 		return env, nil, err
 	}
 	ports, err := activatedPorts(p)
 	if err != nil {
 		return nil, nil, err
 	}
-	var ignored []string
+	ignored := missing(ports, sockets)
 	var groups []*group // of one app and one unit of the host each
 	kept := 0
 	for _, s := range sockets {
@@ -240,6 +242,17 @@ func (s socket) belongs(p appPort) bool {
 	return s.port != 0 && s.protocol == p.protocol && p.port <= s.port && s.port < p.port+p.count
 }
 
+// missing has a line for each port that was chosen on the host and that none of the sockets is for.
+func missing(ports []appPort, sockets []socket) (lines []string) {
+	for _, port := range ports {
+		if port.chosen && !slices.ContainsFunc(sockets, func(s socket) bool { return s.belongs(port) }) {
+			lines = append(lines, fmt.Sprintf("nothing listens on port %d of the host: port %s of app %s is socket activated, "+
+				"and no socket was passed for it; a .socket unit does that", port.port, port.name, port.app))
+		}
+	}
+	return lines
+}
+
 // activatedPorts are the ports of the pod's apps that are to be socket activated, where the host has them.
 func activatedPorts(p *pod.Pod) ([]appPort, error) {
 	text, err := p.ReadFile(pod.ManifestFile)
@@ -276,7 +289,7 @@ func activatedPorts(p *pod.Pod) ([]appPort, error) {
 			a := appPort{app: app.Name, name: port.Name, protocol: port.Protocol, port: port.Port, count: max(port.Count, 1)}
 			for _, exposed := range manifest.Ports {
 				if exposed.Name == port.Name {
-					a.port = exposed.HostPort
+					a.port, a.chosen = exposed.HostPort, true
 				}
 			}
 			ports = append(ports, a)

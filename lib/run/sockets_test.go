@@ -93,3 +93,29 @@ func TestBelongs(t *testing.T) {
 		}
 	}
 }
+
+// A port of the host that was chosen for a socket is told of where nobody listens there.
+func TestMissing(t *testing.T) {
+	ports := []appPort{
+		{app: "web", name: "http", protocol: "tcp", port: 8080, count: 1, chosen: true},
+		{app: "web", name: "dns", protocol: "udp", port: 5300, count: 2, chosen: true},
+		{app: "web", name: "control", protocol: "unix"},
+	}
+	for _, c := range []struct {
+		sockets []socket
+		want    string
+	}{
+		{nil, "8080 5300"},
+		{[]socket{{protocol: "tcp", port: 8080}, {protocol: "udp", port: 5301}}, ""},
+		{[]socket{{protocol: "udp", port: 8080}, {name: "dns", protocol: "tcp"}}, "8080"},
+	} {
+		var got []string
+		for _, line := range missing(ports, c.sockets) {
+			number, _, _ := strings.Cut(strings.TrimPrefix(line, "nothing listens on port "), " ")
+			got = append(got, number)
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%+v: %s, want %s", c.sockets, s, c.want)
+		}
+	}
+}
