@@ -24,6 +24,7 @@ import (
 	_ "github.com/rkt-toolkit/rkt/lib/isolator" // manifests may have it
 	"github.com/rkt-toolkit/rkt/lib/mds"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
 const usage = `Usage: rkt-enter [FLAGS] POD [COMMAND [ARG ...]]
@@ -151,6 +152,7 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 		}
 		c.Env = append(c.Env, odd...)
 	}
+	c.Env = append(c.Env, given(p, name, c.Env)...)
 	if url := mds.URL(p); url != "" {
 		c.Env = append(c.Env, "AC_METADATA_URL="+url)
 	}
@@ -161,6 +163,27 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 		c.Argv = []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"}
 	}
 	return c, nil
+}
+
+// atStart are variables that an app is given when it starts.
+var atStart = []string{"CREDENTIALS_DIRECTORY", "HOSTNAME"}
+
+// given are those of them that the app has and env has not. One that an older rkt started has no configuration.
+func given(p *pod.Pod, app string, env []string) (vars []string) {
+	text, err := p.ReadFile(pod.ConfigDir + "/" + app + "/" + stage1.ConfigFile)
+	if err != nil {
+		return nil
+	}
+	config, err := stage1.ParseConfig(text)
+	if err != nil || config.Process == nil {
+		return nil // which is said when the app is entered
+	}
+	for _, v := range config.Process.Env {
+		if name, _, _ := strings.Cut(v, "="); slices.Contains(atStart, name) && !slices.Contains(env, v) {
+			vars = append(vars, v)
+		}
+	}
+	return vars
 }
 
 // parseUser takes UID[:GID], and "root". Without GID it is that of the number UID.

@@ -98,6 +98,9 @@ Flags of an app, after its image:
   --cpu=N                   CPU limit: 2 is two CPUs, 500m half of one
   --cpu-shares=N            its weight, 1024 by default
   --oom-score-adj=N         -1000 to 1000
+  --secret=NAME,source=FILE[,target=PATH][,mode=0400][,uid=N][,gid=N]
+                            give the app the content of the host's FILE when it
+                            starts, in /run/secrets/NAME, for its user alone
   --ulimit=NAME=SOFT[:HARD] a resource limit, such as nofile=4096:8192, core=unlimited
                             (default: the unit's, or the shell's)
   --seccomp=mode=retain|remove[,errno=NAME],CALL,...

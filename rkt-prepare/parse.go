@@ -222,6 +222,7 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 		})
 	}
 	fs.Func("ulimit", "", app.SetLimit)
+	fs.Func("secret", "", app.AddSecret)
 	fs.StringVar(&app.Group, "group", "", "")
 	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "")
 	for _, name := range prepare.StreamNames {

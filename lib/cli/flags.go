@@ -19,7 +19,7 @@ var table = map[string]string{
 	"app": `name= exec= working-dir= user= group= supplementary-gids= readonly-rootfs pid1 init no-healthcheck stdin= stdout= stderr=
 		environment= memory= cpu= cpu-shares= oom-score-adj= oom-score-adjust= seccomp= caps-retain= cap-retain= caps-remove=
 		cap-remove= annotation= user-annotation= label= user-label= volume= mount= signature=
-		ulimit=`,
+		ulimit= secret=`,
 	"rkt-attach":       "app= mode= close-stdin uuid-file= serve=",
 	"rkt-cat-manifest": "pretty-print uuid-file=",
 	"rkt-config":       "pretty-print",

@@ -200,6 +200,9 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Health, err = health(root, a, img, out, o); err != nil {
 		return out, nil, err
 	}
+	if out.Secrets, err = secrets(a.Annotations); err != nil {
+		return out, nil, err
+	}
 	if out.Rlimits, err = rlimits(a.Annotations); err != nil {
 		return out, nil, err
 	}

@@ -17,6 +17,7 @@ type app struct {
 	name     string
 	prepared *specs.Spec // nil if an older rkt prepared the pod: its units say all of it
 	final    stage1.Final
+	secrets  map[string]secret // by name
 }
 
 // readApps reads what rkt-prepare has settled of the pod's apps. A pod with users of its own can't use TunDevice: its network is the host's

@@ -64,7 +64,11 @@ func mountAll(p *pod.Pod, apps []*app, o Options, users *shifted) error {
 				return err
 			}
 			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
-			return mountVolumes(podDir, root, names.volumes(volumes[app.name]), users)
+			all := names.volumes(volumes[app.name])
+			if err := mountVolumes(podDir, root, all, users); err != nil {
+				return err
+			}
+			return app.mountSecrets(root, all, users)
 		}
 		if users == nil {
 			err = mount()

@@ -88,6 +88,9 @@ func Become(p *pod.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := readSecrets(apps, o.Env); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
 	if o.Interactive {
 		if err := giveTerminal(p, apps); err != nil {
 			return err

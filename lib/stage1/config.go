@@ -117,6 +117,9 @@ func (a App) Config() (*specs.Spec, error) {
 	if a.ownPIDs() {
 		a.separatePIDs(config)
 	}
+	if a.Secrets != "" {
+		annotate(config, SecretsAnnotation, a.Secrets)
+	}
 	if a.Init {
 		annotate(config, InitAnnotation, "true")
 	}
@@ -276,6 +279,7 @@ type Final struct {
 	Environment []string            // NAME=VALUE, in the place of the app's own
 	Limits      []specs.POSIXRlimit // where the app has none of its own
 	Umask       uint32
+	Secrets     bool // the app has files in SecretsDir
 }
 
 // AppNotify is that socket as the app sees it.

@@ -40,6 +40,7 @@ type App struct {
 	Stdin             Stream            // "" is Null
 	Stdout, Stderr    Stream            // "" is Log
 	Health            *Health           // nil is no check
+	Secrets           string            // SecretsAnnotation
 	Isolation
 }
 
