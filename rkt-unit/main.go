@@ -41,8 +41,8 @@ Flags:
   --output=DIR             write DIR/NAME.service, and DIR/NAME.socket if there is
                            one, instead of printing them
 
-and all flags of "rkt run" except --uuid: the pod's is that of the service's
-start. "rkt run --help" lists them. They may also follow an image; a flag that an
+and all flags of "rkt run" except --rm, --detach and --uuid: the pod's is that of
+the service's start. "rkt run --help" lists them. They may also follow an image; a flag that an
 app has belongs to the image before it.
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -70,6 +70,8 @@ func write(ctx context.Context, p *cli.Process) error {
 	}
 	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
 	switch {
+	case s.Remove || s.Detach:
+		return errors.New("--rm and --detach are for a pod without a unit file; leave them out: the service removes its pod")
 	case s.UUID != "":
 		return errors.New("--uuid: the pod's UUID is that of each start of the service")
 	case len(s.Operands) == 0 && !manifest:

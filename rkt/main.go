@@ -38,6 +38,8 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   run-prepared   become a prepared pod
   net            give a pod its network, check it, take it away
   enter          run a command in a running pod
+  kill           send a signal to an app
+  logs           show what apps have printed
   attach         connect the terminal, or pipes, with an app that runs
   list           list pods
   status         tell the state of a pod, or wait for its end
@@ -139,7 +141,7 @@ func front(ctx context.Context, p *cli.Process) error {
 
 // sortFlags sorts a command line into the global flags before the command's name, the command's own flags there, and what follows.
 func sortFlags(fs *flag.FlagSet, args []string) (global, own, words []string, err error) {
-	all := cli.Known(append(cli.Programs(), "", "app")...)
+	all := cli.Known(append(cli.Programs(), "", "app", "rkt run")...)
 	flags, words, err := cli.Leading(all, cli.JoinNet(args))
 	if err != nil {
 		return nil, nil, nil, err
@@ -170,14 +172,12 @@ var others = map[string]string{
 	"api-service": "no daemon answers: rkt list --format=json shows the pods",
 	"fly":         "fly is a stage1 image of rkt's, and no command",
 	"ps":          "to list pods: rkt list",
-	"logs":        "to read a pod's log: journalctl -u UNIT, or journalctl -M rkt-UUID",
 	"pull":        "to get an image: rkt fetch IMAGE",
 	"images":      "to list images: rkt image list",
 	"rmi":         "to remove an image: rkt image rm IMAGE",
 	"inspect":     "to see all of a pod: rkt cat-manifest POD, rkt status POD --format=json-pretty",
 	"start":       "to start a prepared pod: rkt run-prepared POD; a service: systemctl start UNIT",
 	"restart":     "a pod runs once: rkt run makes a new one; a service: systemctl restart UNIT",
-	"kill":        "to kill a pod: rkt stop --force POD",
 	"wait":        "to wait until a pod has exited: rkt status --wait POD",
 	"cp":          "to share files with a pod: rkt run --volume=SOURCE:TARGET IMAGE",
 	"login":       "credentials are in files: /etc/rkt/auth.d, or what docker login writes",

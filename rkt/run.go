@@ -37,6 +37,12 @@ rkt-run-prepared:
   --interactive                    give the pod's one app the terminal
   --mds-register                   tell the apps of the metadata service
 
+and two of its own:
+
+  --rm                             remove the pod when it has exited
+  -d, --detach                     run it in a unit of systemd's, and print the
+                                   unit's name once the apps have been started
+
 and those that "rkt help prepare" lists. They may also follow an image; a flag
 that an app has belongs to the image before it.
 `
@@ -67,6 +73,13 @@ func runChain(ctx context.Context, p *cli.Process, verb string, args []string) e
 		if _, err := systemd.Nspawn(); err != nil { // before anything is made for it
 			return err
 		}
+	}
+	if s.Detach {
+		return detach(ctx, p, g.Dir, s)
+	}
+	if s.Remove && pod.Self(p.Getenv, p.PID) != "" {
+		return errors.New("run: --rm: this is the main process of a service; its unit removes the pod with ExecStopPost=/usr/bin/rkt-gc self " +
+			"(or use rkt run --detach --rm)")
 	}
 	sockets := listenFDs(p)
 	for _, fd := range sockets { // they are the pod's, not of every program of the chain
@@ -100,6 +113,9 @@ func runChain(ctx context.Context, p *cli.Process, verb string, args []string) e
 	}
 	if err == nil {
 		if err = stop(); err == nil { // from here on a signal is rkt-run-prepared's, which takes the same back
+			if s.Remove {
+				return runAndRemove(p, argv, g.Dir, s.UUID)
+			}
 			for _, fd := range sockets {
 				unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 			}
@@ -168,12 +184,19 @@ func step(ctx context.Context, p *cli.Process, name string, args ...string) (str
 	return out.String(), nil
 }
 
+// globals are the global flags that are passed on to the programs that follow.
+var globals = []string{"dir", "system-config", "local-config", "user-config", "insecure-options", "trust-keys-from-https", "debug"}
+
+// variable is the variable of a global flag.
+func variable(name string) string {
+	return "RKT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
 // export passes the global flags that were given on to the programs that follow.
 func export(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
-		switch f.Name {
-		case "dir", "system-config", "local-config", "user-config", "insecure-options", "trust-keys-from-https", "debug":
-			err = errors.Join(err, os.Setenv("RKT_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), f.Value.String()))
+		if slices.Contains(globals, f.Name) {
+			err = errors.Join(err, os.Setenv(variable(f.Name), f.Value.String()))
 		}
 	})
 	return err

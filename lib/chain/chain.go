@@ -17,6 +17,8 @@ type Steps struct {
 	Prepare, Net, Run []string // flags of each program
 	Operands          []string // images, their flags and arguments; the pod of "rkt run-prepared"
 	UUID, UUIDFile    string
+	Remove            bool // the pod when it has exited
+	Detach            bool // the pod runs in a unit of its own
 }
 
 var (
@@ -53,6 +55,9 @@ func Parse(fs *flag.FlagSet, args []string) (*Steps, error) {
 	collect(fs, "rkt-run-prepared", runFlags, &s.Run)
 	collect(fs, "rkt-prepare", []string{"strict-isolators"}, &s.Prepare, &s.Run)
 	fs.StringVar(&s.UUID, "uuid", "", "")
+	fs.BoolVar(&s.Remove, "rm", false, "")
+	fs.BoolVar(&s.Detach, "detach", false, "")
+	fs.BoolVar(&s.Detach, "d", false, "")
 	flags, images, err := Split(fs, args)
 	if err != nil {
 		return nil, err
@@ -76,7 +81,20 @@ func (s *Steps) check() error {
 	if slices.Contains(s.Run, "--mds-register=true") && slices.Contains(s.Net, "--net=none") {
 		return errors.New("--mds-register flag does not work with --net=none: the metadata service is reached over the pod's network")
 	}
+	if s.Detach && slices.Contains(s.Run, "--interactive=true") {
+		return errors.New("--interactive and --detach: use one of them; rkt attach connects with an app that runs")
+	}
 	return nil
+}
+
+// Name is the pod's name, "" if the command line has none.
+func (s *Steps) Name() (name string) {
+	for _, flag := range s.Prepare {
+		if value, ok := strings.CutPrefix(flag, "--pod-name="); ok {
+			name = value
+		}
+	}
+	return name
 }
 
 // ParsePrepared is Parse for "rkt run-prepared", whose pod is an operand.

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// table has the flags of every program, by its name; those of "" are every program's, and those of "app" follow an image. A name
+// table has the flags of every program, by its name; those of "" are every program's, those of "app" follow an image, and those of
+// "rkt run" are of no other program. A name
 // that ends in "=" takes a value. A program needs those of the others to find the command among rkt's words, and to tell a line of
 // rkt.conf that is meant for another program from one that is misspelt. TestTable compares it with the programs.
 var table = map[string]string{
@@ -29,7 +30,9 @@ var table = map[string]string{
 	"rkt-gc":           "grace-period= expire-prepared= mark-only must-exist uuid-file=",
 	"rkt-image": `fields= sort= order= format= full no-legend pretty-print uuid-file= grace-period= overwrite
 		rootfs-only signature=`,
+	"rkt-kill":     "app= signal= uuid-file=",
 	"rkt-list":     "full no-legend format= fields=",
+	"rkt-logs":     "app= f follow n= lines= output= uuid-file=",
 	"rkt-metadata": "listen-port= idle=",
 	"rkt-net":      "net dns= dns-search= dns-opt= dns-domain= hosts-entry= cni-path= format= repair force uuid-file=",
 	"rkt-notify":   "",
@@ -41,6 +44,8 @@ var table = map[string]string{
 	"rkt-stop":         "force no-block timeout= uuid-file=",
 	"rkt-trust":        "prefix= root skip-fingerprint-review insecure-allow-http",
 	"rkt-unit":         "name= output=",
+
+	"rkt run": "rm detach d",
 }
 
 // FlagsOf returns the flags of a program in the table, and of each whether it takes a value.

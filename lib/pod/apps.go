@@ -1,7 +1,10 @@
 package pod
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 )
@@ -19,4 +22,41 @@ func (p *Pod) ChooseApp(names []string, name string) (int, error) {
 		return 0, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
 	}
 	return i, nil
+}
+
+// Apps are the names of the pod's apps, as the manifest has them. Each is a name of a file, too.
+func (p *Pod) Apps() ([]string, error) {
+	text, err := p.ReadFile(ManifestFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("pod %s: has no manifest; it was never prepared to the end", p.UUID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var manifest struct {
+		Apps []struct {
+			Name string `json:"name"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return nil, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
+	}
+	var names []string
+	for _, app := range manifest.Apps {
+		if !validAppName(app.Name) {
+			return nil, fmt.Errorf("pod %s: manifest: %q: not the name of an app", p.UUID, app.Name)
+		}
+		names = append(names, app.Name)
+	}
+	return names, nil
+}
+
+// validAppName reports whether a name is one of appc's AC Names.
+func validAppName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -211,6 +211,7 @@ func Become(p *pod.Pod, o Options) error {
 	}
 	if err == nil {
 		env = environment(env, o, former, nspawn)
+		ignoreReload()
 		if err = o.Leave(); err == nil && !o.Unfiltered {
 			err = loadFilter(p, users != nil) // last: the process needs none of the calls that it denies
 		}

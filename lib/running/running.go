@@ -90,10 +90,9 @@ func children(pid int) []int {
 // AppProcesses are the processes of an app, the oldest first: those in the cgroup of the app's unit, whose root directory is the app's
 // root. One that the pod's systemd has just forked for the app may be one already, and still have all the power of systemd.
 func AppProcesses(leader int, app, root string) []int {
-	own := controlGroup(leader)
-	unit := strings.TrimSuffix(own, "/init.scope") + "/system.slice/" + app + ".service"
+	unit := unitGroup(leader, app)
 	var want, got unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", leader, root), &want); err != nil || own == "" {
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", leader, root), &want); err != nil || unit == "" {
 		return nil
 	}
 	started := map[int]uint64{}
