@@ -20,6 +20,9 @@ func (o *Options) SetManifest(text []byte) error {
 	if err := json.Unmarshal(text, m); err != nil {
 		return err
 	}
+	if err := checkFields(text); err != nil {
+		return err
+	}
 	if len(m.Apps) == 0 {
 		return errors.New("has no apps")
 	}

@@ -58,7 +58,7 @@ const (
 )
 
 // seize attaches itself to every process that appears in the pod, as soon as the kernel lets it, and says what that was: its user, what
-// capabilities it can have, and whether its root directory has the file MARK, which is the host's.
+// capabilities it can have, whether it is rkt-enter still, and whether its root directory has the file MARK, which is the host's.
 func seize(mark string) {
 	runtime.LockOSThread()
 	trace := func(request, pid int) syscall.Errno {
@@ -102,6 +102,10 @@ func seen(pid int, mark string) string {
 		case "Uid":
 			said += " " + name + "=" + strings.Fields(value)[1]
 		}
+	}
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if strings.Contains(exe, "memfd:rkt-enter") { // it has not executed the command yet
+		said += " exe=rkt-enter"
 	}
 	root := "app"
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d/root%s", pid, mark)); err == nil {
