@@ -114,16 +114,12 @@ func Run(p *pod.Pod, c Command) (status int, err error) {
 type recorded struct {
 	*stage1.Record
 	filters [][]unix.SockFilter // seccomp filters, in the order of loading
-	former  bool                // an older rkt prepared the pod: systemd-nspawn has filters besides, see formerFilters
 }
 
 // recordOf reads what the app may be and do.
 func recordOf(p *pod.Pod, app string) (*recorded, error) {
 	dir := pod.ConfigDir + "/" + app + "/"
 	text, err := p.ReadFile(dir + stage1.ConfigFile)
-	if errors.Is(err, unix.ENOTDIR) {
-		return formerRecord(p, app)
-	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("pod %s: can't be entered: an older rkt prepared it, without a record of what its apps may do; "+
 			"prepare and run a new one", p.UUID)
@@ -157,37 +153,6 @@ func recordOf(p *pod.Pod, app string) (*recorded, error) {
 	return r, nil
 }
 
-// formerRecord is recordOf for a pod that an older rkt prepared.
-func formerRecord(p *pod.Pod, app string) (*recorded, error) {
-	text, err := p.ReadFile(pod.FormerApps)
-	if err != nil {
-		return nil, err
-	}
-	record, err := stage1.FindRecord(text, app)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Path(pod.FormerApps), err)
-	}
-	r := &recorded{Record: record, former: true}
-	if record.Seccomp == nil {
-		return r, nil
-	}
-	calls := seccomp.Calls{Retain: record.Seccomp.Retain, Names: record.Seccomp.Calls, Errno: record.Seccomp.Errno}
-	if calls.Names, err = calls.Expand(); err != nil {
-		return nil, err
-	}
-	profile, err := calls.Profile(record.Capabilities)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := seccomp.AssembleProfile(profile)
-	if err != nil {
-		return nil, err
-	}
-	filter, err := seccomp.Unmarshal(seccomp.Marshal(raw))
-	r.filters = [][]unix.SockFilter{filter}
-	return r, err
-}
-
 // settle decides what the command is and may do.
 func settle(c Command, record *recorded, t *target) (j job, err error) {
 	j = job{Command: c, Argv: bytesOf(c.Argv), Env: bytesOf(c.Env), Root: t.root, Groups: len(t.groups),
@@ -205,12 +170,7 @@ func settle(c Command, record *recorded, t *target) (j job, err error) {
 	if c.Unfiltered {
 		return j, nil
 	}
-	if record.former {
-		if j.Process.Filters, err = formerFilters(t.leader); err != nil {
-			return j, err
-		}
-	}
-	j.Process.Filters = append(j.Process.Filters, record.filters...)
+	j.Process.Filters = record.filters
 	return j, nil
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/userns"
-	"golang.org/x/sys/unix"
 )
 
 // sleeper starts a process in a new user namespace of a range, which then makes nested ones. It returns the PID of one
@@ -83,30 +82,5 @@ func TestUsersOf(t *testing.T) {
 	}
 	if err := of(own); err == nil || !strings.Contains(err.Error(), "not a range of user IDs") {
 		t.Errorf("a damaged file: %v", err)
-	}
-}
-
-// Only filters that allow, deny or kill are taken from PID 1.
-func TestIsPlain(t *testing.T) {
-	ret := func(k uint32) []unix.SockFilter {
-		return []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_RET | unix.BPF_K, K: k},
-			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
-	}
-	for _, test := range []struct {
-		filter []unix.SockFilter
-		want   bool
-	}{
-		{ret(unix.SECCOMP_RET_ALLOW), true},
-		{ret(unix.SECCOMP_RET_KILL_PROCESS), true},
-		{ret(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)), true},
-		{ret(unix.SECCOMP_RET_ERRNO), false}, // success, without the call
-		{ret(unix.SECCOMP_RET_TRACE), false},
-		{ret(unix.SECCOMP_RET_TRAP), false},
-		{ret(unix.SECCOMP_RET_USER_NOTIF), false},
-		{[]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_A}}, false},
-	} {
-		if got := isPlain(test.filter); got != test.want {
-			t.Errorf("%v: %v", test.filter, got)
-		}
 	}
 }

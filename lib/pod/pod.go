@@ -32,7 +32,6 @@ const (
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
 	ConfigDir    = "stage1/apps"              // a directory for each app: what its process is and may do
-	FormerApps   = "stage1/apps"              // of a pod that an older rkt prepared: a file of all apps, what they may do at most, JSON
 	FilterFile   = "stage1/seccomp.bpf"       // the seccomp filter of all processes of the pod
 	SystemdLink  = "stage1/systemd"           // a link to the copy of the host's systemd that the pod runs, see package systree
 	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT

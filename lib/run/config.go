@@ -3,7 +3,6 @@ package run
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -59,11 +58,11 @@ func readApps(p *pod.Pod, hostname string, ownUsers bool, given given) ([]*app, 
 
 // isFormer reports whether a rkt prepared the pod that had no rkt-stage2.
 func isFormer(p *pod.Pod) (bool, error) {
-	info, err := os.Lstat(p.Path(pod.ConfigDir))
+	_, err := os.Lstat(p.Path(pod.ConfigDir))
 	if err != nil && !os.IsNotExist(err) {
 		return false, err
 	}
-	return err != nil || info.Mode()&fs.ModeType == 0, nil
+	return err != nil, nil
 }
 
 // writeConfigs writes the final configurations of the apps, which rkt-stage2 follows.

@@ -1,11 +1,8 @@
 package stage1
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
@@ -16,21 +13,13 @@ import (
 // Record is what a process of an app may be and do at most. It is decided when the pod is prepared, and kept
 // where nothing in the pod can write.
 type Record struct {
-	Name              string   `json:"name"`
-	UID               uint32   `json:"uid"`
-	GID               uint32   `json:"gid"`
-	SupplementaryGIDs []uint32 `json:"supplementaryGIDs,omitempty"`
-	Capabilities      []string `json:"capabilities"` // the bounding set
-	NoNewPrivileges   bool     `json:"noNewPrivileges,omitempty"`
-	Seccomp           *Seccomp `json:"seccomp,omitempty"` // the app's own filter, besides the pod's
-	OwnPIDs           bool     `json:"-"`                 // it has a PID namespace of its own
-}
-
-// Seccomp is a filter of system calls as an older rkt wrote it, by the names of systemd.exec(5).
-type Seccomp struct {
-	Retain bool     `json:"retain,omitempty"` // only these may be called, else all but these
-	Calls  []string `json:"calls"`
-	Errno  string   `json:"errno,omitempty"` // what another call ends with; "" kills
+	Name              string
+	UID               uint32
+	GID               uint32
+	SupplementaryGIDs []uint32
+	Capabilities      []string // the bounding set
+	NoNewPrivileges   bool
+	OwnPIDs           bool // it has a PID namespace of its own
 }
 
 // RecordOf returns the record of an app that has this configuration. Its seccomp filter, if it has one, is in
@@ -46,45 +35,12 @@ func RecordOf(name string, config *specs.Spec) (*Record, error) {
 	return r, r.check()
 }
 
-// FindRecord returns the record of an app of a pod that an older rkt prepared: it had one file for all apps.
-func FindRecord(text []byte, app string) (*Record, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields() // it could limit the app in a way that this version does not know
-	var list []Record
-	if err := decoder.Decode(&list); err != nil {
-		return nil, err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, errors.New("something follows the list")
-	}
-	var found *Record
-	for i, r := range list {
-		if r.Name != app {
-			continue
-		}
-		if found != nil {
-			return nil, fmt.Errorf("two records of app %q", app)
-		}
-		found = &list[i]
-	}
-	if found == nil {
-		return nil, fmt.Errorf("no record of app %q", app)
-	}
-	if err := found.check(); err != nil {
-		return nil, fmt.Errorf("app %q: %w", app, err)
-	}
-	return found, nil
-}
-
 func (r *Record) check() error {
 	if slices.Contains(append(slices.Clone(r.SupplementaryGIDs), r.UID, r.GID), math.MaxUint32) { // "unchanged" to setresuid(2)
 		return errors.New("an ID that is none")
 	}
 	if r.Capabilities == nil {
 		return errors.New("no capability bounding set")
-	}
-	if r.Seccomp != nil && len(r.Seccomp.Calls) == 0 {
-		return errors.New("a seccomp filter of no system calls")
 	}
 	_, err := r.Bounding()
 	return err

@@ -49,25 +49,21 @@ func TestRecordOf(t *testing.T) {
 	}
 }
 
-// A damaged record is an error and never fewer limits.
+// A damaged configuration is an error and never fewer limits.
 func TestDamagedRecords(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                    "EOF",
-		"{}":                                  "cannot unmarshal object",
-		"[]":                                  `no record of app "a"`,
-		`[{"name":"a","capabilities":[]}] x`:  "something follows",
-		`[{"name":"a","capabilities":[]}] []`: "something follows",
-		`[{"name":"a","capabilities":[]},{"name":"a","capabilities":[]}]`: "two records",
-		`[{"name":"a"}]`: "no capability bounding set",
-		`[{"name":"a","capabilities":["CAP_ALL"]}]`:                           `unknown capability "CAP_ALL"`,
-		`[{"name":"a","capabilities":[],"uid":4294967295}]`:                   "an ID that is none",
-		`[{"name":"a","capabilities":[],"uid":-1}]`:                           "cannot unmarshal number -1",
-		`[{"name":"a","capabilities":[],"seccomp":{}}]`:                       "a seccomp filter of no system calls",
-		`[{"name":"a","capabilities":[],"landlock":1}]`:                       "unknown field",
-		`[{"name":"a","capabilities":[],"supplementaryGIDs":[1,4294967295]}]`: "an ID that is none",
-		"[{\"name\":\"a\",\"capabilities\":[\"CAP_CHOWN\"]":                   "unexpected EOF",
+		`{}`:             "no process",
+		`{"process":{}}`: "no process, or no capabilities",
+		`{"process":{"capabilities":{"bounding":["CAP_ALL"]}}}`:                    `unknown capability "CAP_ALL"`,
+		`{"process":{"capabilities":{},"user":{"uid":4294967295}}}`:                "an ID that is none",
+		`{"process":{"capabilities":{},"user":{"gid":4294967295}}}`:                "an ID that is none",
+		`{"process":{"capabilities":{},"user":{"additionalGids":[1,4294967295]}}}`: "an ID that is none",
 	} {
-		if got, err := FindRecord([]byte(text), "a"); err == nil || !strings.Contains(err.Error(), want) {
+		var config specs.Spec
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := RecordOf("a", &config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v; want %s", text, got, err, want)
 		}
 	}

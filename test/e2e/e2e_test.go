@@ -75,6 +75,10 @@ func installed(t *testing.T) string {
 	return installation.dir
 }
 
+// journalctl is that of the sessions' hosts: it waits until journald has read what it was sent before, which it does when
+// it has the time.
+const journalctl = "#!/bin/sh\n/usr/bin/journalctl --sync 2>/dev/null\nexec /usr/bin/journalctl \"$@\"\n"
+
 func install(t *testing.T) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "rkt-e2e-installed-")
@@ -86,6 +90,13 @@ func install(t *testing.T) {
 	}
 	command(t, "make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/usr")
 	command(t, "go", "build", "-o", filepath.Join(dir, "usr/bin")+"/", "../mkimage", "../fault")
+	local := filepath.Join(dir, "usr/local/bin")
+	if err := os.MkdirAll(local, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(local, "journalctl"), []byte(journalctl), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	mkimage, images := filepath.Join(dir, "usr/bin/mkimage"), filepath.Join(dir, "images")
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		t.Fatal(err)

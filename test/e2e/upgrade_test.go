@@ -63,7 +63,7 @@ func playUpgrade(t *testing.T, root, overlay, session string, binds []string, en
 }
 
 // formerCommit is the last commit whose programs make pods of the former format: the former version of the toolkit.
-const formerCommit = "34d7c1bfa7cf556a93a4736048adc35d563314e8"
+const formerCommit = "b11faea20107df1c59dbb77a3a948d07be584c29"
 
 // formerVariable has, in a host, the tree of the former version, while upgradeVariable has that of this one.
 const formerVariable = "RKT_E2E_FORMER"
