@@ -7,11 +7,12 @@ package main
 
 import (
 	"context"
-	"os"
+	"errors"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/logs"
 	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/printable"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +58,13 @@ func show(ctx context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	return logs.Show(ctx, found, o, p.Stdout, os.Stderr)
+	complaints := printable.NewTerminal(p.Stderr) // they have names of files that the pod's systemd has written
+	out := p.Stdout
+	if !o.Color {
+		return errors.Join(logs.Show(ctx, found, o, out, complaints), complaints.Close())
+	}
+	terminal := printable.NewTerminal(out)
+	return errors.Join(logs.Show(ctx, found, o, terminal, complaints), complaints.Close(), terminal.Close())
 }
 
 func isTerminal(fd int) bool {
