@@ -24,6 +24,7 @@ _rkt() {
 	attach:* | enter:* | status:* | cat-manifest:* | stop:* | kill:* | logs:* | rm:* | gc:* | export:* | run-prepared:*) words=$(_rkt_pods) ;;
 	net:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_pods); else words='add check del'; fi ;;
 	image:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_images); else words='cat-manifest df export extract gc import list reindex render rm verify'; fi ;;
+	volume:*) if ((i + 1 < COMP_CWORD)); then words=$(rkt volume list --no-legend 2>/dev/null | cut -d' ' -f1); else words='list rm'; fi ;;
 	run:* | prepare:* | fetch:*) words=$(_rkt_images) ;;
 	completion:*) words=bash ;;
 	esac

@@ -49,6 +49,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   gc             remove pods that ended a while ago
   export         make an image of a pod that has ended
   image          list, show, export, verify and remove images
+  volume         list and remove named volumes
   metadata       serve appc's metadata to pods
   unit           print a service's unit file that runs a pod
   config         print the configuration

@@ -44,6 +44,7 @@ var table = map[string]string{
 	"rkt-stop":         "force no-block timeout= uuid-file=",
 	"rkt-trust":        "prefix= root skip-fingerprint-review insecure-allow-http",
 	"rkt-unit":         "name= output=",
+	"rkt-volume":       "format= no-legend",
 
 	"rkt run": "rm detach d",
 }

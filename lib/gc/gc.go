@@ -23,6 +23,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/running"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/systree"
+	"github.com/rkt-toolkit/rkt/lib/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -224,7 +225,7 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	if r.MarkOnly || ctx.Err() != nil {
 		return errors.Join(errs...)
 	}
-	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), c.collectSystemd(), netfilter.Release(ctx))
+	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), volume.In(filepath.Dir(c.Pods.Path())).Sweep(), c.collectSystemd(), netfilter.Release(ctx))
 	return errors.Join(errs...)
 }
 

@@ -175,10 +175,11 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 			return err
 		}
 	}
-	volumes, err := newStorage(p.Dir(), &o)
+	volumes, err := newStorage(p.Dir(), p.DataDir(), &o)
 	if err != nil {
 		return err
 	}
+	defer volumes.close() // once the pod is prepared, its file mounts says which it has
 	var apps []stage1.App
 	for i := range o.Apps {
 		name, err := appName(o.Apps[i], images[i])

@@ -17,6 +17,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/overlay"
 	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,14 +29,15 @@ type Volumes struct {
 	Binds   []Bind
 }
 
-// Bind is a host volume and its mount in one, the short form SOURCE:TARGET[:ro].
+// Bind is a volume and its mount in one, the short form SOURCE:TARGET[:ro].
 type Bind struct {
-	Source, Target string
+	Source, Target string // a source without a slash is the name of a volume below the data directory
 	ReadOnly       bool
 }
 
 // AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL] or
-// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL], or the short form SOURCE:TARGET[:ro|:rw].
+// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL], or the short form SOURCE:TARGET[:ro|:rw], in
+// which SOURCE is a path of the host or the name of a volume.
 func (v *Volumes) AddVolume(s string) error {
 	name, rest, long := strings.Cut(s, ",")
 	if strings.Contains(name, ":") || strings.HasPrefix(s, "/") || !long {
@@ -108,7 +110,13 @@ func (v *Volumes) addBind(s string) error {
 	}
 	b := Bind{ReadOnly: len(f) == 3 && f[2] == "ro"}
 	var err error
-	if b.Source, err = source(f[0]); err == nil {
+	if named := f[0] != "" && !strings.Contains(f[0], "/"); !named {
+		b.Source, err = source(f[0])
+	} else if b.Source = f[0]; !volume.ValidName(b.Source) {
+		err = fmt.Errorf("%q: neither a path of the host, which begins with /, nor the name of a volume: "+
+			"lower-case letters, digits and dashes in between", b.Source)
+	}
+	if err == nil {
 		b.Target, err = target(f[1])
 	}
 	v.Binds = append(v.Binds, b)
@@ -212,15 +220,17 @@ func target(s string) (string, error) {
 // storage is the volumes of a pod while it is made.
 type storage struct {
 	dir     string // the pod's
+	named   volume.Volumes
+	held    []*os.File // named volumes, which nobody removes meanwhile
 	volumes []types.Volume
 	used    map[types.ACName]bool // has a mount
 	lines   string                // of the file "mounts"
 	warn    func(string)
 }
 
-// newStorage collects the volumes of a pod and its apps, and gives those of the short form names. Sources must be there.
-func newStorage(dir string, o *Options) (*storage, error) {
-	s := &storage{dir: dir, used: map[types.ACName]bool{}, warn: o.Warn}
+// newStorage collects the volumes of a pod, whose directory is dir in the data directory data, and of its apps, and gives those of the short form names. Sources must be there.
+func newStorage(dir, data string, o *Options) (*storage, error) {
+	s := &storage{dir: dir, named: volume.In(data), used: map[types.ACName]bool{}, warn: o.Warn}
 	all := []*Volumes{&o.Volumes}
 	for i := range o.Apps {
 		all = append(all, &o.Apps[i].Volumes)
@@ -241,11 +251,10 @@ func newStorage(dir string, o *Options) (*storage, error) {
 			}
 		}
 		for _, b := range v.Binds {
-			name, err := s.name("volume" + b.Target)
+			name, err := s.short(b)
 			if err != nil {
 				return nil, fmt.Errorf("volume %s:%s: %w", b.Source, b.Target, err)
 			}
-			s.volumes = append(s.volumes, types.Volume{Name: name, Kind: "host", Source: b.Source, ReadOnly: &b.ReadOnly})
 			mounts = append(mounts, schema.Mount{Volume: name, Path: b.Target})
 		}
 		if i == 0 {
@@ -255,7 +264,7 @@ func newStorage(dir string, o *Options) (*storage, error) {
 		}
 	}
 	for _, volume := range s.volumes {
-		if volume.Kind != "host" {
+		if volume.Kind != "host" || s.isNamed(volume) {
 			continue
 		}
 		if _, err := os.Stat(volume.Source); err != nil {
@@ -263,6 +272,36 @@ func newStorage(dir string, o *Options) (*storage, error) {
 		}
 	}
 	return s, nil
+}
+
+// short adds the volume of a short form, and returns its name. A named volume that is mounted in several places is one.
+func (s *storage) short(b Bind) (types.ACName, error) {
+	from, source := "volume"+b.Target, b.Source
+	if !path.IsAbs(b.Source) {
+		from, source = b.Source, s.named.Path(b.Source)
+		for _, v := range s.volumes {
+			if v.Source == source && v.ReadOnly != nil && *v.ReadOnly == b.ReadOnly {
+				return v.Name, nil
+			}
+		}
+	}
+	name, err := s.name(from)
+	if err == nil {
+		s.volumes = append(s.volumes, types.Volume{Name: name, Kind: "host", Source: source, ReadOnly: &b.ReadOnly})
+	}
+	return name, err
+}
+
+// isNamed reports whether a volume is a named one, which is made if it is not there.
+func (s *storage) isNamed(v types.Volume) bool {
+	return v.Kind == "host" && volume.ValidName(path.Base(v.Source)) && v.Source == s.named.Path(path.Base(v.Source))
+}
+
+// close lets go of the named volumes.
+func (s *storage) close() {
+	for _, f := range s.held {
+		f.Close()
+	}
 }
 
 func (s *storage) find(name types.ACName) *types.Volume {
@@ -337,7 +376,7 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 	for i, m := range mounts {
 		volume := s.find(m.Volume)
 		folder := true
-		if volume.Kind == "host" {
+		if volume.Kind == "host" && !s.isNamed(*volume) {
 			info, err := os.Stat(volume.Source)
 			if err != nil {
 				return fmt.Errorf("volume %q: its source: %w", volume.Name, err)
@@ -370,6 +409,16 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 	for i, m := range mounts {
 		volume := s.find(m.Volume)
 		s.used[m.Volume] = true
+		if s.isNamed(*volume) {
+			held, err := s.named.Ensure(path.Base(volume.Source), func(dir *os.File) error { return fillNew(root, dir, m.Path, fresh[i]) })
+			if err != nil {
+				return fmt.Errorf("volume %q: %w", volume.Name, err)
+			}
+			s.held = append(s.held, held)
+		}
+		if err := s.nest(mounts[:i], m); err != nil {
+			return err
+		}
 		if m.Path == "/sys" {
 			s.warn(fmt.Sprintf("app %q: volume %q is its /sys, without the parts that are hidden or read-only otherwise", app, m.Volume))
 		} else if stage1.InSys(m.Path) {
@@ -414,6 +463,68 @@ func makePoint(root *os.File, at string, folder bool) (st unix.Stat_t, err error
 	return overlay.Stat(root, at)
 }
 
+// nest makes the mount point of a mount that is inside another volume, of those mounted before, unless it is there.
+func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
+	outer := -1
+	for i, o := range before { // they are in order: the last one is the innermost
+		if strings.HasPrefix(m.Path, o.Path+"/") {
+			outer = i
+		}
+	}
+	if outer < 0 || strings.HasPrefix(m.Path, "/dev/") || stage1.InSys(m.Path) {
+		return nil
+	}
+	above, folder := s.find(before[outer].Volume), true
+	dir := above.Source
+	if above.Kind == "empty" {
+		dir = filepath.Join(s.dir, pod.VolumesDir, above.Name.String())
+	}
+	if own := s.find(m.Volume); own.Kind == "host" {
+		info, err := os.Stat(own.Source)
+		if err != nil {
+			return fmt.Errorf("volume %q: its source: %w", own.Name, err)
+		}
+		folder = info.IsDir()
+	}
+	inside := strings.TrimPrefix(m.Path, before[outer].Path)
+	top, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("volume %q: its source: %w", above.Name, err)
+	}
+	defer top.Close()
+	_, err = overlay.Stat(top, inside)
+	if errors.Is(err, os.ErrNotExist) {
+		if above.ReadOnly != nil && *above.ReadOnly {
+			return fmt.Errorf("mount point %s of volume %q: is not in volume %q, which is read-only; make %s there", m.Path, m.Volume, above.Name, inside)
+		}
+		_, err = makePoint(top, inside, folder)
+	}
+	if err != nil {
+		return fmt.Errorf("mount point %s of volume %q, in volume %q: %w", m.Path, m.Volume, above.Name, err)
+	}
+	return nil
+}
+
+// fillNew gives a new directory what the image has at a path, and the owner, mode and attributes of that; 0755 and root, if the image
+// has nothing there.
+func fillNew(root, to *os.File, at string, fresh bool) error {
+	if err := to.Chmod(0o755); err != nil { // without the umask
+		return err
+	}
+	if fresh {
+		return nil
+	}
+	from, err := overlay.Open(root, at, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == nil {
+		err = copyTree(from, to)
+		from.Close()
+	}
+	if errors.Is(err, os.ErrNotExist) { // below /dev
+		err = nil
+	}
+	return err
+}
+
 // fill makes an empty volume at its first mount: as the folder of the image, with all that is in it, is; what the command line says of
 // mode and owner counts.
 func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh bool) error {
@@ -432,18 +543,8 @@ func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh boo
 		return err
 	}
 	defer to.Close()
-	if err := to.Chmod(0o755); err != nil { // without the umask
+	if err := fillNew(root, to, at, fresh); err != nil {
 		return err
-	}
-	if !fresh {
-		from, err := overlay.Open(root, at, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err == nil {
-			err = copyTree(from, to)
-			from.Close()
-		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // below /dev
-			return err
-		}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(to.Fd()), &st); err != nil {

@@ -54,7 +54,9 @@ func TestVolumeFlagsRefuse(t *testing.T) {
 		"/a":                                  "nor SOURCE:TARGET",
 		"/a:/b:rx":                            "nor SOURCE:TARGET",
 		"/a:/b:ro:x":                          "nor SOURCE:TARGET",
-		"a:/b":                                `source "a": not absolute`,
+		"./a:/b":                              `source "./a": not absolute`,
+		"My_data:/b":                          `"My_data": neither a path of the host, which begins with /, nor the name of a volume`,
+		"-a:/b":                               "lower-case letters, digits and dashes in between",
 		":/b":                                 "has no source",
 		"/a:":                                 "has no target",
 		"/a:/":                                "is the app's root",
@@ -134,7 +136,7 @@ func TestStorage(t *testing.T) {
 	dir := t.TempDir()
 	var warned []string
 	o := Options{Warn: func(s string) { warned = append(warned, s) }, Apps: []App{{}}}
-	s, err := newStorage(dir, &o)
+	s, err := newStorage(dir, t.TempDir(), &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +188,7 @@ func TestStorage(t *testing.T) {
 		{[]schema.Mount{{Volume: "d", Path: "/again"}, {Volume: "d", Path: "/data"}}, "two mounts on one folder: /again and /data"},
 	} {
 		o := Options{Volumes: *host}
-		s, err := newStorage(t.TempDir(), &o)
+		s, err := newStorage(t.TempDir(), t.TempDir(), &o)
 		if err != nil {
 			t.Fatal(err)
 		}
