@@ -26,8 +26,10 @@ them, are in the JSON only.
 Flags:
   --full               whole UUIDs and times, and image IDs
   --no-legend          no line of headings
+  --wide               also the pod's name, forwarded ports, and of each app the exit
+                       status and the state of its health check
   --fields=NAME,...    these columns: uuid, name (the pod's), app, imagename, imageid,
-                       state, created, started, networks
+                       exitstatus, health, ports, state, created, started, networks
   --format=FORMAT      text (default), json, or json-pretty
 
 Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
@@ -41,6 +43,7 @@ func list(_ context.Context, p *cli.Process) error {
 	t := table{now: time.Now()}
 	var format, fields string
 	fs.BoolVar(&t.full, "full", false, "")
+	fs.BoolVar(&t.wide, "wide", false, "")
 	fs.BoolVar(&t.noLegend, "no-legend", false, "")
 	fs.StringVar(&format, "format", "text", "")
 	fs.StringVar(&fields, "fields", "", "")
@@ -54,7 +57,8 @@ func list(_ context.Context, p *cli.Process) error {
 		return err
 	}
 	json := strings.HasPrefix(format, "json")
-	entries, unread := status.All(pod.In(g.Dir), status.Want{Names: json || t.has("name"), Ends: json})
+	entries, unread := status.All(pod.In(g.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
+		Live: json || t.has("health") || t.has("ports")})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing
 	}

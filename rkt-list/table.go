@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/rkt-toolkit/rkt/lib/pod"
 	"github.com/rkt-toolkit/rkt/lib/printable"
 	"github.com/rkt-toolkit/rkt/lib/status"
 )
@@ -30,22 +32,41 @@ var columns = []struct {
 	{"app", "APP", nil, func(_ table, a status.App) string { return a.Name }},
 	{"imagename", "IMAGE NAME", nil, func(_ table, a status.App) string { return a.ImageName }},
 	{"imageid", "IMAGE ID", nil, func(_ table, a status.App) string { return a.ImageID[:min(len(a.ImageID), len("sha512-")+12)] }},
+	{"exitstatus", "STATUS", nil, func(_ table, a status.App) string {
+		if a.ExitCode == nil {
+			return ""
+		}
+		return strconv.Itoa(*a.ExitCode)
+	}},
+	{"health", "HEALTH", nil, func(_ table, a status.App) string { return a.Health }},
+	{"ports", "PORTS", func(_ table, p status.Pod) string { return strings.Join(p.Ports, ",") }, nil},
 	{"state", "STATE", func(_ table, p status.Pod) string { return p.State }, nil},
 	{"created", "CREATED", func(t table, p status.Pod) string { return t.time(p.CreatedAt) }, nil},
 	{"started", "STARTED", func(t table, p status.Pod) string { return t.time(p.StartedAt) }, nil},
-	{"networks", "NETWORKS", func(_ table, p status.Pod) string { return p.Addresses() }, nil},
+	{"networks", "NETWORKS", func(_ table, p status.Pod) string {
+		if p.State == pod.Exited.String() || p.State == pod.ExitedGarbage.String() { // read where exit statuses are wanted
+			return ""
+		}
+		return p.Addresses()
+	}, nil},
 }
 
 // table is rkt's table.
 type table struct {
 	full, noLegend bool
+	wide           bool
 	columns        []int // indexes of columns
 	now            time.Time
 }
 
 // choose sets the columns: a list of their names with commas between them, "" for those of rkt.
 func (t *table) choose(list string) error {
-	if list == "" {
+	if t.wide && list != "" {
+		return errors.New("--wide and --fields: use one of them")
+	}
+	if t.wide {
+		list = "uuid,name,app,imagename,state,exitstatus,health,created,started,networks,ports"
+	} else if list == "" {
 		list = "uuid,app,imagename,state,created,started,networks"
 		if t.full {
 			list = "uuid,app,imagename,imageid,state,created,started,networks"

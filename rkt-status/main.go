@@ -21,9 +21,11 @@ import (
 
 const usage = `Usage: rkt-status [FLAGS] POD
 
-Prints what is known of a pod: state, created, started, networks, and of one that
-was started pid, exited, stopped (if somebody has stopped it), and
-app-NAME=STATUS for each app that has ended.
+Prints what is known of a pod: state, uuid, name, created, started, ran (for how
+long), networks, ports that are forwarded to it, of each app image-NAME,
+status-NAME (its state) and health-NAME (starting, healthy, or failing:N after N
+failed checks), and of a pod that was started pid, exited, stopped (if somebody has
+stopped it), and app-NAME=STATUS for each app that has ended.
 
 POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
 
@@ -174,15 +176,30 @@ func isReady(p *pod.Pod) (pod.State, bool, error) {
 }
 
 func write(p *cli.Process, of *pod.Pod, s status.Pod) error {
-	lines := []string{"state=" + s.State}
+	lines := []string{"state=" + s.State, "uuid=" + s.UUID}
+	if s.PodName != "" {
+		lines = append(lines, "name="+s.PodName)
+	}
 	if s.CreatedAt != nil {
 		lines = append(lines, "created="+status.Time(s.CreatedAt))
 	}
 	if s.StartedAt != nil {
 		lines = append(lines, "started="+status.Time(s.StartedAt))
 	}
+	if ran := s.Ran(time.Now()); ran > 0 {
+		lines = append(lines, "ran="+ran.String())
+	}
 	if len(s.Networks) > 0 {
 		lines = append(lines, "networks="+s.Addresses())
+	}
+	if len(s.Ports) > 0 {
+		lines = append(lines, "ports="+strings.Join(s.Ports, ","))
+	}
+	for _, a := range s.Apps {
+		lines = append(lines, fmt.Sprintf("image-%s=%s", a.Name, a.ImageName), fmt.Sprintf("status-%s=%s", a.Name, a.State))
+		if a.Health != "" {
+			lines = append(lines, fmt.Sprintf("health-%s=%s", a.Name, a.Health))
+		}
 	}
 	if s.StartedAt != nil {
 		pid, err := of.ReadFile(pod.PIDFile)

@@ -31,7 +31,7 @@ var table = map[string]string{
 	"rkt-image": `fields= sort= order= format= full no-legend pretty-print uuid-file= grace-period= overwrite
 		rootfs-only signature=`,
 	"rkt-kill":     "app= signal= uuid-file=",
-	"rkt-list":     "full no-legend format= fields=",
+	"rkt-list":     "full wide no-legend format= fields=",
 	"rkt-logs":     "app= f follow n= lines= output= uuid-file=",
 	"rkt-metadata": "listen-port= idle=",
 	"rkt-net":      "net dns= dns-search= dns-opt= dns-domain= hosts-entry= cni-path= format= repair force uuid-file=",

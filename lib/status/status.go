@@ -42,6 +42,7 @@ type Pod struct {
 	PodName         string            `json:"pod_name,omitempty"` // not in rkt
 	State           string            `json:"state"`
 	Networks        []network.Network `json:"networks,omitempty"`
+	Ports           []string          `json:"ports,omitempty"` // HOST/PROTOCOL->POD; not in rkt
 	AppNames        []string          `json:"app_names,omitempty"`
 	Apps            []App             `json:"apps,omitempty"`
 	CreatedAt       *int64            `json:"created_at,omitempty"`
@@ -59,6 +60,7 @@ type App struct {
 	StartedAt       *int64            `json:"started_at,omitempty"`
 	FinishedAt      *int64            `json:"finished_at,omitempty"`
 	ExitCode        *int              `json:"exit_code,omitempty"`
+	Health          string            `json:"health,omitempty"` // of its health check; not in rkt
 	ImageID         string            `json:"image_id"`
 	ImageName       string            `json:"image_name,omitempty"` // not in rkt
 	Mounts          []Mount           `json:"mounts,omitempty"`
@@ -163,7 +165,7 @@ func (r *reader) parse(text []byte) (*manifest, error) {
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
 func Read(p *pod.Pod) (Pod, error) {
-	r := reader{open: (*pod.Pod).Open, want: Want{Names: true, Ends: true}}
+	r := reader{open: (*pod.Pod).Open, want: Want{Names: true, Ends: true, Live: true}}
 	return r.read(p)
 }
 
@@ -171,6 +173,7 @@ func Read(p *pod.Pod) (Pod, error) {
 type Want struct {
 	Names bool // of the pods
 	Ends  bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
+	Live  bool // forwarded ports, and how healthy running apps are
 }
 
 func (r *reader) read(p *pod.Pod) (Pod, error) {
@@ -207,6 +210,11 @@ func (r *reader) read(p *pod.Pod) (Pod, error) {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
+	if r.want.Live && !facts.State.Ended() {
+		if e.Ports, err = ports(p); err != nil {
+			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+	}
 	e.Stopped = r.want.Ends && facts.State.Ended() && dir.Marked(pod.StoppedFile)
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
@@ -226,6 +234,9 @@ func (r *reader) read(p *pod.Pod) (Pod, error) {
 			if code, at, ok := dir.AppStatus(a.Name); ok {
 				a.ExitCode, a.State, a.FinishedAt = &code, pod.Exited.String(), nanoseconds(at)
 			}
+		}
+		if r.want.Live && a.State == pod.Running.String() {
+			a.Health = health(p, dir, a.Name)
 		}
 		e.AppNames = append(e.AppNames, a.Name)
 		e.Apps = append(e.Apps, a)

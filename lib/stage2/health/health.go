@@ -14,7 +14,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
 )
 
-// dir has a file for each app, with the number of failures.
+// dir has a file for each app that was checked, with the number of failures since it has passed a check.
 const dir = "/run/rkt/health"
 
 // Healthy takes the name of an app that has passed a check.
@@ -22,11 +22,16 @@ func Healthy(args []string) error {
 	if len(args) != 1 {
 		return errors.New("not APP")
 	}
-	err := os.Remove(filepath.Join(dir, args[0]))
-	if errors.Is(err, fs.ErrNotExist) {
+	return passed(dir, args[0])
+}
+
+// passed notes that an app has passed a check, so that none has failed since.
+func passed(dir, app string) error {
+	text, err := os.ReadFile(filepath.Join(dir, app))
+	if err == nil && string(text) == "0\n" {
 		return nil
 	}
-	return err
+	return write(dir, app, 0)
 }
 
 // Unhealthy takes the name of an app that has failed a check, and how many failures in a row are
@@ -54,21 +59,25 @@ func Unhealthy(args []string) error {
 
 // count adds a failure. A damaged file counts for none.
 func count(dir, app string) (failed int, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return 0, err
-	}
-	path := filepath.Join(dir, app)
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(filepath.Join(dir, app))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	failed, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 	failed++
+	return failed, write(dir, app, failed)
+}
+
+// write writes how many checks of an app have failed one after another.
+func write(dir, app string, failed int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	tmp := filepath.Join(dir, "."+app)
 	if err := os.WriteFile(tmp, []byte(strconv.Itoa(failed)+"\n"), 0o644); err != nil {
-		return 0, err
+		return err
 	}
-	return failed, os.Rename(tmp, path)
+	return os.Rename(tmp, filepath.Join(dir, app))
 }
 
 // kill kills the processes of the group that is there.

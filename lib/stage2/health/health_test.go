@@ -16,6 +16,12 @@ func TestCount(t *testing.T) {
 	if n, err := count(dir, "other"); err != nil || n != 1 {
 		t.Errorf("another app: %d, %v", n, err)
 	}
+	if err := passed(dir, "app"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "app")); err != nil || string(text) != "0\n" {
+		t.Errorf("passed: %q, %v", text, err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "app"), []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
