@@ -21,7 +21,7 @@ _rkt() {
 	:-*) words=$(_rkt_flags) ;;
 	*:-*) words=$(_rkt_flags "$verb") ;;
 	: | :[!-]* | help:*) words=$(rkt help 2>/dev/null | sed -n '/^Commands/,/^$/s/^  \([a-z][-a-z]*\) .*/\1/p') ;;
-	attach:* | enter:* | status:* | cat-manifest:* | stop:* | kill:* | logs:* | rm:* | gc:* | export:* | run-prepared:*) words=$(_rkt_pods) ;;
+	attach:* | enter:* | status:* | cat-manifest:* | stop:* | kill:* | logs:* | cp:* | rm:* | gc:* | export:* | run-prepared:*) words=$(_rkt_pods) ;;
 	net:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_pods); else words='add check del'; fi ;;
 	image:*) if ((i + 1 < COMP_CWORD)); then words=$(_rkt_images); else words='cat-manifest df export extract gc import list reindex render rm verify'; fi ;;
 	volume:*) if ((i + 1 < COMP_CWORD)); then words=$(rkt volume list --no-legend 2>/dev/null | cut -d' ' -f1); else words='list rm'; fi ;;

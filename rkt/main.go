@@ -38,6 +38,7 @@ Commands (each is a program of its own: "rkt help COMMAND" tells more):
   run-prepared   become a prepared pod
   net            give a pod its network, check it, take it away
   enter          run a command in a running pod
+  cp             copy files out of an app, or into it
   kill           send a signal to an app
   logs           show what apps have printed
   attach         connect the terminal, or pipes, with an app that runs
@@ -180,7 +181,6 @@ var others = map[string]string{
 	"start":       "to start a prepared pod: rkt run-prepared POD; a service: systemctl start UNIT",
 	"restart":     "a pod runs once: rkt run makes a new one; a service: systemctl restart UNIT",
 	"wait":        "to wait until a pod has exited: rkt status --wait POD",
-	"cp":          "to share files with a pod: rkt run --volume=SOURCE:TARGET IMAGE",
 	"login":       "credentials are in files: /etc/rkt/auth.d, or what docker login writes",
 	"stats":       "to see what pods use: systemd-cgtop",
 	"build":       "rkt builds no images: buildah, docker and umoci do, and rkt run oci:DIR takes them",

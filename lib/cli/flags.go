@@ -24,6 +24,7 @@ var table = map[string]string{
 	"rkt-attach":       "app= mode= close-stdin uuid-file= serve=",
 	"rkt-cat-manifest": "pretty-print uuid-file=",
 	"rkt-config":       "pretty-print",
+	"rkt-cp":           "",
 	"rkt-enter":        "app= user= uuid-file=",
 	"rkt-export":       "app= overwrite uuid-file=",
 	"rkt-fetch":        "platform= unpack-limit= pull-policy= store-only no-store full quiet signature= member",

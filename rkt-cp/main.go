@@ -1,0 +1,103 @@
+// Rkt-cp copies files between the host and an app.
+//
+//	rkt-cp POD[:APP]:PATH PATH
+//	rkt-cp PATH POD[:APP]:PATH
+//
+// The pod may run, be prepared, or have exited. Nothing of the image is executed, and no link leads out of the app's root. What is copied
+// into an app belongs to the app's user, what is copied out of it to the caller; modes and times are kept, but out of an app no
+// set-user-ID and set-group-ID bits.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/copy"
+	"github.com/rkt-toolkit/rkt/lib/pod"
+)
+
+const usage = `Usage: rkt-cp [FLAGS] POD[:APP]:PATH PATH
+       rkt-cp [FLAGS] PATH POD[:APP]:PATH
+
+Copies a file or a directory out of an app, or into it, as cp -r does: into the
+second PATH if that is a directory, and under that name if not. A directory whose
+path ends with /. is what is in it. PATH in an app begins with /; a path of the
+host that has :/ in it begins with / or ./. APP is needed in a pod of several.
+
+POD is a UUID, the unique start of one, @FILE, a pod's name, or self.
+
+Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
+--local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
+`
+
+func main() { cli.Main("rkt-cp", usage, run) }
+
+func run(ctx context.Context, p *cli.Process) error {
+	fs, g := p.RootFlags()
+	if err := p.ParseAnywhere(fs, g, p.Args); err != nil {
+		return err
+	}
+	if fs.NArg() != 2 || fs.Arg(0) == "" || fs.Arg(1) == "" {
+		return errors.New("two paths, please: POD:PATH PATH, or PATH POD:PATH (--help shows how)")
+	}
+	from, fromPath, isOut := split(fs.Arg(0))
+	to, toPath, isIn := split(fs.Arg(1))
+	switch {
+	case isOut && isIn:
+		return errors.New("both paths are in a pod; copy to the host first")
+	case !isOut && !isIn:
+		return fmt.Errorf("%s, %s: neither path is in a pod, as POD:/PATH", fs.Arg(0), fs.Arg(1))
+	case fs.Arg(0) == "-" || fs.Arg(1) == "-":
+		return errors.New("-: archives are not taken; rkt enter POD tar … makes one of a running pod")
+	}
+	app, err := find(p, pod.In(g.Dir), from+to)
+	if err != nil {
+		return err
+	}
+	app.Warn, app.Log = func(line string) { p.Say("%s", line) }, p.Log()
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
+	if isOut {
+		app.Path = fromPath
+		return app.Out(ctx, fs.Arg(1))
+	}
+	app.Path = toPath
+	return app.In(ctx, fs.Arg(0))
+}
+
+// split splits POD[:APP]:PATH before its path. A path of the host is none.
+func split(s string) (of, path string, ok bool) {
+	i := strings.Index(s, ":/")
+	if i < 1 || s[0] == '/' || s[0] == '.' {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// find finds an app by POD or POD:APP; a pod's name may have a colon.
+func find(p *cli.Process, pods pod.Pods, operand string) (app copy.App, err error) {
+	self := pod.Self(p.Getenv, p.PID)
+	app.Pod, err = pods.Find(operand, self)
+	if i := strings.LastIndexByte(operand, ':'); errors.Is(err, pod.ErrNotFound) && i > 0 {
+		app.Pod, err = pods.Find(operand[:i], self)
+		app.Name = operand[i+1:]
+	}
+	if err != nil {
+		return app, err
+	}
+	names, err := app.Pod.Apps()
+	if err != nil {
+		return app, err
+	}
+	if app.Name == "" && len(names) > 1 {
+		return app, fmt.Errorf("pod %s: has the apps %s; choose one: POD:APP:PATH", app.Pod.UUID, strings.Join(names, ", "))
+	}
+	i, err := app.Pod.ChooseApp(names, app.Name)
+	if err == nil {
+		app.Name = names[i]
+	}
+	return app, err
+}
