@@ -48,7 +48,8 @@ Flags:
   --port=NAME:[IP:]PORT     forward a port of the host to the port that an image
                             declares under NAME (80-tcp in a Docker image)
   --set-env=NAME=VALUE      set an environment variable for every app
-  --set-env-file=FILE       the same for each line of FILE, which is NAME=VALUE
+  --set-env-file=FILE, --env-file=FILE
+                            the same for each line of FILE, which is NAME=VALUE
                             without export or quotes, or a comment after #
   --inherit-env             apps see the environment of this program, where
                             nothing else sets a variable
@@ -62,6 +63,8 @@ Flags:
                             an image, and mount in that app only
   --private-users           the pod's users are none of the host's: root in it has no
                             rights outside. Files keep their owners' numbers.
+  --shm-size=SIZE           the size of /dev/shm, which all apps share, such as 64m
+                            (in units of 1024)
   --pids-max=N              how many processes and threads the apps may have
                             together (default 4096); max for no limit but the
                             unit's TasksMax=
@@ -94,6 +97,7 @@ Flags of an app, after its image:
   --init                    a small init is, which reaps processes and passes signals
                             on to the app
   --environment=NAME=VALUE  set an environment variable
+  --env-file=FILE           set those in FILE, as --set-env-file does for all apps
   --memory=BYTES            memory limit, such as 128M (million) or 128Mi (1024*1024)
   --cpu=N                   CPU limit: 2 is two CPUs, 500m half of one
   --cpu-shares=N            its weight, 1024 by default
@@ -109,6 +113,16 @@ Flags of an app, after its image:
                             what makes namespaces besides, @systemd/GROUP a set
   --caps-retain=CAP,...     keep just these capabilities; empty: none
   --caps-remove=CAP,...     keep the default ones without these; all: none
+  --cap-add=CAP,..., --cap-drop=CAP,...
+                            the default ones with these, and without those; all
+  --no-new-privileges       setuid programs and file capabilities grant nothing
+  --tmpfs=DIR[:OPTION,...]  an empty directory in memory at DIR: size=64m, mode=1777,
+                            uid=N, gid=N, nr_inodes=N, ro, exec, suid
+  --device=/dev/X[:/dev/Y][:rwm]
+                            a device of the host, and how it may be used
+  --stop-signal=SIGNAL      ask the app to stop by it (default: the image's, or TERM)
+  --stop-timeout=SECONDS    kill the app so long after that (default: never; the unit's
+                            TimeoutStopSec= holds for the whole pod)
   --annotation=NAME=VALUE, --user-annotation=NAME=VALUE, --label=NAME=VALUE
                             into the pod's manifest (--user-label is rkt's name
                             of the last)

@@ -35,7 +35,8 @@ func parse(p *cli.Process) (*call, error) {
 	fs, g := p.RootFlags()
 	c := &call{global: g}
 	var storeOnly, noStore, inherit bool
-	var envFiles, flavors []string
+	var envFiles []envFile
+	var flavors []string
 	var manifest string
 	fs.StringVar(&c.options.Claim.Name, "pod-name", "", "")
 	fs.StringVar(&manifest, "pod-manifest", "", "")
@@ -63,7 +64,10 @@ func parse(p *cli.Process) (*call, error) {
 	c.options.Warn = func(line string) { p.Say("%s", line) }
 	fs.Func("port", "", func(s string) error { return appendParsed(&c.options.Ports, s, parsePort) })
 	fs.Func("set-env", "", func(s string) error { return appendParsed(&c.options.Environment, s, parseVariable) })
-	fs.Func("set-env-file", "", func(s string) error { envFiles = append(envFiles, s); return nil })
+	fs.Func("shm-size", "", func(s string) (err error) { c.options.Shm, err = prepare.ParseSize(s); return err })
+	for _, name := range []string{"set-env-file", "env-file"} { // rkt's name and Docker's
+		fs.Func(name, "", func(s string) error { envFiles = append(envFiles, envFile{name, s}); return nil })
+	}
 	fs.Func("volume", "", c.options.Volumes.AddVolume)
 	fs.Func("mount", "", c.options.Volumes.AddMount)
 	flags, words, err := chain.Split(fs, p.Args)
@@ -183,6 +187,8 @@ func parseApps(args []string) ([]prepare.App, error) {
 		if err != nil {
 			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
+		app.Environment = append(app.EnvironmentFile, app.Environment...)
+		app.EnvironmentFile = nil
 		args = append(slices.Clone(operands), tail...)
 		if len(args) > 0 && args[0] == "--" {
 			end := slices.Index(args, "---")
@@ -222,6 +228,18 @@ func appFlags(app *prepare.App) *flag.FlagSet {
 		})
 	}
 	fs.Func("ulimit", "", app.SetLimit)
+	fs.Func("tmpfs", "", app.AddTmpfs)
+	fs.Func("device", "", app.AddDevice)
+	fs.Func("cap-add", "", func(s string) error { return appendList(&app.CapAdd, s) })
+	fs.Func("cap-drop", "", func(s string) error { return appendList(&app.CapDrop, s) })
+	fs.BoolVar(&app.NoNewPrivileges, "no-new-privileges", false, "")
+	fs.Func("stop-signal", "", app.SetStopSignal)
+	fs.Func("stop-timeout", "", app.SetStopTimeout)
+	fs.Func("env-file", "", func(s string) error { // what --environment says counts, wherever it stands
+		variables, err := readFile(s)
+		app.EnvironmentFile = append(app.EnvironmentFile, variables...)
+		return err
+	})
 	fs.Func("secret", "", app.AddSecret)
 	fs.StringVar(&app.Group, "group", "", "")
 	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "")
@@ -407,29 +425,46 @@ func parsePort(s string) (types.ExposedPort, error) {
 	return port, nil
 }
 
-// readVariables reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in rkt. A value is taken as it
-// is. One that begins with a quote is refused, since some programs would take the quotes off, and so is one that ends
-// with a backslash, after which systemd would go on in the next line.
-func readVariables(files []string) ([]stage1.Variable, error) {
-	var all []stage1.Variable
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+// envFile is a file of variables, and the flag that named it.
+type envFile struct{ flag, file string }
+
+// readVariables reads files of variables, one after the other.
+func readVariables(files []envFile) (all []stage1.Variable, err error) {
+	for _, f := range files {
+		variables, err := readFile(f.file)
+		if _, ok := errors.AsType[*os.PathError](err); ok {
+			return nil, fmt.Errorf("--%s: %w", f.flag, err)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("--set-env-file: %w", err)
+			return nil, fmt.Errorf("--%s=%s: %w", f.flag, f.file, err)
 		}
-		n := 0
-		for line := range strings.Lines(string(text)) {
-			n++
-			line = strings.TrimSpace(line)
-			if line == "" || line[0] == '#' || line[0] == ';' {
-				continue
-			}
-			v, err := parseLine(line)
-			if err != nil {
-				return nil, fmt.Errorf("--set-env-file=%s: line %d: %w", file, n, err)
-			}
-			all = append(all, v)
+		all = append(all, variables...)
+	}
+	return all, nil
+}
+
+// readFile reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in rkt. A value is taken as it
+// is, and one that begins with a quote is refused: some programs would take the quotes off.
+func readFile(file string) (all []stage1.Variable, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
 		}
+		v, err := parseLine(line)
+		if err == nil && v.Value != "" && strings.ContainsAny(v.Value[:1], `"'`) {
+			err = fmt.Errorf("write the value of %s without quotes; for one that begins with a quote use --set-env", v.Name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		all = append(all, v)
 	}
 	return all, nil
 }

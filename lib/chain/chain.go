@@ -24,7 +24,7 @@ type Steps struct {
 var (
 	netFlags     = []string{"net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry"}
 	runFlags     = []string{"hostname", "interactive", "ipc", "mds-register"}
-	prepareFlags = []string{"any-platform", "port", "set-env", "set-env-file", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "pids-max", "sysctl",
+	prepareFlags = []string{"any-platform", "port", "set-env", "set-env-file", "env-file", "shm-size", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "pids-max", "sysctl",
 		"uuid-file-save", "stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir", "no-overlay", "private-users",
 		"inherit-env", "store-only", "no-store"}
 )
@@ -144,10 +144,16 @@ func Split(fs *flag.FlagSet, args []string) (flags, images []string, err error) 
 		case len(images) > 0 && (isApp || name == "help" || name == "h"):
 			set, to = app, &images
 		case isApp && fs.Lookup(name) == nil && strings.HasPrefix(args[0], "-"):
+			if name == "name" {
+				return nil, nil, errors.New("--name is an app flag; put it after the image; a pod's name is --pod-name")
+			}
 			return nil, nil, fmt.Errorf("--%s is an app flag; put it after the image", name)
 		}
 		n, err := cli.FlagWords(set, args)
 		if err != nil {
+			if hint := dockers(err); hint != nil {
+				return nil, nil, hint
+			}
 			return nil, nil, unknown(err, app, len(images) > 0)
 		}
 		if n == 0 {

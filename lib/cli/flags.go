@@ -20,7 +20,7 @@ var table = map[string]string{
 	"app": `name= exec= working-dir= user= group= supplementary-gids= readonly-rootfs pid1 init no-healthcheck stdin= stdout= stderr=
 		environment= memory= cpu= cpu-shares= oom-score-adj= oom-score-adjust= seccomp= caps-retain= cap-retain= caps-remove=
 		cap-remove= annotation= user-annotation= label= user-label= volume= mount= signature=
-		ulimit= secret=`,
+		ulimit= secret= tmpfs= device= cap-add= cap-drop= no-new-privileges stop-signal= stop-timeout= env-file=`,
 	"rkt-attach":       "app= mode= close-stdin uuid-file= serve=",
 	"rkt-cat-manifest": "pretty-print uuid-file=",
 	"rkt-config":       "pretty-print",
@@ -38,7 +38,7 @@ var table = map[string]string{
 	"rkt-net":      "net dns= dns-search= dns-opt= dns-domain= hosts-entry= cni-path= format= repair force uuid-file=",
 	"rkt-notify":   "",
 	"rkt-prepare": `any-platform pod-name= pod-manifest= pids-max= sysctl= uuid= uuid-file-save= pull-policy= store-only no-store inherit-env quiet
-		private-users no-overlay strict-isolators port= set-env= set-env-file= volume= mount= stage1-url= stage1-path=
+		private-users no-overlay strict-isolators port= set-env= set-env-file= env-file= shm-size= volume= mount= stage1-url= stage1-path=
 		stage1-name= stage1-hash= stage1-from-dir=`,
 	"rkt-run-prepared": "hostname= interactive mds-register ipc= uuid-file= strict-isolators undo=",
 	"rkt-status":       "wait wait-till-exited wait-ready format= uuid-file=",

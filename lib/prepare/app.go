@@ -112,6 +112,9 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, err
 		}
 	}
+	if effective.Isolators, err = a.isolators(effective.Isolators); err != nil {
+		return out, nil, err
+	}
 	if out.Capabilities, err = capabilities(a, effective.Isolators, o.AllCaps); err != nil {
 		return out, nil, err
 	}
@@ -187,6 +190,9 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 			return out, nil, err
 		}
 	}
+	if err := stopping(&out, a.Annotations); err != nil {
+		return out, nil, err
+	}
 	for name, to := range map[types.ACIdentifier]*bool{
 		image.AnnotationNotify: &out.Notify, image.AnnotationPID1: &out.PID1, image.AnnotationInit: &out.Init,
 	} {
@@ -200,6 +206,14 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	if out.Health, err = health(root, a, img, out, o); err != nil {
 		return out, nil, err
 	}
+	tmpfs, _ := a.Annotations.Get(stage1.TmpfsAnnotation)
+	if out.Tmpfs, err = stage1.ParseTmpfsList(tmpfs); err != nil {
+		return out, nil, err
+	}
+	if err := checkTmpfs(out, a.mounts); err != nil {
+		return out, nil, err
+	}
+	out.Devices, _ = a.Annotations.Get(stage1.DevicesAnnotation)
 	if out.Secrets, err = secrets(a.Annotations); err != nil {
 		return out, nil, err
 	}
@@ -465,6 +479,10 @@ func capabilities(a App, isolators types.Isolators, all bool) ([]string, error) 
 	case a.CapsRemove != nil:
 		named = spelt(a.CapsRemove)
 		set = without(stage1.DefaultCapabilities, named)
+	}
+	set, err := a.addAndDrop(set)
+	if err != nil {
+		return nil, err
 	}
 	if all {
 		set = stage1.AllCapabilities

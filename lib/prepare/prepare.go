@@ -38,8 +38,11 @@ type App struct {
 	User, Group       string // a number, a name, or the path of a file in the image whose owner is meant
 	SupplementaryGIDs []uint32
 	Environment       []stage1.Variable
+	EnvironmentFile   []stage1.Variable // of --env-file, until the flags have been read
 	CapsRetain        []string
 	CapsRemove        []string
+	CapAdd, CapDrop   []string
+	NoNewPrivileges   bool
 	Limits            Limits
 	Annotations       types.Annotations
 	UserAnnotations   types.UserAnnotations
@@ -68,6 +71,7 @@ type Options struct {
 	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
 	OwnUsers    bool                // a user namespace of its own
 	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
+	Shm         uint64              // bytes in /dev/shm; 0 is as systemd-nspawn has it
 	Tasks       uint64              // processes and threads that all apps may have together; 0 is no limit
 	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
 
@@ -200,7 +204,9 @@ func fill(p *pod.Pod, pods pod.Pods, o Options, images []*store.Image, check fun
 		var effective *types.App
 		var points []types.MountPoint
 		if section := o.Apps[i].section(images[i].Manifest); section != nil {
-			points = section.MountPoints
+			if points, err = withoutTmpfs(section.MountPoints, o.Apps[i].Annotations); err != nil {
+				return fmt.Errorf("app %q: %w", name, err)
+			}
 		}
 		mounts, err := volumes.mounts(name.String(), o.Apps[i].mounts, o.mounts, points)
 		if err != nil {
@@ -314,6 +320,9 @@ func writeRoot(p *pod.Pod, apps []stage1.App, limits stage1.Isolation, o Options
 		}
 	}
 	options := ""
+	if o.Shm > 0 {
+		options = fmt.Sprintf("--tmpfs=/dev/shm:mode=1777,nosuid,size=%d\n", o.Shm)
+	}
 	for _, option := range stage1.Options(apps) {
 		options += option + "\n"
 	}

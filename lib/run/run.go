@@ -157,7 +157,11 @@ func Become(p *pod.Pod, o Options) error {
 	if users == nil { // whose root may raise limits
 		rlimits = nil
 	}
-	start.Options = slices.Concat(start.Options, options, scope, output, rlimits)
+	devices, err := allowDevices(p, apps)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	start.Options = slices.Concat(start.Options, options, scope, output, rlimits, devices)
 	if start.OwnJournalLink() {
 		if err := linkJournal(p); err != nil {
 			return fmt.Errorf("pod %s: journal: %w", p.UUID, err)

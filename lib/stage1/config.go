@@ -96,11 +96,21 @@ func (a App) Config() (*specs.Spec, error) {
 	if a.hasTerminal() && !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
 		process.Env = append(process.Env, "TERM=xterm")
 	}
+	secrets, err := ParseSecrets(a.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	covered := a.Volumes
+	for _, s := range secrets {
+		if s.Target != "" {
+			covered = append(slices.Clone(covered), s.Target)
+		}
+	}
 	config := &specs.Spec{
 		Version: specs.Version,
 		Process: process,
 		Root:    &specs.Root{Path: AppRoot(a.Name), Readonly: a.ReadOnly},
-		Mounts:  a.mounts(),
+		Mounts:  append(a.tmpfsMounts(covered), a.mounts()...),
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}},
 			Devices:    a.devices(),
@@ -119,6 +129,9 @@ func (a App) Config() (*specs.Spec, error) {
 	}
 	if a.Secrets != "" {
 		annotate(config, SecretsAnnotation, a.Secrets)
+	}
+	if a.Devices != "" {
+		annotate(config, DevicesAnnotation, a.Devices)
 	}
 	if a.Init {
 		annotate(config, InitAnnotation, "true")
@@ -297,6 +310,10 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	config.Mounts = slices.DeleteFunc(slices.Clone(config.Mounts), func(m specs.Mount) bool {
 		return f.Notify != "" && m.Destination == notifySocket
 	})
+	if f.Secrets && coveredBy(prepared.Mounts, SecretsDir) {
+		config.Mounts = append(config.Mounts, specs.Mount{Destination: SecretsDir, Type: "bind",
+			Source: prepared.Root.Path + SecretsDir, Options: []string{"rbind"}})
+	}
 	process.Terminal = f.Terminal
 	process.User.Umask = &f.Umask
 	process.Rlimits = slices.Clone(process.Rlimits)

@@ -15,6 +15,10 @@ var devices = []specs.LinuxDevice{
 	{Path: "/dev/urandom", Type: "c", Major: 1, Minor: 9}, {Path: "/dev/tty", Type: "c", Major: 5, Minor: 0},
 }
 
+// DevicesAnnotation is the name of an annotation of an app in a pod's manifest and its configuration: a JSON array of "SOURCE rwm", how
+// the pod may use a device of the host's that the app has as a volume.
+const DevicesAnnotation = "coreos.com/rkt/stage2/devices"
+
 // TunDevice makes network interfaces for who has CAP_NET_ADMIN. Every app of rkt 1.30 had it; now an app that may use it.
 const TunDevice = "/dev/net/tun"
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/seccomp"
@@ -28,8 +29,11 @@ type App struct {
 	SupplementaryGIDs []uint32
 	WorkingDir        string
 	Environment       []Variable
-	Capabilities      []string          // the bounding set, as CAP_… names; none is none
-	StopSignal        string            // "" is SIGTERM
+	Capabilities      []string      // the bounding set, as CAP_… names; none is none
+	StopSignal        string        // "" is SIGTERM
+	StopTimeout       time.Duration // after which it is killed; 0 is never
+	Tmpfs             []specs.Mount
+	Devices           string            // DevicesAnnotation
 	Notify            bool              // the app calls sd_notify(3) itself
 	AllPaths          bool              // /proc and /sys as the kernel has them
 	Volumes           []string          // where the app has volumes
@@ -383,10 +387,17 @@ func (a App) service() ([]byte, error) {
 	}
 	u.add("Service", a.standard()...)
 	u.add("Service",
-		// How long a stop may take is said once, by the host's unit.
-		"TimeoutStartSec=infinity", "TimeoutStopSec=infinity",
+		// How long a stop may take is said once, by the host's unit, except for an app of which it is asked.
+		"TimeoutStartSec=infinity", "TimeoutStopSec="+a.stopTimeout(),
 		"KillMode=mixed")
 	return u.Bytes()
+}
+
+func (a App) stopTimeout() string {
+	if a.StopTimeout == 0 {
+		return "infinity"
+	}
+	return fmt.Sprintf("%ds", a.StopTimeout/time.Second)
 }
 
 // start is the command that becomes the app, or runs one of its handlers.

@@ -405,3 +405,40 @@ func TestInitLimits(t *testing.T) {
 		}
 	}
 }
+
+func TestParseTmpfs(t *testing.T) {
+	for text, want := range map[string]string{
+		"/a":                           "nosuid nodev noexec mode=1777",
+		"/a:size=1m,ro,exec,mode=0755": "size=1m mode=0755 ro nosuid nodev",
+		"/a:rw,noexec,nosuid,uid=5":    "uid=5 nosuid nodev noexec mode=1777",
+		"a":                            "", "/": "", "/a/": "", "/a:size=": "", "/a:mode=9": "", "/a:dev": "", "/a:,": "", "/a:size=1m:ro": "", "/a:lazytime": "",
+	} {
+		m, err := ParseTmpfs(text)
+		if got := strings.Join(m.Options, " "); err == nil && got != want || (err != nil) != (want == "") {
+			t.Errorf("%s: %s, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+// A directory in memory covers no volume and no secret, and comes before what is in it.
+func TestTmpfs(t *testing.T) {
+	app := plain("a")
+	var err error
+	if app.Tmpfs, err = ParseTmpfsList(`["/run/x","/run"]`); err != nil {
+		t.Fatal(err)
+	}
+	app.Volumes, app.Secrets = []string{"/run/x/v", "/w"}, `[{"name":"s","source":"/s","target":"/run/t"}]`
+	config, err := app.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range Finish(config, Final{Secrets: true}).Mounts {
+		if m.Type == "tmpfs" || strings.HasPrefix(m.Source, AppRoot("a")) {
+			got = append(got, m.Destination)
+		}
+	}
+	if want := "/run /run/x /run/x/v /run/t /run/secrets"; strings.Join(got, " ") != want {
+		t.Errorf("%q, want %s", got, want)
+	}
+}

@@ -71,6 +71,7 @@ var options = map[string]unix.MountAttr{
 	"bind": {}, "rbind": {}, "rw": {},
 	"ro": {Attr_set: unix.MOUNT_ATTR_RDONLY}, "nosuid": {Attr_set: unix.MOUNT_ATTR_NOSUID},
 	"nodev": {Attr_set: unix.MOUNT_ATTR_NODEV}, "noexec": {Attr_set: unix.MOUNT_ATTR_NOEXEC},
+	"suid": {}, "exec": {},
 	"private": {Propagation: unix.MS_PRIVATE}, "slave": {Propagation: unix.MS_SLAVE},
 }
 
@@ -101,11 +102,15 @@ func mountAll(root *os.File, config *specs.Spec) error {
 // source returns what is to be mounted: a copy of a mount of the pod, or the /proc of the process's PID namespace. A
 // path below the app's root, rootPath, is resolved inside of it.
 func source(root *os.File, rootPath string, m specs.Mount) (tree int, err error) {
-	if m.Type != "bind" && m.Type != "proc" || m.UIDMappings != nil || m.GIDMappings != nil {
-		return -1, fmt.Errorf("type %q: neither a simple bind mount nor proc", m.Type)
+	if m.Type != "bind" && m.Type != "proc" && m.Type != "tmpfs" || m.UIDMappings != nil || m.GIDMappings != nil {
+		return -1, fmt.Errorf("type %q: none of a simple bind mount, proc and tmpfs", m.Type)
 	}
-	attributes, recursive := unix.MountAttr{}, false
+	attributes, recursive, own := unix.MountAttr{}, false, []string{"source=" + m.Source}
 	for _, o := range m.Options {
+		if m.Type == "tmpfs" && strings.Contains(o, "=") {
+			own = append(own, o)
+			continue
+		}
 		a, ok := options[o]
 		if !ok {
 			return -1, fmt.Errorf("option %q: unknown", o)
@@ -118,6 +123,8 @@ func source(root *os.File, rootPath string, m specs.Mount) (tree int, err error)
 	switch {
 	case m.Type == "proc":
 		tree, err = overlay.NewFileSystem("proc", 0) // of the process's PID namespace
+	case m.Type == "tmpfs":
+		tree, err = overlay.NewFileSystem("tmpfs", 0, own...)
 	case isInside:
 		var f *os.File
 		if f, err = overlay.Open(root, inside, unix.O_PATH); err == nil {
