@@ -2,6 +2,7 @@
 # make install    install them, their manual pages and units (DESTDIR, PREFIX)
 # make cni        build the CNI plugins of the CNI project and install them for the toolkit (DESTDIR, PREFIX), for hosts that have none
 # make demo       the main job, from nothing to a redis that answers and is gone again
+# make shell      a shell in a disposable host that has the toolkit and two images
 # make test       all tests
 # make test-releases   the sessions on hosts of other releases of Debian; prints a table, and writes it into docs/systemd.md
 # make test-vm-releases   some sessions in virtual machines with the kernels and files of these releases
@@ -39,7 +40,7 @@ RELEASE_SESSIONS := attach closed enter firewalls guide health isolation logs ma
 # Sessions that a kernel tells most of; make test-vm-releases runs them.
 VM_SESSIONS := unit isolation vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
 
-.PHONY: all man install cni demo test releases test-releases test-vm-releases torture pictures bench lint deps modules clean
+.PHONY: all man install cni demo shell test releases test-releases test-vm-releases torture pictures bench lint deps modules clean
 
 all:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
@@ -99,6 +100,9 @@ bin/vm-%:
 
 demo: deps all
 	test/demo.sh
+
+shell: deps
+	@test/shell.sh
 
 test: deps modules releases
 	RKT_RELEASES=$(abspath bin/_releases) RKT_RELEASES_SESSIONS='$(RELEASE_SESSIONS)' $(GO) test -count=1 -timeout 60m ./...

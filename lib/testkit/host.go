@@ -133,12 +133,12 @@ func (h *Host) await(ctx context.Context) error {
 		if h.config.Bare {
 			ready = []string{"sh", "-c", "test -e /run/bare && echo running"}
 		}
-		out, _ := h.Command(ctx, ready[0], ready[1:]...).CombinedOutput()
+		out := h.ask(ctx, ready)
 		switch state := strings.TrimSpace(string(out)); state {
 		case "running":
 			return nil
 		case "degraded":
-			failed, _ := h.Command(ctx, "systemctl", "--failed", "--no-legend", "--plain").CombinedOutput()
+			failed := h.ask(ctx, []string{"systemctl", "--failed", "--no-legend", "--plain"})
 			return fmt.Errorf("units failed: %s", failed)
 		}
 		select {
@@ -150,6 +150,19 @@ func (h *Host) await(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// askPatience is how long a command may take in a host that starts, which can miss the event that it waits for.
+const askPatience = 10 * time.Second
+
+// ask returns what a command says in the host, or what it has said when askPatience is over.
+func (h *Host) ask(ctx context.Context, command []string) []byte {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	cmd := h.Command(ctx, command[0], command[1:]...)
+	cmd.WaitDelay = time.Second // the command goes on without nsenter
+	out, _ := cmd.CombinedOutput()
+	return out
 }
 
 // Command prepares a command that runs inside the host as root, with an environment of its own.

@@ -2,6 +2,7 @@
 package house
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -248,5 +249,14 @@ func TestDocumentedUnitsHaveTime(t *testing.T) {
 	}
 	if units < 5 {
 		t.Errorf("found %d units that fetch", units)
+	}
+}
+
+// TestShell: "make shell" has a host with the toolkit and images, and gives back the command's exit status.
+func TestShell(t *testing.T) {
+	out, err := exec.Command("../shell.sh", "sh", "-c", "rkt version && ls /images && exit 3").CombinedOutput()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.ExitCode() != 3 || !strings.Contains(string(out), "rkt Version: ") || !strings.Contains(string(out), "busybox\nredis\n") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
