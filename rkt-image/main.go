@@ -127,13 +127,15 @@ func find(s *store.Store, name string) (string, error) {
 
 // about says which image an error is about, in rkt's words if the store has none of that name.
 func about(name string, err error) error {
-	what := "image"
-	if ref, parseErr := image.ParseReference(name); parseErr == nil && errors.Is(err, store.ErrNotFound) {
-		if what = "cannot find image"; ref.Kind == image.ID {
-			what = "cannot resolve image ID"
-		}
+	ref, parseErr := image.ParseReference(name)
+	switch {
+	case parseErr != nil || !errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("image %q: %w", name, err)
+	case ref.Kind == image.ID:
+		return fmt.Errorf("cannot resolve image ID %q: no image IDs found: %w", name, err)
+	default:
+		return fmt.Errorf("cannot find image %q: %w", name, err)
 	}
-	return fmt.Errorf("%s %q: %w", what, name, err)
 }
 
 // open finds an image in the store.

@@ -269,7 +269,13 @@ func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 	if arch == appcArch() {
 		arch = runtime.GOARCH
 	}
-	return m, thisMachine().check(system, arch, "")
+	if err := thisMachine().check(system, arch, ""); err != nil { // in rkt's words
+		if system != "" && system != thisMachine().OS {
+			return m, fmt.Errorf("bad os %q: %w", system, err)
+		}
+		return m, fmt.Errorf("bad arch %q: %w", arch, err)
+	}
+	return m, nil
 }
 
 // appcArch is what appc calls this machine's processor.

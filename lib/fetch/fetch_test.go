@@ -712,7 +712,7 @@ func TestBadACI(t *testing.T) {
 		{"dot-dot", `entry "rootfs/../../x": .. in the name`, tarOf(t, "manifest="+aciText+"}", "rootfs/../../x=1")},
 		{"manifest of 100 MB", `entry "manifest": larger than 16777216 bytes`, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/")},
 		{"manifest of 100 MB in gzip", `entry "manifest": larger than 16777216 bytes`, gzipped(t, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/"))},
-		{"other machine", "it is for freebsd/", tarOf(t, "manifest="+aciText+`,"labels":[{"name":"os","value":"freebsd"},{"name":"arch","value":"amd64"}]}`, "rootfs/")},
+		{"other machine", `bad os "freebsd": it is for freebsd/`, tarOf(t, "manifest="+aciText+`,"labels":[{"name":"os","value":"freebsd"},{"name":"arch","value":"amd64"}]}`, "rootfs/")},
 	} {
 		s, dir := newStore(t)
 		file := filepath.Join(t.TempDir(), "app.aci")

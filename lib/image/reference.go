@@ -108,6 +108,9 @@ func ParseReference(s string) (Reference, error) {
 		return Reference{}, fmt.Errorf("unknown kind of image %s:// (known are docker, file, http, https)", scheme)
 	case strings.HasPrefix(s, "sha512-"):
 		if !Hex(s, "sha512-", 2, 128) {
+			if len(s) < len("sha512-")+2 {
+				return Reference{}, errors.New("image ID too short (sha512- and 2 to 128 hex digits)")
+			}
 			return Reference{}, errors.New("not an image ID (sha512- and 2 to 128 hex digits)")
 		}
 		return Reference{Kind: ID, ID: s}, nil

@@ -144,8 +144,8 @@ func validDomain(s string) bool {
 // HostHosts is the host's hosts(5).
 const HostHosts = "/etc/hosts"
 
-// Localhost are the lines that every /etc/hosts of the toolkit's starts with.
-const Localhost = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+// Localhost are the lines that every /etc/hosts of the toolkit's starts with: rkt's names and Debian's.
+const Localhost = "127.0.0.1 localhost localhost.domain localhost4 localhost4.localdomain4\n::1 localhost ip6-localhost ip6-loopback\n"
 
 // Files are the contents of ResolvFile, HostResolvFile and HostsFile for a pod with the given CNI results; one that is not there is
 // not to be. In hostNetwork the pod reaches what listens on the host's loopback.

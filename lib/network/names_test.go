@@ -52,7 +52,7 @@ func TestNames(t *testing.T) {
 		{"dns-search=a.org", answer, "", map[string]string{"resolv.conf": "nameserver 10.1.0.1\nsearch a.org\n"}},
 		{"dns-search=a.org", "", "", map[string]string{"resolv.conf": "nameserver 192.0.2.53\nsearch a.org\n"}},
 		{"hosts-entry=10.0.0.1=db hosts-entry=10.0.0.2=web,fd00::2=web", "", "empty",
-			map[string]string{"hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.0.1 db\n10.0.0.2 web\nfd00::2 web\n"}},
+			map[string]string{"hosts": "127.0.0.1 localhost localhost.domain localhost4 localhost4.localdomain4\n::1 localhost ip6-localhost ip6-loopback\n10.0.0.1 db\n10.0.0.2 web\nfd00::2 web\n"}},
 		{"hosts-entry=host", "", "empty", map[string]string{"host-hosts": "/etc/hosts\n"}},
 	} {
 		t.Run(test.flags+" "+test.host, func(t *testing.T) {

@@ -164,6 +164,23 @@ func fileMode(mode uint32) os.FileMode {
 	return m
 }
 
+// Symlink makes a symbolic link, as an app sees the folders above it; whatever has the name already stays.
+func Symlink(root *os.File, target, name string) error {
+	parent, base := path.Split(path.Clean("/" + name))
+	if err := MkdirAll(root, parent, 0o755); err != nil {
+		return err
+	}
+	dir, err := Open(root, parent, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Symlinkat(target, int(dir.Fd()), base); err != nil && err != unix.EEXIST {
+		return &os.PathError{Op: "symlink", Path: name, Err: err}
+	}
+	return nil
+}
+
 // WriteFile puts a regular file in the place of whatever has the name, as an app sees the folders above it. A link of that name is
 // replaced and not followed; a folder stays, and is an error.
 func WriteFile(root *os.File, name string, data []byte, mode uint32) error {

@@ -19,6 +19,7 @@ import (
 type names struct {
 	resolv, hosts         []byte // in the place of the image's
 	resolvStub, hostsStub []byte // where the image has none
+	hostname              []byte // /etc/hostname
 	hostHosts             bool   // the host's file is mounted on /etc/hosts
 }
 
@@ -27,7 +28,7 @@ func readNames(p *pod.Pod, hostname string) (*names, error) {
 	if hostname == "" {
 		hostname = stage1.MachineName(p.UUID)
 	}
-	var n names
+	n := names{hostname: []byte(hostname + "\n")}
 	for name, to := range map[string]*[]byte{network.ResolvFile: &n.resolv, network.HostResolvFile: &n.resolvStub, network.HostsFile: &n.hosts} {
 		text, err := p.ReadFile(pod.NetDir + "/" + name)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -84,7 +85,7 @@ func (n *names) volumes(own []fstab.Bind) []fstab.Bind {
 	return append([]fstab.Bind{{Source: network.HostHosts, Target: network.HostHosts, ReadOnly: true, NoDev: true}}, own...)
 }
 
-// give writes the files into the root of an app.
+// give writes the files into the root of an app, and /etc/hostname and /etc/mtab, as rkt did.
 func (n *names) give(appRoot string) error {
 	root, err := os.Open(appRoot)
 	if err != nil {
@@ -105,7 +106,23 @@ func (n *names) give(appRoot string) error {
 			return err
 		}
 	}
-	return nil
+	return n.giveHostname(root)
+}
+
+// giveHostname writes /etc/hostname and, where the image has none, makes /etc/mtab. An image whose /etc or /etc/hostname is something
+// else than usual stays as it is.
+func (n *names) giveHostname(root *os.File) error {
+	isThere := func(path string, kind uint32) bool {
+		st, err := overlay.Stat(root, path)
+		return errors.Is(err, os.ErrNotExist) || err == nil && st.Mode&unix.S_IFMT == kind
+	}
+	if !isThere("/etc", unix.S_IFDIR) || !isThere("/etc/hostname", unix.S_IFREG) {
+		return nil
+	}
+	if err := overlay.WriteFile(root, "/etc/hostname", n.hostname, 0o644); err != nil {
+		return err
+	}
+	return overlay.Symlink(root, "../proc/self/mounts", "/etc/mtab")
 }
 
 // absent tells whether an image lacks a file: it is not there, or a link to nowhere, or empty, as builders of images leave the ones

@@ -111,6 +111,11 @@ func TestNames(t *testing.T) {
 					t.Errorf("%s: %q, %s, %v", name, text, info.Mode(), err)
 				}
 			}
+			hostname, _ := os.ReadFile(filepath.Join(etc, "hostname"))
+			mtab, _ := os.Readlink(filepath.Join(etc, "mtab"))
+			if _, file := test.image["etc"]; string(hostname)+mtab != "web\n../proc/self/mounts" && (!file || etc != filepath.Join(root, "etc")) {
+				t.Errorf("hostname %q, mtab %q", hostname, mtab)
+			}
 			if left, _ := filepath.Glob(filepath.Join(etc, ".rkt*")); left != nil {
 				t.Error(left)
 			}

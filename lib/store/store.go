@@ -139,7 +139,7 @@ func (s *Store) complete(prefix string) (string, error) {
 		switch {
 		case !strings.HasPrefix(name, prefix):
 		case found != "":
-			return "", errors.New("more than one image has an ID that begins so")
+			return "", errors.New("ambiguous image ID: more than one begins so")
 		default:
 			found = name
 		}

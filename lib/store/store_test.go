@@ -152,7 +152,7 @@ func TestRefused(t *testing.T) {
 		return id
 	}
 	for _, c := range []struct{ id, want string }{
-		{"sha512-00", "more than one image has an ID that begins so"},
+		{"sha512-00", "ambiguous image ID: more than one begins so"},
 		{"sha512-ff", "not in the store"},
 		{"sha512-", `"sha512-" is not an image ID`},
 		{"../../etc", `"../../etc" is not an image ID`},

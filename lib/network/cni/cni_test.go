@@ -236,7 +236,9 @@ func TestMisspelt(t *testing.T) {
 
 		{config: ptp(`,"ipMasquerade":true`, ""), wrong: `plugin ptp: unknown key "ipMasquerade"; use "ipMasq"`},
 		{config: ptp(`,"ipMaq":true`, ""), wrong: `plugin ptp: unknown key "ipMaq"; use "ipMasq"`},
-		{config: ptp(`,"isGateway":true`, ""), wrong: `plugin ptp: unknown key "isGateway"; it is one of plugin bridge`},
+		{config: ptp(`,"isGateway":true`, ""), warns: `net: plugin ptp: key "isGateway" has no effect; it is one of plugin bridge`},
+		{config: `{"name":"n","plugins":[{"type":"macvlan","ipMasq":true}]}`,
+			warns: `net: plugin macvlan: key "ipMasq" has no effect; it is one of plugin bridge, plugin ptp`},
 		{config: ptp(`,"subnet":"10.0.0.0/8"`, ""), wrong: `plugin ptp: unknown key "subnet"; it is one of ipam type host-local`},
 		{config: ptp("", `,"rangestrat":"10.1.0.9"`), wrong: `plugin ptp: ipam: unknown key "rangestrat"; use "rangeStart"`},
 		{config: ptp("", `,"routes":[{"dst":"0.0.0.0/0","gateway":"10.1.0.1"}]`), wrong: `plugin ptp: ipam: routes: unknown key "gateway"; it is one of ipam type host-local`},

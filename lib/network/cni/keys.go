@@ -79,7 +79,8 @@ var argumentKeys = map[string][]string{
 }
 
 // misspelt is an error for an argument or a key that is none of the network's plugins', but nearly
-// so. Other keys that are not known here a newer plugin may know: warn is told of them.
+// so. Other keys that are not known here a newer plugin may know, and files of rkt 1.30 have keys of
+// one plugin with another (ipMasq with macvlan): warn is told of them.
 func (a *attachment) misspelt(warn func(string)) error {
 	if err := a.unknownArgument(); err != nil {
 		return err
@@ -162,6 +163,10 @@ func (o object) find(key string) (string, bool) {
 // problem says of a key that is not in o what was meant, and whether that is sure.
 func (o object) problem(key string) (problem string, sure bool) {
 	if places := placesOf(key); places != nil {
+		_, isPlugin := o.find("runtimeConfig")
+		if isPlugin && !slices.ContainsFunc(places, func(p string) bool { return !strings.HasPrefix(p, "plugin ") }) {
+			return fmt.Sprintf("key %q has no effect; it is one of %s", key, strings.Join(places, ", ")), false
+		}
 		return fmt.Sprintf("unknown key %q; it is one of %s", key, strings.Join(places, ", ")), true
 	}
 	if like := nearest(key, slices.Sorted(maps.Keys(o))); like != "" {
