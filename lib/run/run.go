@@ -143,8 +143,10 @@ func Become(p *pod.Pod, o Options) error {
 			defer connection.Close()
 		}
 	}
-	if err := announce(p, apps); err != nil {
-		return err
+	if start.Former = former; !former {
+		if err := announce(p, apps); err != nil {
+			return err
+		}
 	}
 	output, err := writeOutput(p, o.Interactive)
 	if err != nil {

@@ -75,6 +75,7 @@ type Start struct {
 	Hostname string   // "" is rkt-UUID
 	Users    string   // range of user IDs of its own, BASE:COUNT; "" is the host's
 	Terminal bool     // an app reads from it; otherwise ^C is a signal that ends the pod
+	Former   bool     // an older rkt prepared the pod: it has no rkt-stage2, and its systemd says when it is ready
 	Options  []string // what Options gave when the pod was prepared
 }
 
@@ -116,8 +117,10 @@ func Arguments(s Start) []string {
 		argv = append(argv, "--hostname="+s.Hostname)
 	}
 	argv = append(argv, s.Options...)
+	if !s.Former {
+		argv = append(argv, "--setenv=NOTIFY_SOCKET=") // the pod's systemd would say READY=1 when no job waits, see Ready
+	}
 	argv = append(argv,
-		"--setenv=NOTIFY_SOCKET=", // the pod's systemd would say READY=1 when no job waits, see Ready
 		"--setenv=SYSTEMD_UNIT_PATH="+UnitPath,
 		"--setenv=SYSTEMD_GENERATOR_PATH=/dev/null", "--setenv=SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/dev/null",
 		"--")
