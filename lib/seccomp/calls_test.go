@@ -81,14 +81,7 @@ func TestAssembleCalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := AssembleProfile(profile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		filter, err := Unmarshal(Marshal(raw))
-		if err != nil {
-			t.Fatal(err)
-		}
+		filter := assembled(t, profile)
 		if got := run(t, filter, test.arch, test.number, test.arg0); got != test.want {
 			t.Errorf("%v: call %d of %#x with %d: %#x, want %#x", test.calls, test.number, test.arch, test.arg0, got, test.want)
 		}

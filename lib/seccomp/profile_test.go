@@ -168,14 +168,7 @@ func TestProfile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := AssembleProfile(profile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		filter, err := Unmarshal(Marshal(raw))
-		if err != nil {
-			t.Fatal(err)
-		}
+		filter := assembled(t, profile)
 		if got := run(t, filter, test.arch, test.number, test.arg0); got != test.want {
 			t.Errorf("%s: %#x, want %#x", test.name, got, test.want)
 		}
@@ -183,6 +176,20 @@ func TestProfile(t *testing.T) {
 	if profile, err := (Calls{}).Profile(nil); profile != nil || err != nil {
 		t.Error(profile, err)
 	}
+}
+
+// assembled is the filter of a profile, as it is read from a pod's directory.
+func assembled(t *testing.T, profile *specs.LinuxSeccomp) []unix.SockFilter {
+	t.Helper()
+	raw, err := AssembleProfile(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter, err := Unmarshal(Marshal(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filter
 }
 
 // The table of the page is made of the lines that decide.

@@ -39,9 +39,6 @@ type Trees struct {
 // In returns the trees of a data directory (rkt's --dir).
 func In(data string) Trees { return Trees{filepath.Join(data, "systemd"), "/"} }
 
-// Dir is the directory that holds the trees.
-func (t Trees) Dir() string { return t.dir }
-
 // makePatience is how long Use waits for other programs that make or remove trees.
 const makePatience = time.Minute
 
