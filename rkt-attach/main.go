@@ -20,11 +20,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/attach"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/running"
+	"github.com/rkt-toolkit/rkt/lib/pod/attach"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 const usage = `Usage: rkt-attach [FLAGS] POD
@@ -69,7 +69,7 @@ func run(_ context.Context, p *cli.Process) error {
 		}
 		return attach.Serve(filepath.Join(stage1.AttachDir, serve), streams, p.Getenv, p.PID)
 	}
-	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func run(_ context.Context, p *cli.Process) error {
 }
 
 // list prints what an app has to attach to.
-func list(to io.Writer, p *pod.Pod, app string) error {
+func list(to io.Writer, p *poddir.Pod, app string) error {
 	if _, err := running.Leader(p); err != nil {
 		return err
 	}

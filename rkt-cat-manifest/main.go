@@ -11,7 +11,7 @@ import (
 	"io/fs"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-cat-manifest [FLAGS] POD
@@ -39,11 +39,11 @@ func cat(_ context.Context, p *cli.Process) error {
 	if err := p.ParseAnywhere(flags, g, p.Args); err != nil {
 		return err
 	}
-	found, err := p.OnePod(pod.In(g.Dir), flags.Args(), uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), flags.Args(), uuidFile)
 	if err != nil {
 		return err
 	}
-	text, err := found.ReadFile(pod.ManifestFile)
+	text, err := found.ReadFile(poddir.ManifestFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("pod %s: has no manifest; it was never prepared to the end", found.UUID)
 	}

@@ -15,8 +15,8 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/copy"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/pod/copy"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-cp [FLAGS] POD[:APP]:PATH PATH
@@ -53,7 +53,7 @@ func run(ctx context.Context, p *cli.Process) error {
 	case fs.Arg(0) == "-" || fs.Arg(1) == "-":
 		return errors.New("-: archives are not taken; rkt enter POD tar … makes one of a running pod")
 	}
-	app, err := find(p, pod.In(g.Dir), from+to)
+	app, err := find(p, poddir.In(g.Dir), from+to)
 	if err != nil {
 		return err
 	}
@@ -78,10 +78,10 @@ func split(s string) (of, path string, ok bool) {
 }
 
 // find finds an app by POD or POD:APP; a pod's name may have a colon.
-func find(p *cli.Process, pods pod.Pods, operand string) (app copy.App, err error) {
-	self := pod.Self(p.Getenv, p.PID)
+func find(p *cli.Process, pods poddir.Pods, operand string) (app copy.App, err error) {
+	self := poddir.Self(p.Getenv, p.PID)
 	app.Pod, err = pods.Find(operand, self)
-	if i := strings.LastIndexByte(operand, ':'); errors.Is(err, pod.ErrNotFound) && i > 0 {
+	if i := strings.LastIndexByte(operand, ':'); errors.Is(err, poddir.ErrNotFound) && i > 0 {
 		app.Pod, err = pods.Find(operand[:i], self)
 		app.Name = operand[i+1:]
 	}

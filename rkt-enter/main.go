@@ -19,11 +19,11 @@ import (
 
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/enter"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	_ "github.com/rkt-toolkit/rkt/lib/isolator" // manifests may have it
-	"github.com/rkt-toolkit/rkt/lib/mds"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	_ "github.com/rkt-toolkit/rkt/lib/image/isolator" // manifests may have it
+	"github.com/rkt-toolkit/rkt/lib/pod/enter"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
@@ -63,7 +63,7 @@ func enterPod(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	found, err := p.OnePod(pod.In(g.Dir), operand, uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), operand, uuidFile)
 	if err != nil {
 		return err
 	}
@@ -119,9 +119,9 @@ func parse(p *cli.Process, fs *flag.FlagSet, g *cli.Global, uuidFile *string) (o
 }
 
 // command completes what the user gave from the pod's manifest.
-func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
+func command(p *poddir.Pod, name string, argv []string) (enter.Command, error) {
 	var manifest schema.PodManifest
-	text, err := p.ReadFile(pod.ManifestFile)
+	text, err := p.ReadFile(poddir.ManifestFile)
 	if err == nil {
 		err = json.Unmarshal(text, &manifest)
 	}
@@ -169,8 +169,8 @@ func command(p *pod.Pod, name string, argv []string) (enter.Command, error) {
 var atStart = []string{"CREDENTIALS_DIRECTORY", "HOSTNAME"}
 
 // given are those of them that the app has and env has not. One that an older rkt started has no configuration.
-func given(p *pod.Pod, app string, env []string) (vars []string) {
-	text, err := p.ReadFile(pod.ConfigDir + "/" + app + "/" + stage1.ConfigFile)
+func given(p *poddir.Pod, app string, env []string) (vars []string) {
+	text, err := p.ReadFile(poddir.ConfigDir + "/" + app + "/" + stage1.ConfigFile)
 	if err != nil {
 		return nil
 	}

@@ -12,9 +12,9 @@ import (
 	"io"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/export"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/pod/export"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-export [FLAGS] POD FILE
@@ -50,7 +50,7 @@ func run(ctx context.Context, p *cli.Process) error {
 		return errors.New("a pod and a file, please (--help shows how)")
 	}
 	to := operands[len(operands)-1]
-	found, err := p.OnePod(pod.In(g.Dir), operands[:len(operands)-1], uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), operands[:len(operands)-1], uuidFile)
 	if err != nil {
 		return err
 	}

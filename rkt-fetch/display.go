@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/fetch"
-	"github.com/rkt-toolkit/rkt/lib/printable"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/image/fetch"
 	"golang.org/x/sys/unix"
 )
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/fetch"
+	"github.com/rkt-toolkit/rkt/lib/image/fetch"
 )
 
 const (

@@ -20,16 +20,16 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/rkt-toolkit/rkt/lib/auth"
-	"github.com/rkt-toolkit/rkt/lib/certs"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/fetch"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/keystore"
-	"github.com/rkt-toolkit/rkt/lib/member"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/store"
-	"github.com/rkt-toolkit/rkt/lib/trust"
+	"github.com/rkt-toolkit/rkt/lib/image/auth"
+	"github.com/rkt-toolkit/rkt/lib/image/certs"
+	"github.com/rkt-toolkit/rkt/lib/image/fetch"
+	"github.com/rkt-toolkit/rkt/lib/image/keystore"
+	"github.com/rkt-toolkit/rkt/lib/image/member"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/image/trust"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-fetch [FLAGS] IMAGE...
@@ -108,7 +108,7 @@ func run(ctx context.Context, p *cli.Process) error {
 	c.options.Auth, c.options.Certs = auth.New(p.Getenv, dirs...), certs.Folders(dirs...)
 	uuid := p.Getenv("RKT_POD") // for which rkt-prepare fetches
 	if uuid == "" {
-		uuid = pod.Self(p.Getenv, p.PID)
+		uuid = poddir.Self(p.Getenv, p.PID)
 	}
 	for _, img := range c.images {
 		id, err := c.fetch(ctx, p, images, img)

@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/fetch"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/image/fetch"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 

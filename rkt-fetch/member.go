@@ -8,10 +8,10 @@ import (
 	"maps"
 	"os"
 
-	"github.com/rkt-toolkit/rkt/lib/activation"
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/member"
+	"github.com/rkt-toolkit/rkt/lib/image/member"
 	"golang.org/x/sys/unix"
 )
 

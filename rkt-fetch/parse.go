@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/fetch"
+	"github.com/rkt-toolkit/rkt/lib/image/fetch"
 )
 
 // config is one call of the program.

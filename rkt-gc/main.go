@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/gc"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/systree"
+	"github.com/rkt-toolkit/rkt/lib/pod/gc"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
 )
 
 const usage = `Usage: rkt-gc [FLAGS]
@@ -65,7 +65,7 @@ func collect(ctx context.Context, p *cli.Process) error {
 		return err
 	}
 	c := &gc.Collector{
-		Pods: pod.In(g.Dir), Systemd: systree.In(g.Dir), Log: p.Log(),
+		Pods: poddir.In(g.Dir), Systemd: systree.In(g.Dir), Log: p.Log(),
 		ReleaseNetwork: func(ctx context.Context, uuid string) error { return releaseNetwork(ctx, p, g, uuid) },
 	}
 	operands := flags.Args()
@@ -91,8 +91,8 @@ func collect(ctx context.Context, p *cli.Process) error {
 	}
 	var errs []error
 	for _, operand := range operands {
-		found, err := c.Pods.Find(operand, pod.Self(p.Getenv, p.PID))
-		if !mustExist && (errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
+		found, err := c.Pods.Find(operand, poddir.Self(p.Getenv, p.PID))
+		if !mustExist && (errors.Is(err, poddir.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
 			p.Debugf("nothing to do: %v", err)
 			continue
 		}

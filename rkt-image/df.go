@@ -10,8 +10,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/printable"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
 )
 
 // diskUsage is what the store takes of its disk, in bytes, each file counted once.

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/member"
-	"github.com/rkt-toolkit/rkt/lib/printable"
-	"github.com/rkt-toolkit/rkt/lib/resolve"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/image/member"
+	"github.com/rkt-toolkit/rkt/lib/image/resolve"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
 )
 
 // entry is an image in the list, with rkt's names in JSON.

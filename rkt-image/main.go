@@ -40,10 +40,10 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/index"
-	"github.com/rkt-toolkit/rkt/lib/member"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/image/index"
+	"github.com/rkt-toolkit/rkt/lib/image/member"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-image list|df|cat-manifest|export|extract|render|verify|import|rm|gc|reindex [FLAGS] [IMAGE...]
@@ -204,7 +204,7 @@ func remove(ctx context.Context, p *cli.Process) error {
 	removed := 0
 	ids, errs := findAll(s, names)
 	for _, id := range ids {
-		if err := s.Remove(ctx, id, pod.In(g.Dir).Layers); err != nil {
+		if err := s.Remove(ctx, id, poddir.In(g.Dir).Layers); err != nil {
 			errs = append(errs, about(id, err))
 			continue
 		}
@@ -254,7 +254,7 @@ func collect(ctx context.Context, p *cli.Process) error {
 	}
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
-	removed, err := s.Collect(ctx, time.Now().Add(-grace), pod.In(g.Dir).Layers)
+	removed, err := s.Collect(ctx, time.Now().Add(-grace), poddir.In(g.Dir).Layers)
 	for _, id := range removed {
 		if err := p.PrintLine("successfully removed aci for image: %q", id); err != nil {
 			return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
 )
 
 // names are what images are called: by ID, the names that mean each now, sorted.

@@ -7,9 +7,9 @@ import (
 	"io"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/export"
-	"github.com/rkt-toolkit/rkt/lib/store"
-	"github.com/rkt-toolkit/rkt/lib/verify"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/image/verify"
+	"github.com/rkt-toolkit/rkt/lib/pod/export"
 )
 
 // output is what the verbs have in common that write an image somewhere.

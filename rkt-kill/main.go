@@ -11,8 +11,8 @@ import (
 	"fmt"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/running"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 const usage = `Usage: rkt-kill [FLAGS] POD
@@ -46,7 +46,7 @@ func kill(_ context.Context, p *cli.Process) error {
 	if err != nil {
 		return fmt.Errorf("--signal=%s: %w", signal, err)
 	}
-	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/status"
+	"github.com/rkt-toolkit/rkt/lib/pod/status"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-list [FLAGS]
@@ -57,7 +57,7 @@ func list(_ context.Context, p *cli.Process) error {
 		return err
 	}
 	json := strings.HasPrefix(format, "json")
-	entries, unread := status.All(pod.In(g.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
+	entries, unread := status.All(poddir.In(g.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
 		Live: json || t.has("health") || t.has("ports")})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing

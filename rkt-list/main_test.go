@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const manifest = `{"acVersion":"0.8.11","acKind":"PodManifest","apps":[
@@ -25,14 +25,14 @@ const manifest = `{"acVersion":"0.8.11","acKind":"PodManifest","apps":[
 // make makes a prepared pod, or one that has ended.
 func makePod(t *testing.T, data, uuid string, started bool, created time.Time) {
 	t.Helper()
-	p, lock, err := pod.In(data).Create(uuid)
+	p, lock, err := poddir.In(data).Create(uuid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	files := map[string]string{pod.ManifestFile: manifest, pod.NameFile: "name-of-" + uuid[:1] + "\n"}
+	files := map[string]string{poddir.ManifestFile: manifest, poddir.NameFile: "name-of-" + uuid[:1] + "\n"}
 	if started {
-		files[pod.StartedFile] = ""
+		files[poddir.StartedFile] = ""
 	}
 	for name, text := range files {
 		if err := os.WriteFile(p.Path(name), []byte(text), 0o600); err != nil {
@@ -125,14 +125,14 @@ func TestTenThousand(t *testing.T) {
 	const n = 10000
 	data := t.TempDir()
 	makePod(t, data, "00000000-1111-4111-8111-111111111111", true, time.Now())
-	first := pod.In(data).Path() + "/00000000-1111-4111-8111-111111111111/"
+	first := poddir.In(data).Path() + "/00000000-1111-4111-8111-111111111111/"
 	want := []string{"00000000-1111-4111-8111-111111111111"}
 	for i := 1; i < n; i++ { // of the same age, and so in the order of their names
 		uuid := fmt.Sprintf("%08x-1111-4111-8111-111111111111", i)
-		dir := pod.In(data).Path() + "/" + uuid + "/"
-		err := errors.Join(os.Mkdir(dir, 0o700), os.Link(first+pod.ManifestFile, dir+pod.ManifestFile))
+		dir := poddir.In(data).Path() + "/" + uuid + "/"
+		err := errors.Join(os.Mkdir(dir, 0o700), os.Link(first+poddir.ManifestFile, dir+poddir.ManifestFile))
 		if i%2 == 0 {
-			err = errors.Join(err, os.Link(first+pod.StartedFile, dir+pod.StartedFile))
+			err = errors.Join(err, os.Link(first+poddir.StartedFile, dir+poddir.StartedFile))
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -11,9 +11,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/printable"
-	"github.com/rkt-toolkit/rkt/lib/status"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/pod/status"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // columns are those that there are. One of a pod stands once, in the line of its first app; one of an app has no pod.
@@ -44,7 +44,7 @@ var columns = []struct {
 	{"created", "CREATED", func(t table, p status.Pod) string { return t.time(p.CreatedAt) }, nil},
 	{"started", "STARTED", func(t table, p status.Pod) string { return t.time(p.StartedAt) }, nil},
 	{"networks", "NETWORKS", func(_ table, p status.Pod) string {
-		if p.State == pod.Exited.String() || p.State == pod.ExitedGarbage.String() { // read where exit statuses are wanted
+		if p.State == poddir.Exited.String() || p.State == poddir.ExitedGarbage.String() { // read where exit statuses are wanted
 			return ""
 		}
 		return p.Addresses()

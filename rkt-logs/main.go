@@ -10,9 +10,9 @@ import (
 	"errors"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/logs"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/printable"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/pod/logs"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +54,7 @@ func show(ctx context.Context, p *cli.Process) error {
 	if err := o.Check(); err != nil {
 		return err
 	}
-	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/mds"
-	"github.com/rkt-toolkit/rkt/lib/metadata"
+	"github.com/rkt-toolkit/rkt/lib/pod/metadata"
+	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 )
 
 const usage = `Usage: rkt-metadata [FLAGS]

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,9 +46,9 @@ func killRounds(t *testing.T, nets string, ports []string, rounds int) {
 		must(t, example("/etc/rkt/net.d/"+name, filepath.Join(dir, "net.d", name)))
 	}
 	prepared := func() string {
-		uuid := pod.NewUUID()
+		uuid := poddir.NewUUID()
 		must(t, prepare(dir, uuid))
-		must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, pod.ManifestFile), manifest(ports...), 0o644))
+		must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, poddir.ManifestFile), manifest(ports...), 0o644))
 		return uuid
 	}
 	args := func(verb, uuid string) []string {
@@ -121,9 +121,9 @@ func TestKilledRepair(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "net.d"), 0o755))
 	must(t, example("/etc/rkt/net.d/60-guarded.conflist", filepath.Join(dir, "net.d", "60-guarded.conflist")))
-	uuid := pod.NewUUID()
+	uuid := poddir.NewUUID()
 	must(t, prepare(dir, uuid))
-	must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, pod.ManifestFile), manifest("tcp:8080", "udp:5353"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, poddir.ManifestFile), manifest("tcp:8080", "udp:5353"), 0o644))
 	run := func(args ...string) {
 		t.Helper()
 		if out, err := rktNet(t.Context(), dir, append(args, uuid)...).CombinedOutput(); err != nil {
@@ -162,7 +162,7 @@ func TestKilledRepair(t *testing.T) {
 }
 
 func whole(dir, uuid string) bool {
-	_, err := os.Stat(filepath.Join(dir, "pods", uuid, pod.NetnsFile))
+	_, err := os.Stat(filepath.Join(dir, "pods", uuid, poddir.NetnsFile))
 	return err == nil
 }
 

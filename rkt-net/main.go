@@ -36,7 +36,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/cni"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `usage: rkt-net add|del|check [FLAGS] POD
@@ -93,9 +93,9 @@ func run(ctx context.Context, p *cli.Process) error {
 	c.options.Called = func(call cni.Call) { log.Debug(fmt.Sprintf("%s %s: %s", call.Plugin, call.Command, call.Took)) }
 	c.options.Warn = func(line string) { p.Say("%s", strings.Join(strings.Fields(line), " ")) }
 	c.options.Force = c.options.Force && c.verb == "del"
-	found, err := p.OnePod(pod.In(c.dir), c.operands, c.uuidFile)
-	if c.verb == "del" && (errors.Is(err, pod.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
-		return c.releaseAbsent(ctx, pod.Self(p.Getenv, p.PID))
+	found, err := p.OnePod(poddir.In(c.dir), c.operands, c.uuidFile)
+	if c.verb == "del" && (errors.Is(err, poddir.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
+		return c.releaseAbsent(ctx, poddir.Self(p.Getenv, p.PID))
 	}
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func (c config) releaseAbsent(ctx context.Context, self string) error {
 		operand = strings.TrimSpace(string(data))
 	}
 	uuid := strings.ToLower(operand)
-	if !pod.ValidUUID(uuid) {
+	if !poddir.ValidUUID(uuid) {
 		return nil
 	}
 	return cni.Forget(ctx, uuid)

@@ -21,7 +21,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/test/frame"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -270,7 +270,7 @@ func TestScripts(t *testing.T) {
 				if _, err := os.Stat(dir); err != nil {
 					ts.Check(prepare(ts.Getenv("RKT_DIR"), args[0]))
 				}
-				ts.Check(os.WriteFile(filepath.Join(dir, pod.ManifestFile), manifest(args[1:]...), 0o644))
+				ts.Check(os.WriteFile(filepath.Join(dir, poddir.ManifestFile), manifest(args[1:]...), 0o644))
 			},
 			// hide PROGRAM takes iptables or nft from the host; show PROGRAM gives it back.
 			"hide": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(hide(args[0])) },
@@ -346,12 +346,12 @@ func example(name, file string) error {
 
 // prepare makes a pod as rkt-prepare leaves it, so far as rkt-net looks.
 func prepare(dir, uuid string) error {
-	p, lock, err := pod.In(dir).Create(uuid)
+	p, lock, err := poddir.In(dir).Create(uuid)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	return os.WriteFile(p.Path(pod.ManifestFile), []byte("{}\n"), 0o644)
+	return os.WriteFile(p.Path(poddir.ManifestFile), []byte("{}\n"), 0o644)
 }
 
 // manifest is a pod manifest with the ports tcp (80/tcp), second (81/tcp), udp (53/udp) and range (7000-7009/tcp), of which

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/network"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // TestMany attaches pods all at once: each gets an address of its own, and all are given back.
@@ -20,7 +20,7 @@ func TestMany(t *testing.T) {
 	const n = 50
 	uuids := make([]string, n)
 	for i := range uuids {
-		uuids[i] = pod.NewUUID()
+		uuids[i] = poddir.NewUUID()
 		must(t, prepare(dir, uuids[i]))
 	}
 	each := func(verb string) {
@@ -70,7 +70,7 @@ func TestSmallSubnet(t *testing.T) {
 	type answer struct{ uuid, out string }
 	answers := make(chan answer)
 	for range 8 {
-		uuid := pod.NewUUID()
+		uuid := poddir.NewUUID()
 		must(t, prepare(dir, uuid))
 		go func() {
 			out, _ := rktNet(t.Context(), dir, "add", "--net=small", uuid).CombinedOutput()

@@ -16,9 +16,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/activation"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/notify"
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
+	"github.com/rkt-toolkit/rkt/lib/pod/notify"
 )
 
 const usage = `Usage: rkt-notify

@@ -19,13 +19,13 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/prepare"
-	"github.com/rkt-toolkit/rkt/lib/resolve"
-	"github.com/rkt-toolkit/rkt/lib/store"
-	"github.com/rkt-toolkit/rkt/lib/systemd"
+	"github.com/rkt-toolkit/rkt/lib/image/resolve"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 const usage = `Usage: rkt-prepare [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]
@@ -142,17 +142,17 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	}
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
-	pods := pod.In(c.global.Dir)
+	pods := poddir.In(c.global.Dir)
 	images, err := store.Open(c.global.Dir)
 	if err != nil {
 		return err
 	}
 	o := c.options
 	if o.UUID == "" {
-		o.UUID = pod.Self(p.Getenv, p.PID)
+		o.UUID = poddir.Self(p.Getenv, p.PID)
 	}
 	if o.UUID == "" {
-		o.UUID = pod.NewUUID()
+		o.UUID = poddir.NewUUID()
 	}
 	o.Claim = claim(p, o.Claim.Name, o.UUID)
 	log := p.Log().With("pod", o.UUID)
@@ -186,8 +186,8 @@ func prepareAndPrint(ctx context.Context, p *cli.Process) error {
 }
 
 // claim is the name that the pod is to have: in a service, that of the unit if no other is wanted.
-func claim(p *cli.Process, name, uuid string) pod.Claim {
-	c := pod.Claim{Name: name, Start: pod.Invocation(p.Getenv)}
+func claim(p *cli.Process, name, uuid string) poddir.Claim {
+	c := poddir.Claim{Name: name, Start: poddir.Invocation(p.Getenv)}
 	unit := systemd.Unit()
 	if name == "" && uuid == c.Start {
 		c.Name = unit
@@ -195,14 +195,14 @@ func claim(p *cli.Process, name, uuid string) pod.Claim {
 	if strings.HasSuffix(unit, ".service") {
 		c.Unit = unit
 	}
-	c.Taken = func(from *pod.Pod) {
+	c.Taken = func(from *poddir.Pod) {
 		p.Say("pod %s, which an earlier start of %s prepared and never ran, has lost the name %q", from.UUID, unit, c.Name)
 	}
 	return c
 }
 
 // remove takes back a pod that nobody will hear of.
-func remove(p *pod.Pod) error {
+func remove(p *poddir.Pod) error {
 	lock, err := p.Lock()
 	if err != nil {
 		return err

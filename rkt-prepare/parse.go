@@ -13,13 +13,13 @@ import (
 	"strings"
 
 	"github.com/appc/spec/schema/types"
-	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 	"github.com/rkt-toolkit/rkt/lib/config"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/prepare"
+	"github.com/rkt-toolkit/rkt/lib/host/sysctl"
+	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/sysctl"
 )
 
 // call is one call of the program.
@@ -92,10 +92,10 @@ func parse(p *cli.Process) (*call, error) {
 	if c.pullPolicy, err = cli.PullPolicy(flags, c.pullPolicy, storeOnly, noStore); err != nil {
 		return nil, err
 	}
-	if c.options.UUID != "" && !pod.ValidUUID(c.options.UUID) {
+	if c.options.UUID != "" && !poddir.ValidUUID(c.options.UUID) {
 		return nil, fmt.Errorf("--uuid=%s: not a UUID", c.options.UUID)
 	}
-	if c.options.Claim.Name != "" && !pod.ValidName(c.options.Claim.Name) {
+	if c.options.Claim.Name != "" && !poddir.ValidName(c.options.Claim.Name) {
 		return nil, fmt.Errorf("--pod-name=%q: not a pod's name: at most 255 letters, digits and :_.@\\-, the first a letter or a digit, and neither self nor a UUID", c.options.Claim.Name)
 	}
 	fromFiles, err := readVariables(envFiles)
@@ -153,9 +153,9 @@ func readBounded(file string) ([]byte, error) {
 		}
 		defer in.Close()
 	}
-	text, err := io.ReadAll(io.LimitReader(in, pod.MaxFile+1))
-	if err == nil && len(text) > pod.MaxFile {
-		err = fmt.Errorf("larger than %d bytes", pod.MaxFile)
+	text, err := io.ReadAll(io.LimitReader(in, poddir.MaxFile+1))
+	if err == nil && len(text) > poddir.MaxFile {
+		err = fmt.Errorf("larger than %d bytes", poddir.MaxFile)
 	}
 	return text, err
 }

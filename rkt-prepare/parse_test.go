@@ -13,7 +13,7 @@ import (
 
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/prepare"
+	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 

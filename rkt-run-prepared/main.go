@@ -15,8 +15,8 @@ import (
 	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/run"
+	"github.com/rkt-toolkit/rkt/lib/pod/run"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 const usage = `Usage: rkt-run-prepared [FLAGS] POD
@@ -76,7 +76,7 @@ func become(ctx context.Context, p *cli.Process) error {
 		return err
 	}
 	o.Unfiltered, o.Writable = g.Insecure.Seccomp, g.Insecure.Paths
-	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/pod/status"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/status"
 )
 
 const usage = `Usage: rkt-status [FLAGS] POD
@@ -83,7 +83,7 @@ func tell(_ context.Context, p *cli.Process) error {
 	if alias.on {
 		w = alias
 	}
-	found, err := p.OnePod(pod.In(g.Dir), fs.Args(), uuidFile)
+	found, err := p.OnePod(poddir.In(g.Dir), fs.Args(), uuidFile)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func tell(_ context.Context, p *cli.Process) error {
 }
 
 // show prints a status in one of the formats.
-func show(p *cli.Process, of *pod.Pod, s status.Pod, format string) error {
+func show(p *cli.Process, of *poddir.Pod, s status.Pod, format string) error {
 	switch format {
 	case "text", "":
 		return write(p, of, s)
@@ -117,17 +117,17 @@ func show(p *cli.Process, of *pod.Pod, s status.Pod, format string) error {
 }
 
 // waitFor blocks until the pod is not locked any more; a prepared one never was, and has not ended.
-func waitFor(p *pod.Pod, limit time.Duration) error {
+func waitFor(p *poddir.Pod, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	for {
 		state, err := p.State()
 		if err != nil {
 			return err
 		}
-		if state != pod.Prepared && state != pod.Running && state != pod.Preparing || limit > 0 && time.Now().After(end) {
+		if state != poddir.Prepared && state != poddir.Running && state != poddir.Preparing || limit > 0 && time.Now().After(end) {
 			return nil
 		}
-		if limit == 0 && state == pod.Running {
+		if limit == 0 && state == poddir.Running {
 			if err := p.Wait(); err != nil {
 				return err
 			}
@@ -139,13 +139,13 @@ func waitFor(p *pod.Pod, limit time.Duration) error {
 
 // waitForReady blocks until the pod is ready. It returns an error if the pod has exited without
 // having been ready, or is not ready in time.
-func waitForReady(p *pod.Pod, limit time.Duration) error {
+func waitForReady(p *poddir.Pod, limit time.Duration) error {
 	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
 		state, ready, err := isReady(p)
 		if err != nil || ready {
 			return err
 		}
-		if state != pod.Prepared && state != pod.Preparing && state != pod.Running {
+		if state != poddir.Prepared && state != poddir.Preparing && state != poddir.Running {
 			return fmt.Errorf("pod %s: has never been ready, and its state is: %s", p.UUID, state)
 		}
 		if limit > 0 && time.Now().After(end) {
@@ -155,7 +155,7 @@ func waitForReady(p *pod.Pod, limit time.Duration) error {
 }
 
 // isReady reports a pod's state, and whether the pod is ready or has been before it exited.
-func isReady(p *pod.Pod) (pod.State, bool, error) {
+func isReady(p *poddir.Pod) (poddir.State, bool, error) {
 	state, err := p.State()
 	if err != nil {
 		return state, false, err
@@ -165,17 +165,17 @@ func isReady(p *pod.Pod) (pod.State, bool, error) {
 		return state, false, err
 	}
 	defer r.Close()
-	if r.Marked(pod.ReadyFile) {
+	if r.Marked(poddir.ReadyFile) {
 		return state, true, nil
 	}
-	_, err = r.ReadFile(pod.RootDir + stage1.UnitPath + "/" + stage1.ReadyUnit)
-	if state == pod.Running && errors.Is(err, fs.ErrNotExist) {
+	_, err = r.ReadFile(poddir.RootDir + stage1.UnitPath + "/" + stage1.ReadyUnit)
+	if state == poddir.Running && errors.Is(err, fs.ErrNotExist) {
 		return state, false, fmt.Errorf("pod %s: was started by an earlier version of rkt-run-prepared, which does not say when the pod is ready", p.UUID)
 	}
 	return state, false, nil
 }
 
-func write(p *cli.Process, of *pod.Pod, s status.Pod) error {
+func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 	lines := []string{"state=" + s.State, "uuid=" + s.UUID}
 	if s.PodName != "" {
 		lines = append(lines, "name="+s.PodName)
@@ -202,12 +202,12 @@ func write(p *cli.Process, of *pod.Pod, s status.Pod) error {
 		}
 	}
 	if s.StartedAt != nil {
-		pid, err := of.ReadFile(pod.PIDFile)
+		pid, err := of.ReadFile(poddir.PIDFile)
 		if err != nil {
 			_, gone := of.State() // it may have been removed since
 			return cmp.Or(gone, err)
 		}
-		lines = append(lines, "pid="+strings.TrimSpace(string(pid)), fmt.Sprintf("exited=%t", s.State != pod.Running.String()))
+		lines = append(lines, "pid="+strings.TrimSpace(string(pid)), fmt.Sprintf("exited=%t", s.State != poddir.Running.String()))
 	}
 	if s.Stopped {
 		lines = append(lines, "stopped=true")

@@ -7,18 +7,18 @@ import (
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/status"
+	"github.com/rkt-toolkit/rkt/lib/pod/status"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // A pod that is removed while it is looked at is no pod.
 func TestRemoved(t *testing.T) {
-	p, lock, err := pod.In(t.TempDir()).Create(pod.NewUUID())
+	p, lock, err := poddir.In(t.TempDir()).Create(poddir.NewUUID())
 	if err != nil {
 		t.Fatal(err)
 	}
 	lock.Close()
-	for name, text := range map[string]string{pod.ManifestFile: `{"acKind":"PodManifest"}`, pod.PIDFile: "1\n", pod.StartedFile: ""} {
+	for name, text := range map[string]string{poddir.ManifestFile: `{"acKind":"PodManifest"}`, poddir.PIDFile: "1\n", poddir.StartedFile: ""} {
 		if err := os.WriteFile(p.Path(name), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func TestRemoved(t *testing.T) {
 	if err := os.RemoveAll(p.Dir()); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(process, p, s); !errors.Is(err, pod.ErrNotFound) {
+	if err := write(process, p, s); !errors.Is(err, poddir.ErrNotFound) {
 		t.Errorf("of a removed pod: %v", err)
 	}
 }

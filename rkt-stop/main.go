@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/running"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 const usage = `Usage: rkt-stop [FLAGS] POD ...
@@ -58,7 +58,7 @@ func stop(_ context.Context, p *cli.Process) error {
 	if err := how.check(); err != nil {
 		return err
 	}
-	return how.all(p, pod.In(g.Dir), operands)
+	return how.all(p, poddir.In(g.Dir), operands)
 }
 
 // stopping is how pods are stopped.
@@ -79,11 +79,11 @@ func (s stopping) check() error {
 }
 
 // all stops the pods, which are all asked before one of them is waited for.
-func (s stopping) all(p *cli.Process, pods pod.Pods, operands []string) error {
+func (s stopping) all(p *cli.Process, pods poddir.Pods, operands []string) error {
 	var errs []error
-	var asked []*pod.Pod
+	var asked []*poddir.Pod
 	for _, operand := range operands {
-		found, err := pods.Find(operand, pod.Self(p.Getenv, p.PID))
+		found, err := pods.Find(operand, poddir.Self(p.Getenv, p.PID))
 		if err == nil && s.force {
 			err = running.Kill(found, p.Log())
 		} else if err == nil {
@@ -106,7 +106,7 @@ func (s stopping) all(p *cli.Process, pods pod.Pods, operands []string) error {
 }
 
 // wait waits until a pod that was asked has exited.
-func (s stopping) wait(found *pod.Pod, end time.Time) error {
+func (s stopping) wait(found *poddir.Pod, end time.Time) error {
 	if s.force || s.noBlock {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (s stopping) wait(found *pod.Pod, end time.Time) error {
 	}
 	err := running.Await(found, limit)
 	switch {
-	case errors.Is(err, pod.ErrNotFound): // it has exited, and was removed
+	case errors.Is(err, poddir.ErrNotFound): // it has exited, and was removed
 		return nil
 	case errors.Is(err, running.ErrStillRuns):
 		return fmt.Errorf("pod %s: still stopping after %s; wait with rkt status --wait %[1]s, or kill it with rkt stop --force %[1]s", found.UUID, s.timeout)

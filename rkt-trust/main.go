@@ -16,11 +16,11 @@ import (
 	"io"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/auth"
-	"github.com/rkt-toolkit/rkt/lib/certs"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/keystore"
-	"github.com/rkt-toolkit/rkt/lib/trust"
+	"github.com/rkt-toolkit/rkt/lib/image/auth"
+	"github.com/rkt-toolkit/rkt/lib/image/certs"
+	"github.com/rkt-toolkit/rkt/lib/image/keystore"
+	"github.com/rkt-toolkit/rkt/lib/image/trust"
 )
 
 const usage = `Usage: rkt-trust --prefix=PREFIX|--root [FLAGS] [KEY...]

@@ -26,7 +26,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/trust"
+	"github.com/rkt-toolkit/rkt/lib/image/trust"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 

@@ -18,13 +18,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/cli/chain"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
-	"github.com/rkt-toolkit/rkt/lib/podunit"
-	"github.com/rkt-toolkit/rkt/lib/resolve"
-	"github.com/rkt-toolkit/rkt/lib/store"
+	"github.com/rkt-toolkit/rkt/lib/image/resolve"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/pod/podunit"
 )
 
 const usage = `Usage: rkt-unit [FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]

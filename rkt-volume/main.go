@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/volume"
+	"github.com/rkt-toolkit/rkt/lib/poddir/volume"
 )
 
 const usage = `Usage: rkt-volume list [FLAGS]

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // Bash itself completes command lines, with the programs as they are built.
@@ -22,7 +22,7 @@ func TestCompletion(t *testing.T) {
 	data := filepath.Join(dir, "data")
 	var uuids []string
 	for range 2 {
-		p, lock, err := pod.In(data).Create(pod.NewUUID())
+		p, lock, err := poddir.In(data).Create(poddir.NewUUID())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/podunit"
-	"github.com/rkt-toolkit/rkt/lib/program"
-	"github.com/rkt-toolkit/rkt/lib/run"
-	"github.com/rkt-toolkit/rkt/lib/systemd"
+	"github.com/rkt-toolkit/rkt/lib/cli/chain"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/pod/podunit"
+	"github.com/rkt-toolkit/rkt/lib/pod/run"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 // detach is rkt run --detach: the pod is prepared here, where errors are seen, and run by a transient service. systemd-run returns when
@@ -46,8 +46,8 @@ func detach(ctx context.Context, p *cli.Process, dir string, s *chain.Steps) err
 	if err == nil {
 		return p.PrintLine("%s", unit)
 	}
-	if found, unknown := pod.In(dir).Find(s.UUID, ""); unknown == nil {
-		if state, _ := found.State(); state == pod.Prepared { // it has never run
+	if found, unknown := poddir.In(dir).Find(s.UUID, ""); unknown == nil {
+		if state, _ := found.State(); state == poddir.Prepared { // it has never run
 			err = errors.Join(err, run.TakeBack(run.Undo["pod"], dir, s.UUID, p.Stderr))
 		}
 	}
@@ -57,7 +57,7 @@ func detach(ctx context.Context, p *cli.Process, dir string, s *chain.Steps) err
 // transient decides the pod's UUID and the name of its service, and is the command line of systemd-run that starts it.
 func transient(p *cli.Process, s *chain.Steps) (unit string, argv []string, err error) {
 	if s.UUID == "" {
-		s.UUID = pod.NewUUID()
+		s.UUID = poddir.NewUUID()
 	}
 	unit = "rkt-" + s.UUID + ".service"
 	if name := strings.TrimSuffix(s.Name(), ".service"); podunit.ValidName("rkt-" + name) {

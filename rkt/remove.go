@@ -8,7 +8,7 @@ import (
 	"syscall"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/run"
+	"github.com/rkt-toolkit/rkt/lib/pod/run"
 	"golang.org/x/sys/unix"
 )
 

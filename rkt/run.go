@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/activation"
-	"github.com/rkt-toolkit/rkt/lib/chain"
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/run"
-	"github.com/rkt-toolkit/rkt/lib/systemd"
+	"github.com/rkt-toolkit/rkt/lib/cli/chain"
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
+	"github.com/rkt-toolkit/rkt/lib/pod/run"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,7 +77,7 @@ func runChain(ctx context.Context, p *cli.Process, verb string, args []string) e
 	if s.Detach {
 		return detach(ctx, p, g.Dir, s)
 	}
-	if s.Remove && pod.Self(p.Getenv, p.PID) != "" {
+	if s.Remove && poddir.Self(p.Getenv, p.PID) != "" {
 		return errors.New("run: --rm: this is the main process of a service; its unit removes the pod with ExecStopPost=/usr/bin/rkt-gc self " +
 			"(or use rkt run --detach --rm)")
 	}
@@ -87,14 +87,14 @@ func runChain(ctx context.Context, p *cli.Process, verb string, args []string) e
 	}
 	interruptible, stop := cli.Interruptible(ctx)
 	defer stop()
-	pods := pod.In(g.Dir)
+	pods := poddir.In(g.Dir)
 	if verb == "run" {
 		if s.UUID == "" {
 			s.UUID = newUUID(p, pods)
 		}
 		_, err = step(interruptible, p, "rkt-prepare", append(append(s.Prepare, "--uuid="+s.UUID), s.Operands...)...)
 	} else {
-		var found *pod.Pod
+		var found *poddir.Pod
 		if found, err = p.OnePod(pods, s.Operands, s.UUIDFile); err == nil {
 			s.UUID = found.UUID
 		}
@@ -147,14 +147,14 @@ func start(ctx context.Context, p *cli.Process, s *chain.Steps) ([]string, error
 
 // newUUID is the ID of this start of the service that rkt is the main process of, unless a pod has it already (a service may
 // run several), or a random one.
-func newUUID(p *cli.Process, pods pod.Pods) string {
-	uuid := pod.Self(p.Getenv, p.PID)
+func newUUID(p *cli.Process, pods poddir.Pods) string {
+	uuid := poddir.Self(p.Getenv, p.PID)
 	if uuid != "" {
-		if _, err := pods.Find(uuid, ""); errors.Is(err, pod.ErrNotFound) {
+		if _, err := pods.Find(uuid, ""); errors.Is(err, poddir.ErrNotFound) {
 			return uuid
 		}
 	}
-	return pod.NewUUID()
+	return poddir.NewUUID()
 }
 
 // step runs a program of the chain and gives what it printed. The program has said on standard error why it failed.

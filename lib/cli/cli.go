@@ -16,7 +16,7 @@ import (
 	"sync"
 
 	"github.com/rkt-toolkit/rkt/lib/config"
-	"github.com/rkt-toolkit/rkt/lib/program"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"golang.org/x/sys/unix"
 )
 

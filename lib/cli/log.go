@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/printable"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
 	"golang.org/x/sys/unix"
 )
 

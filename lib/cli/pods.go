@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // OnePod resolves the POD operand of a program that takes one. With --uuid-file operands are ignored, as rkt did.
-func (p *Process) OnePod(pods pod.Pods, operands []string, uuidFile string) (*pod.Pod, error) {
+func (p *Process) OnePod(pods poddir.Pods, operands []string, uuidFile string) (*poddir.Pod, error) {
 	if uuidFile != "" {
 		return pods.FromFile(uuidFile)
 	}
@@ -18,5 +18,5 @@ func (p *Process) OnePod(pods pod.Pods, operands []string, uuidFile string) (*po
 	if len(operands) > 1 {
 		return nil, fmt.Errorf("%q: one pod only", operands[1])
 	}
-	return pods.Find(operands[0], pod.Self(p.Getenv, p.PID))
+	return pods.Find(operands[0], poddir.Self(p.Getenv, p.PID))
 }

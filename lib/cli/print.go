@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/rkt-toolkit/rkt/lib/printable"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
 )
 
 // Say writes one line to standard error, after the program's name. Whatever an image, a pod or a server has put into it, it stays one

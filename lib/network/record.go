@@ -13,8 +13,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // Names under a pod's net/. docs/networking.md describes them.
@@ -92,7 +92,7 @@ func number(name string) (int, bool) {
 
 // read returns nil for a file that is not there.
 func read(path ...string) ([]byte, error) {
-	data, err := pod.ReadBelow(path[0], filepath.Join(path[1:]...))
+	data, err := poddir.ReadBelow(path[0], filepath.Join(path[1:]...))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
 	"github.com/rkt-toolkit/rkt/lib/stage2/recorder"
-	"github.com/rkt-toolkit/rkt/lib/unitfile"
 )
 
 // App is an app with everything resolved: names of users to numbers, the program to an absolute path in the app's root.

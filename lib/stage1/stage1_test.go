@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"maps"
 	"math"
 	"os"

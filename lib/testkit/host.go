@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"golang.org/x/sys/unix"
 )
 

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -48,7 +48,7 @@ func directory() func(*testscript.TestScript, bool, []string) {
 			entries = readPage(ts, args[0])
 		}
 		state, wrong := args[1], 0
-		all, err := pod.In("/var/lib/rkt").All()
+		all, err := poddir.In("/var/lib/rkt").All()
 		ts.Check(err)
 		for _, p := range all {
 			is, err := p.State()
@@ -96,9 +96,9 @@ func directory() func(*testscript.TestScript, bool, []string) {
 }
 
 // appNames is a regular expression for the names of a pod's apps.
-func appNames(ts *testscript.TestScript, p *pod.Pod) string {
+func appNames(ts *testscript.TestScript, p *poddir.Pod) string {
 	names := []string{"no app yet"}
-	apps, err := os.ReadDir(p.Path(pod.AppsDir))
+	apps, err := os.ReadDir(p.Path(poddir.AppsDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		ts.Check(err)
 	}

@@ -211,7 +211,7 @@ func TestOneLookPath(t *testing.T) {
 		}
 		text, err := os.ReadFile(path)
 		if m := searches.Find(text); m != nil {
-			t.Errorf("%s: %s...: use lib/program", path, m)
+			t.Errorf("%s: %s...: use lib/host/program", path, m)
 		}
 		return err
 	})
@@ -258,5 +258,74 @@ func TestShell(t *testing.T) {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.ExitCode() != 3 || !strings.Contains(string(out), "rkt Version: ") || !strings.Contains(string(out), "busybox\nredis\n") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// rooms are the rooms of lib, and what of lib's packages besides its own room each may import. A step of a pod's life knows no other
+// step: what two of them need lies below both.
+var rooms = []struct {
+	room string
+	may  []string
+}{
+	{"host", nil},
+	{"config", []string{"host", "poddir"}},
+	{"cli", []string{"host", "poddir", "config"}},
+	{"image", []string{"host", "config"}},
+	{"poddir", []string{"host", "network"}},
+	{"network", []string{"host", "poddir", "stage1/running"}},
+	{"stage1", []string{"host", "poddir", "stage2/recorder", "stage2/streams"}},
+	{"stage2", []string{"host", "stage1"}},
+	{"pod", []string{"host", "config", "cli", "image", "poddir", "network", "stage1", "stage2/streams"}},
+	{"testkit", []string{"host"}},
+}
+
+// steps are imports from step to step that stand for now.
+var steps = map[string]string{"attach": "notify"}
+
+func TestRooms(t *testing.T) {
+	const ours = "github.com/rkt-toolkit/rkt/lib/"
+	cmd := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./lib/...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/internals.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := func(path, room string) bool { return path == room || strings.HasPrefix(path, room+"/") }
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		path := strings.TrimPrefix(words[0], ours)
+		if !strings.Contains(string(page), "\n| `lib/"+path+"` | ") {
+			t.Errorf("docs/internals.md does not say what lib/%s owns", path)
+		}
+		at := slices.IndexFunc(rooms, func(r struct {
+			room string
+			may  []string
+		}) bool {
+			return below(path, r.room)
+		})
+		if at < 0 {
+			t.Errorf("lib/%s: is in no room; the rooms are in this test and in docs/internals.md", path)
+			continue
+		}
+		for _, imported := range words[1:] {
+			imported, local := strings.CutPrefix(imported, ours)
+			if !local {
+				continue
+			}
+			step, other := strings.TrimPrefix(path, "pod/"), strings.TrimPrefix(imported, "pod/")
+			switch {
+			case rooms[at].room == "pod" && below(imported, "pod"):
+				if steps[step] != other {
+					t.Errorf("lib/%s imports lib/%s: a step knows no other", path, imported)
+				}
+			case below(imported, rooms[at].room):
+			case !slices.ContainsFunc(rooms[at].may, func(room string) bool { return below(imported, room) }):
+				t.Errorf("lib/%s imports lib/%s, which room %s may not", path, imported, rooms[at].room)
+			}
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )

@@ -20,12 +20,12 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/types/create"
-	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
-	"github.com/rkt-toolkit/rkt/lib/pod"
-	"github.com/rkt-toolkit/rkt/lib/running"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 // Options say where configuration and plugins are.
@@ -48,7 +48,7 @@ const newDir = network.Dir + ".new"
 
 // Add gives a prepared pod its network and returns the CNI results, one per network. What an earlier Add that was killed has
 // left is taken back first. When Add fails it takes back what it did.
-func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options) ([]json.RawMessage, error) {
+func Add(ctx context.Context, p *poddir.Pod, selection network.Selection, o Options) ([]json.RawMessage, error) {
 	lock, err := p.Lock()
 	if errors.Is(err, durable.ErrLocked) {
 		return nil, busy(p)
@@ -57,7 +57,7 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 		return nil, err
 	}
 	defer lock.Close()
-	if state := p.StateHeld(); state != pod.Prepared {
+	if state := p.StateHeld(); state != poddir.Prepared {
 		return nil, fmt.Errorf("pod %q is not prepared: it is %s, and only a prepared pod can be given a network", p.UUID, state)
 	}
 	whole, err := attached(p)
@@ -87,7 +87,7 @@ func Add(ctx context.Context, p *pod.Pod, selection network.Selection, o Options
 
 // begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace. That goes
 // on when it returns, and no plugin may act before ready returns nil: then there is a namespace, and a record that outlasts a loss of power.
-func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment) (ready func() error, err error) {
+func (o Options) begin(ctx context.Context, p *poddir.Pod, selection network.Selection, attachments []*attachment) (ready func() error, err error) {
 	for _, a := range attachments {
 		if len(a.Ports) > 0 {
 			lock, err := o.reserve(ctx, p, a.Ports)
@@ -104,7 +104,7 @@ func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Select
 		return nil, o.takeBack(ctx, p, err)
 	}
 	done := make(chan error, 2)
-	go func() { done <- durable.SyncTree(p.Path(pod.NetDir), p.Dir()) }()
+	go func() { done <- durable.SyncTree(p.Path(poddir.NetDir), p.Dir()) }()
 	go func() {
 		var err error
 		if !selection.Host() {
@@ -116,7 +116,7 @@ func (o Options) begin(ctx context.Context, p *pod.Pod, selection network.Select
 }
 
 // takeBack undoes what an Add has done that failed, and returns its error.
-func (o Options) takeBack(ctx context.Context, p *pod.Pod, err error) error {
+func (o Options) takeBack(ctx context.Context, p *poddir.Pod, err error) error {
 	if undo := o.detach(context.WithoutCancel(ctx), p); undo != nil {
 		return fmt.Errorf("%w; taking it back: %w", err, undo)
 	}
@@ -124,28 +124,28 @@ func (o Options) takeBack(ctx context.Context, p *pod.Pod, err error) error {
 }
 
 // busy is the error for a pod whose lock somebody else holds.
-func busy(p *pod.Pod) error {
+func busy(p *poddir.Pod) error {
 	state, err := p.State()
 	if err != nil {
 		return err
 	}
 	switch {
-	case state == pod.Running && !p.Ended():
+	case state == poddir.Running && !p.Ended():
 		return fmt.Errorf("pod %s: is running; stop it first", p.UUID)
-	case state == pod.Preparing:
+	case state == poddir.Preparing:
 		return fmt.Errorf("pod %s: is still being prepared", p.UUID)
 	}
 	return fmt.Errorf("pod %s: another program works on it", p.UUID)
 }
 
 // attached tells whether the pod has a network that is whole, so far as can be told without its plugins.
-func attached(p *pod.Pod) (bool, error) {
+func attached(p *poddir.Pod) (bool, error) {
 	where, err := network.Namespace(p.Dir())
 	return where == network.Host || where != "" && netns.Pinned(p.UUID), err
 }
 
 // intend finds all that is needed to attach the pod, and changes nothing.
-func (o Options) intend(ctx context.Context, p *pod.Pod, selection network.Selection) ([]*attachment, error) {
+func (o Options) intend(ctx context.Context, p *poddir.Pod, selection network.Selection) ([]*attachment, error) {
 	ports, err := podPorts(p) // without those that are socket activated, which need no network
 	if err != nil {
 		return nil, err
@@ -219,12 +219,12 @@ func (p *plugins) lacks(a *attachment) error {
 }
 
 // attach does what is noted, and writes net/netns last.
-func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selection, attachments []*attachment, ready func() error) ([]json.RawMessage, error) {
+func (o Options) attach(ctx context.Context, p *poddir.Pod, selection network.Selection, attachments []*attachment, ready func() error) ([]json.RawMessage, error) {
 	where, write := netns.Path(p.UUID), durable.WriteForNow
 	if selection.Host() { // which a reboot does not take
 		where, write = network.Host, durable.WriteFile
 	}
-	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.PluginDirs)
+	calls := o.plugins(p.UUID, p.Path(poddir.NetDir), o.PluginDirs)
 	calls.ready = ready
 	results := []json.RawMessage{}
 	for _, a := range attachments {
@@ -250,7 +250,7 @@ func (o Options) attach(ctx context.Context, p *pod.Pod, selection network.Selec
 	if err := o.writeNames(p, attachments, selection.Host()); err != nil {
 		return nil, err
 	}
-	return results, write(p.Path(pod.NetnsFile), []byte(where+"\n"), 0o644)
+	return results, write(p.Path(poddir.NetnsFile), []byte(where+"\n"), 0o644)
 }
 
 // asExpected tells whether plugins that were content have done what was asked of them.
@@ -281,7 +281,7 @@ func (a *attachment) asExpected() error {
 
 // writeNames writes the files by which apps find names. They need not last longer than the namespace, which no reboot survives; a
 // pod in the host's network has none.
-func (o Options) writeNames(p *pod.Pod, attachments []*attachment, host bool) error {
+func (o Options) writeNames(p *poddir.Pod, attachments []*attachment, host bool) error {
 	var results [][]byte
 	for _, a := range attachments {
 		results = append(results, a.Result)
@@ -295,7 +295,7 @@ func (o Options) writeNames(p *pod.Pod, attachments []*attachment, host bool) er
 		write = durable.WriteFile
 	}
 	for name, text := range files {
-		if err := write(filepath.Join(p.Path(pod.NetDir), name), []byte(text), 0o644); err != nil {
+		if err := write(filepath.Join(p.Path(poddir.NetDir), name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -303,7 +303,7 @@ func (o Options) writeNames(p *pod.Pod, attachments []*attachment, host bool) er
 }
 
 // record makes the pod's net/ in one rename. It is not on the disk yet.
-func record(p *pod.Pod, pluginDirs []string, attachments []*attachment) error {
+func record(p *poddir.Pod, pluginDirs []string, attachments []*attachment) error {
 	tmp := p.Path(newDir)
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -333,11 +333,11 @@ func record(p *pod.Pod, pluginDirs []string, attachments []*attachment) error {
 			return err
 		}
 	}
-	return os.Rename(tmp, p.Path(pod.NetDir))
+	return os.Rename(tmp, p.Path(poddir.NetDir))
 }
 
 // add calls the plugins of one network in order, and keeps the result of each.
-func (p *plugins) add(ctx context.Context, to *pod.Pod, a *attachment) error {
+func (p *plugins) add(ctx context.Context, to *poddir.Pod, a *attachment) error {
 	for _, plugin := range a.list.Plugins {
 		result, err := p.call(ctx, "ADD", plugin, a, a.result)
 		if err != nil {
@@ -347,7 +347,7 @@ func (p *plugins) add(ctx context.Context, to *pod.Pod, a *attachment) error {
 		if a.Result, err = json.Marshal(result); err != nil {
 			return fmt.Errorf("plugin %s: %w", plugin.Network.Type, err)
 		}
-		file := filepath.Join(to.Path(pod.NetDir), a.Interface, network.ResultFile)
+		file := filepath.Join(to.Path(poddir.NetDir), a.Interface, network.ResultFile)
 		if err := durable.WriteForNow(file, append(a.Result, '\n'), 0o644); err != nil {
 			return err
 		}
@@ -357,9 +357,9 @@ func (p *plugins) add(ctx context.Context, to *pod.Pod, a *attachment) error {
 
 // Del takes a pod's network away. It does what it can and returns all that went wrong; what could not be undone stays
 // recorded, for another Del. A pod without a network is success.
-func Del(ctx context.Context, p *pod.Pod, o Options) error {
+func Del(ctx context.Context, p *poddir.Pod, o Options) error {
 	lock, err := running.LockEnded(ctx, p, lockPatience)
-	if errors.Is(err, pod.ErrNotFound) {
+	if errors.Is(err, poddir.ErrNotFound) {
 		return Forget(ctx, p.UUID)
 	}
 	if errors.Is(err, durable.ErrLocked) {
@@ -369,8 +369,8 @@ func Del(ctx context.Context, p *pod.Pod, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	if _, err := os.Lstat(p.Path(pod.NetDir)); err == nil { // what is removed below is the pod's
-		if err := p.CheckFolder(pod.NetDir); err != nil {
+	if _, err := os.Lstat(p.Path(poddir.NetDir)); err == nil { // what is removed below is the pod's
+		if err := p.CheckFolder(poddir.NetDir); err != nil {
 			return err
 		}
 	}
@@ -378,13 +378,13 @@ func Del(ctx context.Context, p *pod.Pod, o Options) error {
 }
 
 // detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone; with Force, what is not too.
-func (o Options) detach(ctx context.Context, p *pod.Pod) error {
+func (o Options) detach(ctx context.Context, p *poddir.Pod) error {
 	if err := os.RemoveAll(p.Path(newDir)); err != nil {
 		return err
 	}
-	_, err := os.Lstat(p.Path(pod.NetDir))
+	_, err := os.Lstat(p.Path(poddir.NetDir))
 	lost := errors.Is(err, fs.ErrNotExist) && netns.Owner(p.UUID) != ""
-	if err := remove(p.Path(pod.NetnsFile)); err != nil {
+	if err := remove(p.Path(poddir.NetnsFile)); err != nil {
 		return err
 	}
 	if lost { // somebody has removed the record, but not the pod's directory
@@ -403,17 +403,17 @@ func (o Options) detach(ctx context.Context, p *pod.Pod) error {
 		}
 		o.Warn(fmt.Sprintf("pod %s: given up: %v; removed all the same: its namespace, host-local's addresses, rules with its UUID", p.UUID, err))
 	}
-	return os.RemoveAll(p.Path(pod.NetDir))
+	return os.RemoveAll(p.Path(poddir.NetDir))
 }
 
 // undo has the plugins of all attachments undo what they did, and then removes the namespace.
-func (o Options) undo(ctx context.Context, p *pod.Pod) error {
+func (o Options) undo(ctx context.Context, p *poddir.Pod) error {
 	attachments, err := network.Attachments(p.Dir())
 	if err != nil && !o.Force {
 		return err
 	}
 	errs := []error{err}
-	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.recordedDirs(p))
+	calls := o.plugins(p.UUID, p.Path(poddir.NetDir), o.recordedDirs(p))
 	for _, recorded := range slices.Backward(attachments) {
 		errs = append(errs, calls.forget(ctx, p, recorded))
 	}
@@ -421,9 +421,9 @@ func (o Options) undo(ctx context.Context, p *pod.Pod) error {
 }
 
 // recordedDirs are the directories of plugins as Add had them, then as they are now.
-func (o Options) recordedDirs(p *pod.Pod) []string {
+func (o Options) recordedDirs(p *poddir.Pod) []string {
 	dirs := o.PluginDirs
-	if data, err := p.ReadFile(filepath.Join(pod.NetDir, network.PathFile)); err == nil {
+	if data, err := p.ReadFile(filepath.Join(poddir.NetDir, network.PathFile)); err == nil {
 		dirs = slices.Concat(strings.Split(strings.TrimSpace(string(data)), "\n"), dirs)
 	}
 	return unique(dirs)
@@ -461,8 +461,8 @@ func remove(path string) error {
 }
 
 // forget undoes one attachment and removes its record.
-func (p *plugins) forget(ctx context.Context, from *pod.Pod, recorded network.Attachment) error {
-	dir := filepath.Join(from.Path(pod.NetDir), recorded.Interface)
+func (p *plugins) forget(ctx context.Context, from *poddir.Pod, recorded network.Attachment) error {
+	dir := filepath.Join(from.Path(poddir.NetDir), recorded.Interface)
 	a, err := newAttachment(recorded)
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, network.ConfigFile), err)
@@ -585,7 +585,7 @@ func (a *attachment) lastResult() (types.Result, error) {
 
 // Check tells whether a pod's network is still whole: the namespace, and what each plugin finds of its work (CNI 0.4.0 and
 // later). It returns the recorded results.
-func Check(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, error) {
+func Check(ctx context.Context, p *poddir.Pod, o Options) ([]json.RawMessage, error) {
 	where, err := network.Namespace(p.Dir())
 	if err != nil {
 		return nil, err
@@ -609,7 +609,7 @@ func Check(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, error
 	for _, recorded := range attachments {
 		a, err := newAttachment(recorded)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", filepath.Join(p.Path(pod.NetDir), recorded.Interface, network.ConfigFile), err)
+			err = fmt.Errorf("%s: %w", filepath.Join(p.Path(poddir.NetDir), recorded.Interface, network.ConfigFile), err)
 		} else if err = calls.check(ctx, a); err != nil {
 			err = fmt.Errorf("network %s on %s: %w", a.list.Name, a.Interface, err)
 		}

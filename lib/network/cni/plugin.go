@@ -21,11 +21,11 @@ import (
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
-	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/netns"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
-	"github.com/rkt-toolkit/rkt/lib/program"
 	"golang.org/x/sys/unix"
 )
 

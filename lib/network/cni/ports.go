@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,8 +31,8 @@ const (
 func lockDir(dir string) error { return os.MkdirAll(dir, 0o755) }
 
 // podPorts reads the ports that are to be forwarded to a pod.
-func podPorts(p *pod.Pod) ([]network.Port, error) {
-	manifest, err := p.ReadFile(pod.ManifestFile)
+func podPorts(p *poddir.Pod) ([]network.Port, error) {
+	manifest, err := p.ReadFile(poddir.ManifestFile)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (a *attachment) setPlugins(configs []json.RawMessage) error {
 
 // reserve looks whether the ports are free and returns a lock under which the caller notes that they are taken: of two pods that
 // want the same port at the same time, one sees the other. A pod that has exited loses its network to one that wants its ports.
-func (o Options) reserve(ctx context.Context, p *pod.Pod, ports []network.Port) (*os.File, error) {
+func (o Options) reserve(ctx context.Context, p *poddir.Pod, ports []network.Port) (*os.File, error) {
 	if err := lockDir(portsLock); err != nil {
 		return nil, err
 	}
@@ -167,8 +167,8 @@ func (o Options) reserve(ctx context.Context, p *pod.Pod, ports []network.Port) 
 }
 
 // heldBy finds another pod that has one of the ports.
-func heldBy(p *pod.Pod, ports []network.Port) (*pod.Pod, network.Port, error) {
-	all, err := pod.In(filepath.Dir(filepath.Dir(p.Dir()))).All()
+func heldBy(p *poddir.Pod, ports []network.Port) (*poddir.Pod, network.Port, error) {
+	all, err := poddir.In(filepath.Dir(filepath.Dir(p.Dir()))).All()
 	if err != nil {
 		return nil, network.Port{}, err
 	}
@@ -192,12 +192,12 @@ func heldBy(p *pod.Pod, ports []network.Port) (*pod.Pod, network.Port, error) {
 }
 
 // releaseExited takes the network of a pod away that has exited and that nobody works on.
-func (o Options) releaseExited(ctx context.Context, p *pod.Pod) (bool, error) {
+func (o Options) releaseExited(ctx context.Context, p *poddir.Pod) (bool, error) {
 	lock, err := p.Lock()
 	if errors.Is(err, durable.ErrLocked) {
 		return false, nil
 	}
-	if errors.Is(err, pod.ErrNotFound) {
+	if errors.Is(err, poddir.ErrNotFound) {
 		return true, nil
 	}
 	if err != nil {

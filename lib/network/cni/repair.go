@@ -7,16 +7,16 @@ import (
 	"fmt"
 
 	"github.com/containernetworking/cni/libcni"
-	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // Repair puts the host's rules back that a pod's network needs and somebody has removed, as "nft
 // flush ruleset" and the reload of a firewall do, and then checks the network. The pod may be
 // running. What is inside of the namespace is not touched.
-func Repair(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, error) {
+func Repair(ctx context.Context, p *poddir.Pod, o Options) ([]json.RawMessage, error) {
 	state, err := p.State()
 	if err != nil {
 		return nil, err
@@ -38,8 +38,8 @@ func Repair(ctx context.Context, p *pod.Pod, o Options) ([]json.RawMessage, erro
 
 // repair holds the lock of the plugins: a Del that comes meanwhile removes net/netns first, which
 // says here that it has come, and calls its plugins after these.
-func (o Options) repair(ctx context.Context, p *pod.Pod) error {
-	lock, err := durable.Lock(p.Path(pod.NetDir), lockPatience)
+func (o Options) repair(ctx context.Context, p *poddir.Pod) error {
+	lock, err := durable.Lock(p.Path(poddir.NetDir), lockPatience)
 	if err != nil {
 		return fmt.Errorf("waiting for another program's plugin: %w", err)
 	}
@@ -51,7 +51,7 @@ func (o Options) repair(ctx context.Context, p *pod.Pod) error {
 	if err != nil {
 		return err
 	}
-	calls := o.plugins(p.UUID, p.Path(pod.NetDir), o.recordedDirs(p))
+	calls := o.plugins(p.UUID, p.Path(poddir.NetDir), o.recordedDirs(p))
 	calls.held = lock
 	var errs []error
 	for _, recorded := range attachments {

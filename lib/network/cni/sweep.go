@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/netns"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
-	"github.com/rkt-toolkit/rkt/lib/pod"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // What plugins leave behind when they, or their DEL, are killed, and what proves that it is nobody else's.
@@ -71,19 +71,19 @@ func (a *attachment) reservations() (dirs []string) {
 
 // reclaim takes a network's addresses back from pods of p's data directory that have no use for them: those that have exited, and those
 // whose namespace a reboot has taken. It tells whether there were any.
-func (o Options) reclaim(ctx context.Context, p *pod.Pod, a *attachment) (freed bool) {
+func (o Options) reclaim(ctx context.Context, p *poddir.Pod, a *attachment) (freed bool) {
 	for _, dir := range a.reservations() {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if _, err := netip.ParseAddr(e.Name()); err != nil {
 				continue
 			}
-			text, _ := pod.ReadBelow(dir, e.Name())
+			text, _ := poddir.ReadBelow(dir, e.Name())
 			uuid := reservedBy(string(text))
-			if !pod.ValidUUID(uuid) || uuid == p.UUID {
+			if !poddir.ValidUUID(uuid) || uuid == p.UUID {
 				continue
 			}
-			other, err := pod.In(p.DataDir()).Find(uuid, "")
+			other, err := poddir.In(p.DataDir()).Find(uuid, "")
 			if err != nil {
 				continue
 			}
@@ -116,7 +116,7 @@ func sweepDir(dir string, nobodys func(text string) bool) error {
 		if _, err := netip.ParseAddr(e.Name()); err != nil {
 			continue
 		}
-		if text, err := pod.ReadBelow(dir, e.Name()); err == nil && nobodys(string(text)) {
+		if text, err := poddir.ReadBelow(dir, e.Name()); err == nil && nobodys(string(text)) {
 			errs = append(errs, remove(filepath.Join(dir, e.Name())))
 		}
 	}
@@ -128,7 +128,7 @@ func sweepDir(dir string, nobodys func(text string) bool) error {
 // directory is left alone; one that runs still is an error.
 func Forget(ctx context.Context, uuid string) error {
 	if data := netns.Owner(uuid); data != "" {
-		if _, err := pod.In(data).Find(uuid, ""); !errors.Is(err, pod.ErrNotFound) {
+		if _, err := poddir.In(data).Find(uuid, ""); !errors.Is(err, poddir.ErrNotFound) {
 			return nil
 		}
 	}

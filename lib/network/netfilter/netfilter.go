@@ -27,8 +27,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/durable"
-	"github.com/rkt-toolkit/rkt/lib/program"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
 )
 
 // Program finds a program where the plugins find it; "" if it is not there.

@@ -17,10 +17,10 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/activation"
-	"github.com/rkt-toolkit/rkt/lib/confine"
-	"github.com/rkt-toolkit/rkt/lib/printable"
-	"github.com/rkt-toolkit/rkt/lib/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
+	"github.com/rkt-toolkit/rkt/lib/host/confine"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )

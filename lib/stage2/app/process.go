@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/confine"
+	"github.com/rkt-toolkit/rkt/lib/host/confine"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"

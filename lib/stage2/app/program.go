@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/confine"
+	"github.com/rkt-toolkit/rkt/lib/host/confine"
 	"golang.org/x/sys/unix"
 )
 

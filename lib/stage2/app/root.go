@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/overlay"
+	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"golang.org/x/sys/unix"
 )
 

@@ -3,7 +3,7 @@ package app
 import (
 	"fmt"
 
-	"github.com/rkt-toolkit/rkt/lib/sysctl"
+	"github.com/rkt-toolkit/rkt/lib/host/sysctl"
 	"golang.org/x/sys/unix"
 )
 

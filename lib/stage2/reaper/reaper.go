@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/rkt-toolkit/rkt/lib/activation"
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )

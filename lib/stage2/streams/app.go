@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"golang.org/x/sys/unix"
 )
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/activation"
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"golang.org/x/sys/unix"
 )
 

@@ -1,0 +1,263 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/image/auth"
+	"github.com/rkt-toolkit/rkt/lib/image/certs"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/image/trust"
+)
+
+// fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for it. What is in the store already
+// costs one HEAD of the manifest, which the limits of registries do not count, and nothing if the reference has the digest.
+func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
+	known, isKnown := rememberedName(s, ref, o)
+	if isKnown && ref.Digest != "" {
+		return fetched{id: known.ID}, nil
+	}
+	var options []name.Option
+	if o.InsecureHTTP {
+		options = append(options, name.Insecure) // tries HTTPS first all the same
+	}
+	target, err := name.ParseReference(ref.Name(), options...)
+	if err != nil {
+		return fetched{}, err
+	}
+	login, _, err := o.Auth.Registry(ctx, ref.Host, ref.Repository)
+	if err != nil {
+		return fetched{}, err
+	}
+	r := account{ref.Host, login}
+	q := registryQuery{login: login, through: newTransport(o, nil), platform: o.Platform, who: authn.FromConfig(authn.AuthConfig{
+		Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
+	})}
+	q.through.login = func(ctx context.Context) (http.RoundTripper, error) {
+		return transport.NewWithContext(ctx, target.Context().Registry, q.who, q.through.next, []string{target.Scope(transport.PullScope)})
+	}
+	if isKnown {
+		digest, challenge, err := q.digestNow(ctx, target, known.Challenge)
+		switch {
+		case err == nil && digest == known.Digest:
+			if challenge != known.Challenge && !o.InsecureTLS {
+				known.Challenge = challenge
+				err = s.SetRemote(ctx, ref, known)
+			}
+			return fetched{id: known.ID}, err
+		case err != nil && !mute(err):
+			return fetched{}, r.error(err)
+		}
+	}
+	greeting := &greeting{next: q.through}
+	asks := q.options(greeting)
+	puller, err := remote.NewPuller(asks...)
+	if err != nil {
+		return fetched{}, err
+	}
+	desc, err := puller.Get(ctx, target)
+	if err != nil {
+		return fetched{}, r.error(err)
+	}
+	img, err := desc.Image()
+	if err != nil {
+		return fetched{}, r.error(err)
+	}
+	manifest, err := img.Manifest()
+	if err != nil {
+		return fetched{}, r.error(err)
+	}
+	// Layers are asked of the registry alone, whatever other addresses a manifest has for them.
+	get := func(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+		layer, err := puller.Layer(ctx, target.Context().Digest(d.Digest.String()))
+		if err == nil {
+			var body io.ReadCloser
+			if body, err = layer.Compressed(); err == nil {
+				return body, nil
+			}
+		}
+		return nil, r.error(err)
+	}
+	var got fetched
+	if !o.InsecureImage {
+		digest, err := img.Digest()
+		if err != nil {
+			return fetched{}, err
+		}
+		c := &cosign{keys: o.Keys, get: get, image: trust.Image{Name: ref, Digests: []string{desc.Digest.String()}}}
+		if digest != desc.Digest {
+			c.image.Digests = append(c.image.Digests, digest.String())
+		}
+		if err := verifyRemote(ctx, r, puller, asks, target.Context(), c); err != nil {
+			return fetched{}, err
+		}
+		got.by = &c.by
+	}
+	if got.id, err = addOCI(ctx, s, ref, o, manifest, get); err != nil {
+		return fetched{}, err
+	}
+	return got, rememberName(ctx, s, ref, o, store.Remote{ID: got.id, Digest: desc.Digest.String(), Challenge: greeting.heard})
+}
+
+// mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends a digest with it, and its errors have
+// no words.
+func mute(err error) bool {
+	if answer, ok := errors.AsType[*transport.Error](err); ok {
+		return answer.StatusCode < http.StatusInternalServerError && answer.StatusCode != http.StatusTooManyRequests
+	}
+	_, network := errors.AsType[*url.Error](err)
+	return !network
+}
+
+// rememberedName gives what a name in a registry was when it was last asked for, if the store has it and it was verified if it must be.
+func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remote, bool) {
+	if o.Platform.foreign() {
+		return store.Remote{}, false
+	}
+	known, err := s.Remote(ref)
+	if err != nil || known.Digest == "" {
+		return store.Remote{}, false
+	}
+	img, err := s.Image(known.ID)
+	return known, err == nil && o.resolver(s).Check(img, ref) == nil
+}
+
+// rememberName notes which image a name is.
+func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Options, now store.Remote) error {
+	if o.Platform.foreign() {
+		return nil
+	}
+	img, err := s.Image(now.ID)
+	if err != nil {
+		return err
+	}
+	now.Manifest = img.Manifest
+	if o.InsecureTLS {
+		now.Challenge = ""
+	}
+	return s.SetRemote(ctx, ref, now)
+}
+
+// registryQuery is how a registry is asked.
+type registryQuery struct {
+	login    auth.Credentials
+	who      authn.Authenticator // the same for go-containerregistry
+	through  *patient
+	platform Platform
+}
+
+// options are those of go-containerregistry, for asking through a greeting.
+func (q registryQuery) options(g *greeting) []remote.Option {
+	return []remote.Option{
+		remote.WithTransport(bounded{g}),
+		remote.WithAuth(q.who),
+		remote.WithPlatform(q.platform.v1()),
+		remote.WithUserAgent("rkt"),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // the transport knows better when to try again
+	}
+}
+
+// account is what a registry is asked with.
+type account struct {
+	host  string
+	login auth.Credentials
+}
+
+// error says in words what a registry says in codes. Scripts know the code by docker2aci's words.
+func (r account) error(err error) error {
+	answer, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		return auth.HideQuery(err)
+	}
+	what := "registry " + r.host
+	switch answer.StatusCode {
+	case http.StatusNotFound:
+		what = "not in the registry " + r.host
+	case http.StatusUnauthorized, http.StatusForbidden:
+		what = auth.Refused("the registry "+r.host+" has no such image or", r.login, "auth.d, docker login")
+	}
+	return fmt.Errorf("%s: %w (Unexpected HTTP code: %d)", what, err, answer.StatusCode)
+}
+
+// guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them than net/http does by itself:
+// go-containerregistry's client follows for ever.
+type guarded struct {
+	tls   http.RoundTripper
+	plain http.RoundTripper
+}
+
+const maxRedirects = 10
+
+func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	hops := 0
+	for q := r; q.Response != nil && q.Response.Request != nil; q = q.Response.Request { // each is there because of an answer
+		if hops++; hops > maxRedirects {
+			return nil, fmt.Errorf("more than %d redirects", maxRedirects)
+		}
+	}
+	if r.URL.Scheme == "http" {
+		return g.plain.RoundTrip(r)
+	}
+	return g.tls.RoundTrip(r)
+}
+
+// bounded refuses manifests larger than maxManifest: go-containerregistry takes up to 100 MiB of one into memory.
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := b.next.RoundTrip(r)
+	if err == nil && strings.Contains(r.URL.Path, "/manifests/") {
+		v := &verifier{ctx: r.Context(), r: answer.Body, size: -1, max: maxManifest}
+		answer.Body = struct {
+			io.Reader
+			io.Closer
+		}{v, answer.Body}
+	}
+	return answer, err
+}
+
+// newTransport makes a transport that gives servers the credentials of a keychain.
+func newTransport(o Options, keys *auth.Keychain) *patient {
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
+	t.ResponseHeaderTimeout = time.Minute
+	t.DisableCompression = true // digests are of what is stored
+	if o.dial != nil {
+		t.DialContext = o.dial
+	}
+	secure := certs.Transport(t, o.Certs)
+	if o.InsecureHTTP {
+		return &patient{next: keys.Transport(&guarded{tls: secure, plain: t}), delay: o.delay, idle: o.idle}
+	}
+	local := t.Clone()
+	local.Proxy = nil
+	local.DialContext = (&net.Dialer{
+		Timeout: 30 * time.Second,
+		Control: func(_, address string, _ syscall.RawConn) error { // sees every address that a name has
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return err
+			}
+			if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+				return errors.New("plain HTTP to another machine: use --insecure-options=http to allow it")
+			}
+			return nil
+		},
+	}).DialContext
+	return &patient{next: keys.Transport(&guarded{tls: secure, plain: local}), delay: o.delay, idle: o.idle}
+}

@@ -1,0 +1,387 @@
+// Package gc takes pods down: everything outside of a pod's directory that belongs to it, and then the directory.
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/netns"
+	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/poddir/volume"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/inotify"
+	"github.com/rkt-toolkit/rkt/lib/stage1/machined"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
+	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
+	"golang.org/x/sys/unix"
+)
+
+// Collector removes pods.
+type Collector struct {
+	Pods    poddir.Pods
+	Systemd systree.Trees
+	// ReleaseNetwork runs "rkt-net del --force" for a pod, which need not be there any more.
+	ReleaseNetwork func(ctx context.Context, uuid string) error
+	// Log is told of each decision.
+	Log *slog.Logger
+	// Report is called with each thing done, as a line for the user. Several calls may be made at once.
+	Report func(line string)
+	// Warn is told of data that was removed along with a pod. Several calls may be made at once.
+	Warn func(line string)
+}
+
+// workers is how many pods Collect works on at once: most of the time goes into waiting, for the disk and for plugins.
+const workers = 8
+
+// patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
+const patience = 30 * time.Second
+
+// Rules say how old what is to be removed must be.
+type Rules struct {
+	GracePeriod    time.Duration // since rkt-gc first saw an exited pod
+	ExpirePrepared time.Duration // of a pod that was prepared and never run
+	MarkOnly       bool          // only note which pods have exited
+}
+
+// ErrRunning says that a pod cannot be removed because it runs, or is being prepared.
+var ErrRunning = errors.New("is currently running or being prepared; stop it first")
+
+// errChanged says that a pod is not what the rules were applied to any more.
+var errChanged = errors.New("another program has used it meanwhile")
+
+// Remove removes one pod now. A pod that is gone is no error.
+func (c *Collector) Remove(ctx context.Context, p *poddir.Pod) error {
+	return c.remove(ctx, p, func(poddir.State) bool { return true })
+}
+
+// remove is Remove for as long as the pod's state allows it, asked again under the lock: a prepared pod may have been run, and have ended,
+// since the rules were applied to it.
+func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(poddir.State) bool) error {
+	state, err := p.State()
+	if errors.Is(err, poddir.ErrNotFound) {
+		c.Log.Debug("gone already", "pod", p.UUID)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !state.May(poddir.Deleting) || state == poddir.Preparing {
+		// A killed pod's lock lives as long as the last of its systemd-nspawn; in ExecStopPost= that is an instant.
+		if state, err = settle(p); errors.Is(err, poddir.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		} else if inUse(p, state) {
+			return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
+		}
+	}
+	if err := c.releaseNetwork(ctx, p); err != nil {
+		return err
+	}
+	lock, err := running.LockEnded(ctx, p, patience)
+	switch {
+	case errors.Is(err, poddir.ErrNotFound):
+		c.Log.Debug("another program has removed it", "pod", p.UUID)
+		return nil
+	case errors.Is(err, durable.ErrLocked):
+		return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
+	case err != nil:
+		return err
+	}
+	defer lock.Close()
+	if !allowed(p.StateHeld()) {
+		return fmt.Errorf("pod %s: %w", p.UUID, errChanged)
+	}
+	if _, err := os.Lstat(p.Path(poddir.NetDir)); err == nil { // a network was added in between
+		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
+	}
+	if p.StateHeld().Ended() {
+		if err := running.KillRemains(p, c.Log); err != nil {
+			return err
+		}
+	}
+	// systemd-nspawn could not do so if it was killed, and systemd-machined itself would when the unit ends: with Restart= not now.
+	if err := machined.Unregister(ctx, stage1.MachineName(p.UUID)); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if err := machined.StopScope(ctx, stage1.MachineName(p.UUID)); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	if err := removeGroups(p); err != nil {
+		return err
+	}
+	if err := c.removeJournalLink(p.UUID); err != nil {
+		return err
+	}
+	if err := inotify.Forget(p.UUID); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(poddir.Registrations, p.UUID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lost := data(p)
+	if err := p.Delete(); err != nil {
+		return err
+	}
+	if lost != "" && state.Ended() {
+		c.Warn(fmt.Sprintf("pod %s: removed with the data of its volumes: %s", p.UUID, lost))
+	}
+	c.Log.Debug("removed", "pod", p.UUID, "state", state)
+	return nil
+}
+
+// settle waits for a moment for a pod that is just ending.
+func settle(p *poddir.Pod) (state poddir.State, err error) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if state, err = p.State(); err != nil || !inUse(p, state) {
+			break
+		}
+	}
+	return state, err
+}
+
+// inUse tells whether a pod runs, or is being prepared; one whose lock another program has after its end is neither.
+func inUse(p *poddir.Pod, state poddir.State) bool {
+	return state == poddir.Preparing || state == poddir.Running && !p.Ended()
+}
+
+// releaseNetwork has rkt-net undo what it did for a pod, if it did anything.
+func (c *Collector) releaseNetwork(ctx context.Context, p *poddir.Pod) error {
+	_, err := os.Lstat(p.Path(poddir.NetDir))
+	_, errPin := os.Lstat(netns.Path(p.UUID))
+	if errors.Is(err, fs.ErrNotExist) && errors.Is(errPin, fs.ErrNotExist) {
+		return nil
+	}
+	c.Log.Debug("releases its network", "pod", p.UUID)
+	if err := c.ReleaseNetwork(ctx, p.UUID); err != nil {
+		return fmt.Errorf("pod %s: kept, since its network could not be released: %w", p.UUID, err)
+	}
+	return nil
+}
+
+// removeGroups removes the control groups that rkt-run-prepared made for the pod.
+func removeGroups(p *poddir.Pod) error {
+	note, err := p.ReadFile(poddir.CgroupFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for dir := range strings.FieldsSeq(string(note)) {
+		if filepath.Base(dir) == stage1.MachineName(p.UUID) { // nothing but the pod's
+			errs = append(errs, cgroup.Remove(dir, time.Second))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// journals is where systemd-nspawn --link-journal=try-guest leaves a link for each pod (systemd-nspawn(1)) that it never removes.
+const journals = "/var/log/journal"
+
+func (c *Collector) removeJournalLink(uuid string) error {
+	link := filepath.Join(journals, strings.ReplaceAll(uuid, "-", ""))
+	if c.linked(link) != uuid {
+		return nil
+	}
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Collect removes every pod that the rules allow to be removed, and what killed programs left. It goes on after a failure.
+func (c *Collector) Collect(ctx context.Context, r Rules) error {
+	pods, err := c.Pods.All()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(pods))
+	slots := make(chan struct{}, workers)
+	var all sync.WaitGroup
+	for i, p := range pods {
+		slots <- struct{}{}
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			break
+		}
+		all.Go(func() {
+			errs[i] = c.collect(ctx, p, r)
+			<-slots
+		})
+	}
+	all.Wait()
+	if r.MarkOnly || ctx.Err() != nil {
+		return errors.Join(errs...)
+	}
+	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), volume.In(filepath.Dir(c.Pods.Path())).Sweep(), c.collectSystemd(), netfilter.Release(ctx))
+	return errors.Join(errs...)
+}
+
+// collectOrphans removes what is outside of the directories of pods whose directory somebody has removed.
+func (c *Collector) collectOrphans(ctx context.Context) error {
+	pinned, err := netns.UUIDs()
+	errs := []error{err}
+	for _, uuid := range pinned {
+		if !poddir.ValidUUID(uuid) || !c.gone(uuid) || elsewhere(uuid) {
+			continue
+		}
+		if netns.Used(uuid) {
+			c.Log.Debug("kept: the directory of the pod is gone, but it runs", "pod", uuid)
+			continue
+		}
+		c.Log.Debug("releases the network of a pod that is gone", "pod", uuid)
+		errs = append(errs, c.ReleaseNetwork(ctx, uuid))
+	}
+	links, err := os.ReadDir(journals)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, link := range links {
+		uuid := c.linked(filepath.Join(journals, link.Name()))
+		if uuid == "" || !c.gone(uuid) {
+			continue
+		}
+		c.Log.Debug("removes the link to the journal of a pod that is gone", "pod", uuid)
+		errs = append(errs, c.removeJournalLink(uuid))
+	}
+	return errors.Join(errs...)
+}
+
+// collectSystemd removes the copies of what the host's systemd was on which no pod lies any more.
+func (c *Collector) collectSystemd() error {
+	removed, err := c.Systemd.Sweep(c.Pods.Systemd)
+	for _, name := range removed {
+		c.Log.Debug("removes a copy of the host's systemd", "copy", name)
+	}
+	return err
+}
+
+// gone tells whether there is no such pod.
+func (c *Collector) gone(uuid string) bool {
+	_, err := c.Pods.Find(uuid, "")
+	return errors.Is(err, poddir.ErrNotFound)
+}
+
+// linked is the pod of this data directory to whose journal a link leads, or "".
+func (c *Collector) linked(path string) string {
+	target, err := os.Readlink(path)
+	below, ok := strings.CutPrefix(target, c.Pods.Path()+"/")
+	uuid, _, _ := strings.Cut(below, "/")
+	if err != nil || !ok || !poddir.ValidUUID(uuid) || filepath.Base(path) != strings.ReplaceAll(uuid, "-", "") {
+		return ""
+	}
+	return uuid
+}
+
+// elsewhere tells whether a pod that has a network namespace is one of another data directory.
+func elsewhere(uuid string) bool {
+	data := netns.Owner(uuid)
+	if data == "" {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(poddir.In(data).Path(), uuid))
+	return err == nil
+}
+
+// collect applies the rules to one pod.
+func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
+	state, err := p.State()
+	if errors.Is(err, poddir.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch state {
+	case poddir.AbortedPrepare:
+		if r.MarkOnly {
+			return nil
+		}
+	case poddir.Prepared:
+		if r.MarkOnly {
+			return nil
+		}
+		age, err := c.age(p, poddir.ManifestFile)
+		if err != nil {
+			return err
+		}
+		if age < r.ExpirePrepared {
+			c.Log.Debug("kept: prepared, and may be run yet", "pod", p.UUID, "age", age.Round(time.Second), "expires", r.ExpirePrepared)
+			return nil
+		}
+	case poddir.Exited:
+		if err := mark(p); err != nil {
+			return err
+		}
+		if r.MarkOnly || r.GracePeriod > 0 {
+			c.Report(fmt.Sprintf("Moving pod %q to garbage", p.UUID))
+			return nil
+		}
+	case poddir.ExitedGarbage:
+		if r.MarkOnly {
+			return nil
+		}
+		age, err := c.age(p, poddir.GarbageFile)
+		if err != nil {
+			return err
+		}
+		if age < r.GracePeriod {
+			c.Report(fmt.Sprintf("Pod %q not removed: still within grace period (%s)", p.UUID, r.GracePeriod))
+			return nil
+		}
+	default:
+		c.Log.Debug("kept: in use", "pod", p.UUID, "state", state)
+		return nil
+	}
+	if state == poddir.Exited { // it was marked above
+		state = poddir.ExitedGarbage
+	}
+	if err := c.remove(ctx, p, func(now poddir.State) bool { return now == state }); err != nil {
+		if errors.Is(err, ErrRunning) || errors.Is(err, errChanged) {
+			c.Log.Debug("kept: used meanwhile", "pod", p.UUID, "cause", err)
+			return nil
+		}
+		return err
+	}
+	c.Report(fmt.Sprintf("Garbage collecting pod %q", p.UUID))
+	return nil
+}
+
+// age is how old one of the pod's files is. One of the future, of a clock that has been set back since, gets the time that it is now: so no
+// pod is kept for longer than its period from the first look at it, and none for a shorter one.
+func (c *Collector) age(p *poddir.Pod, name string) (time.Duration, error) {
+	age := time.Since(p.Time(name))
+	if age >= 0 {
+		return age, nil
+	}
+	c.Log.Debug("of the future: its time is now set to the present", "pod", p.UUID, "file", name, "ahead", -age)
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, p.Path(name), []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil && err != unix.ENOENT {
+		return 0, fmt.Errorf("%s: %w", p.Path(name), err)
+	}
+	return 0, nil
+}
+
+// mark notes that an exited pod was seen, which starts its grace period.
+func mark(p *poddir.Pod) error {
+	f, err := os.OpenFile(p.Path(poddir.GarbageFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,102 @@
+package podunit
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/cli/chain"
+)
+
+func TestService(t *testing.T) {
+	for _, c := range []struct {
+		pod  Pod
+		want []string
+	}{
+		{Pod{Name: "redis", Programs: "/usr/bin", Steps: &chain.Steps{Operands: []string{"docker://redis"}}}, []string{
+			`ExecStartPre=:"/usr/bin/rkt-prepare" "docker://redis"`, `ExecStartPre=:"/usr/bin/rkt-net" "add" "self"`,
+			`ExecStart=:"/usr/bin/rkt-run-prepared" "self"`, `ExecStopPost=:"/usr/bin/rkt-net" "del" "self"`,
+			`ExecStopPost=:"/usr/bin/rkt-gc" "self"`, `Description=Pod redis`,
+		}},
+		{Pod{Name: "a.b", Programs: "/opt/50%/bin", Environment: [][2]string{{"RKT_DIR", `/a b"%n`}}, Steps: &chain.Steps{
+			Prepare: []string{"--port=x:1"}, Net: []string{"--net=host"}, Run: []string{"--hostname=$HOME"},
+			Operands: []string{"img", "--", "%n", "a\nExecStart=/bin/evil", `\`, "", ";"},
+		}}, []string{
+			`Environment="RKT_DIR=/a b\"%%n"`, `ExecStartPre=:"/opt/50%%/bin/rkt-net" "add" "--net=host" "self"`,
+			`ExecStart=:"/opt/50%%/bin/rkt-run-prepared" "--hostname=$HOME" "self"`,
+			`ExecStartPre=:"/opt/50%%/bin/rkt-prepare" "--port=x:1" "img" "--" "%%n" "a\x0aExecStart=/bin/evil" "\\" "" ";"`,
+		}},
+	} {
+		text, err := c.pod.Service()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(text), "\n")
+		for _, want := range c.want {
+			found := false
+			for _, line := range lines {
+				found = found || line == want
+			}
+			if !found {
+				t.Errorf("no line %s in\n%s", want, text)
+			}
+		}
+		if n := strings.Count(string(text), "\nExec"); n != 5 {
+			t.Errorf("%d Exec lines in\n%s", n, text)
+		}
+	}
+	for _, name := range []string{"", "a b", "a@", "../x", ".x", "a\n", "%n"} {
+		if _, err := (&Pod{Name: name, Programs: "/usr/bin", Steps: &chain.Steps{}}).Service(); err == nil {
+			t.Errorf("name %q: want an error", name)
+		}
+	}
+}
+
+func TestSocket(t *testing.T) {
+	p := &Pod{Name: "web", Steps: &chain.Steps{Prepare: []string{"--port=80-tcp:8080", "--port=81-tcp:[::1]:8081", "--port=53-udp:127.0.0.1:5353"}}}
+	text, err := p.Socket([]Port{{"80-tcp", "tcp", 80, 1}, {"81-tcp", "tcp", 81, 1}, {"53-udp", "udp", 53, 1}, {"r", "tcp", 90, 2}, {"control", "unix", 1, 1}})
+	want := "[Socket]\nListenStream=8080\nListenStream=[::1]:8081\nListenDatagram=127.0.0.1:5353\nListenStream=90\nListenStream=91\nListenStream=/run/web/control\n"
+	if err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	for _, flag := range []string{"--port=a:x", "--port=a:0", "--port=a:1.2.3:4", "--port=a:99999"} {
+		if _, err := (&Pod{Name: "w", Steps: &chain.Steps{Prepare: []string{flag}}}).Socket([]Port{{"a", "tcp", 1, 1}}); err == nil {
+			t.Errorf("%s: want an error", flag)
+		}
+	}
+	if _, err := p.Socket([]Port{{"a", "sctp", 1, 1}}); err == nil {
+		t.Error("sctp: want an error")
+	}
+}
+
+// systemd has nothing to complain of, whatever the values are.
+func TestVerify(t *testing.T) {
+	dir := t.TempDir()
+	for _, program := range []string{"rkt-prepare", "rkt-net", "rkt-run-prepared", "rkt-gc"} {
+		if err := os.Symlink("/bin/true", filepath.Join(dir, program)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := &Pod{Name: "hostile", Programs: dir, Environment: [][2]string{{"RKT_INSECURE_OPTIONS", "image"}}, Steps: &chain.Steps{
+		Operands: []string{"img", "--", "%n", "$HOME", `"`, `'`, `\`, "a\nb", "", ";", "ü", "\xff"},
+	}}
+	service, err := p.Service()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := p.Socket([]Port{{"a", "tcp", 80, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"hostile.service": service, "hostile.socket": socket} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.Command("systemd-analyze", "verify", filepath.Join(dir, "hostile.service"), filepath.Join(dir, "hostile.socket")).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "hostile") {
+		t.Errorf("%v\n%s\n%s", err, out, service)
+	}
+}

@@ -1,0 +1,381 @@
+// Package prepare makes a pod out of images: the pod's directory with everything in it that does not depend on the moment it
+// is started. Its cost does not depend on the size of the images, but for what
+// they have in the place of an empty volume.
+package prepare
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/appc/spec/schema"
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+// App is an app as the command line describes it. What is empty is as the image says.
+type App struct {
+	Image             string     // as the user named it
+	Bare              bool       // it follows another image, without a "---" between them
+	Section           *types.App // of a pod manifest, in the place of the image's
+	Signature         string     // file that its signature is in; "" if it is at its usual place
+	Name              string
+	Exec              string // replaces the image's program and its arguments
+	Args              []string
+	WorkingDir        string
+	User, Group       string // a number, a name, or the path of a file in the image whose owner is meant
+	SupplementaryGIDs []uint32
+	Environment       []stage1.Variable
+	EnvironmentFile   []stage1.Variable // of --env-file, until the flags have been read
+	CapsRetain        []string
+	CapsRemove        []string
+	CapAdd, CapDrop   []string
+	NoNewPrivileges   bool
+	Limits            Limits
+	Annotations       types.Annotations
+	UserAnnotations   types.UserAnnotations
+	UserLabels        types.UserLabels
+	Volumes           Volumes // mounts are this app's; a volume is the pod's
+	ReadOnly          bool    // the root file system, but for volumes
+	NoHealth          bool    // without the image's health check
+
+	mounts []schema.Mount
+}
+
+// Options is a pod as the command line describes it.
+type Options struct {
+	UUID        string
+	Claim       poddir.Claim // the pod's name, if it is to have one
+	Apps        []App
+	Ports       []types.ExposedPort
+	Inherit     []stage1.Variable   // the caller's environment, if the apps are to inherit it
+	Environment []stage1.Variable   // for every app
+	Volumes     Volumes             // mounted into every app
+	AllCaps     bool                // --insecure-options=capabilities
+	AllCalls    bool                // --insecure-options=seccomp
+	AnyImage    bool                // --insecure-options=ondisk: what is in the store is not checked
+	AllPaths    bool                // --insecure-options=paths
+	AnyPlatform bool                // --any-platform
+	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
+	OwnUsers    bool                // a user namespace of its own
+	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
+	Shm         uint64              // bytes in /dev/shm; 0 is as systemd-nspawn has it
+	Tasks       uint64              // processes and threads that all apps may have together; 0 is no limit
+	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
+
+	Stage2   string // path of rkt-stage2, which runs beside apps and starts some of them
+	Attacher string // path of rkt-attach, for apps that it can attach to; "" if there is none
+
+	Strict bool              // an isolator that is not honoured is an error
+	Warn   func(line string) // told of it otherwise
+
+	// Image finds the image that an App names, fetching it if the pull policy says so, and returns its ID.
+	Image func(ctx context.Context, app App) (id string, err error)
+
+	mounts []schema.Mount
+}
+
+// Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the program is killed, what is
+// left is an aborted prepare, which rkt-gc collects.
+func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) (*poddir.Pod, error) {
+	if len(o.Apps) == 0 {
+		return nil, errors.New("no image given")
+	}
+	found := make([]*store.Image, len(o.Apps))
+	for i, app := range o.Apps { // before the pod is made: this may take as long as a download
+		id, err := o.Image(ctx, app)
+		if err != nil {
+			return nil, err
+		}
+		if found[i], err = images.Image(id); err != nil {
+			return nil, fmt.Errorf("image %q: %w", app.Image, err)
+		}
+		if !o.AnyPlatform {
+			if err := saysPlatform(found[i]); err != nil {
+				return nil, fmt.Errorf("image %q: %w", app.Image, err)
+			}
+		}
+		if o.AnyImage {
+			continue
+		}
+		if err := images.Check(found[i]); err != nil {
+			return nil, fmt.Errorf("image %q: %w", app.Image, err)
+		}
+	}
+	if err := checkPorts(o, found); err != nil {
+		return nil, err
+	}
+	o.warnOfOOMScores()
+	p, lock, err := pods.CreateNamed(o.UUID, o.Claim)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	err = fill(p, pods, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
+		for i, img := range found {
+			if _, err := images.Image(img.ID); err != nil {
+				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
+			}
+			if err := images.Used(img.ID); err != nil {
+				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.Delete())
+	}
+	return p, nil
+}
+
+// directories are made first, since their modes say who may pass: the group that lists pods gets as far as rkt/status, and nowhere else.
+// Units name tokens, and say more of an app than its manifest does.
+var directories = []struct {
+	name string
+	mode os.FileMode
+}{
+	{"overlay", 0o700},
+	{"stage1", 0o711},
+	{poddir.RootDir, 0o711},
+	{poddir.RootDir + "/etc", 0o700},
+	{poddir.RootDir + "/opt", 0o700},
+	{poddir.RootDir + "/root", 0o700},
+	{poddir.RootDir + "/var", 0o700},
+	{poddir.RootDir + "/rkt", 0o711},
+	{poddir.RootDir + "/rkt/status", 0o755},
+}
+
+// fill writes everything below the pod's directory, the manifest last. check is called when the pod can be seen to use its images.
+func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, check func() error) error {
+	manifest := schema.BlankPodManifest()
+	manifest.Ports = o.Ports
+	var limits stage1.Isolation
+	if o.Manifest != nil {
+		manifest.Annotations, manifest.UserAnnotations, manifest.UserLabels = o.Manifest.Annotations, o.Manifest.UserAnnotations, o.Manifest.UserLabels
+		manifest.Isolators = o.Manifest.Isolators
+		var err error
+		if limits, err = limitPod(o); err != nil {
+			return err
+		}
+	}
+	limits.TasksMax = o.Tasks
+	if err := setSysctl(&o, manifest); err != nil {
+		return err
+	}
+	for _, dir := range directories {
+		if err := poddir.Mkdir(p.Path(dir.name), dir.mode); err != nil {
+			return err
+		}
+	}
+	volumes, err := newStorage(p.Dir(), p.DataDir(), &o)
+	if err != nil {
+		return err
+	}
+	defer volumes.close() // once the pod is prepared, its file mounts says which it has
+	var apps []stage1.App
+	for i := range o.Apps {
+		name, err := appName(o.Apps[i], images[i])
+		if err != nil {
+			return err
+		}
+		if manifest.Apps.Get(name) != nil {
+			return fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
+		}
+		dir, target := p.Path("overlay/"+name.String()), p.Path(poddir.RootDir+stage1.AppRoot(name.String()))
+		if err := os.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		if err := overlay.Make(dir, images[i].Layers); err != nil {
+			return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
+		}
+		var app stage1.App
+		var effective *types.App
+		var points []types.MountPoint
+		if section := o.Apps[i].section(images[i].Manifest); section != nil {
+			if points, err = withoutTmpfs(section.MountPoints, o.Apps[i].Annotations); err != nil {
+				return fmt.Errorf("app %q: %w", name, err)
+			}
+		}
+		mounts, err := volumes.mounts(name.String(), o.Apps[i].mounts, o.mounts, points)
+		if err != nil {
+			return fmt.Errorf("app %q: %w", name, err)
+		}
+		o.Apps[i].mounts = mounts
+		err = overlay.View(dir, target, func(root *os.File) (err error) {
+			if app, effective, err = resolve(root, name.String(), o.Apps[i], images[i].Manifest, o); err != nil {
+				return err
+			}
+			return volumes.add(root, name.String(), mounts, points)
+		})
+		if err != nil {
+			return fmt.Errorf("app %q: %w", name, err)
+		}
+		apps = append(apps, app)
+		annotations := o.Apps[i].Annotations
+		if _, odd := image.Environment(assignments(app)); len(odd) > 0 {
+			text, err := json.Marshal(odd)
+			if err != nil {
+				return fmt.Errorf("app %q: %w", name, err)
+			}
+			annotations = slices.Clone(annotations)
+			annotations.Set(image.AnnotationEnvironment, string(text))
+		}
+		hash, err := types.NewHash(images[i].ID)
+		if err != nil {
+			return fmt.Errorf("image %q: %w", images[i].ID, err)
+		}
+		manifest.Apps = append(manifest.Apps, schema.RuntimeApp{
+			Name:   name,
+			Image:  schema.RuntimeImage{Name: &images[i].Manifest.Name, ID: *hash, Labels: images[i].Manifest.Labels},
+			App:    effective,
+			Mounts: mounts,
+
+			ReadOnlyRootFS: o.Apps[i].ReadOnly,
+			Annotations:    annotations,
+		})
+	}
+	volumes.finish(o.Manifest != nil)
+	if o.OwnUsers {
+		if err := giveUsers(p, pods); err != nil {
+			return err
+		}
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	manifest.Volumes = volumes.volumes
+	if err := writeRoot(p, apps, limits, o, volumes.lines); err != nil {
+		return err
+	}
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		return fmt.Errorf("pod manifest: %w", err)
+	}
+	if _, err := network.PodPorts(text); err != nil { // what rkt-net would say
+		return err
+	}
+	if err := durable.SyncTree(p.Dir()); err != nil {
+		return err
+	}
+	return durable.WriteFile(p.Path(poddir.ManifestFile), append(text, '\n'), 0o640)
+}
+
+// writeRoot makes the root of the pod's systemd and notes what is to be mounted into it; the lines for volumes come last.
+func writeRoot(p *poddir.Pod, apps []stage1.App, limits stage1.Isolation, o Options, volumes string) error {
+	root := p.Path(poddir.RootDir)
+	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp", "var/tmp", "var/log/journal"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	mounts, err := copySystemd(p)
+	if err != nil {
+		return err
+	}
+	if o.Stage2 == "" {
+		return errors.New("rkt-stage2, which runs in each pod, is not installed")
+	}
+	line, err := helper(root, o.Stage2, stage1.Stage2)
+	if err != nil {
+		return err
+	}
+	mounts += line
+	if line, err = writeConfigs(p, apps); err != nil {
+		return err
+	}
+	mounts += line
+	if slices.ContainsFunc(apps, stage1.App.Attachable) {
+		if o.Attacher == "" {
+			return errors.New("rkt-attach, by which one could attach to the apps, is not installed")
+		}
+		line, err := helper(root, o.Attacher, stage1.AttachFile)
+		if err != nil {
+			return err
+		}
+		mounts += line
+	}
+	files, err := stage1.Files(p.UUID, limits, apps)
+	if err != nil {
+		return err
+	}
+	for path, text := range files {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return err
+		}
+	}
+	options := ""
+	if o.Shm > 0 {
+		options = fmt.Sprintf("--tmpfs=/dev/shm:mode=1777,nosuid,size=%d\n", o.Shm)
+	}
+	for _, option := range stage1.Options(apps) {
+		options += option + "\n"
+	}
+	if err := os.WriteFile(p.Path(poddir.OptionsFile), []byte(options), 0o600); err != nil {
+		return err
+	}
+	if err := writeFilter(p, apps, o); err != nil {
+		return err
+	}
+	return os.WriteFile(p.Path(poddir.MountsFile), []byte(mounts+volumes), 0o600)
+}
+
+// helper gives a program of the toolkit to the pod's systemd.
+func helper(root, program, file string) (mount string, err error) {
+	if err := os.WriteFile(filepath.Join(root, file), nil, 0o755); err != nil {
+		return "", err
+	}
+	return fstab.Bind{Source: program, Target: poddir.RootDir + file, ReadOnly: true, NoDev: true}.String(), nil
+}
+
+// checkPorts refuses a --port that no image of the pod has.
+func checkPorts(o Options, images []*store.Image) error {
+	var declared []string
+	for i, img := range images {
+		section := o.Apps[i].section(img.Manifest)
+		if section == nil {
+			continue
+		}
+		for _, port := range section.Ports {
+			declared = append(declared, port.Name.String())
+		}
+	}
+	for _, exposed := range o.Ports {
+		if exposed.PodPort == nil && !slices.Contains(declared, exposed.Name.String()) {
+			if declared == nil {
+				return fmt.Errorf("port %q: no image of the pod declares it, nor any other port", exposed.Name)
+			}
+			return fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name, strings.Join(declared, ", "))
+		}
+	}
+	return nil
+}
+
+// saysPlatform refuses an ACI that does not say for which operating system and architecture it is, as rkt did; what it says was checked
+// when it was fetched.
+func saysPlatform(img *store.Image) error {
+	if _, err := os.Lstat(img.Config); err == nil { // an OCI image, which does; appc may have no name for it
+		return nil
+	}
+	for _, name := range []string{"os", "arch"} {
+		if _, ok := img.Manifest.Labels.Get(name); !ok {
+			return fmt.Errorf("missing %s label in the image manifest; --any-platform takes it all the same", name)
+		}
+	}
+	return nil
+}

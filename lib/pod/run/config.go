@@ -1,0 +1,83 @@
+package run
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+// app is an app of the pod, and what becomes known of it on the way to its start.
+type app struct {
+	name     string
+	prepared *specs.Spec // nil if an older rkt prepared the pod: its units say all of it
+	final    stage1.Final
+	secrets  map[string]secret // by name
+}
+
+// readApps reads what rkt-prepare has settled of the pod's apps. A pod with users of its own can't use TunDevice: its network is the host's
+// root's.
+func readApps(p *poddir.Pod, hostname string, ownUsers bool, given given) ([]*app, error) {
+	if hostname == "" {
+		hostname = stage1.MachineName(p.UUID)
+	}
+	entries, err := os.ReadDir(p.Path(poddir.AppsDir))
+	if err != nil {
+		return nil, err
+	}
+	former, err := isFormer(p)
+	if err != nil {
+		return nil, err
+	}
+	_, noTun := os.Stat(stage1.TunDevice)
+	var apps []*app
+	for _, entry := range entries {
+		a := &app{name: entry.Name(), final: stage1.Final{Hostname: hostname, NoTun: noTun != nil || ownUsers, Limits: given.limits, Umask: given.umask}}
+		apps = append(apps, a)
+		if former {
+			continue
+		}
+		file := poddir.ConfigDir + "/" + a.name + "/" + poddir.PreparedConfigFile
+		text, err := p.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if a.prepared, err = stage1.ParseConfig(text); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Path(file), err)
+		}
+		if a.prepared.Process == nil {
+			return nil, fmt.Errorf("%s: has no process", p.Path(file))
+		}
+	}
+	return apps, nil
+}
+
+// isFormer reports whether a rkt prepared the pod that had no rkt-stage2.
+func isFormer(p *poddir.Pod) (bool, error) {
+	_, err := os.Lstat(p.Path(poddir.ConfigDir))
+	if err != nil && !os.IsNotExist(err) {
+		return false, err
+	}
+	return err != nil, nil
+}
+
+// writeConfigs writes the final configurations of the apps, which rkt-stage2 follows.
+func writeConfigs(p *poddir.Pod, apps []*app) error {
+	for _, a := range apps {
+		if a.prepared == nil {
+			continue
+		}
+		text, err := json.Marshal(stage1.Finish(a.prepared, a.final))
+		if err != nil {
+			return fmt.Errorf("app %q: configuration: %w", a.name, err)
+		}
+		if err := durable.WriteForNow(p.Path(poddir.ConfigDir+"/"+a.name+"/"+stage1.ConfigFile), append(text, '\n'), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}

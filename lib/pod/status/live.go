@@ -1,0 +1,63 @@
+package status
+
+import (
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
+)
+
+// healthDir is where rkt-stage2 counts, in a file for each app, how many health checks have failed one after another.
+const healthDir = "run/rkt/health/"
+
+// timers is where the pod's units are.
+const timers = poddir.RootDir + "/etc/systemd/system/"
+
+// health is what Docker calls the status of an app's health check: starting, healthy, or how many checks have failed one after another.
+// It is "" for an app without a check, one that does not run, and a caller who may not see it.
+func health(p *poddir.Pod, dir *poddir.Reader, app string) string {
+	if _, err := dir.ReadFile(timers + "health@" + app + ".timer"); err != nil {
+		return ""
+	}
+	text, err := running.ReadInside(p, healthDir+app)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "starting"
+	}
+	failed, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
+	switch {
+	case err != nil || parseErr != nil:
+		return ""
+	case failed == 0:
+		return "healthy"
+	}
+	return "failing:" + strconv.Itoa(failed)
+}
+
+// ports are the ports of the host that are forwarded to the pod.
+func ports(p *poddir.Pod) (texts []string, err error) {
+	all, err := network.Forwarded(p.Dir())
+	for _, port := range all {
+		texts = append(texts, port.String()+"->"+strconv.Itoa(port.ContainerPort))
+	}
+	return texts, err
+}
+
+// Ran is for how long the pod has run until now, or ran until its last app exited; 0 if that is not known.
+func (p Pod) Ran(now time.Time) time.Duration {
+	if p.StartedAt == nil {
+		return 0
+	}
+	end := now.UnixNano()
+	if p.State != poddir.Running.String() {
+		end = 0
+		for _, a := range p.Apps {
+			end = max(end, value(a.FinishedAt))
+		}
+	}
+	return max(0, time.Duration(end-*p.StartedAt)).Truncate(time.Second)
+}

@@ -1,0 +1,294 @@
+// Package status is what rkt-list and rkt-status tell of a pod, put together from the files of its directory.
+package status
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+)
+
+// Time is a point in time as rkt prints it in full; n is in nanoseconds since 1970, and nil is "".
+func Time(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return time.Unix(0, *n).Format("2006-01-02 15:04:05.999 -0700 MST")
+}
+
+// Addresses is rkt's form of a pod's networks: NAME:ip4=ADDRESS,…
+func (p Pod) Addresses() string {
+	var all []string
+	for _, n := range p.Networks {
+		all = append(all, n.String())
+	}
+	return strings.Join(all, ",")
+}
+
+// Pod is what is known of one pod. Its JSON is rkt's (api/v1), the times in nanoseconds since 1970.
+type Pod struct {
+	UUID            string            `json:"name"`
+	PodName         string            `json:"pod_name,omitempty"` // not in rkt
+	State           string            `json:"state"`
+	Networks        []network.Network `json:"networks,omitempty"`
+	Ports           []string          `json:"ports,omitempty"` // HOST/PROTOCOL->POD; not in rkt
+	AppNames        []string          `json:"app_names,omitempty"`
+	Apps            []App             `json:"apps,omitempty"`
+	CreatedAt       *int64            `json:"created_at,omitempty"`
+	StartedAt       *int64            `json:"started_at,omitempty"`
+	Stopped         bool              `json:"stopped,omitempty"` // somebody has stopped it; not in rkt
+	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
+	UserLabels      map[string]string `json:"user_labels,omitempty"`
+}
+
+// App is what is known of one app.
+type App struct {
+	Name            string            `json:"name"`
+	State           string            `json:"state"`
+	CreatedAt       *int64            `json:"created_at,omitempty"`
+	StartedAt       *int64            `json:"started_at,omitempty"`
+	FinishedAt      *int64            `json:"finished_at,omitempty"`
+	ExitCode        *int              `json:"exit_code,omitempty"`
+	Health          string            `json:"health,omitempty"` // of its health check; not in rkt
+	ImageID         string            `json:"image_id"`
+	ImageName       string            `json:"image_name,omitempty"` // not in rkt
+	Mounts          []Mount           `json:"mounts,omitempty"`
+	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
+	UserLabels      map[string]string `json:"user_labels,omitempty"`
+}
+
+// Mount is a volume in an app.
+type Mount struct {
+	Name          string `json:"name"`
+	ContainerPath string `json:"container_path"`
+	HostPath      string `json:"host_path"` // "" for an empty volume
+	ReadOnly      bool   `json:"read_only"`
+}
+
+// manifest is the part of an appc pod manifest that is told. schema.PodManifest checks all of it, which takes ten times as long.
+type manifest struct {
+	Kind string `json:"acKind"`
+	Apps []struct {
+		Name  string `json:"name"`
+		Image struct {
+			ID     string                         `json:"id"`
+			Name   string                         `json:"name"`
+			Labels []struct{ Name, Value string } `json:"labels"`
+		} `json:"image"`
+		Mounts []struct {
+			Volume, Path string
+			AppVolume    *volume
+		} `json:"mounts"`
+		App *struct {
+			UserAnnotations map[string]string `json:"userAnnotations"`
+			UserLabels      map[string]string `json:"userLabels"`
+		} `json:"app"`
+	} `json:"apps"`
+	Volumes         []volume          `json:"volumes"`
+	UserAnnotations map[string]string `json:"userAnnotations"`
+	UserLabels      map[string]string `json:"userLabels"`
+}
+
+type volume struct {
+	Name, Source string
+	ReadOnly     bool
+}
+
+// mount is how a volume of the pod, or of the app alone, is told.
+func (m *manifest) mount(name, path string, own *volume) Mount {
+	if own == nil {
+		own = new(volume)
+		for _, v := range m.Volumes {
+			if v.Name == name {
+				*own = v
+			}
+		}
+	}
+	return Mount{Name: name, ContainerPath: path, HostPath: own.Source, ReadOnly: own.ReadOnly}
+}
+
+// parse reads what is told of a manifest, and checks that its apps' names, which are files' names too, are such.
+func parse(text []byte) (*manifest, error) {
+	m := new(manifest)
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, err
+	}
+	if m.Kind != "PodManifest" {
+		return nil, fmt.Errorf("acKind is %q", m.Kind)
+	}
+	for _, ra := range m.Apps {
+		if _, err := types.NewACName(ra.Name); err != nil {
+			return nil, fmt.Errorf("app %q: %w", ra.Name, err)
+		}
+	}
+	return m, nil
+}
+
+// reader reads one pod after another.
+type reader struct {
+	open  func(*poddir.Pod) (*poddir.Reader, error)
+	want  Want
+	space []byte // for a manifest's text
+	// parsed are the last manifests by their text: pods that one unit has run one after another have the same. They share what is told of
+	// it, then. Nil to keep none.
+	parsed map[string]*manifest
+}
+
+// A reader keeps so many manifests, of so many bytes at most.
+const maxParsed, maxParsedText = 64, 1 << 16
+
+func (r *reader) parse(text []byte) (*manifest, error) {
+	if m := r.parsed[string(text)]; m != nil {
+		return m, nil
+	}
+	m, err := parse(text)
+	if err != nil || r.parsed == nil || len(text) > maxParsedText {
+		return m, err
+	}
+	if len(r.parsed) == maxParsed {
+		clear(r.parsed)
+	}
+	r.parsed[string(text)] = m
+	return m, nil
+}
+
+// Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
+func Read(p *poddir.Pod) (Pod, error) {
+	r := reader{open: (*poddir.Pod).Open, want: Want{Names: true, Ends: true, Live: true}}
+	return r.read(p)
+}
+
+// Want is what of many pods is wanted, since each takes time.
+type Want struct {
+	Names bool // of the pods
+	Ends  bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
+	Live  bool // forwarded ports, and how healthy running apps are
+}
+
+func (r *reader) read(p *poddir.Pod) (Pod, error) {
+	dir, err := r.open(p)
+	if err != nil {
+		return Pod{}, err
+	}
+	defer dir.Close()
+	text, at, unread := dir.Manifest(r.space)
+	facts, err := dir.Look(at)
+	if err != nil {
+		return Pod{}, err
+	}
+	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
+	if r.want.Names {
+		name, _ := dir.ReadFile(poddir.NameFile)
+		e.PodName = strings.TrimSuffix(string(name), "\n")
+	}
+	if errors.Is(unread, os.ErrNotExist) {
+		if _, err := p.State(); err != nil { // deleted under our hands
+			return Pod{}, err
+		}
+		return e, nil
+	}
+	if unread != nil {
+		return e, unread
+	}
+	m, err := r.parse(text)
+	if err != nil {
+		return e, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
+	}
+	if (r.want.Ends || !facts.State.Ended()) && dir.Has(poddir.NetDir) {
+		if e.Networks, err = network.Read(p.Dir()); err != nil {
+			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+	}
+	if r.want.Live && !facts.State.Ended() {
+		if e.Ports, err = ports(p); err != nil {
+			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
+	}
+	e.Stopped = r.want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile)
+	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
+	for _, ra := range m.Apps {
+		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
+		for _, at := range ra.Mounts {
+			a.Mounts = append(a.Mounts, m.mount(at.Volume, at.Path, at.AppVolume))
+		}
+		for _, l := range ra.Image.Labels {
+			if l.Name == "version" {
+				a.ImageName += ":" + l.Value
+			}
+		}
+		if ra.App != nil {
+			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
+		}
+		if r.want.Ends && e.StartedAt != nil {
+			if code, at, ok := dir.AppStatus(a.Name); ok {
+				a.ExitCode, a.State, a.FinishedAt = &code, poddir.Exited.String(), nanoseconds(at)
+			}
+		}
+		if r.want.Live && a.State == poddir.Running.String() {
+			a.Health = health(p, dir, a.Name)
+		}
+		e.AppNames = append(e.AppNames, a.Name)
+		e.Apps = append(e.Apps, a)
+	}
+	return e, nil
+}
+
+// All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that cannot be read does not hide the others.
+func All(pods poddir.Pods, want Want) ([]Pod, error) {
+	found, err := pods.All()
+	if err != nil || len(found) == 0 {
+		return []Pod{}, err
+	}
+	folder, err := os.Open(pods.Path())
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	open := func(p *poddir.Pod) (*poddir.Reader, error) { return p.OpenIn(folder) }
+	all, errs := make([]Pod, len(found)), make([]error, len(found))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(found)) {
+		readers.Go(func() {
+			r := reader{open, want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
+			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
+				all[i], errs[i] = r.read(found[i])
+			}
+		})
+	}
+	readers.Wait()
+	for i, err := range errs {
+		if errors.Is(err, poddir.ErrNotFound) {
+			errs[i] = nil
+		}
+	}
+	all = slices.DeleteFunc(all, func(p Pod) bool { return p.UUID == "" })
+	slices.SortStableFunc(all, func(a, b Pod) int { return cmp.Compare(value(a.CreatedAt), value(b.CreatedAt)) })
+	return all, errors.Join(errs...)
+}
+
+func value(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+func nanoseconds(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	n := t.UnixNano()
+	return &n
+}

@@ -1,0 +1,62 @@
+package poddir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// ChooseApp is the index, in the names of the pod's apps, of the one that --app names; without --app that of the only one.
+func (p *Pod) ChooseApp(names []string, name string) (int, error) {
+	if name == "" && len(names) == 1 {
+		return 0, nil
+	}
+	if name == "" {
+		return 0, fmt.Errorf("pod %s: has the apps %s; choose one with --app", p.UUID, strings.Join(names, ", "))
+	}
+	i := slices.Index(names, name)
+	if i < 0 {
+		return 0, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
+	}
+	return i, nil
+}
+
+// Apps are the names of the pod's apps, as the manifest has them. Each is a name of a file, too.
+func (p *Pod) Apps() ([]string, error) {
+	text, err := p.ReadFile(ManifestFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("pod %s: has no manifest; it was never prepared to the end", p.UUID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var manifest struct {
+		Apps []struct {
+			Name string `json:"name"`
+		} `json:"apps"`
+	}
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return nil, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
+	}
+	var names []string
+	for _, app := range manifest.Apps {
+		if !validAppName(app.Name) {
+			return nil, fmt.Errorf("pod %s: manifest: %q: not the name of an app", p.UUID, app.Name)
+		}
+		names = append(names, app.Name)
+	}
+	return names, nil
+}
+
+// validAppName reports whether a name is one of appc's AC Names.
+func validAppName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != ""
+}

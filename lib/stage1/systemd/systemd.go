@@ -1,0 +1,65 @@
+// Package systemd is what the toolkit asks of the host's systemd without talking to it.
+package systemd
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/util"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
+)
+
+// Booted tells whether systemd is the host's init.
+func Booted() bool { return util.IsRunningSystemd() }
+
+// CanRegister tells whether systemd is the host's init and systemd-machined can be reached, so that a pod can be a machine there.
+func CanRegister() bool {
+	if !Booted() {
+		return false
+	}
+	_, errBus := os.Stat("/run/dbus/system_bus_socket")
+	_, errMachined := os.Stat("/usr/lib/systemd/systemd-machined")
+	return errBus == nil && errMachined == nil
+}
+
+// Nspawn finds the host's systemd-nspawn. An error tells what of systemd the host lacks.
+func Nspawn() (string, error) {
+	nspawn, err := program.Look("systemd-nspawn")
+	if err != nil {
+		return "", fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
+	}
+	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
+		return "", fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
+	}
+	return nspawn, nil
+}
+
+// Unit is the name of the systemd unit that the process belongs to, or "": the last part of its control group's path that names
+// a service or a scope (a service may have made groups below its own).
+func Unit() string { return UnitOf(os.Getpid()) }
+
+// UnitOf is Unit for another process; it is "" for one that has ended.
+func UnitOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return ""
+	}
+	return unitOf(string(text))
+}
+
+func unitOf(cgroups string) string {
+	for line := range strings.Lines(cgroups) { // hierarchy-ID:controllers:path, see cgroups(7)
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
+			continue
+		}
+		parts := strings.Split(f[2], "/")
+		for i := len(parts) - 1; i >= 0; i-- {
+			if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
+				return parts[i]
+			}
+		}
+	}
+	return ""
+}
