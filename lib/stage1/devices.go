@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 )
 
 // devices are the nodes that every app has (appc's ace.md, "Filesystem Setup"); /dev/console, pts, shm and mqueue are
@@ -21,6 +22,27 @@ const DevicesAnnotation = "coreos.com/rkt/stage2/devices"
 
 // TunDevice makes network interfaces for who has CAP_NET_ADMIN. Every app of rkt 1.30 had it; now an app that may use it.
 const TunDevice = "/dev/net/tun"
+
+// DeviceRules are what a pod may do with devices, without those of the host that its apps have: with those of every app, with
+// terminals (ptmx, the slaves that devpts has, and the console of the pod's systemd), and with TunDevice where an app has it.
+func DeviceRules(tun bool) []devfilter.Rule {
+	var rules []devfilter.Rule
+	for _, d := range devices {
+		rules = append(rules, devfilter.Rule{Type: 'c', Major: uint32(d.Major), Minor: uint32(d.Minor), Access: "rwm"})
+	}
+	rules = append(rules, devfilter.Rule{Type: 'c', Major: 5, Minor: 2, Access: "rwm"},
+		devfilter.Rule{Type: 'c', Major: 136, AnyMinor: true, Access: "rw"},
+		devfilter.Rule{Type: 'c', Major: 5, Minor: 1, Access: "rwm"})
+	if tun {
+		rules = append(rules, devfilter.Rule{Type: 'c', Major: 10, Minor: 200, Access: "rwm"})
+	}
+	return rules
+}
+
+// HasTun reports whether the app with this configuration has TunDevice.
+func HasTun(prepared *specs.Spec) bool {
+	return prepared.Linux != nil && slices.ContainsFunc(prepared.Linux.Devices, func(d specs.LinuxDevice) bool { return d.Path == TunDevice })
+}
 
 // devices are those of the app, except where it has a volume.
 func (a App) devices() []specs.LinuxDevice {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,25 @@ import (
 func Own() ([]string, error) { return Of(os.Getpid()) }
 
 // Of lists the same of another process, which must not be in a namespace that hides them.
-func Of(pid int) ([]string, error) {
+func Of(pid int) ([]string, error) { return groups(pid, Unified, systemd) }
+
+// The hierarchies that are asked for, as /proc/PID/cgroup has them.
+const (
+	Unified = ""             // version 2
+	Devices = "devices"      // the controller of version 1
+	systemd = "name=systemd" // version 1, without a controller
+)
+
+// In returns the directory of the process's own group in one hierarchy, "" where that is not mounted.
+func In(hierarchy string) (string, error) {
+	dirs, err := groups(os.Getpid(), hierarchy)
+	if err != nil || len(dirs) == 0 {
+		return "", err
+	}
+	return dirs[0], nil
+}
+
+func groups(pid int, hierarchies ...string) ([]string, error) {
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return nil, err
@@ -28,14 +47,15 @@ func Of(pid int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return own(string(groups), string(mounts)), nil
+	return parse(string(groups), string(mounts), hierarchies...), nil
 }
 
-func own(groups, mounts string) []string {
+// parse lists the directories of a process's groups in some hierarchies, by its /proc/PID/cgroup and a mountinfo.
+func parse(groups, mounts string, hierarchies ...string) []string {
 	var dirs []string
 	for line := range strings.Lines(groups) { // hierarchy-ID:controllers:path
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" || strings.HasPrefix(f[2], "/..") { // outside of the namespace
+		if len(f) != 3 || !slices.Contains(hierarchies, f[1]) || strings.HasPrefix(f[2], "/..") { // outside of the namespace
 			continue
 		}
 		for mount := range strings.Lines(mounts) { // … root mount-point options … - type source super-options
@@ -44,9 +64,9 @@ func own(groups, mounts string) []string {
 			if len(b) < 5 || len(a) < 3 {
 				continue
 			}
-			unified := f[1] == "" && a[0] == "cgroup2"
-			named := f[1] != "" && a[0] == "cgroup" && strings.Contains(a[2], "name=systemd")
-			if unified || named {
+			unified := f[1] == Unified && a[0] == "cgroup2"
+			v1 := f[1] != Unified && a[0] == "cgroup" && slices.Contains(strings.Split(a[2], ","), f[1])
+			if unified || v1 {
 				dirs = append(dirs, filepath.Join(b[4], strings.TrimPrefix(f[2], strings.TrimSuffix(b[3], "/"))))
 				break
 			}

@@ -29,9 +29,13 @@ func TestOwn(t *testing.T) {
 		{"0::/\n", "", nil},
 		{"0::/../../elsewhere\n", pure, nil},
 	} {
-		if got := own(c.groups, c.mounts); !slices.Equal(got, c.want) {
+		if got := parse(c.groups, c.mounts, Unified, systemd); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %q, want %q", c.groups, got, c.want)
 		}
+	}
+	const devices = "36 31 0:33 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n"
+	if got := parse("5:devices:/d\n0::/\n", hybrid+devices, Devices); !slices.Equal(got, []string{"/sys/fs/cgroup/devices/d"}) {
+		t.Errorf("devices: %q", got)
 	}
 }
 

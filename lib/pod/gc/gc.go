@@ -47,6 +47,9 @@ const workers = 8
 // patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
 const patience = 30 * time.Second
 
+// settling is how long the kernel may take to release the lock of a systemd-nspawn that was killed.
+const settling = 5 * time.Second
+
 // Rules say how old what is to be removed must be.
 type Rules struct {
 	GracePeriod    time.Duration // since rkt-gc first saw an exited pod
@@ -303,6 +306,16 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	}
 	if err != nil {
 		return err
+	}
+	if state == poddir.Running && p.Ended() { // its systemd-nspawn was killed a moment ago, or another program looks at it
+		lock, err := running.LockEnded(ctx, p, settling)
+		if err == nil {
+			state = p.StateHeld()
+			err = lock.Close()
+		}
+		if err != nil && !errors.Is(err, durable.ErrLocked) && !errors.Is(err, poddir.ErrNotFound) {
+			return err
+		}
 	}
 	switch state {
 	case poddir.AbortedPrepare:

@@ -2,8 +2,10 @@ package gc
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +51,36 @@ func TestRulesUnderTheLock(t *testing.T) {
 	}
 	if state, err := p.State(); err != nil || state != poddir.Exited {
 		t.Errorf("state %v, %v; want exited", state, err)
+	}
+}
+
+// TestKilledMomentsAgo: the lock of a pod is still held when its systemd-nspawn is gone, by the kernel for a moment or by
+// another program. The pod is collected all the same.
+func TestKilledMomentsAgo(t *testing.T) {
+	pods := poddir.In(t.TempDir())
+	p := exited(t, pods, true)
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p.Path(poddir.PIDFile), fmt.Appendln(nil, gone.Process.Pid), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := p.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := p.State(); err != nil || state != poddir.Running {
+		t.Fatalf("state %v, %v; want running", state, err)
+	}
+	time.AfterFunc(300*time.Millisecond, func() { lock.Close() })
+	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(string) {},
+		ReleaseNetwork: func(context.Context, string) error { return nil }}
+	if err := c.Collect(t.Context(), Rules{}); err != nil {
+		t.Error(err)
+	}
+	if state, err := p.State(); err == nil {
+		t.Errorf("it is still there: %v", state)
 	}
 }
 

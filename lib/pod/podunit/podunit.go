@@ -45,6 +45,9 @@ func (p *Pod) Service() ([]byte, error) {
 	f.Add("Service", "Type", "notify")
 	f.Add("Service", "Slice", "machine.slice")
 	f.Add("Service", "Delegate", "yes")
+	if err := p.allowDevices(f); err != nil {
+		return nil, err
+	}
 	for _, v := range p.Environment {
 		text, err := unitfile.Environment(v[0], v[1])
 		if err != nil {

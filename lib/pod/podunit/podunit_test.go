@@ -47,6 +47,19 @@ func TestService(t *testing.T) {
 			t.Errorf("%d Exec lines in\n%s", n, text)
 		}
 	}
+	devices := Pod{Name: "a", Programs: "/usr/bin", Steps: &chain.Steps{
+		Prepare:  []string{"--volume=null,kind=host,source=/dev/null", "--volume", "/etc:/etc"},
+		Operands: []string{"img", "--device=/dev/absent:/dev/x:r", "--device", "/dev/zero:rw", "--", "device=/dev/full"},
+	}}
+	text, err := devices.Service()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "DevicePolicy=closed\nDeviceAllow=char-pts rw\nDeviceAllow=/dev/net/tun rwm\nDeviceAllow=/dev/null rwm\n" +
+		"DeviceAllow=/dev/absent r\nDeviceAllow=/dev/zero rw\n"
+	if !strings.Contains(string(text), want) || strings.Contains(string(text), "/dev/full ") {
+		t.Errorf("no lines %s in\n%s", want, text)
+	}
 	for _, name := range []string{"", "a b", "a@", "../x", ".x", "a\n", "%n"} {
 		if _, err := (&Pod{Name: name, Programs: "/usr/bin", Steps: &chain.Steps{}}).Service(); err == nil {
 			t.Errorf("name %q: want an error", name)

@@ -2,42 +2,142 @@ package run
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
-// allowDevices returns arguments by which the control group that systemd-nspawn asks for lets the pod use the host's devices that its apps
-// have, and no more than the command line says. In a service the unit's own rules hold (DevicePolicy=).
-func allowDevices(p *poddir.Pod, apps []*app) (options []string, err error) {
-	devices, err := readDevices(p, apps)
-	if err != nil {
-		return nil, err
+// devices are those of the host that the apps of a pod may use besides stage1.DeviceRules, by their paths on the host,
+// and how: letters of "rwm".
+type devices map[string]string
+
+// properties are arguments by which the scope that systemd-nspawn asks for allows the devices. Systemd gives it a filter
+// (DevicePolicy=closed) because systemd-nspawn asks for one.
+func (d devices) properties() (options []string) {
+	for _, source := range slices.Sorted(maps.Keys(d)) {
+		options = append(options, "--property=DeviceAllow="+source+" "+d[source])
 	}
-	for _, source := range slices.Sorted(maps.Keys(devices)) {
-		how := devices[source]
-		if !keepUnit() {
-			options = append(options, "--property=DeviceAllow="+source+" "+how)
-			continue
-		}
-		if strings.Contains(how, "r") && strings.Contains(how, "w") {
-			continue
-		}
-		if unit := systemd.Unit(); unit == "" || !slices.Contains([]string{"closed", "strict"}, property(unit, "DevicePolicy")) {
-			return nil, fmt.Errorf("--device=%s:%s: in a service the unit says so: DevicePolicy=closed and DeviceAllow=%[1]s %[2]s", source, how)
-		}
-	}
-	return options, nil
+	return options
 }
 
-// readDevices returns the devices that the apps have as volumes, by their paths on the host, and how they may be used.
-func readDevices(p *poddir.Pod, apps []*app) (map[string]string, error) {
+// rules are those of the pod's device filter.
+func (d devices) rules(tun bool) ([]devfilter.Rule, error) {
+	rules := stage1.DeviceRules(tun)
+	for _, source := range slices.Sorted(maps.Keys(d)) {
+		rule, err := devfilter.Of(source, d[source])
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
+}
+
+// partial returns a device that may be used in part only, or "".
+func (d devices) partial() string {
+	for _, source := range slices.Sorted(maps.Keys(d)) {
+		if !strings.Contains(d[source], "r") || !strings.Contains(d[source], "w") {
+			return source
+		}
+	}
+	return ""
+}
+
+// filterDevices keeps the pod from all devices but those that its apps have. In a scope systemd does so, where the kernel
+// lets it. Elsewhere the pod gets a BPF filter on its own cgroup: that which systemd-nspawn makes in a unit, below the
+// unit's, and without systemd the one that the process is in. Where the kernel has no such filters the devices controller
+// of version 1 does it, in a group that is noted first, for rkt-gc.
+func filterDevices(p *poddir.Pod, d devices, tun, keepUnit bool, o Options) error {
+	rules, err := d.rules(tun)
+	if err != nil {
+		return err
+	}
+	if systemd.Booted() && !keepUnit {
+		if v1, err := cgroup.In(cgroup.Devices); err != nil || v1 != "" || devfilter.Supported(rules) {
+			return err
+		}
+		return noFilter(d, o)
+	}
+	err = attachFilter(rules)
+	if errors.Is(err, devfilter.ErrUnsupported) {
+		var limited bool
+		if limited, err = limitDevices(p, rules); err == nil && !limited {
+			return noFilter(d, o)
+		}
+	}
+	return err
+}
+
+// attachFilter attaches a filter to the cgroup of version 2 that becomes the pod's. It is devfilter.ErrUnsupported where
+// there is none.
+func attachFilter(rules []devfilter.Rule) error {
+	dir, err := cgroup.In(cgroup.Unified)
+	if err != nil {
+		return err
+	}
+	if dir == "" {
+		return devfilter.ErrUnsupported
+	}
+	if systemd.Booted() {
+		dir = filepath.Join(dir, payload)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return devfilter.Attach(dir, rules)
+}
+
+// limitDevices moves the process into a group of its own in the hierarchy of the devices controller, and reports whether
+// there is one.
+func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
+	parent, err := cgroup.In(cgroup.Devices)
+	if err != nil || parent == "" {
+		return false, err
+	}
+	made, err := noteGroups(p, []string{parent})
+	if err != nil {
+		return false, err
+	}
+	for _, dir := range made {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return false, err
+		}
+		if err := devfilter.Limit(dir, rules); err != nil {
+			return false, fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return true, cgroup.Enter(made, os.Getpid())
+}
+
+// noFilter is what happens on a kernel without device filters: an error where a device may be used in part only, or with
+// --strict-isolators. Else the pod starts with a warning: an app can write to nothing that is not mounted nodev.
+func noFilter(d devices, o Options) error {
+	source := d.partial()
+	switch {
+	case source != "":
+		return fmt.Errorf("--device=%s:%s: %w, so that nothing can enforce %[2]q; allow rw, or enable that option",
+			source, d[source], devfilter.ErrUnsupported)
+	case o.Strict:
+		return fmt.Errorf("--strict-isolators: %w", devfilter.ErrUnsupported)
+	}
+	o.Warn(devfilter.ErrUnsupported.Error() + ": the pod starts without one")
+	return nil
+}
+
+// readDevices returns the devices that the apps have as volumes.
+func readDevices(p *poddir.Pod, apps []*app) (devices, error) {
 	text, err := p.ReadFile(poddir.MountsFile)
 	if err != nil {
 		return nil, err
@@ -64,14 +164,19 @@ func readDevices(p *poddir.Pod, apps []*app) (map[string]string, error) {
 			}
 		}
 	}
-	devices := map[string]string{}
+	d := devices{}
 	for _, b := range binds {
 		if _, _, ok := inApp(b.Target); !ok || b.NoDev {
 			continue
 		}
-		if devices[b.Source] = said[b.Source]; devices[b.Source] == "" {
-			devices[b.Source] = "rwm"
+		if d[b.Source] = said[b.Source]; d[b.Source] == "" {
+			d[b.Source] = "rwm"
 		}
 	}
-	return devices, nil
+	return d, nil
+}
+
+// usesTun reports whether an app has stage1.TunDevice.
+func usesTun(apps []*app) bool {
+	return slices.ContainsFunc(apps, func(a *app) bool { return a.prepared != nil && stage1.HasTun(a.prepared) })
 }

@@ -159,11 +159,14 @@ func Become(p *poddir.Pod, o Options) error {
 	if users == nil { // whose root may raise limits
 		rlimits = nil
 	}
-	devices, err := allowDevices(p, apps)
+	devices, err := readDevices(p, apps)
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	start.Options = slices.Concat(start.Options, options, scope, output, rlimits, devices)
+	start.Options = slices.Concat(start.Options, options, scope, output, rlimits)
+	if !start.KeepUnit {
+		start.Options = append(start.Options, devices.properties()...)
+	}
 	if start.OwnJournalLink() {
 		if err := linkJournal(p); err != nil {
 			return fmt.Errorf("pod %s: journal: %w", p.UUID, err)
@@ -195,6 +198,9 @@ func Become(p *poddir.Pod, o Options) error {
 	}
 	if err := pickGroup(p, start.KeepUnit); err != nil {
 		return err
+	}
+	if err := filterDevices(p, devices, usesTun(apps), start.KeepUnit, o); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if o.Interactive && !isTerminal(os.Stdin) {
 		if err := feed(p); err != nil {
@@ -287,26 +293,16 @@ func pickGroup(p *poddir.Pod, keepUnit bool) error {
 }
 
 // ownGroup moves the process into a control group of its own where no systemd has put it into one: the pod's systemd takes the group
-// that it is in for its own, and would take the processes of another pod there for its own as well. What is to be made is noted first,
-// for rkt-gc.
+// that it is in for its own, and would take the processes of another pod there for its own as well.
 func ownGroup(p *poddir.Pod) error {
-	name := stage1.MachineName(p.UUID)
 	parents, err := cgroup.Own()
 	if err != nil {
 		return err
 	}
-	earlier, err := p.ReadFile(poddir.CgroupFile) // of a start that was killed, maybe in another group
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := noteGroups(p, parents); err != nil {
 		return err
 	}
-	note := string(earlier)
-	for _, parent := range parents {
-		note += filepath.Join(parent, name) + "\n"
-	}
-	if err := durable.WriteFile(p.Path(poddir.CgroupFile), []byte(note), 0o600); err != nil {
-		return err
-	}
-	made, err := cgroup.Make(name)
+	made, err := cgroup.Make(stage1.MachineName(p.UUID))
 	if err == nil {
 		err = cgroup.Enter(made, os.Getpid())
 	}
@@ -314,6 +310,20 @@ func ownGroup(p *poddir.Pod) error {
 		return fmt.Errorf("control group: %w", err)
 	}
 	return nil
+}
+
+// noteGroups notes, for rkt-gc, that groups of the pod's are about to be made below some others, and returns their directories. Those of
+// a start that was killed, maybe in another group, stay noted.
+func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
+	earlier, err := p.ReadFile(poddir.CgroupFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, parent := range parents {
+		dirs = append(dirs, filepath.Join(parent, stage1.MachineName(p.UUID)))
+	}
+	note := string(earlier) + strings.Join(dirs, "\n") + "\n"
+	return dirs, durable.WriteFile(p.Path(poddir.CgroupFile), []byte(note), 0o600)
 }
 
 // settle finds the program that the process becomes, and what it is told.

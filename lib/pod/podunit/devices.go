@@ -1,0 +1,82 @@
+package podunit
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
+)
+
+// allowDevices limits a service to the devices that the pod's own filter allows, and that systemd-nspawn needs: those of its own unit
+// (systemd-nspawn@.service), and of --device and --volume. What a pod manifest names is not known here.
+func (p *Pod) allowDevices(f *unitfile.File) error {
+	words := slices.Concat(p.Steps.Prepare, p.Steps.Operands)
+	if slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "--pod-manifest") }) {
+		return nil
+	}
+	f.Add("Service", "DevicePolicy", "closed")
+	f.Add("Service", "DeviceAllow", "char-pts rw")
+	f.Add("Service", "DeviceAllow", "/dev/net/tun rwm")
+	for _, d := range devices(words) {
+		path, err := unitfile.Path(d.source)
+		if err != nil {
+			return err
+		}
+		if strings.ContainsAny(path, " \t\"'\\") {
+			return fmt.Errorf("%s: DeviceAllow= of systemd cannot name this device", d.source)
+		}
+		f.Add("Service", "DeviceAllow", path+" "+d.access)
+	}
+	return nil
+}
+
+// device is one of the host's, and how the pod may use it: letters of "rwm".
+type device struct{ source, access string }
+
+// devices are those that a command line of "rkt run" names.
+func devices(words []string) (found []device) {
+	for i, word := range words {
+		name, value, ok := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		if !ok && i+1 < len(words) {
+			value = words[i+1]
+		}
+		d := device{access: "rwm"}
+		switch {
+		case !strings.HasPrefix(word, "-"):
+		case name == "device":
+			parts := strings.Split(value, ":")
+			d.source = parts[0]
+			if last := parts[len(parts)-1]; len(parts) > 1 && strings.Trim(last, "rwm") == "" {
+				d.access = last
+			}
+		case name == "volume":
+			d.source = volumeSource(value)
+		}
+		if d.source != "" && isDevice(d.source) && !slices.Contains(found, d) {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// volumeSource is the source of rkt's NAME,kind=host,source=PATH or of SOURCE:TARGET, "" for another kind.
+func volumeSource(volume string) string {
+	for field := range strings.SplitSeq(volume, ",") {
+		if source, ok := strings.CutPrefix(field, "source="); ok {
+			return source
+		}
+	}
+	source, _, _ := strings.Cut(volume, ":")
+	return source
+}
+
+// isDevice reports whether a path is one of a device, here or, by its name, on the host that has the unit.
+func isDevice(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return strings.HasPrefix(path, "/dev/")
+	}
+	return info.Mode()&os.ModeDevice != 0
+}
