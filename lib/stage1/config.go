@@ -230,7 +230,7 @@ func (a App) mounts() []specs.Mount {
 	if a.Notify {
 		add(notifySocket, notifySocket)
 	}
-	return mounts
+	return append(mounts, a.journalMounts()...)
 }
 
 // InSys reports whether a clean path is /sys or below it.
@@ -321,6 +321,9 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 		if !slices.ContainsFunc(prepared.Process.Rlimits, func(own specs.POSIXRlimit) bool { return own.Type == l.Type }) {
 			process.Rlimits = append(process.Rlimits, l)
 		}
+	}
+	if f.Hostname != "" && !slices.ContainsFunc(process.Env, func(s string) bool { return strings.HasPrefix(s, "HOSTNAME=") }) {
+		environment = append(slices.Clone(environment), "HOSTNAME="+f.Hostname)
 	}
 	if f.Notify != "" {
 		config.Mounts = append(config.Mounts, specs.Mount{Destination: AppNotify, Type: "bind", Source: f.Notify, Options: []string{"bind"}})

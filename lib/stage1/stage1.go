@@ -283,7 +283,7 @@ func Files(uuid string, limits Isolation, apps []App) (map[string][]byte, error)
 	files := map[string][]byte{
 		"/etc/machine-id": []byte(strings.ReplaceAll(uuid, "-", "") + "\n"),
 		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
-		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxFileSize=1M\nSystemMaxUse=16M\n"),
+		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxFileSize=1M\nSystemMaxUse=16M\nForwardToWall=no\n"),
 	}
 	units := map[string]string{}
 	for name, text := range base {
@@ -358,7 +358,7 @@ func (a App) service() ([]byte, error) {
 		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
 		"Conflicts=shutdown.target", "Before=shutdown.target",
 		"OnSuccess=app-succeeded@"+a.Name+".service", "OnFailure=app-failed@"+a.Name+".service")
-	if len(a.pipes()) > 0 {
+	if a.hasStreams() {
 		u.add("Unit", "Requires="+a.streamsSocket(), "After="+a.streamsSocket())
 	}
 	if a.Health != nil {

@@ -168,15 +168,17 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// Which pipes an app has, and who reads them.
+// Which pipes and sockets an app has, and who reads them. One with a volume at /dev/log has none there.
 func TestStreamUnits(t *testing.T) {
 	root, user, silent, checked := plain("root"), plain("user"), plain("silent"), plain("checked")
 	user.UID, user.GID, user.Stderr = 1000, 1001, Null
 	silent.Stdout, silent.Stderr = Attached, TTY
+	silent.Volumes = []string{"/dev/log"}
 	checked.Stdout, checked.Stderr, checked.Health = Null, Null, &Health{Exec: []string{"/check"}}
 	units := streamUnits(uuid, []App{root, user, silent, checked})
 	for unit, lines := range map[string]string{
-		"streams@root.socket":    "ListenFIFO=/run/rkt/streams/root/output\n",
+		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nPassCredentials=yes\nListenDatagram=/rkt/dev/root/log\n" +
+			"ListenDatagram=/run/rkt/streams/root/ended\n",
 		"streams@user.socket":    "ListenFIFO=/run/rkt/streams/user/output\n",
 		"streams@checked.socket": "Service=streams@pod.service\nListenFIFO=/run/rkt/streams/checked/health\n",
 		"streams@pod.service":    "Sockets=streams@root.socket streams@user.socket streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
@@ -189,6 +191,10 @@ func TestStreamUnits(t *testing.T) {
 		t.Errorf("%q", units)
 	}
 	if units := streamUnits(uuid, []App{silent}); len(units) != 0 {
+		t.Errorf("%q", units)
+	}
+	long := plain(strings.Repeat("a", 200)) // than a socket's path may be
+	if units := streamUnits(uuid, []App{long}); strings.Contains(fmt.Sprint(units), "ListenDatagram=") {
 		t.Errorf("%q", units)
 	}
 	if text, err := silent.service(); err != nil || strings.Contains(string(text), "streams@") {

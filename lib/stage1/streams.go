@@ -1,13 +1,19 @@
 package stage1
 
 import (
+	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
 )
 
-// StreamsUnit is the unit that reads what apps print, in all apps of the pod whose output goes to the log. The first byte starts it.
+// StreamsUnit is the unit that reads what the apps of the pod print, if their output goes to the log, and what they say by syslog(3). The
+// first byte starts it.
 const StreamsUnit = "streams@pod.service"
+
+// DevDir has a directory of the pod's root for each app, on which the app's /dev is mounted: see streams.Syslog.
+const DevDir = streams.DevDir
 
 // pipeSize is twice what the longest line takes: how much a pipe holds of it depends on the sizes of the writes, and is half at least.
 const pipeSize = "128K"
@@ -28,6 +34,30 @@ func (a App) pipes() (names []string) {
 	return names
 }
 
+// hasStreams reports whether anything of the app is read.
+func (a App) hasStreams() bool { return len(a.pipes()) > 0 || a.hasSyslog() }
+
+// hasSyslog reports whether the app's /dev/log is the pod's, and not a volume.
+func (a App) hasSyslog() bool {
+	return len(a.Name) <= streams.MaxSyslogName &&
+		!slices.ContainsFunc(a.Volumes, func(volume string) bool { return isIn("/dev/"+streams.Syslog, volume) })
+}
+
+// syslogPath is that socket as the pod's systemd sees it.
+func (a App) syslogPath() string { return streams.DevDir + "/" + a.Name + "/" + streams.Syslog }
+
+// journalMounts are the sockets of the pod's journal, where programs look for them. An app that has them as a volume, or whose image has no
+// place for them, goes without.
+func (a App) journalMounts() []specs.Mount {
+	options := []string{"bind", "nofail"}
+	const dir = "/run/systemd/journal/"
+	return []specs.Mount{
+		{Destination: dir + "socket", Type: "bind", Source: dir + "socket", Options: options},
+		{Destination: dir + "stdout", Type: "bind", Source: dir + "stdout", Options: options},
+		{Destination: dir + "dev-log", Type: "bind", Source: dir + "dev-log", Options: options},
+	}
+}
+
 // streamUnits are the units that make and read the pipes. Standard output and error are a named pipe, which rkt-stage2 gives to the app's user, so that it can open
 // /dev/stdout; any other user of the app can, too. Nothing stops them before the pod's end, when the recorder has read the rest.
 //
@@ -37,7 +67,7 @@ func streamUnits(uuid string, apps []App) map[string]string {
 	var sockets []string
 	for _, app := range apps {
 		pipes := app.pipes()
-		if len(pipes) == 0 {
+		if !app.hasStreams() {
 			continue
 		}
 		sockets = append(sockets, app.streamsSocket())
@@ -45,6 +75,9 @@ func streamUnits(uuid string, apps []App) map[string]string {
 			"[Socket]\nTriggerLimitIntervalSec=0\nSlice=-.slice\nSocketMode=0666\nPipeSize=" + pipeSize + "\nService=" + StreamsUnit + "\n"
 		for _, pipe := range pipes {
 			text += "ListenFIFO=" + app.streamPath(pipe) + "\n"
+		}
+		if app.hasSyslog() {
+			text += "PassCredentials=yes\nListenDatagram=" + app.syslogPath() + "\nListenDatagram=" + app.streamPath(streams.Ended) + "\n"
 		}
 		units[app.streamsSocket()] = text
 	}

@@ -60,6 +60,7 @@ func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	isAlone := len(apps) == 1
 	if o.App != "" {
 		i, err := p.ChooseApp(apps, o.App)
 		if err != nil {
@@ -83,14 +84,11 @@ func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 	if o.Output != "" {
 		argv = append(argv, "--output="+o.Output)
 	}
-	for _, app := range apps { // lines that an app has printed, and records that it has sent to the journal itself
-		argv = append(argv, "RKT_APP="+app)
+	if o.App == "" || isAlone { // of a process that ended before journald looked at it, no unit is known
+		return append(argv, "_TRANSPORT=journal", "_TRANSPORT=stdout", "_TRANSPORT=syslog"), nil
 	}
-	argv = append(argv, "+")
-	for _, app := range apps {
-		argv = append(argv, "_SYSTEMD_UNIT="+app+".service")
-	}
-	return argv, nil
+	// Lines that an app has printed or said by syslog(3), and records that it has sent to the journal itself.
+	return append(argv, "RKT_APP="+apps[0], "+", "_SYSTEMD_UNIT="+apps[0]+".service"), nil
 }
 
 // lines is Command's argv for the last lines only.

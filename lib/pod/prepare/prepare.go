@@ -280,6 +280,11 @@ func writeRoot(p *poddir.Pod, apps []stage1.App, limits stage1.Isolation, o Opti
 			return err
 		}
 	}
+	for _, app := range apps {
+		if err := os.MkdirAll(filepath.Join(root, stage1.DevDir, app.Name), 0o700); err != nil {
+			return err
+		}
+	}
 	mounts, err := copySystemd(p)
 	if err != nil {
 		return err

@@ -1,11 +1,13 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
@@ -18,13 +20,36 @@ var devLinks = map[string]string{
 	"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx", "core": "/proc/kcore",
 }
 
+// showDev mounts an app's /dev in the pod's root, where the pod's systemd makes the app's /dev/log. A pod that an older rkt prepared has no
+// place for it.
+func showDev(p *poddir.Pod, app string, dev int) error {
+	at := p.Path(poddir.RootDir + stage1.DevDir + "/" + app)
+	target, err := os.OpenFile(at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	tree, err := unix.OpenTree(dev, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	defer unix.Close(tree)
+	if err := overlay.MoveTo(tree, target); err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	return nil
+}
+
 // mountDev gives an app a /dev of its own. It is not the pod's, since an app that could change that would have the pod's systemd, which
 // has more power, write where the app wants; and no device node that an app makes in it works, since apps keep CAP_MKNOD. Its devices
 // are made by rkt-stage2.
 //
 // The units of a pod that an older rkt prepared mount a pipe at /dev/stdout and /dev/stderr, unless it is interactive: these are files
 // then.
-func mountDev(appRoot string, a *app, interactive bool, users *shifted) error {
+func mountDev(p *poddir.Pod, appRoot string, a *app, interactive bool, users *shifted) error {
 	hasPipes := a.prepared == nil && !interactive
 	root, err := os.Open(appRoot)
 	if err != nil {
@@ -51,6 +76,9 @@ func mountDev(appRoot string, a *app, interactive bool, users *shifted) error {
 	defer unix.Close(dev)
 	if err := overlay.MoveTo(dev, target); err != nil {
 		return fmt.Errorf("%s/dev: %w", appRoot, err)
+	}
+	if err := showDev(p, a.name, dev); err != nil {
+		return err
 	}
 	if a.prepared == nil || !stage1.HasDevices(a.prepared) {
 		for _, name := range formerDevices {

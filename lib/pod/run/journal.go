@@ -81,6 +81,9 @@ func writeOutput(p *poddir.Pod, interactive bool) (options []string, err error) 
 			return nil, err
 		}
 	}
+	if interactive {
+		output += " " + streams.Interactive
+	}
 	return options, os.WriteFile(p.Path(poddir.RootDir+streams.OutputFile), []byte(output+"\n"), 0o600)
 }
 

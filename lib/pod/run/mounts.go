@@ -57,7 +57,7 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted) error {
 			if err := overlay.Mount(p.Path("overlay/"+app.name), root); err != nil {
 				return err
 			}
-			if err := mountDev(root, app, o.Interactive, users); err != nil {
+			if err := mountDev(p, root, app, o.Interactive, users); err != nil {
 				return err
 			}
 			if err := names.give(root); err != nil {

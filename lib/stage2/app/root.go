@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -66,12 +68,16 @@ func clone(dir int, path string, recursive bool) (int, error) {
 	return unix.OpenTree(dir, path, flags)
 }
 
+// nofail is the option of a mount that is not made if the app's root has no place for it, or a volume is there.
+const nofail = "nofail"
+
 // options are what may stand in a mount's options, as mount(8) writes them.
 var options = map[string]unix.MountAttr{
 	"bind": {}, "rbind": {}, "rw": {},
 	"ro": {Attr_set: unix.MOUNT_ATTR_RDONLY}, "nosuid": {Attr_set: unix.MOUNT_ATTR_NOSUID},
 	"nodev": {Attr_set: unix.MOUNT_ATTR_NODEV}, "noexec": {Attr_set: unix.MOUNT_ATTR_NOEXEC},
 	"suid": {}, "exec": {},
+	nofail:    {}, // see mountOrSkip
 	"private": {Propagation: unix.MS_PRIVATE}, "slave": {Propagation: unix.MS_SLAVE},
 }
 
@@ -91,12 +97,58 @@ func mountAll(root *os.File, config *specs.Spec) error {
 		}
 		trees = append(trees, tree)
 	}
+	rootID, err := mountID(int(root.Fd()))
+	if err != nil {
+		return err
+	}
+	own := []uint64{rootID} // of file systems of the app's, in which mount points may be made
 	for i, m := range config.Mounts {
+		if slices.Contains(m.Options, nofail) {
+			mountOrSkip(root, m, trees[i], own)
+			continue
+		}
 		if err := mount(root, m, trees[i]); err != nil {
 			return fmt.Errorf("mount on %s: %w", m.Destination, err)
 		}
+		if m.Type == "tmpfs" {
+			id, err := mountID(trees[i])
+			if err != nil {
+				return err
+			}
+			own = append(own, id)
+		}
 	}
 	return nil
+}
+
+// mountOrSkip makes a mount that the app can do without. It makes none in a volume, where even the mount point would be the host's, and it
+// is no fault if the image has something else where a directory would be.
+func mountOrSkip(root *os.File, m specs.Mount, tree int, own []uint64) {
+	for dir := path.Dir(m.Destination); ; dir = path.Dir(dir) {
+		f, err := overlay.Open(root, dir, unix.O_PATH|unix.O_DIRECTORY)
+		if errors.Is(err, os.ErrNotExist) && dir != "/" {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		id, err := mountID(int(f.Fd()))
+		f.Close()
+		if err != nil || !slices.Contains(own, id) {
+			return
+		}
+		break
+	}
+	mount(root, m, tree)
+}
+
+// mountID is the number of the mount that an opened file is in.
+func mountID(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, fmt.Errorf("number of a mount: %w", err)
+	}
+	return st.Mnt_id, nil
 }
 
 // source returns what is to be mounted: a copy of a mount of the pod, or the /proc of the process's PID namespace. A

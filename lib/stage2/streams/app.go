@@ -18,6 +18,8 @@ const (
 	Health  = "health" // what health checks print
 	PIDFile = "pid"
 	lock    = "lock" // held by who reads the pipes
+	// Ended is a socket: what is sent there is read when all that the app has said by Syslog has been passed on.
+	Ended = "ended"
 )
 
 // app is an app whose output is read.
@@ -27,6 +29,7 @@ type app struct {
 	groups []string // its cgroups
 	from   *sender
 	pid    int // the last one that was known, else that of this process
+	syslog syslog
 }
 
 func openApp(name string) (*app, error) {
@@ -39,7 +42,7 @@ func openApp(name string) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid()}, nil
+	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid(), syslog: syslog{fd: -1}}, nil
 }
 
 // alone calls f while no other process reads the app's pipes.

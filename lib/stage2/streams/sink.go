@@ -14,7 +14,8 @@ const (
 	// HostJournal is the journal's socket of the host. No app can see it. It is not below /run:
 	// systemd-nspawn would make /run/rkt for it, and in a pod with users of its own nobody could write there.
 	HostJournal = "/rkt/host-journal"
-	// OutputFile has one of the words below: where lines go besides the pod's own journal.
+	// OutputFile has one of the words below: where lines go besides the pod's own journal. A second word, Interactive, says that somebody
+	// works at that console, who is not to read what apps say by syslog(3).
 	OutputFile = "/rkt/output"
 )
 
@@ -23,6 +24,8 @@ const (
 	ToJournal  = "journal"  // to the host's
 	ToTerminal = "terminal" // to the console, which is a terminal of the user's
 	ToPlain    = "plain"    // to the console, which is a file or a pipe of the user's
+
+	Interactive = "interactive"
 )
 
 const (
@@ -35,6 +38,7 @@ type sink struct {
 	pod           string // its UUID
 	journal, host int    // connected sockets; host is -1 for none
 	console       int    // -1 for none
+	isInteractive bool
 	text          []byte // for the console, not written yet
 	message       []byte
 }
@@ -50,7 +54,8 @@ func openSink(pod string) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	word := strings.TrimSpace(string(output))
+	word, rest, _ := strings.Cut(strings.TrimSpace(string(output)), " ")
+	s.isInteractive = rest == Interactive
 	if word == ToJournal {
 		if s.host, err = connect(HostJournal); err == nil {
 			return s, nil
@@ -108,22 +113,22 @@ func (s *sink) write(r record, from *sender, isOutput bool) error {
 		return nil
 	}
 	if s.host >= 0 {
-		if r.priority == emergency { // which is broadcast to all who are logged in to the host
-			r.priority = alert
-			s.message = r.native(s.message[:0], s.pod)
+		if r.priority == emergency || r.facility != daemon || r.tag != "" {
+			s.message = r.onHost().native(s.message[:0], s.pod)
 		}
 		if from != nil && !from.isKnown {
 			s.introduce(from)
 		}
 		return s.send(s.host, from.onHost(), podInit, nil)
 	}
-	s.text = r.shown(s.text)
+	s.text = r.onHost().shown(s.text)
 	return nil
 }
 
 // sender is a process in whose name records are sent, as control messages (unix(7)); nil is this one in
 // the pod, and podInit on the host.
 type sender struct {
+	process   unix.Ucred
 	pid       int
 	pod, host []byte
 	isKnown   bool // to the host's journal
@@ -132,7 +137,7 @@ type sender struct {
 // newSender takes the process as the pod's journal is to see it. The host's sees it as root's: with an
 // ID of the pod, the record would be in the file of a user of the host.
 func newSender(process unix.Ucred) *sender {
-	return &sender{pid: int(process.Pid), pod: unix.UnixCredentials(&process),
+	return &sender{process: process, pid: int(process.Pid), pod: unix.UnixCredentials(&process),
 		host: unix.UnixCredentials(&unix.Ucred{Pid: process.Pid})}
 }
 
@@ -188,12 +193,14 @@ func (s *sink) introduce(from *sender) {
 }
 
 // settle waits until the host's journal has read what was sent, a second at most.
-func (s *sink) settle() {
-	for range 5000 {
-		if waiting, err := unix.IoctlGetInt(s.host, unix.SIOCOUTQ); err != nil || waiting == 0 {
+func (s *sink) settle() { awaitRead(s.host, time.Second) }
+
+// awaitRead waits until what was sent by a socket has been read, for as long as patience.
+func awaitRead(fd int, patience time.Duration) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
+		if waiting, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err != nil || waiting == 0 {
 			return
 		}
-		time.Sleep(200 * time.Microsecond)
 	}
 }
 

@@ -48,7 +48,7 @@ func Serve(args []string) error {
 	for i := range pipes {
 		fd := activation.First + i
 		unix.CloseOnExec(fd)
-		path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		path, err := pathOf(fd)
 		if err != nil {
 			return err
 		}
@@ -59,12 +59,11 @@ func Serve(args []string) error {
 				return err
 			}
 		}
-		p, err := newPipe(fd, s)
+		read, err := apps[name].reader(fd, stream, s, to)
 		if err != nil {
 			return err
 		}
-		a := apps[name]
-		readers = append(readers, func() (bool, error) { return a.drain(p, stream, false, to) })
+		readers = append(readers, read)
 		// Edge-triggered: an incomplete line stays in the pipe, and only more of it is news.
 		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(i)}
 		if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
@@ -72,6 +71,40 @@ func Serve(args []string) error {
 		}
 	}
 	return serve(poll, readers)
+}
+
+// pathOf is where a pipe or a socket is.
+func pathOf(fd int) (string, error) {
+	switch address, err := unix.Getsockname(fd); address := address.(type) {
+	case *unix.SockaddrUnix:
+		return address.Name, nil
+	default:
+		if !errors.Is(err, unix.ENOTSOCK) {
+			return "", failed("address of a socket", err)
+		}
+	}
+	return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+}
+
+// reader returns what reads the pipe or socket of that name. Those of an app come in any order.
+func (a *app) reader(fd int, stream string, s *scratch, to *sink) (reader, error) {
+	switch stream {
+	case Syslog:
+		a.syslog.fd = fd
+		return func() (bool, error) { return a.drainSyslog(s, to) }, nil
+	case Ended:
+		return func() (bool, error) {
+			for more := a.syslog.fd >= 0; more; {
+				var err error
+				if more, err = a.drainSyslog(s, to); err != nil {
+					return false, err
+				}
+			}
+			return false, dropAll(fd)
+		}, nil
+	}
+	p, err := newPipe(fd, s)
+	return func() (bool, error) { return a.drain(p, stream, false, to) }, err
 }
 
 // reader passes on a chunk of what waits in a pipe, and reports whether there may be more.
@@ -156,7 +189,7 @@ func Rest(name string) error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, awaitSyslog(name))...)
 }
 
 // empty reports whether nothing waits.
@@ -175,7 +208,7 @@ func Say(name, text string) error {
 	if err != nil {
 		return err
 	}
-	err = to.write(record{app: name, pid: os.Getpid(), priority: failure, text: []byte(text)}, nil, true)
+	err = to.write(record{app: name, pid: os.Getpid(), priority: failure, facility: daemon, text: []byte(text)}, nil, true)
 	return errors.Join(err, to.flush())
 }
 
