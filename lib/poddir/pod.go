@@ -28,6 +28,7 @@ const (
 	NameFile     = "name"                     // the pod's name, if it has one
 	UnitFile     = "unit"                     // of a pod with a name: the service that prepared it, and the ID of that start of the service
 	CgroupFile   = "subcgroup"                // control groups that were made for the pod where systemd makes none, a folder a line
+	MachineFile  = "machine"                  // its name at systemd-machined, where that is not rkt-UUID
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line

@@ -68,6 +68,7 @@ func Options(apps []App) []string {
 // Start is what is known about a pod when it starts.
 type Start struct {
 	UUID     string
+	Machine  string   // its name at systemd-machined; "" is rkt-UUID
 	Version  int      // of systemd-nspawn and the pod's systemd
 	Register bool     // with systemd-machined
 	KeepUnit bool     // stay in the unit that the process is in, instead of a new scope
@@ -79,7 +80,7 @@ type Start struct {
 	Options  []string // what Options gave when the pod was prepared
 }
 
-// MachineName is the pod's name at systemd-machined.
+// MachineName is what a pod is called that nobody has given a name to: at systemd-machined, and by its own host name.
 func MachineName(uuid string) string { return "rkt-" + uuid }
 
 // Arguments are those of the systemd-nspawn that becomes the pod, for a working directory that is the pod's.
@@ -96,7 +97,14 @@ func Arguments(s Start) []string {
 	if s.KeepUnit {
 		argv = append(argv, "--keep-unit")
 	}
-	argv = append(argv, "--uuid="+s.UUID, "--machine="+MachineName(s.UUID), "--directory=stage1/rootfs",
+	machine := MachineName(s.UUID)
+	if s.Machine != "" {
+		machine = s.Machine
+	}
+	if s.Hostname == "" && s.Machine != "" { // which would be the machine's name
+		s.Hostname = MachineName(s.UUID)
+	}
+	argv = append(argv, "--uuid="+s.UUID, "--machine="+machine, "--directory=stage1/rootfs",
 		"--notify-ready=yes", "--resolv-conf=off", "--timezone=off",
 		"--settings=no") // no file of the host's that has the machine's name
 	if s.Version >= 261 { // which asks for a choice; the pod's own seccomp filter makes it

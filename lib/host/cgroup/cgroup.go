@@ -144,6 +144,16 @@ func RemoveEmpty(name string) error {
 	return nil
 }
 
+// HasProcess reports whether a process is in a group of systemd's, by its path in systemd's hierarchy, or in one below it.
+func HasProcess(group string) bool {
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"} {
+		if processes, _ := below(filepath.Join(root, group)); len(processes) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // empty reports whether a group is there and neither it nor one below it has a process.
 func empty(dir string) bool {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

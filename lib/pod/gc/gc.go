@@ -121,6 +121,9 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 	if err := machined.StopScope(ctx, stage1.MachineName(p.UUID)); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
+	if err := releaseMachine(ctx, p); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
 	if err := removeGroups(p); err != nil {
 		return err
 	}
@@ -171,6 +174,22 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *poddir.Pod) error {
 		return fmt.Errorf("pod %s: kept, since its network could not be released: %w", p.UUID, err)
 	}
 	return nil
+}
+
+// releaseMachine has the machine forgotten of a pod that was one under a name.
+func releaseMachine(ctx context.Context, p *poddir.Pod) error {
+	text, err := p.ReadFile(poddir.MachineFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	name := strings.TrimSuffix(string(text), "\n")
+	if !machined.ValidName(name) {
+		return fmt.Errorf("%s: %q: not the name of a machine", p.Path(poddir.MachineFile), name)
+	}
+	return machined.Release(ctx, name)
 }
 
 // removeGroups removes the control groups that rkt-run-prepared made for the pod.

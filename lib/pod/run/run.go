@@ -142,6 +142,9 @@ func Become(p *poddir.Pod, o Options) error {
 		if connection != nil { // held until the exec: others that start at the same time count it
 			defer connection.Close()
 		}
+		if start.Machine, err = nameMachine(p); err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
 	}
 	if start.Former = former; !former {
 		if err := announce(p, apps); err != nil {
@@ -324,6 +327,27 @@ func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 	}
 	note := string(earlier) + strings.Join(dirs, "\n") + "\n"
 	return dirs, durable.WriteFile(p.Path(poddir.CgroupFile), []byte(note), 0o600)
+}
+
+// nameMachine has the pod be known to systemd-machined by the name that it was given, if that can be a machine's and is free, and notes
+// that; else it returns "". The name of a pod is free of other pods of the same data directory only.
+func nameMachine(p *poddir.Pod) (string, error) {
+	if err := os.Remove(p.Path(poddir.MachineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
+		return "", err
+	}
+	name := p.Name()
+	unit, err := p.ReadFile(poddir.UnitFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if !machined.ValidName(name) || strings.HasPrefix(string(unit), name+" ") { // the latter is no name that was given
+		return "", nil
+	}
+	free, err := machined.Claim(context.Background(), name)
+	if err != nil || !free {
+		return "", err
+	}
+	return name, durable.WriteFile(p.Path(poddir.MachineFile), []byte(name+"\n"), 0o600)
 }
 
 // settle finds the program that the process becomes, and what it is told.

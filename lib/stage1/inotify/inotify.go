@@ -66,11 +66,8 @@ func promise(dir, uuid string) error {
 	if !left {
 		return tooFew()
 	}
-	return os.Symlink(process(os.Getpid()), link)
+	return os.Symlink(running.Process(os.Getpid()), link)
 }
-
-// process identifies a process for as long as the host runs.
-func process(pid int) string { return fmt.Sprintf("%d.%d", pid, running.StartTime(pid)) }
 
 // promised counts the instances that starting pods have not taken yet, and removes the links of other pods.
 func promised(dir string) (count int, err error) {
@@ -89,7 +86,7 @@ func promised(dir string) (count int, err error) {
 		}
 		number, _, _ := strings.Cut(of, ".")
 		pid, err := strconv.Atoi(number)
-		if err == nil && of == process(pid) {
+		if err == nil && of == running.Process(pid) {
 			init, up := running.Init(pid)
 			if !up {
 				count += max(PerPod-held(init), 0)

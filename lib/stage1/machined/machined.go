@@ -45,7 +45,7 @@ const transient = "/run/systemd/transient"
 // StopScope has systemd stop the scope that a machine had outside of a service. One whose processes are killed while
 // systemd makes it stays active without them. No such scope is no error.
 func StopScope(ctx context.Context, name string) error {
-	for _, scope := range []string{name + ".scope", "machine-" + strings.ReplaceAll(name, "-", `\x2d`) + ".scope"} { // from 258 on, before
+	for _, scope := range scopes(name) {
 		if _, err := os.Lstat(filepath.Join(transient, scope)); err != nil {
 			continue
 		}
@@ -55,6 +55,11 @@ func StopScope(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+// scopes are the names that a machine's scope can have: from version 258 on, and before.
+func scopes(name string) []string {
+	return []string{name + ".scope", "machine-" + strings.ReplaceAll(name, "-", `\x2d`) + ".scope"}
 }
 
 // ReleaseUnit has systemd-machined forget the machine of a unit if that has ended. Up to version 257 it knows one

@@ -136,6 +136,15 @@ func StartTime(pid int) uint64 {
 	return ticks
 }
 
+// Process identifies a process for as long as the host runs.
+func Process(pid int) string { return fmt.Sprintf("%d.%d", pid, StartTime(pid)) }
+
+// Lives reports whether there is a process of that number that has not exited.
+func Lives(pid int) bool {
+	state, err := status(pid, "State")
+	return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+}
+
 // controlGroup is a process's path in the hierarchy that systemd manages (cgroups(7)), or "".
 func controlGroup(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
