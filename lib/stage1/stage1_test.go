@@ -177,27 +177,29 @@ func TestStreamUnits(t *testing.T) {
 	checked.Stdout, checked.Stderr, checked.Health = Null, Null, &Health{Exec: []string{"/check"}}
 	units := streamUnits(uuid, []App{root, user, silent, checked})
 	for unit, lines := range map[string]string{
-		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nPassCredentials=yes\nListenDatagram=/rkt/dev/root/log\n" +
-			"ListenDatagram=/run/rkt/streams/root/ended\n",
+		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nListenDatagram=/rkt/dev/root/log\nPassCredentials=yes\n" +
+			"ListenDatagram=/run/rkt/streams/root/journal\nListenDatagram=/run/rkt/streams/root/ended\n",
+		"streams@silent.socket":  "Service=streams@pod.service\nPassCredentials=yes\nListenDatagram=/run/rkt/streams/silent/journal\n",
 		"streams@user.socket":    "ListenFIFO=/run/rkt/streams/user/output\n",
 		"streams@checked.socket": "Service=streams@pod.service\nListenFIFO=/run/rkt/streams/checked/health\n",
-		"streams@pod.service":    "Sockets=streams@root.socket streams@user.socket streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
+		"streams@pod.service":    "Sockets=streams@root.socket streams@user.socket streams@silent.socket streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
 	} {
 		if !strings.Contains(units[unit], lines) {
 			t.Errorf("%s: %s", unit, units[unit])
 		}
 	}
-	if len(units) != 4 {
-		t.Errorf("%q", units)
-	}
-	if units := streamUnits(uuid, []App{silent}); len(units) != 0 {
+	if len(units) != 5 || strings.Contains(units["streams@silent.socket"], "log") {
 		t.Errorf("%q", units)
 	}
 	long := plain(strings.Repeat("a", 200)) // than a socket's path may be
 	if units := streamUnits(uuid, []App{long}); strings.Contains(fmt.Sprint(units), "ListenDatagram=") {
 		t.Errorf("%q", units)
 	}
-	if text, err := silent.service(); err != nil || strings.Contains(string(text), "streams@") {
+	if text, err := long.service(); err != nil || !strings.Contains(string(text), "streams@") {
+		t.Errorf("%s, %v", text, err)
+	}
+	long.Stdout, long.Stderr = Null, Null
+	if text, err := long.service(); err != nil || strings.Contains(string(text), "streams@") {
 		t.Errorf("%s, %v", text, err)
 	}
 }

@@ -35,12 +35,14 @@ func (a App) pipes() (names []string) {
 }
 
 // hasStreams reports whether anything of the app is read.
-func (a App) hasStreams() bool { return len(a.pipes()) > 0 || a.hasSyslog() }
+func (a App) hasStreams() bool { return len(a.pipes()) > 0 || a.hasJournal() }
+
+// hasJournal reports whether the app has sockets of a journal.
+func (a App) hasJournal() bool { return len(a.Name) <= streams.MaxName }
 
 // hasSyslog reports whether the app's /dev/log is the pod's, and not a volume.
 func (a App) hasSyslog() bool {
-	return len(a.Name) <= streams.MaxSyslogName &&
-		!slices.ContainsFunc(a.Volumes, func(volume string) bool { return isIn("/dev/"+streams.Syslog, volume) })
+	return a.hasJournal() && !slices.ContainsFunc(a.Volumes, func(volume string) bool { return isIn("/dev/"+streams.Syslog, volume) })
 }
 
 // syslogPath is that socket as the pod's systemd sees it.
@@ -50,11 +52,13 @@ func (a App) syslogPath() string { return streams.DevDir + "/" + a.Name + "/" + 
 // place for them, goes without.
 func (a App) journalMounts() []specs.Mount {
 	options := []string{"bind", "nofail"}
+	if !a.hasJournal() {
+		return nil
+	}
 	const dir = "/run/systemd/journal/"
 	return []specs.Mount{
-		{Destination: dir + "socket", Type: "bind", Source: dir + "socket", Options: options},
+		{Destination: dir + "socket", Type: "bind", Source: a.streamPath(streams.Journal), Options: options},
 		{Destination: dir + "stdout", Type: "bind", Source: dir + "stdout", Options: options},
-		{Destination: dir + "dev-log", Type: "bind", Source: dir + "dev-log", Options: options},
 	}
 }
 
@@ -77,7 +81,10 @@ func streamUnits(uuid string, apps []App) map[string]string {
 			text += "ListenFIFO=" + app.streamPath(pipe) + "\n"
 		}
 		if app.hasSyslog() {
-			text += "PassCredentials=yes\nListenDatagram=" + app.syslogPath() + "\nListenDatagram=" + app.streamPath(streams.Ended) + "\n"
+			text += "ListenDatagram=" + app.syslogPath() + "\n"
+		}
+		if app.hasJournal() {
+			text += "PassCredentials=yes\nListenDatagram=" + app.streamPath(streams.Journal) + "\nListenDatagram=" + app.streamPath(streams.Ended) + "\n"
 		}
 		units[app.streamsSocket()] = text
 	}

@@ -18,18 +18,19 @@ const (
 	Health  = "health" // what health checks print
 	PIDFile = "pid"
 	lock    = "lock" // held by who reads the pipes
-	// Ended is a socket: what is sent there is read when all that the app has said by Syslog has been passed on.
+	// Ended is a socket: what is sent there is read when all that the app has said by Syslog and Journal has been passed on.
 	Ended = "ended"
 )
 
 // app is an app whose output is read.
 type app struct {
-	name   string
-	lock   int
-	groups []string // its cgroups
-	from   *sender
-	pid    int // the last one that was known, else that of this process
-	syslog syslog
+	name    string
+	lock    int
+	groups  []string // its cgroups
+	from    *sender
+	pid     int // the last one that was known, else that of this process
+	syslog  socket
+	journal socket
 }
 
 func openApp(name string) (*app, error) {
@@ -42,7 +43,7 @@ func openApp(name string) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid(), syslog: syslog{fd: -1}}, nil
+	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid(), syslog: socket{fd: -1}, journal: socket{fd: -1}}, nil
 }
 
 // alone calls f while no other process reads the app's pipes.

@@ -112,10 +112,13 @@ func (s *sink) write(r record, from *sender, isOutput bool) error {
 	if !isOutput {
 		return nil
 	}
+	return s.tell(r, from)
+}
+
+// tell passes a record on to where the app's lines go besides the pod's journal.
+func (s *sink) tell(r record, from *sender) error {
 	if s.host >= 0 {
-		if r.priority == emergency || r.facility != daemon || r.tag != "" {
-			s.message = r.onHost().native(s.message[:0], s.pod)
-		}
+		s.message = r.onHost().native(s.message[:0], s.pod)
 		if from != nil && !from.isKnown {
 			s.introduce(from)
 		}
@@ -167,6 +170,8 @@ func (s *sink) send(to int, senders ...[]byte) error {
 		case err == unix.EINTR:
 		case len(senders) > 1 && (err == unix.ESRCH || err == unix.EPERM):
 			senders = senders[1:]
+		case err == unix.EMSGSIZE && to == s.journal:
+			return s.sendLarge(senders[0])
 		case err != nil:
 			return failed("journal", err)
 		default:

@@ -92,11 +92,20 @@ func (a *app) reader(fd int, stream string, s *scratch, to *sink) (reader, error
 	case Syslog:
 		a.syslog.fd = fd
 		return func() (bool, error) { return a.drainSyslog(s, to) }, nil
+	case Journal:
+		a.journal.fd = fd
+		return func() (bool, error) { return a.drainJournal(s, to) }, nil
 	case Ended:
 		return func() (bool, error) {
 			for more := a.syslog.fd >= 0; more; {
 				var err error
 				if more, err = a.drainSyslog(s, to); err != nil {
+					return false, err
+				}
+			}
+			for more := a.journal.fd >= 0; more; {
+				var err error
+				if more, err = a.drainJournal(s, to); err != nil {
 					return false, err
 				}
 			}

@@ -18,14 +18,14 @@ const (
 	Syslog = "log"
 )
 
-// MaxSyslogName is the longest name of an app that has a Syslog: the paths of sockets are short (unix(7)).
-const MaxSyslogName = 80
+// MaxName is the longest name of an app that has Syslog and Journal: the paths of sockets are short (unix(7)).
+const MaxName = 80
 
 // syslogPatience is how long it may take to pass on what an app that has ended has said.
 const syslogPatience = 5 * time.Second
 
-// syslog is the socket, and who wrote to it last.
-type syslog struct {
+// socket is one that an app writes to, and who wrote to it last.
+type socket struct {
 	fd   int // -1 for none
 	from *sender
 }
@@ -46,34 +46,39 @@ func (a *app) drainSyslog(s *scratch, to *sink) (more bool, err error) {
 	}
 	from := a.syslog.sender(control[:m])
 	message := parseSyslog(s.buffer[:n])
-	for text := message.text; len(text) > 0; {
-		line, used, brokenBy := cut(text, lineMax, true)
-		r := message
-		r.app, r.pid, r.text, r.brokenBy = a.name, a.pid, bytes.TrimRight(line, "\r"), brokenBy
-		if from != nil {
-			r.pid = from.pid
-		}
-		if brokenBy == byEnd {
-			r.brokenBy = ""
-		}
-		if text = text[used:]; len(r.text) == 0 {
-			continue
-		}
-		if err := to.write(r, from, !to.isInteractive); err != nil {
-			return false, err
-		}
+	message.app, message.pid = a.name, a.pid
+	if err := message.eachLine(from, func(r record) error { return to.write(r, from, !to.isInteractive) }); err != nil {
+		return false, err
 	}
 	if err := to.flush(); err != nil {
 		return false, err
 	}
-	if err := drop(a.syslog.fd); err != nil && err != unix.EAGAIN {
-		return false, failed("receive", err)
+	return true, a.syslog.drop()
+}
+
+// eachLine calls f with a record for each line of the text, in the name of who has sent it.
+func (r record) eachLine(from *sender, f func(record) error) error {
+	if from != nil {
+		r.pid = from.pid
 	}
-	return true, nil
+	for text := r.text; len(text) > 0; {
+		line, used, brokenBy := cut(text, lineMax, true)
+		if text = text[used:]; brokenBy == byEnd {
+			brokenBy = ""
+		}
+		r.text, r.brokenBy = bytes.TrimRight(line, "\r"), brokenBy
+		if len(r.text) == 0 {
+			continue
+		}
+		if err := f(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sender is who has sent a message, by its control messages; nil if they don't say.
-func (l *syslog) sender(control []byte) *sender {
+func (l *socket) sender(control []byte) *sender {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
 		return nil
@@ -85,6 +90,14 @@ func (l *syslog) sender(control []byte) *sender {
 			}
 			return l.from
 		}
+	}
+	return nil
+}
+
+// drop removes the message that has been passed on.
+func (l *socket) drop() error {
+	if err := drop(l.fd); err != nil && err != unix.EAGAIN {
+		return failed("receive", err)
 	}
 	return nil
 }
