@@ -48,8 +48,7 @@ func parse(p *cli.Process) (*call, error) {
 	fs.BoolVar(&inherit, "inherit-env", false, "")
 	fs.BoolVar(&c.quiet, "quiet", false, "")
 	fs.BoolVar(&c.options.OwnUsers, "private-users", false, "")
-	c.options.Tasks = stage1.DefaultTasks
-	fs.Func("pids-max", "", func(s string) (err error) { c.options.Tasks, err = parseTasks(s); return err })
+	fs.Func("pids-max", "", func(s string) error { _, err := prepare.ParseTasks(s); c.options.Tasks = s; return err })
 	c.options.Sysctl = map[string]string{}
 	fs.Func("sysctl", "", func(s string) error { return parseSysctl(c.options.Sysctl, s) })
 	fs.BoolVar(&c.options.AnyPlatform, "any-platform", false, "")
@@ -64,7 +63,7 @@ func parse(p *cli.Process) (*call, error) {
 	c.options.Warn = func(line string) { p.Say("%s", line) }
 	fs.Func("port", "", func(s string) error { return appendParsed(&c.options.Ports, s, parsePort) })
 	fs.Func("set-env", "", func(s string) error { return appendParsed(&c.options.Environment, s, parseVariable) })
-	fs.Func("shm-size", "", func(s string) (err error) { c.options.Shm, err = prepare.ParseSize(s); return err })
+	fs.Func("shm-size", "", func(s string) error { _, err := prepare.ParseSize(s); c.options.Shm = s; return err })
 	for _, name := range []string{"set-env-file", "env-file"} { // rkt's name and Docker's
 		fs.Func(name, "", func(s string) error { envFiles = append(envFiles, envFile{name, s}); return nil })
 	}
@@ -370,21 +369,6 @@ func parseLine(s string) (stage1.Variable, error) {
 		err = fmt.Errorf(`write the value of %s on one line; for one that ends with a \ use --set-env`, v.Name)
 	}
 	return v, err
-}
-
-// maxTasks is the kernel's own limit, of all processes and threads of a host (PID_MAX_LIMIT, proc(5)).
-const maxTasks = 1 << 22
-
-// parseTasks reads --pids-max; 0 is no limit.
-func parseTasks(s string) (uint64, error) {
-	if s == "max" {
-		return 0, nil
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n == 0 || n > maxTasks {
-		return 0, fmt.Errorf("not a number from 1 to %d, nor max, which is no limit", maxTasks)
-	}
-	return n, nil
 }
 
 // parseSysctl reads NAME=VALUE of --sysctl into a map.

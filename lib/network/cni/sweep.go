@@ -133,7 +133,7 @@ func Forget(ctx context.Context, uuid string) error {
 		}
 	}
 	if netns.Used(uuid) {
-		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate rkt-%[1]s", uuid)
+		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate rkt-%[1]s, or the name that it was given", uuid)
 	}
 	if err := sweepPod(ctx, uuid); err != nil {
 		return fmt.Errorf("pod %s: %w", uuid, err)

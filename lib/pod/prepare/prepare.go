@@ -71,8 +71,8 @@ type Options struct {
 	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
 	OwnUsers    bool                // a user namespace of its own
 	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
-	Shm         uint64              // bytes in /dev/shm; 0 is as systemd-nspawn has it
-	Tasks       uint64              // processes and threads that all apps may have together; 0 is no limit
+	Shm         string              // size of /dev/shm, see ParseSize; "" is the manifest's, or as systemd-nspawn has it
+	Tasks       string              // processes and threads that all apps may have together, see ParseTasks; "" is the manifest's, or DefaultTasks
 	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
 
 	Stage2   string // path of rkt-stage2, which runs beside apps and starts some of them
@@ -85,6 +85,7 @@ type Options struct {
 	Image func(ctx context.Context, app App) (id string, err error)
 
 	mounts []schema.Mount
+	shm    uint64 // Shm, in bytes; 0 for none
 }
 
 // Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the program is killed, what is
@@ -170,7 +171,10 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 			return err
 		}
 	}
-	limits.TasksMax = o.Tasks
+	var err error
+	if limits.TasksMax, o.shm, err = setShared(o, manifest); err != nil {
+		return err
+	}
 	if err := setSysctl(&o, manifest); err != nil {
 		return err
 	}
@@ -325,8 +329,8 @@ func writeRoot(p *poddir.Pod, apps []stage1.App, limits stage1.Isolation, o Opti
 		}
 	}
 	options := ""
-	if o.Shm > 0 {
-		options = fmt.Sprintf("--tmpfs=/dev/shm:mode=1777,nosuid,size=%d\n", o.Shm)
+	if o.shm > 0 {
+		options = fmt.Sprintf("--tmpfs=/dev/shm:mode=1777,nosuid,size=%d\n", o.shm)
 	}
 	for _, option := range stage1.Options(apps) {
 		options += option + "\n"
