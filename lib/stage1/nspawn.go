@@ -72,7 +72,6 @@ type Start struct {
 	Version  int      // of systemd-nspawn and the pod's systemd
 	Register bool     // with systemd-machined
 	KeepUnit bool     // stay in the unit that the process is in, instead of a new scope
-	Netns    string   // path of the network namespace; "" is the host's
 	Hostname string   // "" is rkt-UUID
 	Users    string   // range of user IDs of its own, BASE:COUNT; "" is the host's
 	Terminal bool     // an app reads from it; otherwise ^C is a signal that ends the pod
@@ -109,9 +108,6 @@ func Arguments(s Start) []string {
 		"--settings=no") // no file of the host's that has the machine's name
 	if s.Version >= 261 { // which asks for a choice; the pod's own seccomp filter makes it
 		argv = append(argv, "--restrict-address-families=")
-	}
-	if s.Netns != "" {
-		argv = append(argv, "--network-namespace-path="+s.Netns)
 	}
 	if s.Users != "" { // the mounts are shifted already
 		argv = append(argv, "--private-users="+s.Users, "--private-users-ownership=off")
@@ -154,5 +150,5 @@ func (s Start) initArguments() []string {
 }
 
 // OwnJournalLink reports whether rkt-run-prepared makes the link by which the host's journalctl finds the pod's
-// journal, because what systemd-nspawn makes leads nowhere.
-func (s Start) OwnJournalLink() bool { return s.Version >= 258 }
+// journal: systemd-nspawn has no directory of the host's to make it in, and what 258 and later make leads nowhere.
+func (s Start) OwnJournalLink() bool { return !s.Former || s.Version >= 258 }

@@ -357,18 +357,18 @@ func TestTasks(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	got := strings.Join(Arguments(Start{UUID: uuid, Register: true, KeepUnit: true, Netns: "/run/n", Options: []string{"--x"}}), " ")
-	want := "--boot --register=true --link-journal=try-guest --quiet --keep-unit --uuid=" + uuid +
+	got := strings.Join(Arguments(Start{UUID: uuid, Register: true, KeepUnit: true, Options: []string{"--x"}}), " ")
+	want := "--boot --register=true --link-journal=no --quiet --keep-unit --uuid=" + uuid +
 		" --machine=rkt-" + uuid + " --directory=stage1/rootfs "
 	if !strings.HasPrefix(got, want) { // the shape that rkt's had
 		t.Errorf("%s\nwant it to begin with\n%s", got, want)
 	}
 	if !strings.HasSuffix(got, " -- --default-standard-output=tty --log-target=null --log-level=warning --show-status=0") ||
-		!strings.Contains(got, " --network-namespace-path=/run/n ") || !strings.Contains(got, " --x ") {
+		!strings.Contains(got, " --x ") {
 		t.Error(got)
 	}
 	got = strings.Join(Arguments(Start{UUID: uuid}), " ")
-	if strings.Contains(got, "--network-namespace-path") || strings.Contains(got, "--keep-unit") || !strings.Contains(got, "--register=false") {
+	if strings.Contains(got, "--keep-unit") || !strings.Contains(got, "--register=false") {
 		t.Error(got)
 	}
 }

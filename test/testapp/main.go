@@ -12,6 +12,7 @@
 //	testapp escape [COMMAND]   tries to become the host's root, and says how far it came; with COMMAND has the host's kernel run it
 //	testapp elude              has processes that are about to make user namespaces of their own
 //	testapp seize MARK         seizes every new process of the pod by ptrace, and says what it was
+//	testapp peel MARK          takes away what lies at "/", and what lies below that, and says what is there and whether the file MARK is
 //	testapp calls              tries the system calls that no app has
 //	testapp profile [CAP …]    tries each system call, and says how many are not as the default profile has them for these capabilities
 //	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins with odd:, its folder, and $INSPECT_MOUNT if a file of the host is there
@@ -66,6 +67,8 @@ func main() {
 		elude()
 	case verb == "seize" && len(args) == 1:
 		seize(args[0])
+	case verb == "peel" && len(args) == 1:
+		peel(args[0])
 	case verb == "calls":
 		tryCalls()
 	case verb == "frame" && len(args) > 0:

@@ -14,14 +14,15 @@ import (
 )
 
 // closeHost keeps apps from using what is left of the host's mounts in the mount namespace that the calling
-// thread has to itself. systemd moves an app's root over "/", and does not remove the tree below it: an app does
-// not see these mounts, but the kernel does.
+// thread has to itself, where it can't leave the host's root (see leaveHost): the systemd-nspawn of a pod that an older
+// rkt prepared is the host's, and needs the host's tree. systemd moves an app's root over "/", and does not remove the tree below it: an app
+// does not see these mounts, but the kernel does.
 //
 // From here on no mount of the host arrives there, except below the pod's own root, where volumes are. And no
 // /proc or /sys there counts as fully visible (mount_too_revealing in the kernel's fs/namespace.c), which would
 // let an app in a new user namespace mount one that has nothing masked. A pod with users of its own needs that
 // for its own /proc; its root is nobody to the host's.
-func closeHost(p *poddir.Pod, users bool) error {
+func closeHost(p *poddir.Pod, argv []string, users bool) error {
 	table, err := os.Open("/proc/thread-self/mountinfo") // "self" is the process's first thread
 	if err != nil {
 		return err
@@ -45,7 +46,7 @@ func closeHost(p *poddir.Pod, users bool) error {
 			}
 		}
 	}
-	return nil
+	return ownDirs(p, argv)
 }
 
 // coveredDirs are directories that each file system of that type has, unless it shows less than everything, and
@@ -87,23 +88,27 @@ func isHidden(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTDIR)
 }
 
-// loadFilter puts the pod's seccomp filter on the calling thread. A pod of a version of rkt that wrote none gets
-// the strictest.
-func loadFilter(p *poddir.Pod, users bool) error {
+// readFilter reads the pod's seccomp filter. A pod of a version of rkt that wrote none gets the strictest.
+func readFilter(p *poddir.Pod, users bool) ([]unix.SockFilter, error) {
 	text, err := p.ReadFile(poddir.FilterFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		filter, err := seccomp.Assemble(seccomp.Policy{UserNamespaces: users})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		text = seccomp.Marshal(filter)
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	filter, err := seccomp.Unmarshal(text)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.Path(poddir.FilterFile), err)
+		return nil, fmt.Errorf("%s: %w", p.Path(poddir.FilterFile), err)
 	}
+	return filter, nil
+}
+
+// loadFilter puts the pod's seccomp filter on the calling thread.
+func loadFilter(filter []unix.SockFilter) error {
 	if err := leaveKeyring(); err != nil {
 		return err
 	}

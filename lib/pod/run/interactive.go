@@ -79,7 +79,10 @@ func feed(p *poddir.Pod) error {
 	}
 	cat := exec.Command(shell, "-c", `exec "$1" >"$0"`, p.Path(poddir.RootDir+stdin), copier) // waits for the app to open the pipe
 	cat.Stdin = os.Stdin
-	cat.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cat.SysProcAttr = &unix.SysProcAttr{
+		Pdeathsig:  unix.SIGKILL,
+		Cloneflags: unix.CLONE_NEWNS, // this process leaves the host's tree, where the shell still has to find cat
+	}
 	if err := cat.Start(); err != nil {
 		return err
 	}

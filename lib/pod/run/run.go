@@ -190,11 +190,10 @@ func Become(p *poddir.Pod, o Options) error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	if err := closeHost(p, users != nil); err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
-	}
-	if err := ownDirs(p, argv); err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	if former {
+		if err := closeHost(p, argv, users != nil); err != nil {
+			return fmt.Errorf("pod %s: %w", p.UUID, err)
+		}
 	}
 	if err := unix.Chdir(p.Dir()); err != nil {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
@@ -220,21 +219,46 @@ func Become(p *poddir.Pod, o Options) error {
 		return fmt.Errorf("%s: %w", p.Dir(), err)
 	}
 	o.Log.Debug("becomes systemd-nspawn", "pod", p.UUID, "own-users", users != nil, "argv", argv)
-	err = nameStream(p)
-	if err == nil && users != nil {
-		err = enterNetwork(p)
+	dir, err := os.Open(p.Dir())
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		env = environment(env, o, former, nspawn)
-		ignoreReload()
-		if err = o.Leave(); err == nil && !o.Unfiltered {
-			err = loadFilter(p, users != nil) // last: the process needs none of the calls that it denies
-		}
-		if err == nil {
-			err = cli.Exec(argv[0], argv, env)
+	defer dir.Close()
+	err = becomeNspawn(p, o, former, users != nil, argv, environment(env, o, former, nspawn))
+	for _, file := range []string{poddir.StartedFile, poddir.PIDFile} { // no path may lead there any more
+		err = errors.Join(err, unix.Unlinkat(int(dir.Fd()), file, 0))
+	}
+	return err
+}
+
+// becomeNspawn gives up, step by step, what the process has of the host, and executes systemd-nspawn. It returns only
+// on failure.
+func becomeNspawn(p *poddir.Pod, o Options, former, users bool, argv, env []string) error {
+	if err := nameStream(p); err != nil {
+		return err
+	}
+	if err := enterNetwork(p); err != nil {
+		return err
+	}
+	filter, err := readFilter(p, users)
+	if err != nil {
+		return err
+	}
+	ignoreReload()
+	if err := o.Leave(); err != nil {
+		return err
+	}
+	if !former { // whose systemd-nspawn is the host's
+		if err := leaveHost(p, users, argv, env); err != nil {
+			return err
 		}
 	}
-	return errors.Join(err, os.Remove(p.Path(poddir.StartedFile)), os.Remove(p.Path(poddir.PIDFile)))
+	if !o.Unfiltered {
+		if err := loadFilter(filter); err != nil { // last: the process needs none of the calls that it denies
+			return err
+		}
+	}
+	return cli.Exec(argv[0], argv, env)
 }
 
 // environment is systemd-nspawn's. former is whether an older rkt prepared the pod.
@@ -359,8 +383,7 @@ func settle(p *poddir.Pod, o Options, users *userns.Range) (nspawn nspawn, start
 	if err != nil {
 		return nspawn, start, err
 	}
-	netns, err := namespace(p)
-	if err != nil {
+	if _, err := namespace(p); err != nil {
 		return nspawn, start, err
 	}
 	options, err := p.ReadFile(poddir.OptionsFile)
@@ -368,8 +391,8 @@ func settle(p *poddir.Pod, o Options, users *userns.Range) (nspawn nspawn, start
 		return nspawn, start, err
 	}
 	ids := ""
-	if users != nil { // systemd-nspawn joins the namespace too late, without the right to; this process does (see enterNetwork)
-		ids, netns = users.String(), ""
+	if users != nil {
+		ids = users.String()
 	}
 	version, err := systemdVersion(nspawn.file)
 	if err != nil {
@@ -380,7 +403,6 @@ func settle(p *poddir.Pod, o Options, users *userns.Range) (nspawn nspawn, start
 		Version:  version,
 		Register: systemd.CanRegister(),
 		KeepUnit: keepUnit(),
-		Netns:    netns,
 		Hostname: o.Hostname,
 		Users:    ids,
 		Terminal: o.Interactive && isTerminal(os.Stdin),

@@ -43,14 +43,67 @@ func enterRoot(config *specs.Spec) error {
 	if err := protect(root, config); err != nil {
 		return err
 	}
-	if err := unix.Fchdir(fd); err != nil {
+	if err := leavePod(fd); err != nil {
+		return fmt.Errorf("root %s: %w", config.Root.Path, err)
+	}
+	return nil
+}
+
+// leavePod makes a mount of the pod's root the root of the calling thread, and takes away the pod's root and what lies
+// under that: systemd-nspawn up to 252 leaves the root there that it was started in. Under the app's root there is then
+// the kernel's own only, which is empty once a host has booted (ramfs-rootfs-initramfs in the kernel's documentation).
+//
+// In a pod with users of its own the kernel has locked the mounts together. Nobody in the pod can take them apart.
+func leavePod(root int) error {
+	namespace, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(namespace)
+	tree, err := clone(root, "", true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	if err := unix.Unmount("/", unix.MNT_DETACH); errors.Is(err, unix.EINVAL) {
+		return pivot(root)
+	} else if err != nil {
+		return fmt.Errorf("unmount of the pod's root: %w", err)
+	}
+	// Whoever enters a mount namespace has the topmost mount of its root for its own.
+	if err := unix.Setns(namespace, unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("what is under the pod's root: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("mount propagation under the pod's root: %w", err)
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, "/proc", unix.MOVE_MOUNT_F_EMPTY_PATH); err == nil {
+		if err = pivot(tree); !errors.Is(err, unix.EINVAL) { // the kernel's root has no mount under it
+			return err
+		}
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount on /: %w", err)
+	}
+	if err := unix.Fchdir(tree); err != nil {
+		return err
+	}
+	if err := unix.Chroot("."); err != nil {
+		return err
+	}
+	return unix.Chdir("/")
+}
+
+// pivot puts an opened mount in the place of the root, and takes the root away.
+func pivot(root int) error {
+	if err := unix.Fchdir(root); err != nil {
 		return err
 	}
 	if err := unix.PivotRoot(".", "."); err != nil { // puts the old root over the new one
-		return fmt.Errorf("root %s: pivot_root: %w", config.Root.Path, err)
+		return fmt.Errorf("pivot_root: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount of the pod's root: %w", err)
+		return fmt.Errorf("unmount of the old root: %w", err)
 	}
 	return unix.Chdir("/")
 }
