@@ -56,6 +56,7 @@ Flags:
   --volume=SOURCE:TARGET[:ro]
                             the host's folder or file SOURCE, at TARGET
   --volume=NAME,kind=host,source=PATH[,readOnly=true][,recursive=false]
+                            [,propagation=slave]
   --volume=NAME,kind=empty[,mode=0755][,uid=0][,gid=0][,readOnly=true]
                             a volume for the apps of the pod to mount
   --mount=volume=NAME,target=PATH

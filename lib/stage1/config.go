@@ -292,7 +292,8 @@ type Final struct {
 	Environment []string            // NAME=VALUE, in the place of the app's own
 	Limits      []specs.POSIXRlimit // where the app has none of its own
 	Umask       uint32
-	Secrets     bool // the app has files in SecretsDir
+	Secrets     bool          // the app has files in SecretsDir
+	Mounts      []specs.Mount // further ones
 }
 
 // AppNotify is that socket as the app sees it.
@@ -314,6 +315,7 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 		config.Mounts = append(config.Mounts, specs.Mount{Destination: SecretsDir, Type: "bind",
 			Source: prepared.Root.Path + SecretsDir, Options: []string{"rbind"}})
 	}
+	config.Mounts = append(config.Mounts, f.Mounts...)
 	process.Terminal = f.Terminal
 	process.User.Umask = &f.Umask
 	process.Rlimits = slices.Clone(process.Rlimits)

@@ -26,7 +26,13 @@ func peel(mark string) {
 			pids = append(pids, e.Name())
 		}
 	}
+	readDisks()
 	for _, pid := range pids {
+		for _, dir := range []string{"root", "cwd"} {
+			if _, err := os.Stat("/proc/" + pid + "/" + dir + mark); err == nil {
+				fmt.Printf("HOST: %s is below /proc/%s/%s\n", mark, pid, dir)
+			}
+		}
 		file := "/proc/" + pid + "/ns/mnt"
 		ns, err := os.Readlink(file)
 		if err != nil || seen[ns] {
@@ -46,6 +52,34 @@ func peel(mark string) {
 		fmt.Printf("%s: %s\n", name, word(<-done))
 	}
 	fmt.Println("peeled")
+}
+
+// readDisks makes device nodes of the host's disks, where they work, and says which it can read.
+func readDisks() {
+	dir, err := os.MkdirTemp("/tmp", "disks")
+	check(err)
+	word := word(unix.Mount("tmpfs", dir, "tmpfs", 0, "")) // /tmp is mounted nodev
+	disks, _ := os.ReadDir("/sys/class/block")
+	for _, disk := range disks {
+		text, _ := os.ReadFile("/sys/class/block/" + disk.Name() + "/dev")
+		var major, minor uint32
+		if _, err := fmt.Sscanf(string(text), "%d:%d", &major, &minor); err != nil {
+			continue
+		}
+		node := dir + "/" + disk.Name()
+		if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(unix.Mkdev(major, minor))); err != nil {
+			word += ", " + err.Error()
+			break
+		}
+		f, err := os.Open(node)
+		if err == nil {
+			if _, err = f.Read(make([]byte, 512)); err == nil {
+				fmt.Printf("HOST: read the disk %s\n", disk.Name())
+			}
+		}
+	}
+	fmt.Printf("disks: mount: %s\n", word)
+	unix.Unmount(dir, unix.MNT_DETACH)
 }
 
 func peelNamespace(name, file, mark string) error {

@@ -25,19 +25,21 @@ import (
 // nil where they were not given.
 type Volumes struct {
 	Volumes []types.Volume
+	Slaves  []types.ACName // those of Volumes in which what the host mounts later appears
 	Mounts  []schema.Mount
 	Binds   []Bind
 }
 
-// Bind is a volume and its mount in one, the short form SOURCE:TARGET[:ro].
+// Bind is a volume and its mount in one, the short form SOURCE:TARGET[:OPTION,…].
 type Bind struct {
 	Source, Target string // a source without a slash is the name of a volume below the data directory
 	ReadOnly       bool
+	Slave          bool // what the host mounts later appears
 }
 
-// AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL] or
-// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL], or the short form SOURCE:TARGET[:ro|:rw], in
-// which SOURCE is a path of the host or the name of a volume.
+// AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave] or
+// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL], or the short form SOURCE:TARGET[:OPTION,…], in
+// which SOURCE is a path of the host or the name of a volume, and OPTION ro, rw, private or slave.
 func (v *Volumes) AddVolume(s string) error {
 	name, rest, long := strings.Cut(s, ",")
 	if strings.Contains(name, ":") || strings.HasPrefix(s, "/") || !long {
@@ -47,7 +49,7 @@ func (v *Volumes) AddVolume(s string) error {
 	if err != nil {
 		return fmt.Errorf("volume name %q: %w", name, err)
 	}
-	volume := types.Volume{Name: *ac}
+	volume, propagation := types.Volume{Name: *ac}, ""
 	if err := eachSetting(rest, func(key, value string) (err error) {
 		switch key {
 		case "kind":
@@ -58,6 +60,10 @@ func (v *Volumes) AddVolume(s string) error {
 			volume.ReadOnly, err = boolean(value)
 		case "recursive":
 			volume.Recursive, err = boolean(value)
+		case "propagation":
+			if propagation = value; value != "private" && value != "slave" {
+				return fmt.Errorf("volume %q: propagation=%s is none of private, slave", name, value)
+			}
 		case "mode":
 			var mode uint64
 			if mode, err = strconv.ParseUint(value, 8, 32); err == nil && mode > 0o7777 {
@@ -69,7 +75,7 @@ func (v *Volumes) AddVolume(s string) error {
 		case "gid":
 			volume.GID, err = id(value)
 		default:
-			return fmt.Errorf("volume %q: %q is none of kind, source, readOnly, recursive, mode, uid, gid", name, key)
+			return fmt.Errorf("volume %q: %q is none of kind, source, readOnly, recursive, propagation, mode, uid, gid", name, key)
 		}
 		if err != nil {
 			return fmt.Errorf("volume %q: %s=%s: not a valid value", name, key, value)
@@ -80,6 +86,15 @@ func (v *Volumes) AddVolume(s string) error {
 	}
 	if err := checkVolume(&volume); err != nil {
 		return err
+	}
+	switch {
+	case propagation != "" && volume.Kind != "host":
+		return fmt.Errorf("volume %q: propagation is for kind=host", name)
+	case propagation == "slave" && volume.Recursive != nil && !*volume.Recursive:
+		return fmt.Errorf("volume %q: propagation=slave is for mounts below its source, and recursive=false is without these; "+
+			"leave out one of them", name)
+	case propagation == "slave":
+		v.Slaves = append(v.Slaves, volume.Name)
 	}
 	v.Volumes = append(v.Volumes, volume)
 	return nil
@@ -105,13 +120,28 @@ func checkVolume(volume *types.Volume) (err error) {
 
 func (v *Volumes) addBind(s string) error {
 	f := strings.Split(s, ":")
-	if len(f) < 2 || len(f) > 3 || len(f) == 3 && f[2] != "ro" && f[2] != "rw" {
+	if len(f) < 2 || len(f) > 3 {
 		return errors.New("neither NAME,kind=host,source=PATH nor NAME,kind=empty nor SOURCE:TARGET[:ro]")
 	}
-	b := Bind{ReadOnly: len(f) == 3 && f[2] == "ro"}
+	b := Bind{}
+	if len(f) == 3 {
+		for option := range strings.SplitSeq(f[2], ",") {
+			switch option {
+			case "ro":
+				b.ReadOnly = true
+			case "slave", "rslave": // Podman's and Docker's words
+				b.Slave = true
+			case "rw", "private", "rprivate":
+			default:
+				return fmt.Errorf("option %q is none of ro, rw, private, slave", option)
+			}
+		}
+	}
 	var err error
 	if named := f[0] != "" && !strings.Contains(f[0], "/"); !named {
 		b.Source, err = source(f[0])
+	} else if b.Slave {
+		err = fmt.Errorf("volume %q: propagation is for a directory of the host, which begins with /", f[0])
 	} else if b.Source = f[0]; !volume.ValidName(b.Source) {
 		err = fmt.Errorf("%q: neither a path of the host, which begins with /, nor the name of a volume: "+
 			"lower-case letters, digits and dashes in between", b.Source)
@@ -223,6 +253,7 @@ type storage struct {
 	named   volume.Volumes
 	held    []*os.File // named volumes, which nobody removes meanwhile
 	volumes []types.Volume
+	slaves  []types.ACName        // those in which what the host mounts later appears
 	used    map[types.ACName]bool // has a mount
 	lines   string                // of the file "mounts"
 	warn    func(string)
@@ -242,6 +273,7 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 			}
 			s.volumes = append(s.volumes, volume)
 		}
+		s.slaves = append(s.slaves, v.Slaves...)
 	}
 	for i, v := range all {
 		mounts := slices.Clone(v.Mounts)
@@ -267,11 +299,28 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		if volume.Kind != "host" || s.isNamed(volume) {
 			continue
 		}
-		if _, err := os.Stat(volume.Source); err != nil {
+		info, err := os.Stat(volume.Source)
+		if err != nil {
 			return nil, fmt.Errorf("volume %q: its source: %w", volume.Name, err)
+		}
+		if err := s.checkSlave(volume, info, o.OwnUsers); err != nil {
+			return nil, fmt.Errorf("volume %q: propagation=slave: %w", volume.Name, err)
 		}
 	}
 	return s, nil
+}
+
+// checkSlave tells why what the host mounts later can't appear in a volume that is to have it.
+func (s *storage) checkSlave(v types.Volume, source os.FileInfo, ownUsers bool) error {
+	switch {
+	case !slices.Contains(s.slaves, v.Name):
+	case ownUsers:
+		return errors.New("what the host mounts later would have the host's users, and the pod has its own; " +
+			"leave out --private-users, or mount it before the pod starts")
+	case !source.IsDir():
+		return fmt.Errorf("%s is no directory, and nothing can be mounted below it", v.Source)
+	}
+	return nil
 }
 
 // short adds the volume of a short form, and returns its name. A named volume that is mounted in several places is one.
@@ -286,10 +335,14 @@ func (s *storage) short(b Bind) (types.ACName, error) {
 		}
 	}
 	name, err := s.name(from)
-	if err == nil {
-		s.volumes = append(s.volumes, types.Volume{Name: name, Kind: "host", Source: source, ReadOnly: &b.ReadOnly})
+	if err != nil {
+		return "", err
 	}
-	return name, err
+	s.volumes = append(s.volumes, types.Volume{Name: name, Kind: "host", Source: source, ReadOnly: &b.ReadOnly})
+	if b.Slave {
+		s.slaves = append(s.slaves, name)
+	}
+	return name, nil
 }
 
 // isNamed reports whether a volume is a named one, which is made if it is not there.
@@ -437,7 +490,7 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 		} else {
 			b.Source = volume.Source
 			b.Recursive = volume.Recursive == nil || *volume.Recursive
-			b.Slave = b.Recursive && !b.ReadOnly
+			b.Slave = slices.Contains(s.slaves, volume.Name)
 			info, err := os.Stat(volume.Source)
 			if err != nil {
 				return fmt.Errorf("volume %q: its source: %w", volume.Name, err)

@@ -32,9 +32,11 @@ func TestVolumeFlags(t *testing.T) {
 		}
 	}
 	for flag, want := range map[string]Bind{
-		"/a:/b":        {"/a", "/b", false},
-		"/a,b/:/c/:ro": {"/a,b", "/c", true},
-		"/a:/dev/x:rw": {"/a", "/dev/x", false},
+		"/a:/b":           {Source: "/a", Target: "/b", ReadOnly: false},
+		"/a,b/:/c/:ro":    {Source: "/a,b", Target: "/c", ReadOnly: true},
+		"/a:/dev/x:rw":    {Source: "/a", Target: "/dev/x", ReadOnly: false},
+		"/a:/b:slave":     {Source: "/a", Target: "/b", Slave: true},
+		"/a:/b:ro,rslave": {Source: "/a", Target: "/b", ReadOnly: true, Slave: true},
 	} {
 		var v Volumes
 		if err := v.AddVolume(flag); err != nil || !slices.Equal(v.Binds, []Bind{want}) {
@@ -49,10 +51,15 @@ func TestVolumeFlags(t *testing.T) {
 
 func TestVolumeFlagsRefuse(t *testing.T) {
 	for flag, want := range map[string]string{
-		"":                                    "nor SOURCE:TARGET",
-		"a":                                   "nor SOURCE:TARGET",
-		"/a":                                  "nor SOURCE:TARGET",
-		"/a:/b:rx":                            "nor SOURCE:TARGET",
+		"":                "nor SOURCE:TARGET",
+		"a":               "nor SOURCE:TARGET",
+		"/a":              "nor SOURCE:TARGET",
+		"/a:/b:rx":        `option "rx" is none of ro, rw, private, slave`,
+		"/a:/b:ro,shared": `option "shared" is none of ro, rw, private, slave`,
+		"data:/b:slave":   `volume "data": propagation is for a directory of the host, which begins with /`,
+		"v,kind=host,source=/,propagation=shared":                `propagation=shared is none of private, slave`,
+		"v,kind=empty,propagation=slave":                         "propagation is for kind=host",
+		"v,kind=host,source=/,propagation=slave,recursive=false": "leave out one of them",
 		"/a:/b:ro:x":                          "nor SOURCE:TARGET",
 		"./a:/b":                              `source "./a": not absolute`,
 		"My_data:/b":                          `"My_data": neither a path of the host, which begins with /, nor the name of a volume`,

@@ -41,7 +41,12 @@ const treeDir = "/run/systemd/nspawn"
 // lock of the pod's root, sockets, mount points. All that goes with the last of the pod's processes, even a killed one.
 //
 // It comes last: from then on the process finds none of the host's files.
-func leaveHost(p *poddir.Pod, users bool, argv, env []string) error {
+func leaveHost(p *poddir.Pod, users bool, slaves []slave, argv, env []string) error {
+	trees, err := openAll(slaves)
+	defer trees.close()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(treeDir, 0o755); err != nil {
 		return err
 	}
@@ -55,7 +60,33 @@ func leaveHost(p *poddir.Pod, users bool, argv, env []string) error {
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, treeDir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("new root on %s: %w", treeDir, err)
 	}
-	for _, file := range append(slices.Clone(hostFiles), namedFiles(argv, env)...) {
+	if err := fill(root, p, users, append(slices.Clone(hostFiles), namedFiles(argv, env)...)); err != nil {
+		return err
+	}
+	if err := unix.Fchdir(tree); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); errors.Is(err, unix.EINVAL) { // a chroot(2), or the kernel's own root, which nobody can leave
+		if err := unix.Unmount(treeDir, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("%s: unmount: %w", treeDir, err)
+		}
+		if err := closeHost(p, argv, users); err != nil {
+			return err
+		}
+	} else if err != nil { // otherwise the old root is over the new one now
+		return fmt.Errorf("new root: pivot_root: %w", err)
+	} else if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount of the host's root: %w", err)
+	}
+	if err := trees.mount(slaves); err != nil {
+		return err
+	}
+	return unix.Chdir(p.Dir())
+}
+
+// fill puts into the new root what is to be there.
+func fill(root *os.File, p *poddir.Pod, users bool, files []string) error {
+	for _, file := range files {
 		err := keep(root, file, slices.Contains(recursive, file))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("%s: %w", file, err)
@@ -71,29 +102,12 @@ func leaveHost(p *poddir.Pod, users bool, argv, env []string) error {
 	if err := keep(root, p.Path(poddir.RootDir), true); err != nil {
 		return fmt.Errorf("%s: %w", p.Path(poddir.RootDir), err)
 	}
-	for _, dir := range []string{"/tmp", "/run/systemd/nspawn"} {
+	for _, dir := range []string{"/tmp", treeDir} {
 		if err := overlay.MkdirAll(root, dir, 0o755); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	if err := unix.Fchdir(tree); err != nil {
-		return err
-	}
-	if err := unix.PivotRoot(".", "."); errors.Is(err, unix.EINVAL) { // a chroot(2), or the kernel's own root, which nobody can leave
-		if err := unix.Unmount(treeDir, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("%s: unmount: %w", treeDir, err)
-		}
-		if err := unix.Chdir(p.Dir()); err != nil {
-			return err
-		}
-		return closeHost(p, argv, users)
-	} else if err != nil { // otherwise the old root is over the new one now
-		return fmt.Errorf("new root: pivot_root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount of the host's root: %w", err)
-	}
-	return unix.Chdir(p.Dir())
+	return nil
 }
 
 // keep mounts a file or directory of the host in the new root at the path that it has. Mounts below it stay, where they
@@ -124,7 +138,7 @@ func keep(root *os.File, file string, submounts bool) error {
 func namedFiles(argv, env []string) (files []string) {
 	for _, arg := range argv {
 		for _, option := range []string{"--bind=", "--bind-ro="} {
-			if value, ok := strings.CutPrefix(arg, option); ok {
+			if value, ok := strings.CutPrefix(arg, option); ok && !strings.HasPrefix(value, slavesDir) {
 				source, _, _ := strings.Cut(value, ":")
 				files = append(files, source)
 			}

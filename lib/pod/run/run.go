@@ -166,7 +166,14 @@ func Become(p *poddir.Pod, o Options) error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	start.Options = slices.Concat(start.Options, options, scope, output, rlimits)
+	if warning := hostsRoot(apps); users == nil && warning != "" {
+		o.Warn(warning)
+	}
+	slaves, binds, err := slaves(p, apps, users != nil)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	start.Options = slices.Concat(start.Options, options, scope, output, rlimits, binds)
 	if !start.KeepUnit {
 		start.Options = append(start.Options, devices.properties()...)
 	}
@@ -224,7 +231,7 @@ func Become(p *poddir.Pod, o Options) error {
 		return err
 	}
 	defer dir.Close()
-	err = becomeNspawn(p, o, former, users != nil, argv, environment(env, o, former, nspawn))
+	err = becomeNspawn(p, o, former, users != nil, slaves, argv, environment(env, o, former, nspawn))
 	for _, file := range []string{poddir.StartedFile, poddir.PIDFile} { // no path may lead there any more
 		err = errors.Join(err, unix.Unlinkat(int(dir.Fd()), file, 0))
 	}
@@ -233,7 +240,7 @@ func Become(p *poddir.Pod, o Options) error {
 
 // becomeNspawn gives up, step by step, what the process has of the host, and executes systemd-nspawn. It returns only
 // on failure.
-func becomeNspawn(p *poddir.Pod, o Options, former, users bool, argv, env []string) error {
+func becomeNspawn(p *poddir.Pod, o Options, former, users bool, slaves []slave, argv, env []string) error {
 	if err := nameStream(p); err != nil {
 		return err
 	}
@@ -249,7 +256,7 @@ func becomeNspawn(p *poddir.Pod, o Options, former, users bool, argv, env []stri
 		return err
 	}
 	if !former { // whose systemd-nspawn is the host's
-		if err := leaveHost(p, users, argv, env); err != nil {
+		if err := leaveHost(p, users, slaves, argv, env); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
@@ -33,6 +34,26 @@ func usersOf(p *poddir.Pod) (*userns.Range, error) {
 type shifted struct {
 	userns.Range
 	ns *os.File
+}
+
+// powerful are capabilities with which root of a pod that has the host's users gets out of it: by mounts and
+// namespaces, by way of the pod's systemd, by the numbers of files, or by the kernel itself.
+var powerful = []string{"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_BPF"}
+
+// hostsRoot tells what an app amounts to that has such a capability in a pod with the host's users; "" is nothing.
+func hostsRoot(apps []*app) string {
+	for _, a := range apps {
+		if a.prepared == nil || a.prepared.Process.Capabilities == nil {
+			continue
+		}
+		for _, c := range powerful {
+			if slices.Contains(a.prepared.Process.Capabilities.Bounding, c) {
+				return fmt.Sprintf("app %q has %s, and the pod has the host's users: who takes over that app is root of the host; "+
+					"--private-users makes it root of the pod", a.name, c)
+			}
+		}
+	}
+	return ""
 }
 
 // mountShifted is mountAll for such a pod. The image store and the pod's files are mounted over themselves, shifted, so that whatever
