@@ -58,6 +58,7 @@ Flags:
   --volume=NAME,kind=host,source=PATH[,readOnly=true][,recursive=false]
                             [,propagation=slave]
   --volume=NAME,kind=empty[,mode=0755][,uid=0][,gid=0][,readOnly=true]
+  --volume=NAME,kind=named[,source=VOLUME][,readOnly=true]
                             a volume for the apps of the pod to mount
   --mount=volume=NAME,target=PATH
                             mount it, in every app; both flags may also follow

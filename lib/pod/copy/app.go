@@ -110,7 +110,7 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 	}
 	a.Log.Debug("mounts its root", "pod", a.Pod.UUID, "app", a.Name)
 	return overlay.View(a.Pod.Path(overlayDir), a.Pod.Path(target), func(root *os.File) error {
-		if err := a.outsideVolumes(root); err != nil {
+		if err := a.mountVolumes(root); err != nil {
 			return err
 		}
 		return f(root, userns.Range{}, uid, gid)
@@ -205,12 +205,9 @@ func same(a, b *os.File) bool {
 	return unix.Fstat(int(a.Fd()), &x) == nil && unix.Fstat(int(b.Fd()), &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
-// outsideVolumes is an error for a path in a volume of a pod that does not run: it is not mounted there, and is found elsewhere.
-func (a App) outsideVolumes(root *os.File) error {
-	at, err := overlay.Follow(root, a.Path)
-	if err != nil {
-		return err
-	}
+// mountVolumes mounts the volumes of an app of a pod that does not run in its root, where the calling thread alone sees them. One whose
+// source or mount point is gone is not there; for a path in it, that is an error.
+func (a App) mountVolumes(root *os.File) error {
 	text, err := a.Pod.ReadFile(poddir.MountsFile)
 	if err != nil {
 		return err
@@ -225,18 +222,53 @@ func (a App) outsideVolumes(root *os.File) error {
 		if !ok {
 			continue
 		}
-		inside, err := overlay.Follow(root, "/"+inside)
+		source := b.Source
+		if !path.IsAbs(source) {
+			if err := a.Pod.CheckFolder(source); err != nil {
+				return err
+			}
+			source = a.Pod.Path(source)
+		}
+		at, err := overlay.Follow(root, a.Path)
 		if err != nil {
 			return err
 		}
-		if at != inside && !strings.HasPrefix(at, inside+"/") {
+		point, err := overlay.Follow(root, "/"+inside)
+		if err != nil {
+			return err
+		}
+		err = mountVolume(root, "/"+inside, source, b)
+		if errors.Is(err, fs.ErrNotExist) && at != point && !strings.HasPrefix(at, point+"/") {
 			continue
 		}
-		source := b.Source
-		if !path.IsAbs(source) {
-			source = a.Pod.Path(source)
+		if err != nil {
+			return fmt.Errorf("pod %s: volume on /%s: %w", a.Pod.UUID, inside, err)
 		}
-		return fmt.Errorf("pod %s: %s: is in a volume, which is not mounted now; the files are in %s", a.Pod.UUID, a.Path, source)
 	}
 	return nil
+}
+
+func mountVolume(root *os.File, at, source string, b fstab.Bind) error {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
+	if b.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, source, flags)
+	if err != nil {
+		return &os.PathError{Op: "mount", Path: source, Err: err}
+	}
+	defer unix.Close(tree)
+	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
+	if b.ReadOnly {
+		attributes.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attributes); err != nil {
+		return &os.PathError{Op: "mount", Path: source, Err: err}
+	}
+	target, err := overlay.Open(root, at, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	return overlay.MoveTo(tree, target)
 }

@@ -23,10 +23,10 @@ type Place struct {
 	Path string   // absolute
 }
 
-// Options are how files are copied. They keep their mode and time.
+// Options are how files are copied. They keep their mode, time and extended attributes.
 type Options struct {
 	UID, GID int          // owner of what is made
-	Plain    bool         // without set-user-ID and set-group-ID bits
+	Plain    bool         // without set-user-ID and set-group-ID bits, and capabilities
 	Warn     func(string) // told of what is left out: devices and sockets
 }
 
@@ -149,7 +149,7 @@ func (c *copier) put(source *os.File, st unix.Stat_t, dir *os.File, name, in str
 		if err := c.entries(source, into, at, depth+1); err != nil {
 			return err
 		}
-		return failed(at, c.finish(into, st))
+		return failed(at, c.finish(source, into, st, at))
 	})
 }
 
@@ -253,17 +253,58 @@ func (c *copier) file(source *os.File, st unix.Stat_t, dir *os.File, tmp, at str
 	if _, err := io.Copy(f, &interruptible{c.ctx, io.LimitReader(source, st.Size)}); err != nil {
 		return failed(at, err)
 	}
-	if err := c.finish(f, st); err != nil {
+	if err := c.finish(source, f, st, at); err != nil {
 		return failed(at, err)
 	}
 	return f.Close()
 }
 
-// finish gives what was made its owner, mode and time.
-func (c *copier) finish(f *os.File, st unix.Stat_t) error {
+// finish gives what was made its owner, mode, extended attributes and time.
+func (c *copier) finish(source, f *os.File, st unix.Stat_t, at string) error {
 	fd := int(f.Fd())
-	return errors.Join(unix.Fchown(fd, c.o.UID, c.o.GID), unix.Fchmod(fd, c.mode(st)),
-		unix.UtimesNanoAt(fd, "", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_EMPTY_PATH))
+	err := errors.Join(unix.Fchown(fd, c.o.UID, c.o.GID), unix.Fchmod(fd, c.mode(st)))
+	if err == nil {
+		err = c.attributes(int(source.Fd()), fd, at)
+	}
+	return errors.Join(err, unix.UtimesNanoAt(fd, "", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_EMPTY_PATH))
+}
+
+// maxAttributes is the kernel's limit of the names of a file's extended attributes, and of a value (xattr(7)).
+const maxAttributes = 64 << 10
+
+// attributes copies the extended attributes that users set, and capabilities of a program where set-user-ID bits are kept, too. Those that
+// overlayfs obeys stay behind.
+func (c *copier) attributes(from, to int, at string) error {
+	names := make([]byte, maxAttributes)
+	n, err := unix.Flistxattr(from, names)
+	if err == unix.ENOTSUP {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(names[:n]), "\x00"), "\x00") {
+		isUsers := strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
+		if !isUsers && (name != "security.capability" || c.o.Plain) {
+			continue
+		}
+		value := make([]byte, maxAttributes)
+		n, err := unix.Fgetxattr(from, name, value)
+		if err == unix.ENODATA { // it is gone
+			continue
+		}
+		if err == nil {
+			err = unix.Fsetxattr(to, name, value[:n], 0)
+		}
+		if err == unix.ENOTSUP || err == unix.ENOSPC || err == unix.EPERM {
+			c.o.Warn(fmt.Sprintf("%s: left out: its extended attribute %q: %v", at, name, err))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *copier) mode(st unix.Stat_t) uint32 {

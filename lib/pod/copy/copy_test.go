@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -222,4 +223,51 @@ func TestInterrupted(t *testing.T) {
 	if err := Copy(ctx, Place{from, "/d"}, Place{to, "/d"}, options); err == nil || shown(t, to) != "" {
 		t.Errorf("%v, %s", err, shown(t, to))
 	}
+}
+
+// What users set is kept; a program's capabilities come into an app and not out of it, and what overlayfs obeys goes nowhere.
+func TestExtendedAttributes(t *testing.T) {
+	from := make1(t, map[string]string{"d/f": "1"})
+	capabilities := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_bind_service=ep
+	for name, value := range map[string]string{"user.a": "x\x00y", "security.capability": capabilities, "user.overlay.opaque": "y", "trusted.overlay.opaque": "y"} {
+		if err := unix.Setxattr(from.Name()+"/d/f", name, []byte(value), 0); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	if err := unix.Setxattr(from.Name()+"/d", "user.dir", []byte("z"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for plain, want := range map[bool]string{true: "user.a=x\x00y", false: "security.capability=" + capabilities + " user.a=x\x00y"} {
+		to := make1(t, nil)
+		o := Options{UID: 7, GID: 8, Plain: plain, Warn: func(line string) { t.Error(line) }}
+		if err := Copy(context.Background(), Place{from, "/d"}, Place{to, "/d"}, o); err != nil {
+			t.Fatal(err)
+		}
+		if got := xattrs(t, to.Name()+"/d/f"); got != want {
+			t.Errorf("plain %v: %q, want %q", plain, got, want)
+		}
+		if got := xattrs(t, to.Name()+"/d"); got != "user.dir=z" {
+			t.Errorf("plain %v: directory: %q", plain, got)
+		}
+	}
+}
+
+// xattrs are a file's extended attributes, in order.
+func xattrs(t *testing.T, file string) string {
+	t.Helper()
+	list, value := make([]byte, 1000), make([]byte, 1000)
+	n, err := unix.Listxattr(file, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, name := range strings.FieldsFunc(string(list[:n]), func(r rune) bool { return r == 0 }) {
+		n, err := unix.Getxattr(file, name, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, name+"="+string(value[:n]))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }

@@ -38,7 +38,8 @@ type Bind struct {
 }
 
 // AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave] or
-// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL], or the short form SOURCE:TARGET[:OPTION,…], in
+// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL],
+// NAME,kind=named[,source=VOLUME][,readOnly=BOOL], or the short form SOURCE:TARGET[:OPTION,…], in
 // which SOURCE is a path of the host or the name of a volume, and OPTION ro, rw, private or slave.
 func (v *Volumes) AddVolume(s string) error {
 	name, rest, long := strings.Cut(s, ",")
@@ -110,10 +111,29 @@ func checkVolume(volume *types.Volume) (err error) {
 		if volume.Source, err = source(volume.Source); err != nil {
 			return fmt.Errorf("volume %q: %w", name, err)
 		}
+	case volume.Kind == kindNamed:
+		return checkNamed(volume)
 	case volume.Kind != "empty":
-		return fmt.Errorf("volume %q: kind=%s is none of host, empty", name, volume.Kind)
+		return fmt.Errorf("volume %q: kind=%s is none of host, empty, named", name, volume.Kind)
 	case volume.Source != "" || volume.Recursive != nil:
 		return fmt.Errorf("volume %q: source and recursive are for kind=host", name)
+	}
+	return nil
+}
+
+// kindNamed is the kind, on the command line, of a volume below the data directory, whose name is its source. A pod's manifest has it as
+// kind host.
+const kindNamed = "named"
+
+func checkNamed(v *types.Volume) error {
+	if v.Source == "" {
+		v.Source = v.Name.String()
+	}
+	switch {
+	case v.Mode != nil || v.UID != nil || v.GID != nil || v.Recursive != nil:
+		return fmt.Errorf("volume %q: kind=named takes source and readOnly; its owner and mode are those of the image's directory", v.Name)
+	case !volume.ValidName(v.Source):
+		return fmt.Errorf("volume %q: source=%s: not the name of a volume: lower-case letters, digits and dashes in between", v.Name, v.Source)
 	}
 	return nil
 }
@@ -121,7 +141,7 @@ func checkVolume(volume *types.Volume) (err error) {
 func (v *Volumes) addBind(s string) error {
 	f := strings.Split(s, ":")
 	if len(f) < 2 || len(f) > 3 {
-		return errors.New("neither NAME,kind=host,source=PATH nor NAME,kind=empty nor SOURCE:TARGET[:ro]")
+		return errors.New("none of NAME,kind=host,source=PATH, NAME,kind=empty, NAME,kind=named and SOURCE:TARGET[:ro]")
 	}
 	b := Bind{}
 	if len(f) == 3 {
@@ -270,6 +290,9 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		for _, volume := range v.Volumes {
 			if s.find(volume.Name) != nil {
 				return nil, fmt.Errorf("volume %q: two volumes of one name", volume.Name)
+			}
+			if volume.Kind == kindNamed {
+				volume.Kind, volume.Source = "host", s.named.Path(volume.Source)
 			}
 			s.volumes = append(s.volumes, volume)
 		}

@@ -51,16 +51,16 @@ func TestVolumeFlags(t *testing.T) {
 
 func TestVolumeFlagsRefuse(t *testing.T) {
 	for flag, want := range map[string]string{
-		"":                "nor SOURCE:TARGET",
-		"a":               "nor SOURCE:TARGET",
-		"/a":              "nor SOURCE:TARGET",
+		"":                "and SOURCE:TARGET",
+		"a":               "and SOURCE:TARGET",
+		"/a":              "and SOURCE:TARGET",
 		"/a:/b:rx":        `option "rx" is none of ro, rw, private, slave`,
 		"/a:/b:ro,shared": `option "shared" is none of ro, rw, private, slave`,
 		"data:/b:slave":   `volume "data": propagation is for a directory of the host, which begins with /`,
 		"v,kind=host,source=/,propagation=shared":                `propagation=shared is none of private, slave`,
 		"v,kind=empty,propagation=slave":                         "propagation is for kind=host",
 		"v,kind=host,source=/,propagation=slave,recursive=false": "leave out one of them",
-		"/a:/b:ro:x":                          "nor SOURCE:TARGET",
+		"/a:/b:ro:x":                          "and SOURCE:TARGET",
 		"./a:/b":                              `source "./a": not absolute`,
 		"My_data:/b":                          `"My_data": neither a path of the host, which begins with /, nor the name of a volume`,
 		"-a:/b":                               "lower-case letters, digits and dashes in between",
