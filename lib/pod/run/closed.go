@@ -14,9 +14,9 @@ import (
 )
 
 // closeHost keeps apps from using what is left of the host's mounts in the mount namespace that the calling
-// thread has to itself, where it can't leave the host's root (see leaveHost): the systemd-nspawn of a pod that an older
-// rkt prepared is the host's, and needs the host's tree. systemd moves an app's root over "/", and does not remove the tree below it: an app
-// does not see these mounts, but the kernel does.
+// thread has to itself, where it can't leave the host's root (see leaveHost): the systemd-nspawn of a pod that an
+// older rkt prepared is the host's, and needs the host's tree. systemd moves an app's root over "/", and does not
+// remove the tree below it: an app does not see these mounts, but the kernel does.
 //
 // From here on no mount of the host arrives there, except below the pod's own root, where volumes are. And no
 // /proc or /sys there counts as fully visible (mount_too_revealing in the kernel's fs/namespace.c), which would

@@ -66,7 +66,7 @@ func leaveHost(p *poddir.Pod, users bool, slaves []slave, argv, env []string) er
 	if err := unix.Fchdir(tree); err != nil {
 		return err
 	}
-	if err := unix.PivotRoot(".", "."); errors.Is(err, unix.EINVAL) { // a chroot(2), or the kernel's own root, which nobody can leave
+	if err := unix.PivotRoot(".", "."); errors.Is(err, unix.EINVAL) { // in a chroot(2), or the kernel's own root
 		if err := unix.Unmount(treeDir, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("%s: unmount: %w", treeDir, err)
 		}

@@ -64,7 +64,9 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted) error {
 				return err
 			}
 			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
-			all := slices.DeleteFunc(names.volumes(volumes[app.name]), func(b fstab.Bind) bool { return isSlave(b, app, users != nil) })
+			all := slices.DeleteFunc(names.volumes(volumes[app.name]), func(b fstab.Bind) bool {
+				return isSlave(b, app, users != nil)
+			})
 			if err := mountVolumes(podDir, root, all, users); err != nil {
 				return err
 			}

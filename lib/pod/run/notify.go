@@ -3,6 +3,7 @@ package run
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,6 +92,22 @@ func notifications(p *poddir.Pod, all []*app, env []string) (changed, options []
 		}
 	}
 	return changed, []string{"--bind-ro=" + notify + ":/rkt/notify", "--bind=" + socket + ":" + hostNotify}, nil
+}
+
+// unheard tells that nobody hears from the pod at an abstract socket of the host's network namespace: systemd-nspawn is
+// in the pod's. "" is nothing to tell.
+func unheard(p *poddir.Pod, env []string) string {
+	network, err := namespace(p)
+	if err != nil || network == "" {
+		return ""
+	}
+	for _, v := range env {
+		if socket, ok := strings.CutPrefix(v, "NOTIFY_SOCKET=@"); ok {
+			return fmt.Sprintf("NOTIFY_SOCKET=@%s: an abstract socket can't be reached from the pod's network, "+
+				"and nothing is told there; use one that has a path", socket)
+		}
+	}
+	return ""
 }
 
 // listen has rkt-notify take what an app says. watchdog is in microseconds; "" is none.

@@ -15,8 +15,8 @@ import (
 )
 
 // A slave volume is one in which what the host mounts later appears. systemd-nspawn 257 and later make all mounts of a
-// pod private, except those that they make themselves: so it is told to mount such a volume from slavesDir of its own root to
-// podSlavesDir of the pod's, and rkt-stage2 mounts it in the app's root from there.
+// pod private, except those that they make themselves: so it is told to mount such a volume from slavesDir of its own
+// root to podSlavesDir of the pod's, and rkt-stage2 mounts it in the app's root from there.
 const slavesDir, podSlavesDir = treeDir + "/volumes/", "/rkt/volumes/"
 
 // slave is such a volume.
@@ -71,7 +71,8 @@ func slaves(p *poddir.Pod, apps []*app, ownUsers bool) (list []slave, options []
 		}
 		for _, name := range slices.Sorted(maps.Keys(a.secrets)) {
 			if to := a.secrets[name].target; to != "" && isInside(to, outer) {
-				a.final.Mounts = append(a.final.Mounts, specs.Mount{Destination: to, Type: "bind", Source: a.prepared.Root.Path + to})
+				mount := specs.Mount{Destination: to, Type: "bind", Source: a.prepared.Root.Path + to}
+				a.final.Mounts = append(a.final.Mounts, mount)
 			}
 		}
 	}
@@ -87,8 +88,9 @@ type trees []int
 
 // openAll opens volumes in a mount namespace in which mounts of the host arrive.
 func openAll(slaves []slave) (list trees, err error) {
+	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT | unix.AT_RECURSIVE
 	for _, s := range slaves {
-		tree, err := unix.OpenTree(unix.AT_FDCWD, s.source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_NO_AUTOMOUNT|unix.AT_RECURSIVE)
+		tree, err := unix.OpenTree(unix.AT_FDCWD, s.source, flags)
 		if err != nil {
 			return list, fmt.Errorf("bind mount of %s: %w", s.source, err)
 		}

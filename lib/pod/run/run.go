@@ -166,6 +166,9 @@ func Become(p *poddir.Pod, o Options) error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
+	if line := unheard(p, env); line != "" {
+		o.Warn(line)
+	}
 	if warning := hostsRoot(apps); users == nil && warning != "" {
 		o.Warn(warning)
 	}
