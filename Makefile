@@ -9,6 +9,7 @@
 # make torture    the long runs: hundreds of kills
 # make pictures   have the pictures in docs/systemd.md drawn anew by its test
 # make bench      whole processes side by side
+# make table      write lib/cli/table.go, which each program has of the flags of the others, after a flag has changed
 # make lint       gofmt, go vet, staticcheck
 # make deps       install the Debian packages that tests, demo and bench need
 
@@ -25,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
-	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base \
+	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base zsh:zsh fish:fish \
 	mmdebstrap:mmdebstrap gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
@@ -40,19 +41,21 @@ RELEASE_SESSIONS := attach closed enter firewalls guide health isolation logs ma
 # Sessions that a kernel tells most of; make test-vm-releases runs them.
 VM_SESSIONS := unit isolation vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
 
-.PHONY: all man install cni demo shell test releases test-releases test-vm-releases torture pictures bench lint deps modules clean
+.PHONY: all man install cni demo shell test releases test-releases test-vm-releases torture pictures table bench lint deps modules clean
 
 all:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X github.com/rkt-toolkit/rkt/lib/command/rkt.Version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
 
-man: all
-	$(GO) run ./docs/mkman bin bin/man
+man:
+	$(GO) run ./docs/mkman bin/man
 
 install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
-	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/share/man/man1
-	install -D -m 0644 rkt/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rkt
+	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS) rkt-run) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -D -m 0644 lib/command/rkt/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rkt
+	install -D -m 0644 lib/command/rkt/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rkt
+	install -D -m 0644 lib/command/rkt/completion.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rkt.fish
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/lib/,systemd/system tmpfiles.d sysusers.d sysctl.d)
 	for unit in $(UNITS); do \
 		sed 's,/usr/bin/rkt,$(PREFIX)/bin/rkt,' units/$$unit | install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
@@ -140,6 +143,10 @@ torture: deps modules releases test-vm-releases
 
 pictures: deps
 	RKT_PICTURES=$(abspath docs) $(GO) test -count=1 -run 'TestSessions/systemd-page$$' ./test/e2e
+
+# Twice: "rkt run" has flags of other programs by the table.
+table:
+	for i in 1 2; do RKT_WRITE_TABLE=1 $(GO) test -count=1 -run TestTable ./lib/command/all; done
 
 bench: deps all
 	test/bench.sh

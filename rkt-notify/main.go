@@ -1,62 +1,9 @@
-// Rkt-notify carries what a pod's apps say by sd_notify(3) to the unit on the host.
-//
-//	rkt-notify
-//
-// It is no program for a command line: the pod's own systemd starts it, for a pod with apps that call sd_notify(3), in a unit with
-// NotifyAccess=all. It is given a socket for each such app, by socket activation under the app's name. The pod's systemd hears all that an
-// app says there; the host's hears its STATUS=, its WATCHDOG=1 (when every such app of the pod has said it), WATCHDOG=trigger and
-// EXTEND_TIMEOUT_USEC=, at most ten times a second, and nothing else. It ends with the pod.
+// Rkt-notify: pass an app's sd_notify(3) messages to the unit on the host.
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"net"
-	"os"
-	"strings"
-
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/host/activation"
-	"github.com/rkt-toolkit/rkt/lib/pod/notify"
+	"github.com/rkt-toolkit/rkt/lib/command/notify"
 )
 
-const usage = `Usage: rkt-notify
-
-Carries what a pod's apps say by sd_notify(3) to the unit on the host. The pod's
-own systemd starts it, with a socket for each app that does.
-
-Flags of every program: --dir=DIR (default /var/lib/rkt), --insecure-options=LIST,
---local-config=DIR, --system-config=DIR, --user-config=DIR, --debug, --help.
-`
-
-// The sockets of the two systemds, and the file that is there once the pod is ready, seen from the pod's.
-const inner, outer, ready = "/run/systemd/notify", "/rkt/host-notify", "/rkt/ready"
-
-func main() { cli.Main("rkt-notify", usage, run) }
-
-func run(_ context.Context, p *cli.Process) error {
-	fs, g := p.FlagsWithoutDir()
-	if err := p.Parse(fs, g, p.Args); err != nil {
-		return err
-	}
-	names := activation.Names(p.Getenv, p.PID)
-	if len(names) == 0 || len(names) != strings.Count(p.Getenv("LISTEN_FDNAMES"), ":")+1 {
-		return errors.New("no sockets were passed; the pod's systemd starts this program")
-	}
-	sockets := map[string]*net.UnixConn{}
-	for i, name := range names {
-		file := os.NewFile(uintptr(activation.First+i), name)
-		conn, err := net.FilePacketConn(file)
-		file.Close()
-		if err != nil {
-			return fmt.Errorf("socket of app %s: %w", name, err)
-		}
-		socket, ok := conn.(*net.UnixConn)
-		if !ok {
-			return fmt.Errorf("socket of app %s: not a unix socket", name)
-		}
-		sockets[name] = socket
-	}
-	return notify.Serve(sockets, inner, outer, ready)
-}
+func main() { cli.Main(notify.Command) }

@@ -14,7 +14,7 @@ import (
 // Bash itself completes command lines, with the programs as they are built.
 func TestCompletion(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir+"/", ".", "../rkt-list", "../rkt-status", "../rkt-gc")
+	build := exec.Command("go", "build", "-o", dir+"/", ".", "../rkt-list")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -43,7 +43,7 @@ func TestCompletion(t *testing.T) {
 		{"rkt status ", uuids, nil},
 		{"rkt --debug rm " + uuids[0][:30], uuids[:1], nil},
 		{"rkt status --wait " + uuids[1][:30], uuids[1:], nil},
-		{"rkt net ", []string{"add", "check", "del"}, nil},
+		{"rkt net ", []string{"add", "del", "check"}, nil},
 		{"rkt help sto", []string{"stop"}, nil},
 		{"rkt status nosuch", nil, nil},
 		{"rkt list --format=", nil, nil},
@@ -64,6 +64,48 @@ func TestCompletion(t *testing.T) {
 			if !slices.Contains(got, want) {
 				t.Errorf("%q: %q has no %q", c.line, got, want)
 			}
+		}
+	}
+}
+
+// The other shells read their scripts and offer what bash does.
+func TestOtherShells(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", dir+"/", ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, c := range []struct{ shell, script string }{
+		{"zsh", `autoload -Uz compinit && compinit -u -d "$1/dump" && eval "$(rkt completion zsh)"
+			_describe() { print -l -- "${(@)${(@P)4}%%:*}" "${(@)${(@P)6}%%:*}" }
+			words=(rkt gc --); CURRENT=3; _rkt`},
+		{"fish", `rkt completion fish | source; complete -C 'rkt gc --' | cut -f 1`},
+	} {
+		file, err := exec.LookPath(c.shell)
+		if err != nil {
+			t.Fatalf("%s is missing: run make deps, or install Debian's package %[1]s", c.shell)
+		}
+		cmd := exec.Command(file, "-c", c.script, c.shell, dir)
+		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "LC_ALL=C"}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", c.shell, err, out)
+		}
+		got := strings.Fields(string(out))
+		slices.Sort(got)
+		words, err := exec.Command(filepath.Join(dir, "rkt"), "completion", "words", "--", "gc", "--").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for line := range strings.Lines(string(words)) {
+			word, _, _ := strings.Cut(line, "\t")
+			want = append(want, word)
+		}
+		slices.Sort(want)
+		if !slices.Equal(got, want) || len(want) < 10 {
+			t.Errorf("%s offers %q, want %q", c.shell, got, want)
 		}
 	}
 }

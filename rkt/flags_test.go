@@ -2,119 +2,15 @@ package main
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
-
-// The table of flags that every program has of the others is what the programs take: each name in it, and each word of their source
-// that could be a flag, is tried with each of them.
-func TestTable(t *testing.T) {
-	t.Parallel()
-	dir := buildAll(t)
-	kinds := map[string]bool{}
-	for _, program := range append(cli.Programs(), "", "app") {
-		for name, takesValue := range cli.FlagsOf(program) {
-			if kind, ok := kinds[name]; ok && kind != takesValue {
-				t.Errorf("--%s takes a value in one program and none in another", name)
-			}
-			kinds[name] = takesValue
-		}
-	}
-	for _, program := range append(cli.Programs(), "app") {
-		words := slices.Collect(maps.Keys(kinds))
-		before := [][]string{nil}
-		switch program {
-		case "rkt-net":
-			before = [][]string{{"add"}}
-		case "rkt-image":
-			before = nil
-			for verb := range strings.FieldsSeq("list cat-manifest export extract render verify import rm gc reindex") {
-				before = append(before, []string{verb})
-			}
-		case "app":
-			before = [][]string{{"image"}}
-		}
-		binary := program
-		if program == "app" {
-			binary = "rkt-prepare"
-		}
-		words = append(words, literals(t, filepath.Join("..", binary))...)
-		slices.Sort(words)
-		for _, name := range slices.Compact(words) {
-			want, known := cli.FlagsOf(program)[name]
-			if !known {
-				want, known = cli.FlagsOf("")[name]
-			}
-			if program == "rkt-unit" && !known {
-				continue // it has those of "rkt run"
-			}
-			if _, ofPod := cli.FlagsOf("rkt-prepare")[name]; program == "app" && ofPod {
-				continue
-			}
-			taken, value := false, false
-			for _, args := range before {
-				args = append(args[:len(args):len(args)], "--"+name, "--zzz1", "--zzz2")
-				out, _ := exec.Command(filepath.Join(dir, binary), args...).CombinedOutput()
-				switch {
-				case strings.Contains(string(out), "unknown flag --zzz2"):
-					taken, value = true, true
-				case strings.Contains(string(out), "unknown flag --zzz1"):
-					taken = true
-				}
-			}
-			if taken != known || value != want {
-				t.Errorf("%s --%s: taken %t, with a value %t; the table says %t, %t", program, name, taken, value, known, want)
-			}
-		}
-	}
-}
-
-var flagName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
-
-// literals are the words in the strings of a package's source that could be flags.
-func literals(t *testing.T, dir string) (words []string) {
-	t.Helper()
-	files, err := filepath.Glob(dir + "/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
-			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING && len(lit.Value) < 500 {
-				text, err := strconv.Unquote(lit.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for word := range strings.FieldsSeq(text) {
-					if flagName.MatchString(word) && word != "help" && word != "h" {
-						words = append(words, word)
-					}
-				}
-			}
-			return true
-		})
-	}
-	return words
-}
 
 func buildAll(t *testing.T) string {
 	t.Helper()

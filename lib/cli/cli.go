@@ -32,33 +32,33 @@ func (s ExitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 
 // Process is what a program is started with, and what it may write to besides files.
 type Process struct {
-	Name   string   // the program, as errors name it
-	Args   []string // without the program's name
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
-	Getenv func(string) string
-	PID    int // its own process ID
+	Name    string   // the program, as errors name it
+	Invoked string   // argv[0]
+	Args    []string // without the program's name
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Getenv  func(string) string
+	PID     int // its own process ID
 
 	// Chosen are the flags that the caller has set, on the command line or by a variable, by name, with what they were set to. Parsing
 	// the command line fills it.
 	Chosen map[string]string
 
-	debug    bool
-	rootOnly bool // see RootFlags
-	noDir    bool // see FlagsWithoutDir
+	debug bool
 }
 
-// Main runs a program and exits. usage is the whole text of --help. The exit status is 0, that of an ExitStatus, or
-// ExitFailure after one line on standard error.
-func Main(name, usage string, run func(context.Context, *Process) error) {
-	p := &Process{
-		Name: name, Args: os.Args[1:],
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Getenv: os.Getenv, PID: os.Getpid(),
-	}
-	os.Exit(p.report(usage, run(context.Background(), p)))
-}
+// Environ is the environment, for programs that this one starts or becomes.
+func (p *Process) Environ() []string { return os.Environ() }
+
+// Setenv sets a variable of the environment that Environ returns.
+func (p *Process) Setenv(name, value string) error { return os.Setenv(name, value) }
+
+// Unsetenv removes a variable from it.
+func (p *Process) Unsetenv(name string) { os.Unsetenv(name) }
+
+// Streams are the descriptors of the standard streams, for a terminal or a program that is to have them.
+func (p *Process) Streams() (stdin, stdout, stderr *os.File) { return os.Stdin, os.Stdout, os.Stderr }
 
 // Interruptible gives a context that SIGINT and SIGTERM cancel, for programs that take back what they have begun. After stop those
 // signals do what they do by default; it returns the error of a signal that came before, so that a program that is to become
@@ -93,21 +93,21 @@ func Interruptible(parent context.Context) (_ context.Context, stop func() error
 	}
 }
 
-func (p *Process) report(usage string, err error) int {
-	if err == nil {
-		return 0
-	}
-	if errors.Is(err, flag.ErrHelp) {
-		if _, err := io.WriteString(p.Stdout, usage); err != nil {
+// report prints an error, or for flag.ErrHelp the usage text, and returns the exit status.
+func (p *Process) report(usage func() string, err error) int {
+	status, isStatus := errors.AsType[ExitStatus](err)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		if _, err := io.WriteString(p.Stdout, usage()); err != nil {
 			return ExitFailure
 		}
-		return 0
+	case err != nil:
+		p.print(err)
+		if !isStatus {
+			return ExitFailure
+		}
 	}
-	p.print(err)
-	if status, ok := errors.AsType[ExitStatus](err); ok {
-		return int(status)
-	}
-	return ExitFailure
+	return int(status)
 }
 
 // print writes a line for each error that errors.Join has joined, other than an ExitStatus. One that only wraps several has words of
@@ -140,32 +140,21 @@ type Global struct {
 	TrustKeysFrom bool // --trust-keys-from-https
 }
 
-// Flags returns a flag set that holds the global flags and prints nothing by itself.
-func (p *Process) Flags() (*flag.FlagSet, *Global) {
-	fs := newFlagSet(p.Name)
+// globalNames are the global flags in the order in which they are shown.
+var globalNames = []string{"dir", "insecure-options", "local-config", "system-config", "user-config", "trust-keys-from-https", "debug"}
+
+// globalFlags registers the global flags.
+func globalFlags(fs *flag.FlagSet) *Global {
 	g := &Global{}
-	fs.BoolVar(&g.Debug, "debug", false, "")
-	fs.StringVar(&g.Dir, "dir", "/var/lib/rkt", "")
-	fs.StringVar(&g.SystemConfig, "system-config", "/usr/lib/rkt", "")
-	fs.StringVar(&g.LocalConfig, "local-config", "/etc/rkt", "")
-	fs.StringVar(&g.UserConfig, "user-config", "", "")
-	fs.Var(&g.Insecure, "insecure-options", "")
-	fs.BoolVar(&g.TrustKeysFrom, "trust-keys-from-https", false, "")
-	return fs, g
-}
-
-// RootFlags is Flags for a program that only root may run: parsing the command line ends with ErrUnprivileged for others, after
-// --help and before anything is read.
-func (p *Process) RootFlags() (*flag.FlagSet, *Global) {
-	p.rootOnly = true
-	return p.Flags()
-}
-
-// FlagsWithoutDir is Flags for a program that uses nothing in the data directory: no paths.d, broken or not, is in its way, and --debug
-// adds no line about where it runs.
-func (p *Process) FlagsWithoutDir() (*flag.FlagSet, *Global) {
-	p.noDir = true
-	return p.Flags()
+	fs.StringVar(&g.Dir, "dir", "/var/lib/rkt", "DIR: data directory, with images and pods")
+	fs.Var(&g.Insecure, "insecure-options", "LIST: checks to skip: image, tls, http, pubkey, ondisk, capabilities, paths, seccomp, "+
+		"all-fetch, all-run, all")
+	fs.StringVar(&g.LocalConfig, "local-config", "/etc/rkt", "DIR: the administrator's configuration")
+	fs.StringVar(&g.SystemConfig, "system-config", "/usr/lib/rkt", "DIR: the vendor's configuration")
+	fs.StringVar(&g.UserConfig, "user-config", "", "DIR: user configuration; overrides the other two")
+	fs.BoolVar(&g.TrustKeysFrom, "trust-keys-from-https", false, "accept signing keys found over HTTPS without asking")
+	fs.BoolVar(&g.Debug, "debug", false, "print what is decided and done, on standard error")
+	return g
 }
 
 // ErrUnprivileged is the error for a caller that is not root.
@@ -184,26 +173,21 @@ func (g *Global) Args() []string {
 	return args
 }
 
-// Parse reads the flags at the beginning of args, then RKT_* variables, then rkt.conf in the administrator's configuration
-// directory; the data directory last of all from rkt's paths.d. It returns flag.ErrHelp for --help.
-func (p *Process) Parse(fs *flag.FlagSet, g *Global, args []string) error {
-	flags, rest, err := Leading(fs, args)
+// Parse sorts the command line into flags and operands and reads the flags, then RKT_* variables, then rkt.conf in the administrator's
+// configuration directory; the data directory last of all from rkt's paths.d. The operands are fs.Args. It returns flag.ErrHelp for --help.
+func (p *Process) Parse(fs *Flags) error {
+	sort := fs.Sort
+	if sort == nil {
+		sort = func(_ *Process, args []string) (flags, operands []string, err error) {
+			return Anywhere(fs.FlagSet, args)
+		}
+	}
+	flags, operands, err := sort(p, p.Args)
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 && rest[0] == "--" {
-		rest = rest[1:]
-	}
-	return p.ParseSorted(fs, g, flags, rest)
-}
-
-// ParseAnywhere is Parse for programs whose flags may also follow operands, up to a "--".
-func (p *Process) ParseAnywhere(fs *flag.FlagSet, g *Global, args []string) error {
-	flags, operands, err := Anywhere(fs, args)
-	if err != nil {
-		return err
-	}
-	return p.ParseSorted(fs, g, flags, operands)
+	fs.Words = flags
+	return p.parseSorted(fs, flags, operands)
 }
 
 // unreadable reports whether rkt.conf was not read because the caller may not read the directory, or because there is none. That stops
@@ -213,12 +197,13 @@ func unreadable(err error) bool {
 	return isPath && (errors.Is(err, fs.ErrPermission) && unix.Geteuid() != 0 || errors.Is(err, unix.ENOTDIR))
 }
 
-// ParseSorted is Parse for a command line that has been sorted into flags and operands.
-func (p *Process) ParseSorted(fs *flag.FlagSet, g *Global, flags, operands []string) error {
+// parseSorted is Parse for a command line that has been sorted into flags and operands.
+func (p *Process) parseSorted(set *Flags, flags, operands []string) error {
+	fs, g := set.FlagSet, set.Global
 	if err := ParseFlags(fs, flags); err != nil {
 		return err
 	}
-	if p.rootOnly && unix.Geteuid() != 0 {
+	if set.Root && unix.Geteuid() != 0 {
 		return ErrUnprivileged
 	}
 	p.warnOfVariables(fs, os.Environ())
@@ -237,7 +222,7 @@ func (p *Process) ParseSorted(fs *flag.FlagSet, g *Global, flags, operands []str
 		}
 	}
 	p.debug = g.Debug
-	if p.noDir {
+	if set.NoDir {
 		return nil
 	}
 	if err := p.absoluteDir(g); err != nil {

@@ -30,7 +30,7 @@ func TestReport(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		p := &Process{Name: "rkt-x", Stdout: &stdout, Stderr: &stderr}
-		if got := p.report("the manual\n", c.err); got != c.status || stdout.String() != c.stdout || stderr.String() != c.stderr {
+		if got := p.report(func() string { return "the manual\n" }, c.err); got != c.status || stdout.String() != c.stdout || stderr.String() != c.stderr {
 			t.Errorf("%v: status %d, %q, %q; want %d, %q, %q", c.err, got, stdout.String(), stderr.String(), c.status, c.stdout, c.stderr)
 		}
 	}
@@ -52,10 +52,11 @@ func TestParseAnywhere(t *testing.T) {
 		{[]string{"a", "--dir"}, nil, "", false, "flag --dir needs a value"},
 		{[]string{"a", "--help"}, nil, "", false, flag.ErrHelp.Error()},
 	} {
-		p := &Process{Name: "rkt-x"}
-		fs, g := p.Flags()
+		p := &Process{Name: "rkt-x", Args: c.args}
+		fs := NewFlags("rkt-x")
+		g := fs.Global
 		force := fs.Bool("force", false, "")
-		err := p.ParseAnywhere(fs, g, c.args)
+		err := p.Parse(fs)
 		if err != nil || c.err != "" {
 			if fmt.Sprint(err) != c.err {
 				t.Errorf("%q: %v, want %s", c.args, err, c.err)

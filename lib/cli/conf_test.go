@@ -39,10 +39,11 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := &Process{Name: "rkt-list", Stderr: &bytes.Buffer{}}
-		fs, g := p.Flags()
+		fs := NewFlags(p.Name)
+		g := fs.Global
 		full := fs.Bool("full", false, "")
 		fs.Duration("grace-period", time.Hour, "")
-		err := p.Parse(fs, g, []string{"--local-config=" + dir})
+		err := p.parse(fs, []string{"--local-config=" + dir})
 		got := ""
 		if g.Dir != "/var/lib/rkt" {
 			got += " dir=" + g.Dir
@@ -79,10 +80,10 @@ func TestEnvironment(t *testing.T) {
 	} {
 		var stderr bytes.Buffer
 		p := &Process{Name: "rkt-x", Stderr: &stderr}
-		fs, _ := p.Flags()
+		fs := NewFlags(p.Name)
 		name, value, _ := strings.Cut(assignment, "=")
 		t.Setenv(name, value)
-		if p.warnOfVariables(fs, []string{assignment}); stderr.String() != want {
+		if p.warnOfVariables(fs.FlagSet, []string{assignment}); stderr.String() != want {
 			t.Errorf("%s: %q; want %q", assignment, stderr.String(), want)
 		}
 		if _, is := os.LookupEnv(name); is != (want == "") {
@@ -90,14 +91,15 @@ func TestEnvironment(t *testing.T) {
 		}
 	}
 	p := &Process{Name: "rkt-x", Stderr: &bytes.Buffer{}}
-	fs, g := p.Flags()
+	fs := NewFlags(p.Name)
+	g := fs.Global
 	t.Setenv("RKT_DEBUG", "maybe")
-	if err := parseVariables(fs, nil); err == nil || err.Error() != `$RKT_DEBUG="maybe": neither true nor false` {
+	if err := parseVariables(fs.FlagSet, nil); err == nil || err.Error() != `$RKT_DEBUG="maybe": neither true nor false` {
 		t.Error(err)
 	}
 	t.Setenv("RKT_DEBUG", "1")
 	t.Setenv("RKT_DIR", "/x")
-	if err := parseVariables(fs, nil); err != nil || g.Dir != "/x" || !g.Debug {
+	if err := parseVariables(fs.FlagSet, nil); err != nil || g.Dir != "/x" || !g.Debug {
 		t.Errorf("%v: %+v", err, g)
 	}
 }
@@ -117,11 +119,11 @@ func TestNoEffect(t *testing.T) {
 		t.Setenv("RKT_SIGNATURE", "x.asc") // for rkt-fetch
 		var stderr bytes.Buffer
 		p := &Process{Name: program, Stderr: &stderr}
-		fs, g := p.Flags()
+		fs := NewFlags(p.Name)
 		if program == "rkt-enter" {
 			fs.String("user", "", "")
 		}
-		if err := p.Parse(fs, g, []string{"--local-config=" + dir}); err != nil || stderr.String() != want {
+		if err := p.parse(fs, []string{"--local-config=" + dir}); err != nil || stderr.String() != want {
 			t.Errorf("%s: %v, %q; want %q", program, err, stderr.String(), want)
 		}
 	}
@@ -137,8 +139,9 @@ func TestRelativeDir(t *testing.T) {
 	for _, args := range [][]string{{"--dir=./a/../b"}, nil} {
 		t.Setenv("RKT_DIR", "b")
 		p := &Process{Name: "rkt-x", Stderr: &bytes.Buffer{}}
-		fs, g := p.Flags()
-		if err := p.Parse(fs, g, args); err != nil || g.Dir != here+"/b" || p.Chosen["dir"] != g.Dir {
+		fs := NewFlags(p.Name)
+		g := fs.Global
+		if err := p.parse(fs, args); err != nil || g.Dir != here+"/b" || p.Chosen["dir"] != g.Dir {
 			t.Errorf("%q: %v: %s, %q", args, err, g.Dir, p.Chosen)
 		}
 	}
@@ -212,4 +215,9 @@ func TestValues(t *testing.T) {
 			t.Errorf("%s: %v, want %s", args, err, want)
 		}
 	}
+}
+
+func (p *Process) parse(fs *Flags, args []string) error {
+	p.Args = args
+	return p.Parse(fs)
 }

@@ -11,74 +11,89 @@ import (
 	"time"
 )
 
-// table has the flags of every program, by its name; those of "" are every program's, those of "app" follow an image, and those of
-// "rkt run" are of no other program. A name
-// that ends in "=" takes a value. A program needs those of the others to find the command among rkt's words, and to tell a line of
-// rkt.conf that is meant for another program from one that is misspelt. TestTable compares it with the programs.
-var table = map[string]string{
-	"": "debug dir= system-config= local-config= user-config= insecure-options= trust-keys-from-https",
-	"app": `name= exec= working-dir= user= group= supplementary-gids= readonly-rootfs pid1 init no-healthcheck stdin= stdout= stderr=
-		environment= memory= cpu= cpu-shares= oom-score-adj= oom-score-adjust= seccomp= caps-retain= cap-retain= caps-remove=
-		cap-remove= annotation= user-annotation= label= user-label= volume= mount= signature=
-		ulimit= secret= tmpfs= device= cap-add= cap-drop= no-new-privileges stop-signal= stop-timeout= env-file=`,
-	"rkt-attach":       "app= mode= close-stdin uuid-file= serve=",
-	"rkt-cat-manifest": "pretty-print uuid-file=",
-	"rkt-config":       "pretty-print",
-	"rkt-cp":           "",
-	"rkt-enter":        "app= user= uuid-file=",
-	"rkt-export":       "app= overwrite uuid-file=",
-	"rkt-fetch":        "platform= unpack-limit= pull-policy= store-only no-store full quiet signature= member",
-	"rkt-gc":           "grace-period= expire-prepared= mark-only must-exist uuid-file=",
-	"rkt-image": `fields= sort= order= format= full no-legend pretty-print uuid-file= grace-period= overwrite
-		rootfs-only signature=`,
-	"rkt-kill":     "app= signal= uuid-file=",
-	"rkt-list":     "full wide no-legend format= fields=",
-	"rkt-logs":     "app= f follow n= lines= output= uuid-file=",
-	"rkt-metadata": "listen-port= idle=",
-	"rkt-net":      "net dns= dns-search= dns-opt= dns-domain= hosts-entry= cni-path= format= repair force uuid-file=",
-	"rkt-notify":   "",
-	"rkt-prepare": `any-platform pod-name= pod-manifest= pids-max= sysctl= uuid= uuid-file-save= pull-policy= store-only no-store inherit-env quiet
-		private-users no-overlay strict-isolators port= set-env= set-env-file= env-file= shm-size= volume= mount= stage1-url= stage1-path=
-		stage1-name= stage1-hash= stage1-from-dir=`,
-	"rkt-run-prepared": "hostname= interactive mds-register ipc= uuid-file= strict-isolators undo=",
-	"rkt-status":       "wait wait-till-exited wait-ready format= uuid-file=",
-	"rkt-stop":         "force no-block timeout= uuid-file=",
-	"rkt-trust":        "prefix= root skip-fingerprint-review insecure-allow-http",
-	"rkt-unit":         "name= output=",
-	"rkt-volume":       "format= no-legend",
-
-	"rkt run": "rm detach d",
+// Flag is a flag in the table.
+type Flag struct {
+	Name    string
+	Value   bool   // takes a value
+	Help    string // as it is registered, see Flags
+	Default string
 }
+
+// Program is a program in the table: its name, what it does, and its flags. Those of "" are every program's, those of "app" follow an image,
+// and those of "rkt run" are of no other program. A program needs those of the others to find the command among rkt's words, to pass flags
+// on, and to tell a line of rkt.conf that is meant for another program from one that is misspelt. The table is made from the programs'
+// Commands, which a program does not link.
+type Program struct {
+	Name    string
+	Summary string
+	Operand string // what it is about, for completion: POD, IMAGE, VOLUME or nothing
+	Verbs   []Verbal
+	Flags   []Flag
+}
+
+// Verbal is a verb of a program in the table.
+type Verbal struct{ Name, Summary, Operand string }
+
+// Table returns the table.
+func Table() []Program { return table }
+
+// InTable returns a program of the table, or an empty one.
+func InTable(name string) Program {
+	for _, p := range table {
+		if p.Name == name {
+			return p
+		}
+	}
+	return Program{}
+}
+
+// FirstLine is the first sentence of what a flag does, without the word for its value.
+func (f Flag) FirstLine() string {
+	lines := strings.Split(f.Help, "\n")
+	line := lines[0]
+	if f.Value || strings.HasPrefix(line, "=") || strings.HasPrefix(line, "[=") {
+		_, line, _ = strings.Cut(line, ": ")
+	}
+	line, _, _ = strings.Cut(line, ";")
+	return line
+}
+
+// Summary returns what a program does, in a few words.
+func Summary(program string) string { return InTable(program).Summary }
 
 // FlagsOf returns the flags of a program in the table, and of each whether it takes a value.
 func FlagsOf(program string) map[string]bool {
 	flags := map[string]bool{}
-	for word := range strings.FieldsSeq(table[program]) {
-		name, takesValue := strings.CutSuffix(word, "=")
-		flags[name] = takesValue
+	for _, f := range InTable(program).Flags {
+		flags[f.Name] = f.Value
 	}
 	return flags
 }
 
 // Programs are the programs of the table.
-func Programs() []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(table)), func(s string) bool { return !strings.HasPrefix(s, "rkt-") })
+func Programs() (names []string) {
+	for _, p := range table {
+		if strings.HasPrefix(p.Name, "rkt-") {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // allFlags is FlagsOf of all programs together.
 func allFlags() map[string]bool {
 	all := map[string]bool{}
-	for program := range table {
-		maps.Copy(all, FlagsOf(program))
+	for _, p := range table {
+		maps.Copy(all, FlagsOf(p.Name))
 	}
 	return all
 }
 
 // having returns the programs of the table that have a flag.
 func having(name string) (programs []string) {
-	for _, program := range slices.Sorted(maps.Keys(table)) {
-		if _, ok := FlagsOf(program)[name]; ok {
-			programs = append(programs, program)
+	for _, p := range table {
+		if slices.ContainsFunc(p.Flags, func(f Flag) bool { return f.Name == name }) {
+			programs = append(programs, p.Name)
 		}
 	}
 	return programs
@@ -88,17 +103,49 @@ func having(name string) (programs []string) {
 func Known(programs ...string) *flag.FlagSet {
 	fs := newFlagSet("")
 	for _, program := range programs {
-		for name, takesValue := range FlagsOf(program) {
-			switch {
-			case fs.Lookup(name) != nil:
-			case takesValue:
-				fs.Func(name, "", func(string) error { return nil })
-			default:
-				fs.BoolFunc(name, "", func(string) error { return nil })
+		for _, f := range InTable(program).Flags {
+			if fs.Lookup(f.Name) == nil {
+				fs.Var(anyValue{f, nil}, f.Name, f.Help)
 			}
 		}
 	}
 	return fs
+}
+
+// Borrowed registers flags of another program, whose help they have. set is called with what each is given; it may be nil.
+func (f *Flags) Borrowed(program string, names []string, set func(name, value string) error) {
+	for _, of := range InTable(program).Flags {
+		if slices.Contains(names, of.Name) {
+			f.Var(anyValue{of, set}, of.Name, of.Help)
+		}
+	}
+}
+
+// ShowTable is Show for the flags of a program of the table.
+func (f *Flags) ShowTable(program, title string) {
+	other := NoFlags("")
+	var names []string
+	for _, of := range InTable(program).Flags {
+		names = append(names, of.Name)
+	}
+	other.Borrowed(program, names, nil)
+	f.Show(program, title, other)
+	f.sections[len(f.sections)-1].known = true
+}
+
+// anyValue is the value of a flag of another program.
+type anyValue struct {
+	of  Flag
+	set func(name, value string) error
+}
+
+func (v anyValue) String() string   { return v.of.Default }
+func (v anyValue) IsBoolFlag() bool { return !v.of.Value }
+func (v anyValue) Set(s string) error {
+	if v.set == nil {
+		return nil
+	}
+	return v.set(v.of.Name, s)
 }
 
 // newFlagSet returns a flag set that prints nothing by itself.
@@ -147,7 +194,7 @@ func FlagWords(fs *flag.FlagSet, args []string) (int, error) {
 	if f == nil {
 		return 0, unknownFlag(fs, typed)
 	}
-	if b, ok := f.Value.(interface{ IsBoolFlag() bool }); joined || ok && b.IsBoolFlag() {
+	if joined || isBool(f) {
 		return 1, nil
 	}
 	if len(args) == 1 {

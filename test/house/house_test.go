@@ -22,6 +22,8 @@ var heavy = map[string][]string{
 	"github.com/vishvananda/netlink":         {},
 	"github.com/rkt-toolkit/rkt/lib/testkit": {},
 	"github.com/rogpeppe/go-internal":        {},
+
+	"github.com/rkt-toolkit/rkt/lib/command/all": {},
 }
 
 // sizes are the most that a program may weigh, in MiB, stripped.
@@ -104,16 +106,55 @@ func TestLibIsQuiet(t *testing.T) {
 	}
 }
 
+// around finds what only lib/cli looks at: the command line, the environment and the standard streams.
+var around = regexp.MustCompile(`\bos\.(Args|Stdin|Stdout|Stderr|Getenv|LookupEnv|Environ|Setenv|Unsetenv)\b`)
+
+// No program, and no package under lib, reads the command line, the environment or the standard streams but through lib/cli. Besides,
+// rkt-stage2, which does without it, does, and who looks for a program in $PATH.
+func TestThroughCLI(t *testing.T) {
+	if !around.MatchString("if os.Getenv(") {
+		t.Fatal("finds nothing")
+	}
+	except := regexp.MustCompile(`^(lib/(cli|testkit|stage2)/|lib/host/program/program\.go$|rkt-stage2/main\.go$)`)
+	files := 0
+	for _, pattern := range []string{"../../rkt*/*.go", "../../lib/*/*.go", "../../lib/*/*/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range found {
+			name := strings.TrimPrefix(file, "../../")
+			if strings.HasSuffix(name, "_test.go") || except.MatchString(name) {
+				continue
+			}
+			files++
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				code, _, _ := strings.Cut(line, "//")
+				if word := around.FindString(code); word != "" {
+					t.Errorf("%s has %s: take it from cli.Process", name, word)
+				}
+			}
+		}
+	}
+	if files < 100 {
+		t.Errorf("looked at %d files only", files)
+	}
+}
+
 // Programs print by the functions of lib/cli, which make text printable. These files print constants, and what fmt has quoted.
 func TestPrintsByCLI(t *testing.T) {
-	quoted := []string{"rkt/main.go", "rkt/run.go", "rkt-attach/main.go", "rkt-trust/main.go"}
-	files, err := filepath.Glob("../../rkt*/*.go")
+	quoted := []string{"rkt/rkt.go", "rkt/completion.go", "attach/attach.go", "trust/trust.go"}
+	files, err := filepath.Glob("../../lib/command/*/*.go")
 	if err != nil || len(files) < 30 {
 		t.Fatalf("found %v: %v", files, err)
 	}
 	direct := regexp.MustCompile(`(fmt\.Fprint(f|ln)?|io\.WriteString)\(p\.Std(out|err)|json\.NewEncoder\(p\.`)
 	for _, file := range files {
-		name := strings.TrimPrefix(file, "../../")
+		name := strings.TrimPrefix(file, "../../lib/command/")
 		if strings.HasSuffix(name, "_test.go") || slices.Contains(quoted, name) {
 			continue
 		}
@@ -127,7 +168,7 @@ func TestPrintsByCLI(t *testing.T) {
 	}
 }
 
-// Each program has a manual page that man can format without a complaint, made of its comment and its --help.
+// Each program has a manual page that man can format without a complaint.
 func TestManualPages(t *testing.T) {
 	man, err := exec.LookPath("groff")
 	if err != nil {
@@ -143,7 +184,7 @@ func TestManualPages(t *testing.T) {
 		if err != nil || strings.Contains(string(text), page+":") {
 			t.Errorf("%s: %v\n%.300s", page, err, text)
 		}
-		if !strings.Contains(string(text), "Flags of every program") && program != "rkt" && program != "rkt-net" && program != "rkt-stage2" {
+		if !strings.Contains(string(text), "data directory, with images and pods") && program != "rkt-stage2" {
 			t.Errorf("%s: the global flags are not in it", page)
 		}
 	}
@@ -275,7 +316,8 @@ var rooms = []struct {
 	{"network", []string{"host", "poddir", "stage1/running"}},
 	{"stage1", []string{"host", "poddir", "stage2/recorder", "stage2/streams"}},
 	{"stage2", []string{"host", "stage1"}},
-	{"pod", []string{"host", "config", "cli", "image", "poddir", "network", "stage1", "stage2/streams"}},
+	{"pod", []string{"host", "config", "image", "poddir", "network", "stage1", "stage2/streams"}},
+	{"command", []string{"host", "config", "cli", "image", "poddir", "network", "pod", "stage1", "stage2"}},
 	{"testkit", []string{"host"}},
 }
 

@@ -21,59 +21,83 @@ type Steps struct {
 	Detach            bool // the pod runs in a unit of its own
 }
 
-var (
-	netFlags     = []string{"net", "cni-path", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry"}
-	runFlags     = []string{"hostname", "interactive", "ipc", "mds-register"}
-	prepareFlags = []string{"any-platform", "port", "set-env", "set-env-file", "env-file", "shm-size", "volume", "mount", "pull-policy", "pod-manifest", "pod-name", "pids-max", "sysctl",
-		"uuid-file-save", "stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir", "no-overlay", "private-users",
-		"inherit-env", "store-only", "no-store"}
-)
+// notOfRun are flags of the programs that "rkt run" does not take, for it has no use for them, or gives them itself.
+var notOfRun = map[string][]string{
+	"rkt-prepare":      {"quiet", "uuid", "strict-isolators"},
+	"rkt-net":          {"format", "repair", "force", "uuid-file"},
+	"rkt-run-prepared": {"undo", "uuid-file", "strict-isolators"},
+}
 
-// collect has flags of a program add themselves to a list, as they were given.
-func collect(fs *flag.FlagSet, program string, names []string, lists ...*[]string) {
-	takesValue := cli.FlagsOf(program)
-	for _, name := range names {
-		add := func(v string) error {
-			for _, list := range lists {
-				*list = append(*list, "--"+name+"="+v)
-			}
-			return nil
+// borrow has flags of a program add themselves to lists, as they were given: all but those of notOfRun.
+func borrow(fs *cli.Flags, program, title string, list *[]string) {
+	fs.Borrow(program, title)
+	var names []string
+	for name := range cli.FlagsOf(program) {
+		if !slices.Contains(notOfRun[program], name) {
+			names = append(names, name)
 		}
-		if takesValue[name] {
-			fs.Func(name, "", add)
-		} else {
-			fs.BoolFunc(name, "", add)
+	}
+	fs.Borrowed(program, names, collect(list))
+}
+
+// collect adds a flag to lists.
+func collect(lists ...*[]string) func(name, value string) error {
+	return func(name, value string) error {
+		for _, list := range lists {
+			*list = append(*list, "--"+name+"="+value)
 		}
+		return nil
 	}
 }
 
+// Register registers the flags of "rkt run". Parse fills the steps with them.
+func (s *Steps) Register(fs *cli.Flags) {
+	borrow(fs, "rkt-prepare", "Flags of the pod", &s.Prepare)
+	fs.Borrowed("rkt-prepare", []string{"strict-isolators"}, collect(&s.Prepare, &s.Run))
+	borrow(fs, "rkt-net", "Flags of its network", &s.Net)
+	borrow(fs, "rkt-run-prepared", "Flags of its start", &s.Run)
+	fs.ShowTable("app", "Flags of an app, after its image")
+}
+
+// RegisterOwn registers the flags that only "rkt run" has.
+func (s *Steps) RegisterOwn(fs *cli.Flags) {
+	fs.BoolVar(&s.Remove, "rm", false, "remove the pod when it has exited")
+	const detach = "run the pod in a transient service of systemd, and print the service's name once the apps have been started"
+	fs.BoolVar(&s.Detach, "detach", false, detach)
+	fs.BoolVar(&s.Detach, "d", false, detach)
+	fs.Borrow("rkt-prepare", "Flags of the pod")
+	fs.Borrowed("rkt-prepare", []string{"uuid"}, func(_, value string) error { s.UUID = value; return nil })
+}
+
+// AcceptOwn is RegisterOwn for a program that refuses these flags and says why. Its help does not list them.
+func (s *Steps) AcceptOwn(fs *cli.Flags) {
+	own := cli.NewFlags("")
+	s.RegisterOwn(own)
+	own.VisitAll(func(f *flag.Flag) {
+		if fs.Lookup(f.Name) == nil {
+			fs.FlagSet.Var(f.Value, f.Name, f.Usage)
+		}
+	})
+}
+
 // Parse sorts the command line of "rkt run" by the programs that take the flags.
-func Parse(fs *flag.FlagSet, args []string) (*Steps, error) {
-	s := &Steps{}
-	collect(fs, "rkt-prepare", prepareFlags, &s.Prepare)
-	collect(fs, "rkt-net", netFlags, &s.Net)
-	collect(fs, "rkt-run-prepared", runFlags, &s.Run)
-	collect(fs, "rkt-prepare", []string{"strict-isolators"}, &s.Prepare, &s.Run)
-	fs.StringVar(&s.UUID, "uuid", "", "")
-	fs.BoolVar(&s.Remove, "rm", false, "")
-	fs.BoolVar(&s.Detach, "detach", false, "")
-	fs.BoolVar(&s.Detach, "d", false, "")
+func (s *Steps) Parse(fs *flag.FlagSet, args []string) error {
 	flags, images, err := Split(fs, args)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.Operands = images
 	count, wantsHelp := survey(images)
 	if wantsHelp {
-		return nil, flag.ErrHelp
+		return flag.ErrHelp
 	}
 	if err := cli.ParseFlags(fs, flags); err != nil {
-		return nil, err
+		return err
 	}
 	if count > 1 && slices.Contains(s.Run, "--interactive=true") {
-		return nil, errors.New("interactive option only supports one image")
+		return errors.New("interactive option only supports one image")
 	}
-	return s, s.check()
+	return s.check()
 }
 
 // check refuses flags that contradict each other before anything is fetched. The words are rkt's, for scripts.
@@ -97,18 +121,22 @@ func (s *Steps) Name() (name string) {
 	return name
 }
 
-// ParsePrepared is Parse for "rkt run-prepared", whose pod is an operand.
-func ParsePrepared(fs *flag.FlagSet, args []string) (*Steps, error) {
-	s := &Steps{}
-	collect(fs, "rkt-net", netFlags, &s.Net)
-	collect(fs, "rkt-run-prepared", append(slices.Clone(runFlags), "strict-isolators"), &s.Run)
-	fs.StringVar(&s.UUIDFile, "uuid-file", "", "")
+// RegisterPrepared is Register for "rkt run-prepared", whose pod is an operand.
+func (s *Steps) RegisterPrepared(fs *cli.Flags) {
+	fs.UUIDFile(&s.UUIDFile)
+	borrow(fs, "rkt-net", "Flags of its network", &s.Net)
+	borrow(fs, "rkt-run-prepared", "Flags of its start", &s.Run)
+	fs.Borrowed("rkt-run-prepared", []string{"strict-isolators"}, collect(&s.Run))
+}
+
+// ParsePrepared is Parse for "rkt run-prepared".
+func (s *Steps) ParsePrepared(fs *flag.FlagSet, args []string) error {
 	flags, operands, err := cli.Anywhere(fs, cli.JoinNet(args))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.Operands = operands
-	return s, cli.ParseFlags(fs, flags)
+	return cli.ParseFlags(fs, flags)
 }
 
 // Split sorts a command line that names images into the flags of the pod, which are those of fs and may stand anywhere up to a "--",

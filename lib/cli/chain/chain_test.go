@@ -1,11 +1,11 @@
 package chain
 
 import (
-	"flag"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
 )
 
 func TestParse(t *testing.T) {
@@ -30,7 +30,7 @@ func TestParse(t *testing.T) {
 		}},
 		{"--uuid-file-save=/run/u --uuid 0 x", Steps{Prepare: []string{"--uuid-file-save=/run/u"}, UUID: "0", Operands: []string{"x"}}},
 	} {
-		got, err := Parse(flags(), strings.Fields(c.args))
+		got, err := parse(c.args)
 		if err != nil {
 			t.Errorf("%s: %v", c.args, err)
 			continue
@@ -51,15 +51,16 @@ func TestParse(t *testing.T) {
 		"a b -- x --- --interactive":  "interactive option only supports one image",
 		"x --mds-register --net=none": "--mds-register flag does not work with --net=none",
 	} {
-		if _, err := Parse(flags(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parse(args); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}
 }
 
-func flags() *flag.FlagSet {
-	fs := flag.NewFlagSet("", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	return fs
+func parse(args string) (*Steps, error) {
+	fs := cli.NewFlags("rkt run")
+	s := &Steps{}
+	s.RegisterOwn(fs)
+	s.Register(fs)
+	return s, s.Parse(fs.FlagSet, strings.Fields(args))
 }

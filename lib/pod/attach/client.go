@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
@@ -34,8 +33,13 @@ type Client struct {
 	Log                   *slog.Logger
 }
 
-// Attach copies between the caller's standard streams and those of an app, until the app ends, the client is sent a signal (an
-// ExitStatus of 128 and its number), or the keys ^P ^Q are typed (ErrDetached). A terminal is as it was before when it returns.
+// Signaled is the error of a client that a signal has ended.
+type Signaled unix.Signal
+
+func (s Signaled) Error() string { return "ended by signal: " + unix.Signal(s).String() }
+
+// Attach copies between the caller's standard streams and those of an app, until the app ends, the client is sent a signal
+// (Signaled), or the keys ^P ^Q are typed (ErrDetached). A terminal is as it was before when it returns.
 func (c Client) Attach(p *poddir.Pod) error {
 	a, err := find(p, c.App)
 	if err != nil {
@@ -96,7 +100,7 @@ func (c Client) Attach(p *poddir.Pod) error {
 					c.resize(conn)
 				}
 			default:
-				return cli.ExitStatus(128 + int(s))
+				return Signaled(s)
 			}
 		}
 	}

@@ -34,7 +34,8 @@ type Command struct {
 	Dir  string   // working directory in the app; "" is /
 	User *User    `json:"-"` // nil is the app's
 
-	Unfiltered bool `json:"-"` // without seccomp filters
+	Unfiltered bool        `json:"-"` // without seccomp filters
+	Caller     [3]*os.File `json:"-"` // the caller's standard input, output and error
 }
 
 // User is as whom a command runs.
@@ -64,7 +65,7 @@ func Run(p *poddir.Pod, c Command) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("pod %s: app %q: %w", p.UUID, c.App, err)
 	}
-	streams, err := newStreams(t.leader, t.users.onHost(j.Process.UID))
+	streams, err := newStreams(c.Caller, t.leader, t.users.onHost(j.Process.UID))
 	if err != nil {
 		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}

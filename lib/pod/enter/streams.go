@@ -15,6 +15,7 @@ import (
 // streams are standard input, output and error of a command. It never gets the caller's terminal, into which it could type what the
 // caller's shell would execute (TIOCSTI, and CVE-2016-7545 of SELinux's sandbox): it gets one of the pod's, or a pipe.
 type streams struct {
+	caller [3]*os.File
 	theirs [3]*os.File
 	master *os.File // of the command's terminal; nil if it has none
 
@@ -25,9 +26,8 @@ type streams struct {
 }
 
 // newStreams makes them, for a command that runs as uid.
-func newStreams(leader int, uid uint32) (*streams, error) {
-	caller := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
-	s := &streams{theirs: caller, restore: func() {}}
+func newStreams(caller [3]*os.File, leader int, uid uint32) (*streams, error) {
+	s := &streams{caller: caller, theirs: caller, restore: func() {}}
 	var terminal [3]bool
 	for i, f := range caller {
 		terminal[i] = term.IsTerminal(int(f.Fd()))
@@ -111,8 +111,8 @@ func (s *streams) start() {
 	s.passed = nil
 	if s.master != nil {
 		s.resize()
-		if state, err := term.MakeRaw(int(os.Stdin.Fd())); err == nil {
-			s.restore = func() { term.Restore(int(os.Stdin.Fd()), state) }
+		if state, err := term.MakeRaw(int(s.caller[0].Fd())); err == nil {
+			s.restore = func() { term.Restore(int(s.caller[0].Fd()), state) }
 		}
 	}
 	for _, start := range s.copies {
@@ -125,7 +125,7 @@ func (s *streams) resize() {
 	if s.master == nil {
 		return
 	}
-	if size, err := unix.IoctlGetWinsize(int(os.Stdin.Fd()), unix.TIOCGWINSZ); err == nil {
+	if size, err := unix.IoctlGetWinsize(int(s.caller[0].Fd()), unix.TIOCGWINSZ); err == nil {
 		unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -28,6 +27,7 @@ type Options struct {
 	Lines  string // the last ones only: a number; "" is all
 	Output string // a format of journalctl; "" is journalctl's default
 	Color  bool   // standard output is a terminal
+	Env    []string
 	Log    *slog.Logger
 }
 
@@ -136,8 +136,9 @@ type journal struct {
 func (j journal) command(ctx context.Context, argv []string, out io.Writer) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, j.complaints
+	cmd.Env = j.o.Env
 	if j.o.Color {
-		cmd.Env = append(os.Environ(), "SYSTEMD_COLORS=yes")
+		cmd.Env = append(slices.Clone(j.o.Env), "SYSTEMD_COLORS=yes")
 	}
 	j.o.Log.Debug("runs " + strings.Join(argv, " "))
 	return cmd

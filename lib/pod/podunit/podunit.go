@@ -11,16 +11,21 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
 )
 
+// Steps are the command lines of the steps of a pod's life.
+type Steps struct {
+	Prepare, Net, Run []string // flags of each program
+	Operands          []string // images, their flags and arguments
+}
+
 // Pod is what a service is to run.
 type Pod struct {
-	Name        string       // of the unit, without .service
-	Programs    string       // the folder of the programs, absolute
-	Steps       *chain.Steps // flags and images
-	Environment [][2]string  // RKT_… variables, in order
+	Name        string // of the unit, without .service
+	Programs    string // the folder of the programs, absolute
+	Steps       Steps
+	Environment [][2]string // RKT_… variables, in order
 }
 
 // validName has the characters of systemd.unit(5), without those that a shell or a specifier would see.

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 )
 
 func TestService(t *testing.T) {
@@ -15,12 +13,12 @@ func TestService(t *testing.T) {
 		pod  Pod
 		want []string
 	}{
-		{Pod{Name: "redis", Programs: "/usr/bin", Steps: &chain.Steps{Operands: []string{"docker://redis"}}}, []string{
+		{Pod{Name: "redis", Programs: "/usr/bin", Steps: Steps{Operands: []string{"docker://redis"}}}, []string{
 			`ExecStartPre=:"/usr/bin/rkt-prepare" "docker://redis"`, `ExecStartPre=:"/usr/bin/rkt-net" "add" "self"`,
 			`ExecStart=:"/usr/bin/rkt-run-prepared" "self"`, `ExecStopPost=:"/usr/bin/rkt-net" "del" "self"`,
 			`ExecStopPost=:"/usr/bin/rkt-gc" "self"`, `Description=Pod redis`,
 		}},
-		{Pod{Name: "a.b", Programs: "/opt/50%/bin", Environment: [][2]string{{"RKT_DIR", `/a b"%n`}}, Steps: &chain.Steps{
+		{Pod{Name: "a.b", Programs: "/opt/50%/bin", Environment: [][2]string{{"RKT_DIR", `/a b"%n`}}, Steps: Steps{
 			Prepare: []string{"--port=x:1"}, Net: []string{"--net=host"}, Run: []string{"--hostname=$HOME"},
 			Operands: []string{"img", "--", "%n", "a\nExecStart=/bin/evil", `\`, "", ";"},
 		}}, []string{
@@ -47,7 +45,7 @@ func TestService(t *testing.T) {
 			t.Errorf("%d Exec lines in\n%s", n, text)
 		}
 	}
-	devices := Pod{Name: "a", Programs: "/usr/bin", Steps: &chain.Steps{
+	devices := Pod{Name: "a", Programs: "/usr/bin", Steps: Steps{
 		Prepare:  []string{"--volume=null,kind=host,source=/dev/null", "--volume", "/etc:/etc"},
 		Operands: []string{"img", "--device=/dev/absent:/dev/x:r", "--device", "/dev/zero:rw", "--", "device=/dev/full"},
 	}}
@@ -61,21 +59,21 @@ func TestService(t *testing.T) {
 		t.Errorf("no lines %s in\n%s", want, text)
 	}
 	for _, name := range []string{"", "a b", "a@", "../x", ".x", "a\n", "%n"} {
-		if _, err := (&Pod{Name: name, Programs: "/usr/bin", Steps: &chain.Steps{}}).Service(); err == nil {
+		if _, err := (&Pod{Name: name, Programs: "/usr/bin", Steps: Steps{}}).Service(); err == nil {
 			t.Errorf("name %q: want an error", name)
 		}
 	}
 }
 
 func TestSocket(t *testing.T) {
-	p := &Pod{Name: "web", Steps: &chain.Steps{Prepare: []string{"--port=80-tcp:8080", "--port=81-tcp:[::1]:8081", "--port=53-udp:127.0.0.1:5353"}}}
+	p := &Pod{Name: "web", Steps: Steps{Prepare: []string{"--port=80-tcp:8080", "--port=81-tcp:[::1]:8081", "--port=53-udp:127.0.0.1:5353"}}}
 	text, err := p.Socket([]Port{{"80-tcp", "tcp", 80, 1}, {"81-tcp", "tcp", 81, 1}, {"53-udp", "udp", 53, 1}, {"r", "tcp", 90, 2}, {"control", "unix", 1, 1}})
 	want := "[Socket]\nListenStream=8080\nListenStream=[::1]:8081\nListenDatagram=127.0.0.1:5353\nListenStream=90\nListenStream=91\nListenStream=/run/web/control\n"
 	if err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for _, flag := range []string{"--port=a:x", "--port=a:0", "--port=a:1.2.3:4", "--port=a:99999"} {
-		if _, err := (&Pod{Name: "w", Steps: &chain.Steps{Prepare: []string{flag}}}).Socket([]Port{{"a", "tcp", 1, 1}}); err == nil {
+		if _, err := (&Pod{Name: "w", Steps: Steps{Prepare: []string{flag}}}).Socket([]Port{{"a", "tcp", 1, 1}}); err == nil {
 			t.Errorf("%s: want an error", flag)
 		}
 	}
@@ -92,7 +90,7 @@ func TestVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := &Pod{Name: "hostile", Programs: dir, Environment: [][2]string{{"RKT_INSECURE_OPTIONS", "image"}}, Steps: &chain.Steps{
+	p := &Pod{Name: "hostile", Programs: dir, Environment: [][2]string{{"RKT_INSECURE_OPTIONS", "image"}}, Steps: Steps{
 		Operands: []string{"img", "--", "%n", "$HOME", `"`, `'`, `\`, "a\nb", "", ";", "ü", "\xff"},
 	}}
 	service, err := p.Service()

@@ -24,7 +24,7 @@ func isTerminal(f *os.File) bool {
 }
 
 // giveTerminal has the pod's one app read from and write to the terminal. An interactive shell ends by SIGHUP only.
-func giveTerminal(p *poddir.Pod, apps []*app) error {
+func giveTerminal(p *poddir.Pod, apps []*app, o Options) error {
 	if len(apps) != 1 {
 		return fmt.Errorf("pod %s: interactive option only supports pods with one app, and this one has %d", p.UUID, len(apps))
 	}
@@ -34,11 +34,11 @@ func giveTerminal(p *poddir.Pod, apps []*app) error {
 			p.UUID, a.name)
 	}
 	a.final.Terminal = true
-	if term := os.Getenv("TERM"); term != "" {
+	if term := o.term(); term != "" {
 		a.final.Environment = append(a.final.Environment, "TERM="+term)
 	}
 	input := "tty"
-	if !isTerminal(os.Stdin) {
+	if !isTerminal(o.Stdin) {
 		input = "file:" + stdin
 		fifo := p.Path(poddir.RootDir + stdin)
 		if err := os.Remove(fifo); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that was killed
@@ -50,16 +50,16 @@ func giveTerminal(p *poddir.Pod, apps []*app) error {
 	}
 	text := "[Service]\nStandardInput=" + input + "\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\nSendSIGHUP=yes\n"
 	if a.prepared == nil {
-		text += formerInteractive()
+		text += formerInteractive(o.term())
 	}
 	return dropIn(p, a.name+".service", "interactive.conf", text)
 }
 
 // formerInteractive are further lines for an app of a pod that an older rkt prepared.
-func formerInteractive() string {
+func formerInteractive(term string) string {
 	text := "BindPaths=\nBindPaths=/proc /sys /dev/console /dev/pts /dev/shm /dev/mqueue\n" +
 		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
-	if term := os.Getenv("TERM"); term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
+	if term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
 		text += "Environment=TERM=" + term + "\n"
 	}
 	return text
@@ -68,7 +68,7 @@ func formerInteractive() string {
 // feed has an interactive app read what standard input holds, up to its end. systemd-nspawn would put it into the terminal that it makes
 // for the pod, and a terminal has no end. So a cat(1) of the host's does it, which dies with systemd-nspawn: the calling thread is the one
 // that execs.
-func feed(p *poddir.Pod) error {
+func feed(p *poddir.Pod, in *os.File) error {
 	shell, err := program.Look("sh")
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func feed(p *poddir.Pod) error {
 		return err
 	}
 	cat := exec.Command(shell, "-c", `exec "$1" >"$0"`, p.Path(poddir.RootDir+stdin), copier) // waits for the app to open the pipe
-	cat.Stdin = os.Stdin
+	cat.Stdin = in
 	cat.SysProcAttr = &unix.SysProcAttr{
 		Pdeathsig:  unix.SIGKILL,
 		Cloneflags: unix.CLONE_NEWNS, // this process leaves the host's tree, where the shell still has to find cat

@@ -60,16 +60,16 @@ const hostJournal = "/run/systemd/journal/socket"
 
 // writeOutput notes for the pod where what its apps print goes, besides the pod's own journal: where standard output goes. It returns
 // arguments of systemd-nspawn: only if that is the host's journal does the pod have its socket.
-func writeOutput(p *poddir.Pod, interactive bool) (options []string, err error) {
+func writeOutput(p *poddir.Pod, o Options) (options []string, err error) {
 	former, err := isFormer(p)
 	if err != nil {
 		return nil, err
 	}
 	if former {
-		return formerOutput(p, interactive)
+		return formerOutput(p, o)
 	}
 	output := streams.ToPlain
-	if isTerminal(os.Stdout) {
+	if isTerminal(o.Stdout) {
 		output = streams.ToTerminal
 	} else if out, err := journal.StdoutIsJournalStream(); err == nil && out {
 		if _, err := os.Stat(hostJournal); err == nil {
@@ -81,7 +81,7 @@ func writeOutput(p *poddir.Pod, interactive bool) (options []string, err error) 
 			return nil, err
 		}
 	}
-	if interactive {
+	if o.Interactive {
 		output += " " + streams.Interactive
 	}
 	return options, os.WriteFile(p.Path(poddir.RootDir+streams.OutputFile), []byte(output+"\n"), 0o600)
@@ -89,11 +89,11 @@ func writeOutput(p *poddir.Pod, interactive bool) (options []string, err error) 
 
 // formerOutput is writeOutput for a pod that an older rkt prepared: its journald prints what the apps say. Without a file of the host's
 // systemd it writes no time of the kernel's clock before each line. The console ends lines with CR LF, which is wrong in a pipe or a file.
-func formerOutput(p *poddir.Pod, interactive bool) (options []string, err error) {
+func formerOutput(p *poddir.Pod, o Options) (options []string, err error) {
 	if systemd.Booted() {
 		options = []string{"--inaccessible=/sys/module/printk/parameters/time"}
 	}
-	if out, err := journal.StdoutIsJournalStream(); interactive || isTerminal(os.Stdout) || err == nil && out {
+	if out, err := journal.StdoutIsJournalStream(); o.Interactive || isTerminal(o.Stdout) || err == nil && out {
 		return options, nil
 	}
 	return options, dropIn(p, "systemd-journald.service", "console.conf", "[Service]\nExecStartPre=-/bin/stty -F /dev/console -onlcr\n")

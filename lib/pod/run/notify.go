@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -38,7 +37,7 @@ func announce(p *poddir.Pod, apps []*app) error {
 // systemd-nspawn tells, the rest is rkt-notify's if the unit listens to it (NotifyAccess=all). Where it does not, the pod's own systemd
 // looks after the unit's WatchdogSec=, and systemd-nspawn says for itself that it is alive. It returns the environment of systemd-nspawn
 // and further arguments.
-func notifications(p *poddir.Pod, all []*app, env []string) (changed, options []string, err error) {
+func notifications(p *poddir.Pod, all []*app, env []string, look func(string) (string, error)) (changed, options []string, err error) {
 	values := map[string]string{}
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
@@ -70,7 +69,7 @@ func notifications(p *poddir.Pod, all []*app, env []string) (changed, options []
 		}
 		return env, nil, nil
 	}
-	notify, err := cli.Sibling("rkt-notify")
+	notify, err := look("rkt-notify")
 	if err != nil {
 		return nil, nil, err
 	}

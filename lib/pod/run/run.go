@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
@@ -43,6 +42,19 @@ type Options struct {
 	Warn        func(line string) // told of what is odd and does not keep the pod from starting
 	Leave       func() error      // called last; an error keeps the process from becoming the pod
 	Log         *slog.Logger      // told of each decision
+
+	Stdin, Stdout *os.File                          // the process's
+	Look          func(name string) (string, error) // finds another program of the toolkit
+}
+
+// term is the caller's $TERM.
+func (o Options) term() string {
+	for _, v := range o.Env {
+		if term, ok := strings.CutPrefix(v, "TERM="); ok {
+			return term
+		}
+	}
+	return ""
 }
 
 // Become turns the process into the pod. It returns only on failure, and then the pod is prepared as before. The one descriptor
@@ -92,7 +104,7 @@ func Become(p *poddir.Pod, o Options) error {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if o.Interactive {
-		if err := giveTerminal(p, apps); err != nil {
+		if err := giveTerminal(p, apps, o); err != nil {
 			return err
 		}
 	}
@@ -111,7 +123,7 @@ func Become(p *poddir.Pod, o Options) error {
 	for _, line := range ignored {
 		o.Warn(line)
 	}
-	env, options, err := notifications(p, apps, env)
+	env, options, err := notifications(p, apps, env, o.Look)
 	if err != nil {
 		return err
 	}
@@ -151,7 +163,7 @@ func Become(p *poddir.Pod, o Options) error {
 			return err
 		}
 	}
-	output, err := writeOutput(p, o.Interactive)
+	output, err := writeOutput(p, o)
 	if err != nil {
 		return err
 	}
@@ -214,8 +226,8 @@ func Become(p *poddir.Pod, o Options) error {
 	if err := filterDevices(p, devices, usesTun(apps), start.KeepUnit, o); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	if o.Interactive && !isTerminal(os.Stdin) {
-		if err := feed(p); err != nil {
+	if o.Interactive && !isTerminal(o.Stdin) {
+		if err := feed(p, o.Stdin); err != nil {
 			return fmt.Errorf("pod %s: standard input: %w", p.UUID, err)
 		}
 	}
@@ -254,7 +266,7 @@ func becomeNspawn(p *poddir.Pod, o Options, former, users bool, slaves []slave, 
 	if err != nil {
 		return err
 	}
-	ignoreReload()
+	ignoreReload(o.Stdin)
 	if err := o.Leave(); err != nil {
 		return err
 	}
@@ -268,7 +280,7 @@ func becomeNspawn(p *poddir.Pod, o Options, former, users bool, slaves []slave, 
 			return err
 		}
 	}
-	return cli.Exec(argv[0], argv, env)
+	return fmt.Errorf("%s: %w", argv[0], unix.Exec(argv[0], argv, env))
 }
 
 // environment is systemd-nspawn's. former is whether an older rkt prepared the pod.
@@ -415,7 +427,7 @@ func settle(p *poddir.Pod, o Options, users *userns.Range) (nspawn nspawn, start
 		KeepUnit: keepUnit(),
 		Hostname: o.Hostname,
 		Users:    ids,
-		Terminal: o.Interactive && isTerminal(os.Stdin),
+		Terminal: o.Interactive && isTerminal(o.Stdin),
 		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
 	}
 	return nspawn, start, nil

@@ -1,0 +1,142 @@
+package image
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+)
+
+// diskUsage is what the store takes of its disk, in bytes, each file counted once.
+type diskUsage struct {
+	Images []imageUsage `json:"images"`
+	Unused int64        `json:"unused"` // layers that no image needs
+	Index  int64        `json:"index"`
+	Work   int64        `json:"work"`
+	Total  int64        `json:"total"`
+}
+
+type imageUsage struct {
+	ID     string   `json:"id"`
+	Names  []string `json:"names"`
+	Size   int64    `json:"size"`
+	Shared int64    `json:"shared"` // of it, in layers that other images have, too
+	Own    int64    `json:"own"`    // of it, what goes with the image
+
+	shown string
+}
+
+func setupDf(fs *cli.Flags) cli.Run {
+	fs.Root = true
+	var format string
+	var full, noLegend bool
+	registerTable(fs, &format, &full, &noLegend)
+	return func(_ context.Context, p *cli.Process) error { return df(p, fs, format, full, noLegend) }
+}
+
+// registerTable registers the flags of the verbs that print a table.
+func registerTable(fs *cli.Flags, format *string, full, noLegend *bool) {
+	fs.BoolVar(full, "full", false, "whole IDs, sizes in bytes, times as dates")
+	fs.BoolVar(noLegend, "no-legend", false, "omit the header line")
+	fs.StringVar(format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+}
+
+// df prints how much of its disk the store takes.
+func df(p *cli.Process, fs *cli.Flags, format string, full, noLegend bool) error {
+	if fs.NArg() > 0 {
+		return fmt.Errorf("df: %q: takes no operands", fs.Arg(0))
+	}
+	if !slices.Contains([]string{"", "text", "json", "json-pretty"}, format) {
+		return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+	}
+	s, err := store.Open(fs.Global.Dir)
+	if err != nil {
+		return err
+	}
+	all, err := sizes(s)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(format, "json") {
+		return p.PrintJSON(all, format == "json-pretty")
+	}
+	return all.print(p, full, noLegend)
+}
+
+// sizes adds up what each image takes.
+func sizes(s *store.Store) (diskUsage, error) {
+	u, err := s.Usage()
+	if err != nil {
+		return diskUsage{}, err
+	}
+	called, err := namesIn(s)
+	if err != nil {
+		return diskUsage{}, err
+	}
+	images := map[string]int{} // of each layer
+	for _, layers := range u.Needs {
+		for _, layer := range layers {
+			images[layer]++
+		}
+	}
+	all := diskUsage{Images: []imageUsage{}, Index: u.Index, Work: u.Work, Total: u.Index + u.Work}
+	for layer, size := range u.Layers {
+		if all.Total += size; images[layer] == 0 {
+			all.Unused += size
+		}
+	}
+	for id, layers := range u.Needs {
+		i := imageUsage{ID: id, Names: []string{}, shown: "-"}
+		if img, err := s.Image(id); err == nil {
+			typed, was := called.of(s, img)
+			i.Names = append(i.Names, typed...)
+			i.shown = entry{Names: typed, Was: was}.shown()
+		}
+		for _, layer := range layers {
+			if i.Size += u.Layers[layer]; images[layer] > 1 {
+				i.Shared += u.Layers[layer]
+			}
+		}
+		i.Own = i.Size - i.Shared
+		all.Images = append(all.Images, i)
+	}
+	slices.SortFunc(all.Images, func(a, b imageUsage) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
+	return all, nil
+}
+
+// print prints a line for each image, the largest first, and one for each of the rest.
+func (d diskUsage) print(p *cli.Process, full, noLegend bool) error {
+	w := tabwriter.NewWriter(p.Stdout, 0, 8, 1, '\t', 0)
+	if !noLegend {
+		fmt.Fprintln(w, "ID\tNAME\tSIZE\tSHARED\tOWN")
+	}
+	for _, i := range d.Images {
+		id := i.ID
+		if !full {
+			id = id[:len("sha512-")+12]
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", id, printable.Line(i.shown), size(i.Size, full), size(i.Shared, full), size(i.Own, full))
+	}
+	errs := []error{w.Flush()}
+	for _, line := range []struct {
+		what string
+		size int64
+	}{
+		{"layers that no image needs (rkt image gc removes those that no pod needs)", d.Unused},
+		{"names, manifests and records", d.Index},
+		{"fetches that go on or were interrupted", d.Work},
+		{"in all, each file counted once", d.Total},
+	} {
+		if line.size > 0 {
+			errs = append(errs, p.PrintLine("%s %s", size(line.size, full), line.what))
+		}
+	}
+	return errors.Join(errs...)
+}

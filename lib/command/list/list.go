@@ -1,0 +1,68 @@
+// Package list is the program rkt-list.
+package list
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/pod/status"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+)
+
+// Command is rkt-list.
+var Command = &cli.Command{
+	Name:     "rkt-list",
+	Summary:  "list pods",
+	Synopsis: []string{"[FLAGS]"},
+	Text: `
+Lists pods: the UUID, the apps and their images, the state, when the pod was made
+and started, and its addresses. Addresses still held by an exited pod appear only
+in the JSON output.`,
+	Details: `
+The table and the JSON are those of rkt 1.30.`,
+	Examples: []cli.Example{
+		{Line: "rkt list --wide", Text: "List pods with their names, forwarded ports and exit statuses."},
+		{Line: "rkt list --no-legend --full --fields=uuid,state", Text: "List UUIDs and states, for a script."},
+	},
+	SeeAlso: []string{"rkt-status", "rkt-cat-manifest", "rkt-image"},
+	Setup:   setup,
+}
+
+func setup(fs *cli.Flags) cli.Run {
+	t := table{now: time.Now()}
+	var format, fields string
+	fs.BoolVar(&t.full, "full", false, "whole UUIDs and times, and image IDs")
+	fs.BoolVar(&t.noLegend, "no-legend", false, "omit the header line")
+	fs.BoolVar(&t.wide, "wide", false, "also the pod's name, forwarded ports, and of each app the exit status and the state of its "+
+		"health check")
+	fs.StringVar(&fields, "fields", "", "NAME,...: these columns: uuid, name (the pod's), app, imagename, imageid, exitstatus, health, "+
+		"ports, state, created, started, networks")
+	fs.StringVar(&format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	return func(_ context.Context, p *cli.Process) error { return list(p, fs, t, format, fields) }
+}
+
+func list(p *cli.Process, fs *cli.Flags, t table, format, fields string) error {
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
+	}
+	if err := t.choose(fields); err != nil {
+		return err
+	}
+	json := strings.HasPrefix(format, "json")
+	entries, unread := status.All(poddir.In(fs.Global.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
+		Live: json || t.has("health") || t.has("ports")})
+	if len(entries) == 0 && unread != nil {
+		return unread // and no headings of nothing
+	}
+	switch format {
+	case "text", "":
+		return errors.Join(t.write(p.Stdout, entries), unread)
+	case "json", "json-pretty":
+		return errors.Join(p.PrintJSON(entries, format == "json-pretty"), unread)
+	}
+	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+}

@@ -1,0 +1,121 @@
+// Package stop is the program rkt-stop.
+package stop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
+)
+
+// Command is rkt-stop.
+var Command = &cli.Command{
+	Name:     "rkt-stop",
+	Summary:  "shut running pods down",
+	Synopsis: []string{"[FLAGS] POD ..."},
+	Text: `
+Shuts running pods down cleanly, waits until they have exited, and prints their
+UUIDs. Stopping a pod that has exited already is not an error.
+
+` + cli.PodOperand,
+	Details: `
+The pod's systemd stops the apps in order, each with its stop signal, whoever
+else has asked for the same.`,
+	Examples: []cli.Example{
+		{Line: "rkt stop web", Text: "Stop the pod with the name web, and wait until it has exited."},
+		{Line: "rkt stop --timeout=90s web || rkt stop --force web", Text: "Kill the pod if it has not exited after 90 seconds."},
+	},
+	SeeAlso: []string{"rkt-kill", "rkt-status", "rkt-gc"},
+	Setup:   setup,
+}
+
+func setup(fs *cli.Flags) cli.Run {
+	fs.Root = true
+	var how stopping
+	var uuidFile string
+	fs.BoolVar(&how.force, "force", false, "kill the pod at once")
+	fs.BoolVar(&how.noBlock, "no-block", false, "ask the pod to stop, and do not wait until it has exited")
+	fs.DurationVar(&how.timeout, "timeout", 0, "TIME: wait for so long at most, such as 90s: after that it is an error, and the pod "+
+		"goes on stopping (default: wait without limit)")
+	fs.UUIDFile(&uuidFile)
+	return func(_ context.Context, p *cli.Process) error {
+		operands := fs.Args()
+		if uuidFile != "" {
+			operands = []string{"@" + uuidFile}
+		}
+		if len(operands) == 0 {
+			return errors.New("no pod given (--help shows how)")
+		}
+		if err := how.check(); err != nil {
+			return err
+		}
+		return how.all(p, poddir.In(fs.Global.Dir), operands)
+	}
+}
+
+// stopping is how pods are stopped.
+type stopping struct {
+	force, noBlock bool
+	timeout        time.Duration
+}
+
+// check refuses what contradicts itself.
+func (s stopping) check() error {
+	switch {
+	case s.force && s.noBlock:
+		return errors.New("--force and --no-block: use one of them")
+	case s.timeout > 0 && (s.force || s.noBlock):
+		return errors.New("--timeout: is for a stop that is waited for; use it without --force and --no-block")
+	}
+	return nil
+}
+
+// all stops the pods, which are all asked before one of them is waited for.
+func (s stopping) all(p *cli.Process, pods poddir.Pods, operands []string) error {
+	var errs []error
+	var asked []*poddir.Pod
+	for _, operand := range operands {
+		found, err := pods.Find(operand, poddir.Self(p.Getenv, p.PID))
+		if err == nil && s.force {
+			err = running.Kill(found, p.Log())
+		} else if err == nil {
+			err = running.Ask(found, p.Log())
+		}
+		if err == nil {
+			asked = append(asked, found)
+		}
+		errs = append(errs, err)
+	}
+	end := time.Now().Add(s.timeout)
+	for _, found := range asked {
+		err := s.wait(found, end)
+		if err == nil {
+			err = p.PrintLine("%q", found.UUID)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// wait waits until a pod that was asked has exited.
+func (s stopping) wait(found *poddir.Pod, end time.Time) error {
+	if s.force || s.noBlock {
+		return nil
+	}
+	limit := time.Duration(0)
+	if s.timeout > 0 {
+		limit = max(time.Until(end), time.Millisecond)
+	}
+	err := running.Await(found, limit)
+	switch {
+	case errors.Is(err, poddir.ErrNotFound): // it has exited, and was removed
+		return nil
+	case errors.Is(err, running.ErrStillRuns):
+		return fmt.Errorf("pod %s: still stopping after %s; wait with rkt status --wait %[1]s, or kill it with rkt stop --force %[1]s", found.UUID, s.timeout)
+	}
+	return err
+}

@@ -1,0 +1,222 @@
+// Package unit is the program rkt-unit.
+package unit
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/cli/chain"
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/image/resolve"
+	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/pod/podunit"
+)
+
+// Command is rkt-unit.
+var Command = &cli.Command{
+	Name:     "rkt-unit",
+	Summary:  "print the unit file of a service that runs a pod",
+	Synopsis: []string{"[FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]"},
+	Text: `
+Prints the unit file of a service that runs these images as "rkt run" does:
+
+  rkt-unit docker://redis >/etc/systemd/system/redis.service
+
+If an image is in the store and has ports that are marked as socket activated,
+a socket unit follows, after a line "# NAME.socket".
+
+Takes all flags of "rkt run" except --rm, --detach and --uuid: the pod's UUID is
+that of the service's start. They may also follow an image; a flag that an app has
+belongs to the image before it.`,
+	Details: `
+Each step of the pod's life is a line of the service: rkt-prepare, rkt-net add,
+rkt-run-prepared, rkt-net del and rkt-gc, each with the flags that it takes. Values
+are escaped, so that systemd gives the programs what was on the command line.`,
+	Notes: `
+Flags of every program that are given, also by a variable or rkt.conf, become
+variables in the unit, such as RKT_INSECURE_OPTIONS.`,
+	Examples: []cli.Example{
+		{Line: "rkt unit --output=/etc/systemd/system docker://redis --memory=256Mi", Text: "Write /etc/systemd/system/redis.service."},
+	},
+	SeeAlso: []string{"rkt-prepare", "rkt-run-prepared", "systemd.service"},
+	Setup:   setup,
+}
+
+func setup(fs *cli.Flags) cli.Run {
+	var name, output string
+	fs.StringVar(&name, "name", "", "NAME: of the service (default: the first image's)")
+	fs.StringVar(&output, "output", "", "DIR: write DIR/NAME.service, and DIR/NAME.socket if there is one, instead of printing them")
+	s := &chain.Steps{}
+	s.Register(fs)
+	s.AcceptOwn(fs)
+	fs.Sort = func(_ *cli.Process, args []string) (flags, operands []string, err error) {
+		if err := s.Parse(fs.FlagSet, args); err != nil {
+			return nil, nil, err
+		}
+		return nil, s.Operands, absolute(s.Prepare) // variables and rkt.conf come after it
+	}
+	return func(_ context.Context, p *cli.Process) error { return write(p, fs, s, name, output) }
+}
+
+func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string) error {
+	g := fs.Global
+	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
+	switch {
+	case s.Remove || s.Detach:
+		return errors.New("--rm and --detach are for a pod without a unit file; leave them out: the service removes its pod")
+	case s.UUID != "":
+		return errors.New("--uuid: the pod's UUID is that of each start of the service")
+	case len(s.Operands) == 0 && !manifest:
+		return errors.New("no image given (--help shows how)")
+	case manifest && name == "":
+		return errors.New("--pod-manifest: give the service a name with --name")
+	}
+	images, err := references(s)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		name = nameOf(images[0])
+	}
+	if name = strings.TrimSuffix(name, ".service"); !podunit.ValidName(name) {
+		return fmt.Errorf("%q: not the name of a service; give one with --name", name)
+	}
+	program, err := cli.Sibling("rkt-run-prepared")
+	if err != nil {
+		return err
+	}
+	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Steps: podunit.Steps{Prepare: s.Prepare, Net: s.Net, Run: s.Run, Operands: s.Operands}}
+	fs.Visit(func(f *flag.Flag) {
+		value := f.Value.String()
+		switch f.Name {
+		case "system-config", "local-config", "user-config":
+			if value != "" { // relative to this program's working directory
+				value, err = filepath.Abs(value)
+			}
+		case "dir", "insecure-options", "trust-keys-from-https", "debug":
+		default:
+			return
+		}
+		variable := "RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		pod.Environment = append(pod.Environment, [2]string{variable, value})
+	})
+	if err != nil {
+		return err
+	}
+	service, err := pod.Service()
+	if err != nil {
+		return err
+	}
+	ports, err := activated(g, images)
+	if err != nil {
+		return err
+	}
+	var socket []byte
+	if len(ports) > 0 {
+		if socket, err = pod.Socket(ports); err != nil {
+			return err
+		}
+	}
+	if output == "" {
+		if socket != nil {
+			service = slices.Concat(service, []byte("\n# "+name+".socket\n"), socket)
+		}
+		_, err := p.Stdout.Write(service)
+		return err
+	}
+	if socket != nil {
+		if err := durable.WriteFile(filepath.Join(output, name+".socket"), socket, 0o644); err != nil {
+			return err
+		}
+	}
+	return durable.WriteFile(filepath.Join(output, name+".service"), service, 0o644)
+}
+
+// absolute has the flags that name a file name it for a service, too, which has another working directory.
+func absolute(flags []string) error {
+	for i, flag := range flags {
+		name, file, _ := strings.Cut(flag, "=")
+		if !slices.Contains([]string{"--set-env-file", "--uuid-file-save", "--signature", "--pod-manifest"}, name) || file == "" {
+			continue
+		}
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		flags[i] = name + "=" + abs
+	}
+	return nil
+}
+
+// references are the images of the command line that stand first or behind "---". A path becomes absolute: a service has another
+// working directory.
+func references(s *chain.Steps) ([]image.Reference, error) {
+	var found []image.Reference
+	for i, operand := range s.Operands {
+		if i > 0 && s.Operands[i-1] != "---" {
+			continue
+		}
+		ref, err := image.ParseReference(operand)
+		if err != nil {
+			return nil, fmt.Errorf("image %q: %w", operand, err)
+		}
+		if ref.Local() {
+			s.Operands[i] = ref.Name()
+		}
+		found = append(found, ref)
+	}
+	return found, nil
+}
+
+// nameOf is the last part of an image's name.
+func nameOf(ref image.Reference) string {
+	for _, s := range []string{ref.Repository, ref.App} {
+		if s != "" {
+			return path.Base(s)
+		}
+	}
+	base := path.Base(ref.Path)
+	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// activated are the ports of those images that are in the store. No store is no image.
+func activated(g *cli.Global, images []image.Reference) (ports []podunit.Port, err error) {
+	if _, err := os.Lstat(filepath.Join(g.Dir, "cas")); err != nil {
+		return nil, nil
+	}
+	s, err := store.Open(g.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := resolve.New(s, g.Insecure.Image, g.SystemConfig, g.LocalConfig, g.UserConfig)
+	for _, ref := range images {
+		found, err := r.Lookup(ref)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if errors.Is(err, resolve.ErrUnverified) {
+			return nil, fmt.Errorf("image %s: %w: \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", ref.Name(), err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", ref.Name(), err)
+		}
+		if found.Manifest.App == nil {
+			continue
+		}
+		for _, port := range found.Manifest.App.Ports {
+			if port.SocketActivated {
+				ports = append(ports, podunit.Port{Name: string(port.Name), Protocol: port.Protocol, Port: port.Port, Count: port.Count})
+			}
+		}
+	}
+	return ports, nil
+}
