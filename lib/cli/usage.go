@@ -175,6 +175,9 @@ func heads(forms []string) (lines []string) {
 			line += ", "
 		}
 		line += form
+		if at := strings.LastIndex(line[:min(len(line), width-3)], "[,"); len(line) > width-3 && at > 0 {
+			lines, line = append(lines, line[:at]), "    "+line[at:]
+		}
 	}
 	return append(lines, line)
 }

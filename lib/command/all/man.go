@@ -115,7 +115,8 @@ func text(s string) string {
 
 // item is a word and what it means.
 func item(head, body string) string {
-	return ".TP\n\\fB" + escape(head) + "\\fR\n" + escape(body) + "\n"
+	head = strings.ReplaceAll(escape(head), "[,", `\:[,`) // where a line may break
+	return ".TP\n\\fB" + head + "\\fR\n" + escape(body) + "\n"
 }
 
 func literal(text string) string { return ".PP\n.nf\n" + escape(text) + "\n.fi\n" }
