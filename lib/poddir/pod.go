@@ -34,7 +34,9 @@ const (
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
 	ConfigDir    = "stage1/apps"              // a directory for each app: what its process is and may do
 	FilterFile   = "stage1/seccomp.bpf"       // the seccomp filter of all processes of the pod
+	OwnFilter    = "stage1/seccomp-users.bpf" // the same if the pod has a user namespace of its own, which systemd-nspawn makes
 	SystemdLink  = "stage1/systemd"           // a link to the copy of the host's systemd that the pod runs, see package systree
+	ReservedFile = "users-reserved"           // the range of user IDs that the pod may have for itself, and what was asked for, see Reserved
 	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
 	MetadataFile = "metadata"                 // what the pod is to the metadata service: the URL for its apps, with a secret token
 	NetDir       = "net"                      // what rkt-net did

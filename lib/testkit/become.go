@@ -47,7 +47,8 @@ func (s *setup) become() error {
 		}
 	}
 	root, upper, work, data := filepath.Join(s.Dir, "root"), filepath.Join(s.Dir, "upper"), filepath.Join(s.Dir, "work"), filepath.Join(s.Dir, "rkt")
-	for _, dir := range []string{root, upper, work, data} {
+	srv := filepath.Join(s.Dir, "srv")
+	for _, dir := range []string{root, upper, work, data, srv} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -75,6 +76,7 @@ func (s *setup) become() error {
 		{"devpts", at("/dev/pts"), "devpts", 0, "newinstance,ptmxmode=0666,mode=620,gid=5"},
 		{"tmpfs", at("/dev/shm"), "tmpfs", 0, "mode=1777"},
 		{data, at("/var/lib/rkt"), "", unix.MS_BIND, ""},
+		{srv, at("/srv"), "", unix.MS_BIND, ""}, // an overlay can't show its files with other owners, as a disk can
 	}
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun", "kmsg"} {
 		mounts = append(mounts, mount{"/dev/" + name, at("/dev/" + name), "", unix.MS_BIND, ""})

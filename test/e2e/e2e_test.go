@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,7 +49,45 @@ func TestSessions(t *testing.T) {
 	for _, session := range sessions {
 		t.Run(strings.TrimSuffix(filepath.Base(session), ".txtar"), func(t *testing.T) {
 			besideOthers(t, session)
-			play(t, "", overlay, session)
+			play(t, "", []string{overlay}, session)
+		})
+	}
+}
+
+// ownUsers are sessions that are played a second time, in a host whose pods have users of their own unless they need the
+// host's or say otherwise. With RKT_TORTURE=1 all are, but for hostUsers, which are about the default.
+var (
+	ownUsers = []string{"attach", "cp", "enter", "everyday", "export", "guide", "health", "logs", "named-volumes", "notify", "redis-service", "run",
+		"stage2", "stop", "terminal"}
+	hostUsers = []string{"isolation-page", "systemd-page", "users"}
+)
+
+// TestSessionsOwnUsers plays sessions with --private-users=auto in rkt.conf.
+func TestSessionsOwnUsers(t *testing.T) {
+	overlay := installed(t)
+	conf := t.TempDir()
+	if err := errors.Join(os.Chmod(conf, 0o755), os.MkdirAll(conf+"/etc/rkt", 0o755),
+		os.WriteFile(conf+"/etc/rkt/rkt.conf", []byte("private-users auto\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	names := ownUsers
+	if os.Getenv("RKT_TORTURE") == "1" {
+		sessions, err := filepath.Glob("testdata/*.txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = nil
+		for _, session := range sessions {
+			if name := strings.TrimSuffix(filepath.Base(session), ".txtar"); !slices.Contains(hostUsers, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			session := "testdata/" + name + ".txtar"
+			besideOthers(t, session)
+			play(t, "", []string{overlay, conf}, session)
 		})
 	}
 }
@@ -136,7 +176,7 @@ func command(t *testing.T, name string, args ...string) {
 
 // play runs a session in a host of its own and looks at what it left. The host has the files of the tree root, or
 // the machine's own.
-func play(t *testing.T, root, overlay, session string) {
+func play(t *testing.T, root string, overlays []string, session string) {
 	t.Helper()
 	ctx := context.Background()
 	session, err := filepath.Abs(session)
@@ -161,7 +201,7 @@ func play(t *testing.T, root, overlay, session string) {
 		binds = append(binds, pictures)
 	}
 	h, err := testkit.Boot(ctx, testkit.Config{
-		Dir: dir, Root: root, Overlay: []string{overlay}, Binds: binds,
+		Dir: dir, Root: root, Overlay: overlays, Binds: binds,
 		Bare: strings.HasPrefix(string(text), "# Without systemd"),
 	})
 	if err != nil {

@@ -138,6 +138,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\S*…$`), "…"},
 	{regexp.MustCompile(` [RSD](s?l?\+?) `), " S$1 "}, // a process's state
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "UUID"},
+	{regexp.MustCompile(`^[0-9]{6,}\+? `), "USER "}, // of a pod, in the output of ps(1)
 	{regexp.MustCompile(`[0-9]+([.:][0-9]+)?`), "0"},
 }
 

@@ -58,7 +58,7 @@ func TestReleases(t *testing.T) {
 					playSoftReboot(t, release.root, overlay)
 					return
 				}
-				play(t, release.root, overlay, file)
+				play(t, release.root, []string{overlay}, file)
 			})
 		}
 	}

@@ -27,7 +27,7 @@ var docker = map[string]string{
 	"memory-swap":      "MemorySwapMax= of the unit",
 	"pids-limit":       "--pids-max=N before the image",
 	"group-add":        "--supplementary-gids=GID after the image",
-	"userns":           "--private-users",
+	"userns":           "--private-users=auto, yes or no",
 	"pull":             "--pull-policy=never, new or update",
 	"cidfile":          "--uuid-file-save=FILE",
 	"pod":              "several images, with --- between them, are a pod",

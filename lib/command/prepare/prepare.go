@@ -99,7 +99,7 @@ func (c *call) prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	log.Debug("prepared", "name", o.Claim.Name, "own-users", o.OwnUsers)
+	log.Debug("prepared", "name", o.Claim.Name, "users", o.Users)
 	if c.uuidFile != "" {
 		if err := durable.WriteFile(c.uuidFile, []byte(made.UUID), 0o644); err != nil {
 			return errors.Join(err, remove(made))

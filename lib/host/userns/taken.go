@@ -35,25 +35,30 @@ func Taken(root string) (spans []Span, err error) {
 		spans = append(spans, more...)
 	}
 	seen := map[Span]bool{}
-	own, err := filepath.Glob(filepath.Join(root, "proc/self/[ug]id_map"))
+	processes, err := filepath.Glob(filepath.Join(root, "proc/[0-9]*"))
 	if err != nil {
 		return nil, err
 	}
-	others, err := filepath.Glob(filepath.Join(root, "proc/[0-9]*/[ug]id_map"))
-	if err != nil {
-		return nil, err
-	}
-	for i, name := range append(own, others...) {
-		more, err := read(name, "", 1, 2)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range more {
-			// What the whole host has, a namespace that maps all of it does not have for itself.
-			if all := s.First < Count && s.Count >= 1<<31; i >= len(own) && !seen[s] && !all {
-				spans = append(spans, s)
+	namespaces := map[string]bool{}
+	for i, dir := range append([]string{filepath.Join(root, "proc/self")}, processes...) {
+		if ns, err := os.Readlink(filepath.Join(dir, "ns/user")); err == nil { // most are in that of the host
+			if namespaces[ns] {
+				continue
 			}
-			seen[s] = true
+			namespaces[ns] = true
+		}
+		for _, name := range []string{"uid_map", "gid_map"} {
+			more, err := read(filepath.Join(dir, name), "", 1, 2)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range more {
+				// What the whole host has, a namespace that maps all of it does not have for itself.
+				if all := s.First < Count && s.Count >= 1<<31; i > 0 && !seen[s] && !all {
+					spans = append(spans, s)
+				}
+				seen[s] = true
+			}
 		}
 	}
 	return spans, nil

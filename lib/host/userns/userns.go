@@ -78,9 +78,27 @@ func (r Range) Open() (*os.File, error) {
 func Shift(tree int, ns *os.File) error {
 	err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())})
 	if errors.Is(err, unix.EINVAL) {
-		err = fmt.Errorf("its file system can't show its files with other owners (ext4, xfs, btrfs, and tmpfs since Linux 6.3 can): %w", err)
+		err = fmt.Errorf("%w: %w", ErrCannotShift, err)
 	}
 	return err
+}
+
+// ErrCannotShift is of files that a user namespace's IDs can't own.
+var ErrCannotShift = errors.New("its file system can't show its files with other owners (ext4, xfs, btrfs, and tmpfs since Linux 6.3 can)")
+
+// Try reports by its error whether the files of a directory or file can be shifted, recursively with what is mounted
+// below. Nothing is mounted.
+func Try(name string, recursive bool, ns *os.File) error {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, name, flags)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	return Shift(tree, ns)
 }
 
 // Over mounts a folder over itself, shifted, without what is mounted below it.

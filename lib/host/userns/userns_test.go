@@ -1,6 +1,7 @@
 package userns
 
 import (
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -67,9 +68,24 @@ func TestTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Of processes in one namespace, one is asked; 94 and 95 are in that of the host.
+	for process, ns := range map[string]string{"self": "1", "94": "1", "95": "1", "92": "2", "93": "2"} {
+		dir := filepath.Join(root, "proc", process)
+		text := "0 7000000 10\n"
+		if ns == "1" {
+			text = "0 8000000 10\n"
+		}
+		err := errors.Join(os.MkdirAll(filepath.Join(dir, "ns"), 0o755), os.Symlink("user:["+ns+"]", filepath.Join(dir, "ns/user")))
+		if process != "self" {
+			err = errors.Join(err, os.WriteFile(filepath.Join(dir, "uid_map"), []byte(text), 0o644))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	got, err := Taken(root)
 	want := []Span{{0, 1}, {700000, 1}, {0, 1}, {800000, 1}, {1000000, 65536}, {2000000, 1}, {2147483647, 2147483648}, {3000000, 65536},
-		{6000000, 65536}, {4000000, 65536}, {5000000, 1}}
+		{4000000, 65536}, {5000000, 1}, {6000000, 65536}, {7000000, 10}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v\nwant %v", got, err, want)
 	}

@@ -10,23 +10,33 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// writeFilter writes the seccomp filter that every process of the pod will have.
+// writeFilter writes the seccomp filter that every process of the pod will have, and the one that it will have in a
+// user namespace of its own: systemd-nspawn makes that under the filter, and root in a namespace below it is still
+// nobody on the host.
 func writeFilter(p *poddir.Pod, apps []stage1.App, o Options) error {
-	filter, err := seccomp.Assemble(policy(apps, o))
-	if err != nil {
-		return err
+	granted := policy(apps, o)
+	for _, file := range []string{poddir.FilterFile, poddir.OwnFilter} {
+		if file == poddir.OwnFilter {
+			granted.UserNamespaces = true
+		}
+		filter, err := seccomp.Assemble(granted)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(p.Path(file), seccomp.Marshal(filter), 0o600); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(p.Path(poddir.FilterFile), seccomp.Marshal(filter), 0o600)
+	return nil
 }
 
-// policy is what the command line grants. In a pod with a user namespace of its own systemd-nspawn has to make
-// it, and root in one below it is still nobody on the host. Calls are those that a --seccomp=mode=retain names;
-// a group does not name them, nor does an image.
+// policy is what the command line grants. Calls are those that a --seccomp=mode=retain names; a group does not
+// name them, nor does an image.
 func policy(apps []stage1.App, o Options) seccomp.Policy {
 	if o.AllCalls {
 		return seccomp.Policy{All: true}
 	}
-	granted := seccomp.Policy{UserNamespaces: o.OwnUsers || slices.ContainsFunc(apps, func(a stage1.App) bool {
+	granted := seccomp.Policy{UserNamespaces: slices.ContainsFunc(apps, func(a stage1.App) bool {
 		return slices.Contains(a.Capabilities, "CAP_SYS_ADMIN")
 	})}
 	for _, app := range apps {

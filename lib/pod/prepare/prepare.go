@@ -69,7 +69,7 @@ type Options struct {
 	AllPaths    bool                // --insecure-options=paths
 	AnyPlatform bool                // --any-platform
 	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
-	OwnUsers    bool                // a user namespace of its own
+	Users       poddir.UsersMode    // whether it gets a user namespace of its own
 	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
 	Shm         string              // size of /dev/shm, see ParseSize; "" is the manifest's, or as systemd-nspawn has it
 	Tasks       string              // processes and threads that all apps may have together, see ParseTasks; "" is the manifest's, or DefaultTasks
@@ -251,10 +251,8 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		})
 	}
 	volumes.finish(o.Manifest != nil)
-	if o.OwnUsers {
-		if err := giveUsers(p, pods); err != nil {
-			return err
-		}
+	if err := reserveUsers(p, pods, o); err != nil {
+		return err
 	}
 	if err := check(); err != nil {
 		return err

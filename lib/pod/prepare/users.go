@@ -5,50 +5,113 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// giveUsers gives a pod a range of user IDs that no other pod has, and nobody else on the host. Who sees another pod
-// with the same range gives way, so that of two at the same moment at least one does.
-func giveUsers(p *poddir.Pod, pods poddir.Pods) error {
+// errNoRange is that every range is somebody's.
+var errNoRange = errors.New("no range of 65536 user IDs is free between 524288 and 1879048191 " +
+	"(see /etc/subuid, /etc/subgid and the pods of rkt list)")
+
+// reserveUsers gives a pod a range of user IDs that it may have for itself; whether it will, rkt-run-prepared decides. A
+// pod that is to have the host's users gets none.
+func reserveUsers(p *poddir.Pod, pods poddir.Pods, o Options) error {
+	if o.Users == poddir.UsersHost {
+		return nil
+	}
+	err := reserve(p, pods, poddir.Reserved{Mode: o.Users, Asked: rawNetwork(o.Apps)})
+	switch {
+	case errors.Is(err, errNoRange) && o.Users == poddir.UsersOwn:
+		return fmt.Errorf("--private-users: %w", err)
+	case errors.Is(err, errNoRange):
+		o.Warn("root in the pod is root on the host, because " + err.Error() + "; ask for that with --private-users=no")
+		return os.Remove(p.Path(poddir.ReservedFile))
+	}
+	return err
+}
+
+// rawNetwork is CAP_NET_RAW if a flag names it: every app has it, and who asks for it wants it to have an effect.
+func rawNetwork(apps []App) []string {
+	const name = "CAP_NET_RAW"
+	if slices.ContainsFunc(apps, func(a App) bool {
+		return slices.Contains(spelt(slices.Concat(a.CapAdd, a.CapsRetain)), name)
+	}) {
+		return []string{name}
+	}
+	return nil
+}
+
+// starts is among how many of the lowest ranges the search begins. Pods take the lowest that are free, since journald
+// keeps a file of 8 MiB for each user that it has ever seen and that is not the system's (journald.conf(5), SplitMode=):
+// with random ranges every start of a service would leave one.
+const starts = 4
+
+// reserve finds a range that no other pod has, and nobody else on the host, and notes it. Who sees another pod with the
+// same range gives way, so that of two at the same moment at least one does.
+func reserve(p *poddir.Pod, pods poddir.Pods, r poddir.Reserved) error {
 	taken, err := userns.Taken("/")
 	if err != nil {
 		return err
 	}
-	for users := range userns.Free(rand.Uint32(), taken) {
-		if _, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", users.Base)); err == nil { // of another container
+	others := reservations{ranges: map[userns.Range][]*poddir.Pod{}, settled: map[string]bool{p.UUID: true}}
+	if err := others.read(pods); err != nil {
+		return err
+	}
+	skip := 0
+	for r.Range = range userns.Free(rand.Uint32N(starts), taken) {
+		if skip--; skip >= 0 || isTaken(others.ranges[r.Range]) {
 			continue
 		}
-		if err := os.WriteFile(p.Path(poddir.UsersFile), []byte(users.String()+"\n"), 0o600); err != nil {
+		if _, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", r.Range.Base)); err == nil { // of another container
+			continue
+		}
+		if err := os.WriteFile(p.Path(poddir.ReservedFile), []byte(r.String()), 0o600); err != nil {
 			return err
 		}
-		other, err := has(pods, p.UUID, users)
-		if err != nil {
+		if err := others.read(pods); err != nil {
 			return err
 		}
-		if !other {
+		if !isTaken(others.ranges[r.Range]) {
 			return nil
 		}
+		skip = rand.IntN(2 * starts) // the other one has seen this pod, too
 	}
-	return errors.New("--private-users: no range of 65536 user IDs is free between 524288 and 1879048191 " +
-		"(see /etc/subuid, /etc/subgid and the pods of rkt list)")
+	return errNoRange
 }
 
-// has tells whether a pod other than uuid has the range.
-func has(pods poddir.Pods, uuid string, users userns.Range) (bool, error) {
+// reservations are the ranges of other pods.
+type reservations struct {
+	ranges  map[userns.Range][]*poddir.Pod
+	settled map[string]bool // pods, by UUID, that will not take another range; they need not be read again
+}
+
+// read adds the pods that have come, or may have taken another range. What of a pod can't be read is that pod's matter.
+func (r *reservations) read(pods poddir.Pods) error {
 	all, err := pods.All()
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, p := range all {
-		if p.UUID == uuid {
+		if r.settled[p.UUID] {
 			continue
 		}
-		if text, err := p.ReadFile(poddir.UsersFile); err == nil && string(text) == users.String()+"\n" {
-			return true, nil
+		_, err := os.Lstat(p.Path(poddir.ManifestFile)) // the last file that rkt-prepare writes; so it is looked for first
+		r.settled[p.UUID] = err == nil
+		if reserved, err := p.Reserved(); err == nil && reserved != nil {
+			r.ranges[reserved.Range] = append(r.ranges[reserved.Range], p)
+		} else if own, err := p.Users(); err == nil && own != nil { // an older rkt prepared it
+			r.ranges[*own] = append(r.ranges[*own], p)
 		}
 	}
-	return false, nil
+	return nil
+}
+
+// isTaken reports whether one of the pods has not ended. Nothing on a disk belongs to the users of one that has.
+func isTaken(pods []*poddir.Pod) bool {
+	return slices.ContainsFunc(pods, func(p *poddir.Pod) bool {
+		state, err := p.State()
+		return err == nil && !state.Ended()
+	})
 }

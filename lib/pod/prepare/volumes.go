@@ -326,7 +326,7 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		if err != nil {
 			return nil, fmt.Errorf("volume %q: its source: %w", volume.Name, err)
 		}
-		if err := s.checkSlave(volume, info, o.OwnUsers); err != nil {
+		if err := s.checkSlave(volume, info, o.Users == poddir.UsersOwn); err != nil {
 			return nil, fmt.Errorf("volume %q: propagation=slave: %w", volume.Name, err)
 		}
 	}

@@ -88,9 +88,18 @@ func isHidden(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTDIR)
 }
 
-// readFilter reads the pod's seccomp filter. A pod of a version of rkt that wrote none gets the strictest.
+// readFilter reads the pod's seccomp filter. A pod of a version of rkt that wrote none gets the strictest. With users of
+// its own it gets the one under which systemd-nspawn can make a user namespace; a pod of a version of rkt that wrote one
+// filter has there the one for the users that it has.
 func readFilter(p *poddir.Pod, users bool) ([]unix.SockFilter, error) {
-	text, err := p.ReadFile(poddir.FilterFile)
+	var text []byte
+	err := fs.ErrNotExist
+	if users {
+		text, err = p.ReadFile(poddir.OwnFilter)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = p.ReadFile(poddir.FilterFile)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		filter, err := seccomp.Assemble(seccomp.Policy{UserNamespaces: users})
 		if err != nil {

@@ -19,9 +19,8 @@ type app struct {
 	secrets  map[string]secret // by name
 }
 
-// readApps reads what rkt-prepare has settled of the pod's apps. A pod with users of its own can't use TunDevice: its network is the host's
-// root's.
-func readApps(p *poddir.Pod, hostname string, ownUsers bool, given given) ([]*app, error) {
+// readApps reads what rkt-prepare has settled of the pod's apps.
+func readApps(p *poddir.Pod, hostname string, given given) ([]*app, error) {
 	if hostname == "" {
 		hostname = stage1.MachineName(p.UUID)
 	}
@@ -36,7 +35,7 @@ func readApps(p *poddir.Pod, hostname string, ownUsers bool, given given) ([]*ap
 	_, noTun := os.Stat(stage1.TunDevice)
 	var apps []*app
 	for _, entry := range entries {
-		a := &app{name: entry.Name(), final: stage1.Final{Hostname: hostname, NoTun: noTun != nil || ownUsers, Limits: given.limits, Umask: given.umask}}
+		a := &app{name: entry.Name(), final: stage1.Final{Hostname: hostname, NoTun: noTun != nil, Limits: given.limits, Umask: given.umask}}
 		apps = append(apps, a)
 		if former {
 			continue

@@ -14,7 +14,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
@@ -138,13 +137,9 @@ func noFilter(d devices, o Options) error {
 
 // readDevices returns the devices that the apps have as volumes.
 func readDevices(p *poddir.Pod, apps []*app) (devices, error) {
-	text, err := p.ReadFile(poddir.MountsFile)
+	binds, err := readMounts(p)
 	if err != nil {
 		return nil, err
-	}
-	binds, err := fstab.Parse(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Path(poddir.MountsFile), err)
 	}
 	said := map[string]string{}
 	for _, a := range apps {

@@ -21,13 +21,9 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted) error {
 	if err != nil {
 		return err
 	}
-	text, err := p.ReadFile(poddir.MountsFile)
+	binds, err := readMounts(p)
 	if err != nil {
 		return err
-	}
-	binds, err := fstab.Parse(string(text))
-	if err != nil {
-		return fmt.Errorf("%s: %w", p.Path(poddir.MountsFile), err)
 	}
 	podDir, err := os.Open(p.Dir())
 	if err != nil {
@@ -86,6 +82,19 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted) error {
 		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.name, "volumes", len(volumes[app.name]))
 	}
 	return nil
+}
+
+// readMounts reads the pod's file of mounts.
+func readMounts(p *poddir.Pod) ([]fstab.Bind, error) {
+	text, err := p.ReadFile(poddir.MountsFile)
+	if err != nil {
+		return nil, err
+	}
+	binds, err := fstab.Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Path(poddir.MountsFile), err)
+	}
+	return binds, nil
 }
 
 // ownDirs gives systemd-nspawn directories of its own for what it keeps while the pod runs, which is for nobody else:

@@ -18,7 +18,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
-	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -92,14 +91,15 @@ func Become(p *poddir.Pod, o Options) error {
 	if err := clearDropIns(p); err != nil {
 		return err
 	}
-	users, err := usersOf(p)
+	apps, err := readApps(p, o.Hostname, given)
 	if err != nil {
 		return err
 	}
-	apps, err := readApps(p, o.Hostname, users != nil, given)
+	users, warning, err := settleUsers(p, apps, o)
 	if err != nil {
-		return err
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
+	defer users.close()
 	if err := readSecrets(apps, o.Env); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
@@ -135,7 +135,7 @@ func Become(p *poddir.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := setParameters(p, apps, o, users != nil); err != nil {
+	if err := setParameters(p, apps, o); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if start.Register && start.KeepUnit {
@@ -171,8 +171,10 @@ func Become(p *poddir.Pod, o Options) error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	if users == nil { // whose root may raise limits
+	if users == nil { // whose root may raise limits, and lower OOM scores
 		rlimits = nil
+	} else if err := allowScores(apps); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	devices, err := readDevices(p, apps)
 	if err != nil {
@@ -181,7 +183,10 @@ func Become(p *poddir.Pod, o Options) error {
 	if line := unheard(p, env); line != "" {
 		o.Warn(line)
 	}
-	if warning := hostsRoot(apps); users == nil && warning != "" {
+	if warning == "" && users == nil {
+		warning = hostsRoot(apps)
+	}
+	if warning != "" { // not of a start that fails for another reason
 		o.Warn(warning)
 	}
 	slaves, binds, err := slaves(p, apps, users != nil)
@@ -397,7 +402,7 @@ func nameMachine(p *poddir.Pod) (string, error) {
 }
 
 // settle finds the program that the process becomes, and what it is told.
-func settle(p *poddir.Pod, o Options, users *userns.Range) (nspawn nspawn, start stage1.Start, err error) {
+func settle(p *poddir.Pod, o Options, users *shifted) (nspawn nspawn, start stage1.Start, err error) {
 	if err := unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}); errors.Is(err, unix.ENOSYS) {
 		return nspawn, start, errors.New("the kernel has no mount_setattr(2); pods need Linux 5.12 or newer")
 	}

@@ -89,7 +89,7 @@ func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error 
 	if err != nil {
 		return fmt.Errorf("bind mount of %s: %w", b.Source, err)
 	}
-	defer unix.Close(tree)
+	defer func() { unix.Close(tree) }()
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	if b.Slave && !b.ReadOnly {
 		attr.Propagation = unix.MS_SLAVE
@@ -108,7 +108,12 @@ func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error 
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
 		return fmt.Errorf("bind mount of %s: its attributes: %w", b.Source, err)
 	}
-	if users != nil && (systemd || filepath.IsAbs(b.Source)) { // what is the pod's is shifted already
+	if users != nil && users.copies[b.Source] {
+		unix.Close(tree)
+		if tree, err = users.copy(podDir, b); err != nil {
+			return fmt.Errorf("copy of %s: %w", b.Source, err)
+		}
+	} else if users != nil && (systemd || filepath.IsAbs(b.Source)) { // what is the pod's is shifted already
 		if err := userns.Shift(tree, users.ns); err != nil {
 			return fmt.Errorf("bind mount of %s: --private-users: %w", b.Source, err)
 		}
