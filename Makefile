@@ -26,7 +26,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
 	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
-	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base zsh:zsh fish:fish \
+	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base apparmor_parser:apparmor zsh:zsh fish:fish \
 	mmdebstrap:mmdebstrap gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
 NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 
@@ -36,10 +36,10 @@ RELEASE_PACKAGES := attr bsdutils busybox-static ca-certificates containernetwor
 	etcd-server gpg gpg-agent groff-base iproute2 iptables jq libcap2-bin libpam-systemd mount nftables openssl procps redis-server \
 	redis-tools skopeo socat systemd systemd-container time umoci util-linux xfsprogs xz-utils bzip2 zstd
 # Sessions that tell most of a release; make test runs these, make torture all.
-RELEASE_SESSIONS := attach closed enter firewalls guide health isolation logs masks redis-service reload soft-reboot terminal units users volumes
+RELEASE_SESSIONS := attach closed devices enter firewalls guide health isolation logs masks redis-service reload soft-reboot terminal units users volumes
 
 # Sessions that a kernel tells most of; make test-vm-releases runs them.
-VM_SESSIONS := unit isolation vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
+VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
 
 .PHONY: all man install cni demo shell test releases test-releases test-vm-releases torture pictures table bench lint deps modules clean
 
@@ -62,6 +62,7 @@ install: all man
 	done
 	install -m 0644 units/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
 	install -m 0644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
+	install -D -m 0644 units/apparmor $(DESTDIR)/etc/apparmor.d/rkt-default
 	install -m 0644 units/sysctl.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-rkt.conf
 
 cni:

@@ -48,6 +48,7 @@ var table = []Program{
 		{"device", true, "/dev/X[:/dev/Y][:rwm]: a device of the host, and how it may be used", ""},
 		{"secret", true, "NAME,source=FILE[,target=PATH][,mode=0400][,uid=N][,gid=N]: give the app the content of the host's FILE when it starts, in /run/secrets/NAME, for its user alone", ""},
 		{"tmpfs", true, "DIR[:OPTION,...]: an empty directory in memory at DIR: size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, suid", ""},
+		{"apparmor", true, "PROFILE: the AppArmor profile, or unconfined (default: rkt-default, where it is loaded)", ""},
 		{"stop-signal", true, "SIGNAL: signal that asks the app to stop (default: the image's, or TERM)", ""},
 		{"stop-timeout", true, "SECONDS: kill the app so long after that (default: never; the unit's TimeoutStopSec= holds for the whole pod)", ""},
 		{"annotation", true, "NAME=VALUE: an annotation of the app in the pod's manifest", ""},

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,14 +24,9 @@ type Reader struct {
 }
 
 // Open opens the pod's directory for reading. It is ErrNotFound when there is none; a link is none. One of another Format is refused.
-func (p *Pod) Open() (*Reader, error) { return p.open(unix.AT_FDCWD, p.Dir()) }
-
-// OpenIn is Open in the folder of pods, opened, which saves who reads many of them the way to it.
-func (p *Pod) OpenIn(folder *os.File) (*Reader, error) { return p.open(int(folder.Fd()), p.UUID) }
-
-func (p *Pod) open(in int, name string) (*Reader, error) {
+func (p *Pod) Open() (*Reader, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Open(p.Dir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err == unix.ENOENT {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, ErrNotFound)
@@ -90,10 +84,10 @@ type Facts struct {
 // Has tells whether the directory has an entry of a name.
 func (r *Reader) Has(name string) bool { return !r.time(name).IsZero() }
 
-// Manifest reads the manifest, into space if it is large enough. The time of its last change is told also where it cannot be read, and
+// Manifest reads the manifest. The time of its last change is told also where it cannot be read, and
 // zero where there is none.
-func (r *Reader) Manifest(space []byte) ([]byte, time.Time, error) {
-	text, at, err := r.read(ManifestFile, space)
+func (r *Reader) Manifest() ([]byte, time.Time, error) {
+	text, at, err := r.read(ManifestFile)
 	if err != nil {
 		at = r.time(ManifestFile)
 	}
@@ -143,12 +137,12 @@ func (r *Reader) time(name string) time.Time {
 // ReadFile reads a regular file of the pod's directory, of MaxFile bytes at most. No link is followed on the way to it, and no fifo or
 // device is waited for.
 func (r *Reader) ReadFile(name string) ([]byte, error) {
-	text, _, err := r.read(name, nil)
+	text, _, err := r.read(name)
 	return text, err
 }
 
-func (r *Reader) read(name string, space []byte) ([]byte, time.Time, error) {
-	return readBelow(r.fd, name, space, func() string { return r.pod.Path(name) })
+func (r *Reader) read(name string) ([]byte, time.Time, error) {
+	return readBelow(r.fd, name, func() string { return r.pod.Path(name) })
 }
 
 // ReadBelow is Reader.ReadFile in any folder, for packages that know a pod by its directory only.
@@ -161,13 +155,13 @@ func ReadBelow(dir, name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	text, _, err := readBelow(fd, name, nil, func() string { return path })
+	text, _, err := readBelow(fd, name, func() string { return path })
 	return text, err
 }
 
-// readBelow reads a file below an opened folder, into space if that is large enough, and tells when it was last changed; path is what
+// readBelow reads a file below an opened folder, and tells when it was last changed; path is what
 // errors call it.
-func readBelow(in int, name string, space []byte, path func() string) ([]byte, time.Time, error) {
+func readBelow(in int, name string, path func() string) ([]byte, time.Time, error) {
 	fail := func(err error) ([]byte, time.Time, error) {
 		return nil, time.Time{}, &fs.PathError{Op: "read", Path: path(), Err: err}
 	}
@@ -186,7 +180,7 @@ func readBelow(in int, name string, space []byte, path func() string) ([]byte, t
 	if st.Size > MaxFile {
 		return fail(fmt.Errorf("longer than %d bytes", MaxFile))
 	}
-	data := slices.Grow(space[:0], int(st.Size)+1)
+	data := make([]byte, 0, st.Size+1)
 	for {
 		if len(data) == cap(data) { // it grew
 			data = append(data, 0)[:len(data)]
@@ -257,7 +251,7 @@ func (r *Reader) Marked(name string) bool {
 
 // AppStatus is Pod.AppStatus, and when the app has ended.
 func (r *Reader) AppStatus(app string) (status int, at time.Time, ended bool) {
-	text, at, err := r.read(filepath.Join(StatusDir, app), nil)
+	text, at, err := r.read(filepath.Join(StatusDir, app))
 	if err != nil {
 		return 0, time.Time{}, false
 	}

@@ -294,6 +294,7 @@ type Final struct {
 	Umask       uint32
 	Secrets     bool          // the app has files in SecretsDir
 	Mounts      []specs.Mount // further ones
+	AppArmor    string        // the profile; "" is as prepared
 }
 
 // AppNotify is that socket as the app sees it.
@@ -317,6 +318,9 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	}
 	config.Mounts = append(config.Mounts, f.Mounts...)
 	process.Terminal = f.Terminal
+	if f.AppArmor != "" {
+		process.ApparmorProfile = f.AppArmor
+	}
 	process.User.Umask = &f.Umask
 	process.Rlimits = slices.Clone(process.Rlimits)
 	for _, l := range f.Limits {

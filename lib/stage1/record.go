@@ -19,7 +19,9 @@ type Record struct {
 	SupplementaryGIDs []uint32
 	Capabilities      []string // the bounding set
 	NoNewPrivileges   bool
-	OwnPIDs           bool // it has a PID namespace of its own
+	OwnPIDs           bool   // it has a PID namespace of its own
+	AppArmorProfile   string // "" is that of whoever executes it
+	SELinuxLabel      string
 }
 
 // RecordOf returns the record of an app that has this configuration. Its seccomp filter, if it has one, is in
@@ -31,7 +33,7 @@ func RecordOf(name string, config *specs.Spec) (*Record, error) {
 	p := config.Process
 	r := &Record{Name: name, UID: p.User.UID, GID: p.User.GID, SupplementaryGIDs: p.User.AdditionalGids,
 		Capabilities: append([]string{}, p.Capabilities.Bounding...), NoNewPrivileges: p.NoNewPrivileges,
-		OwnPIDs: OwnPIDs(config)}
+		OwnPIDs: OwnPIDs(config), AppArmorProfile: p.ApparmorProfile, SELinuxLabel: p.SelinuxLabel}
 	return r, r.check()
 }
 

@@ -22,7 +22,7 @@ var docker = map[string]string{
 	"privileged":       "--caps-retain=all --seccomp=mode=retain,@rkt/nested after the image, or --insecure-options=all-run",
 	"read-only":        "--readonly-rootfs after the image",
 	"add-host":         "--hosts-entry=ADDRESS=NAME",
-	"security-opt":     "--no-new-privileges, --seccomp=mode=... after the image",
+	"security-opt":     "--no-new-privileges, --apparmor=..., --seccomp=mode=... after the image",
 	"cpus":             "--cpu=N after the image",
 	"memory-swap":      "MemorySwapMax= of the unit",
 	"pids-limit":       "--pids-max=N before the image",

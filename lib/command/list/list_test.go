@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -75,29 +73,6 @@ func TestFields(t *testing.T) {
 	const want = `--fields=uuid,pid: "pid" is none of uuid, name, app, imagename, imageid, exitstatus, health, ports, state, created, started, networks`
 	if out, err := run(data, "--fields=uuid,pid"); err == nil || err.Error() != want || out != "" {
 		t.Errorf("%q, %v", out, err)
-	}
-}
-
-// The columns are those of text/tabwriter with rkt's settings, whatever the cells are.
-func TestAlign(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
-		n := 1 + random.IntN(5)
-		var cells []string
-		var want, got strings.Builder
-		tw := tabwriter.NewWriter(&want, 0, 8, 1, '\t', 0)
-		for range random.IntN(6) {
-			row := make([]string, n)
-			for i := range row {
-				row[i] = strings.Repeat([]string{"x", "ä", "鯨"}[random.IntN(3)], random.IntN(20))
-			}
-			cells = append(cells, row...)
-			fmt.Fprintln(tw, strings.Join(row, "\t"))
-		}
-		tw.Flush()
-		if err := align(&got, cells, n); err != nil || got.String() != want.String() {
-			t.Fatalf("%q in %d columns: %v\ngot  %q\nwant %q", cells, n, err, got.String(), want.String())
-		}
 	}
 }
 

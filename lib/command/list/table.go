@@ -1,15 +1,14 @@
 package list
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rkt-toolkit/rkt/lib/host/printable"
 	"github.com/rkt-toolkit/rkt/lib/pod/status"
@@ -94,12 +93,11 @@ func (t table) has(name string) bool {
 	return slices.ContainsFunc(t.columns, func(i int) bool { return columns[i].name == name })
 }
 
+// write writes the table in columns as rkt 1.30 had them, padded with tabs.
 func (t table) write(w io.Writer, entries []status.Pod) error {
-	cells := make([]string, 0, (len(entries)+1)*len(t.columns))
+	tw := tabwriter.NewWriter(w, 0, 8, 1, '\t', 0)
 	if !t.noLegend {
-		for _, i := range t.columns {
-			cells = append(cells, columns[i].title)
-		}
+		t.row(tw, func(i int) string { return columns[i].title })
 	}
 	for _, e := range entries {
 		apps := e.Apps
@@ -107,41 +105,27 @@ func (t table) write(w io.Writer, entries []status.Pod) error {
 			apps = []status.App{{Name: "-", ImageName: "-", ImageID: "-"}}
 		}
 		for n, a := range apps {
-			for _, i := range t.columns {
-				text := ""
+			t.row(tw, func(i int) string {
 				switch {
 				case columns[i].app != nil:
-					text = columns[i].app(t, a)
+					return columns[i].app(t, a)
 				case n == 0:
-					text = columns[i].pod(t, e)
+					return columns[i].pod(t, e)
 				}
-				cells = append(cells, printable.Line(text))
-			}
+				return ""
+			})
 		}
 	}
-	return align(w, cells, len(t.columns))
+	return tw.Flush()
 }
 
-// align writes rows of n cells each, padded with tabs to columns of the same width: what text/tabwriter makes of them, whose copies of a
-// long list took a tenth of rkt-list's time.
-func align(w io.Writer, cells []string, n int) error {
-	const tab = 8
-	widths := make([]int, n) // in tabs
-	for i, c := range cells {
-		widths[i%n] = max(widths[i%n], (utf8.RuneCountInString(c)+1+tab-1)/tab)
+// row writes a cell of each column.
+func (t table) row(tw *tabwriter.Writer, cell func(column int) string) {
+	var cells []string
+	for _, i := range t.columns {
+		cells = append(cells, printable.Line(cell(i)))
 	}
-	out := bufio.NewWriterSize(w, 1<<16)
-	for i, c := range cells {
-		out.WriteString(c)
-		if i%n == n-1 {
-			out.WriteByte('\n')
-			continue
-		}
-		for range widths[i%n] - utf8.RuneCountInString(c)/tab {
-			out.WriteByte('\t')
-		}
-	}
-	return out.Flush()
+	fmt.Fprintln(tw, strings.Join(cells, "\t"))
 }
 
 func (t table) time(n *int64) string {

@@ -284,6 +284,7 @@ func appFlags(app *prepare.App) *cli.Flags {
 		"starts, in /run/secrets/NAME, for its user alone", app.AddSecret)
 	fs.Func("tmpfs", "DIR[:OPTION,...]: an empty directory in memory at DIR: size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, suid",
 		app.AddTmpfs)
+	fs.Func("apparmor", "PROFILE: the AppArmor profile, or unconfined (default: rkt-default, where it is loaded)", app.SetAppArmor)
 	fs.Func("stop-signal", "SIGNAL: signal that asks the app to stop (default: the image's, or TERM)", app.SetStopSignal)
 	fs.Func("stop-timeout", "SECONDS: kill the app so long after that (default: never; the unit's TimeoutStopSec= holds for the whole pod)",
 		app.SetStopTimeout)

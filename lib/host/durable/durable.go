@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -183,49 +183,11 @@ func SyncDir(path string) error {
 	return nil
 }
 
-// SyncTree makes a small tree last: every file and folder in it, and the given folders of the same file system, of which one has the tree's
-// name. Where little waits for the disk, one call writes all that the file system has, which takes a fraction of the time; else the tree does not
-// wait for what other programs have written.
-func SyncTree(root string, folders ...string) error {
-	text, _ := os.ReadFile("/proc/meminfo") // without it nobody knows what waits
-	if bytes, err := waiting(string(text)); err == nil && bytes <= syncAll {
-		return syncFileSystem(root)
-	}
-	return syncEach(root, folders)
-}
-
-// syncAll is how many bytes may wait for the disk where SyncTree writes all: some tenths of a second of a slow memory card.
-const syncAll = 4 << 20
-
-// waiting is how many bytes wait for the disks of the machine, by the text of /proc/meminfo (proc_meminfo(5)).
-func waiting(meminfo string) (bytes int64, err error) {
-	for _, name := range []string{"Dirty:", "Writeback:"} {
-		_, rest, found := strings.Cut(meminfo, "\n"+name)
-		var kilobytes int64
-		if _, err := fmt.Sscan(rest, &kilobytes); !found || err != nil {
-			return 0, fmt.Errorf("/proc/meminfo: no %s", name)
-		}
-		bytes += kilobytes << 10
-	}
-	return bytes, nil
-}
-
-func syncFileSystem(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return &fs.PathError{Op: "sync", Path: path, Err: err}
-	}
-	return nil
-}
-
-// syncEach syncs one file and folder after another, at once, so that a journalling file system commits them together. Symbolic links last
-// with the folder that holds them.
-func syncEach(root string, folders []string) error {
-	paths := folders
+// SyncTree fsyncs every file and directory of a small tree, and dirs, one of which must be root's parent if root's name is to
+// last. It does so for all at once, so that a journalling file system commits them together. Symbolic links last with the
+// directory that holds them.
+func SyncTree(root string, dirs ...string) error {
+	paths := slices.Clone(dirs)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && (d.IsDir() || d.Type().IsRegular()) {
 			paths = append(paths, path)

@@ -141,50 +141,22 @@ func here(ref image.Reference) bool {
 // looks verified that is not.
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	o = o.withDefaults()
-	isACI := ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
 	foreign := o.Platform.foreign() && ref.Kind != image.ID
-	inStore := ref.Kind == image.ID || o.PullPolicy != Update && !here(ref) && (o.PullPolicy == Never || !ref.Local())
+	if foreign {
+		if err := o.foreignly(ref); err != nil {
+			return "", err
+		}
+	}
 	var unverified error // why what the store has of that name does not do
-	switch {
-	case foreign && isACI:
-		return "", o.Platform.notForACIs()
-	case foreign && o.PullPolicy == Never && inStore:
-		return "", fmt.Errorf("--platform=%s: names in the store are of images for %s: give its ID", o.Platform, thisMachine())
-	case foreign:
-	case inStore:
-		img, err := o.resolver(s).Lookup(ref)
-		if errors.Is(err, resolve.ErrUnverified) {
-			unverified = err
-			if again, err2 := relay(ctx, s, ref, o); err2 == nil {
-				img, err = again, nil
-			}
-		}
-		switch {
-		case err == nil:
-			o.inStore(ref)
-			return img.ID, nil
-		case ref.Kind == image.ID && unverified != nil:
-			return "", fmt.Errorf("%w: use --insecure-options=image to run it all the same", err)
-		case ref.Kind == image.ID:
-			return "", err
-		case o.PullPolicy == Never && errors.Is(err, store.ErrNotFound):
-			return "", fmt.Errorf("%w (pull policy is never)", err)
-		case o.PullPolicy == Never && unverified != nil:
-			return "", fmt.Errorf("%w (pull policy is never): \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", err)
-		case o.PullPolicy == Never:
-			return "", err
+	if !foreign && o.storeFirst(ref) {
+		var id string
+		var err error
+		if id, unverified, err = fromStore(ctx, s, ref, o); id != "" || err != nil {
+			return id, err
 		}
 	}
-	if isACI && !o.InsecureImage && o.Verify == nil {
-		return "", errors.New("signatures cannot be verified here: use --insecure-options=image to run it unsigned")
-	}
-	if ref.Kind == image.Docker && !o.InsecureImage {
-		if err := o.Keys.HaveImageKey(ref); err != nil {
-			return "", err
-		}
-	}
-	if !isACI && o.Signature != "" {
-		return "", errors.New("--signature: it is for ACIs")
+	if err := o.check(ref); err != nil {
+		return "", err
 	}
 	switch {
 	case ref.Local():
@@ -200,18 +172,7 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 	if known {
 		return id, s.SetRef(ctx, ref, id)
 	}
-	var got fetched
-	var err error
-	switch ref.Kind {
-	case image.Docker:
-		got, err = fromRegistry(ctx, s, ref, o)
-	case image.OCILayout:
-		got, err = fromLayout(ctx, s, ref, o)
-	case image.OCIArchive, image.DockerArchive:
-		got, err = fromArchive(ctx, s, ref, o)
-	default:
-		got, err = fromACI(ctx, s, ref, o)
-	}
+	got, err := fromSource(ctx, s, ref, o)
 	if err != nil && unverified != nil {
 		return "", fmt.Errorf("%w (it is %w)", err, unverified)
 	}
@@ -227,4 +188,79 @@ func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) 
 		}
 	}
 	return got.id, s.SetRef(ctx, ref, got.id)
+}
+
+// isACI reports whether a reference names an ACI, and nothing else.
+func isACI(ref image.Reference) bool {
+	return ref.Kind == image.File || ref.Kind == image.URL || ref.Kind == image.Appc
+}
+
+// storeFirst reports whether the store is asked before the source, or alone.
+func (o Options) storeFirst(ref image.Reference) bool {
+	return ref.Kind == image.ID || o.PullPolicy != Update && !here(ref) && (o.PullPolicy == Never || !ref.Local())
+}
+
+// foreignly refuses what cannot be had for another platform than this machine.
+func (o Options) foreignly(ref image.Reference) error {
+	switch {
+	case isACI(ref):
+		return o.Platform.notForACIs()
+	case o.PullPolicy == Never && o.storeFirst(ref):
+		return fmt.Errorf("--platform=%s: names in the store are of images for %s: give its ID", o.Platform, thisMachine())
+	}
+	return nil
+}
+
+// fromStore looks for an image in the store. Without an ID and an error the source is to be asked; unverified is then why
+// an image that the store has of that name does not do, if there is one.
+func fromStore(ctx context.Context, s *store.Store, ref image.Reference, o Options) (id string, unverified, err error) {
+	img, err := o.resolver(s).Lookup(ref)
+	if errors.Is(err, resolve.ErrUnverified) {
+		unverified = err
+		if again, err2 := relay(ctx, s, ref, o); err2 == nil {
+			img, err = again, nil
+		}
+	}
+	switch {
+	case err == nil:
+		o.inStore(ref)
+		return img.ID, nil, nil
+	case ref.Kind == image.ID && unverified != nil:
+		return "", nil, fmt.Errorf("%w: use --insecure-options=image to run it all the same", err)
+	case ref.Kind == image.ID:
+		return "", nil, err
+	case o.PullPolicy == Never && errors.Is(err, store.ErrNotFound):
+		return "", nil, fmt.Errorf("%w (pull policy is never)", err)
+	case o.PullPolicy == Never && unverified != nil:
+		return "", nil, fmt.Errorf("%w (pull policy is never): \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", err)
+	case o.PullPolicy == Never:
+		return "", nil, err
+	}
+	return "", unverified, nil
+}
+
+// check refuses what could not be verified, before anybody is asked for it.
+func (o Options) check(ref image.Reference) error {
+	switch {
+	case isACI(ref) && !o.InsecureImage && o.Verify == nil:
+		return errors.New("signatures cannot be verified here: use --insecure-options=image to run it unsigned")
+	case !isACI(ref) && o.Signature != "":
+		return errors.New("--signature: it is for ACIs")
+	case ref.Kind == image.Docker && !o.InsecureImage:
+		return o.Keys.HaveImageKey(ref)
+	}
+	return nil
+}
+
+// fromSource fetches an image from where its reference says.
+func fromSource(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
+	switch ref.Kind {
+	case image.Docker:
+		return fromRegistry(ctx, s, ref, o)
+	case image.OCILayout:
+		return fromLayout(ctx, s, ref, o)
+	case image.OCIArchive, image.DockerArchive:
+		return fromArchive(ctx, s, ref, o)
+	}
+	return fromACI(ctx, s, ref, o)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/appc/spec/schema/types"
 )
 
-const appArmorName = "os/linux/apparmor-profile"
+// AppArmorName is the name of the isolator that appc planned.
+const AppArmorName = "os/linux/apparmor-profile"
 
 // AppArmor is os/linux/apparmor-profile: {"profile": "NAME"}, a profile that is loaded on the host.
 type AppArmor struct {
@@ -19,7 +20,7 @@ type AppArmor struct {
 }
 
 func init() {
-	types.AddIsolatorValueConstructor(appArmorName, func() types.IsolatorValue { return &AppArmor{} })
+	types.AddIsolatorValueConstructor(AppArmorName, func() types.IsolatorValue { return &AppArmor{} })
 }
 
 // UnmarshalJSON reads the isolator's value.

@@ -157,6 +157,7 @@ func recordOf(p *poddir.Pod, app string) (*recorded, error) {
 // settle decides what the command is and may do.
 func settle(c Command, record *recorded, t *target) (j job, err error) {
 	j = job{Command: c, Argv: bytesOf(c.Argv), Env: bytesOf(c.Env), Root: t.root, Groups: len(t.groups),
+		AppArmor: record.AppArmorProfile, SELinux: record.SELinuxLabel,
 		Process: confine.Process{UID: record.UID, GID: record.GID, Groups: record.SupplementaryGIDs, NoNewPrivileges: record.NoNewPrivileges}}
 	if c.User != nil {
 		j.Process.UID, j.Process.GID, j.Process.Groups = c.User.UID, c.User.GID, c.User.Groups

@@ -42,6 +42,8 @@ type job struct {
 	Root      fileID // of the app
 	Groups    int    // how many cgroups
 	Terminal  bool   // standard input is to be its controlling terminal
+	AppArmor  string // the profile of the app
+	SELinux   string // and its label
 }
 
 // Inside reports whether a process with these arguments is the helper.
@@ -69,6 +71,12 @@ func Become() error {
 
 // fork returns only on failure; else the process has exited when the child is in the pod.
 func (j *job) fork() error {
+	if err := confine.AppArmor.Label(j.AppArmor); err != nil { // while /proc is the host's
+		return err
+	}
+	if err := confine.SELinux.Label(j.SELinux); err != nil {
+		return err
+	}
 	if err := j.join(); err != nil {
 		return err
 	}

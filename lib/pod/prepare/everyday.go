@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -14,7 +15,9 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/appc/spec/schema/types"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/host/apparmor"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/image/isolator"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
@@ -115,17 +118,36 @@ func (a *App) AddDevice(s string) error {
 	return a.appendTo(stage1.DevicesAnnotation, from+" "+how, func(string) error { return nil })
 }
 
-// isolators are those of the image or manifest, and that of --no-new-privileges.
+// isolators are those of the image or manifest, and those of --no-new-privileges and --apparmor, which take their place.
 func (a *App) isolators(of types.Isolators) (types.Isolators, error) {
-	if !a.NoNewPrivileges {
-		return of, nil
+	own := map[types.ACIdentifier]any{}
+	if a.NoNewPrivileges {
+		own[types.LinuxNoNewPrivilegesName] = true
 	}
-	var own types.Isolator
-	if err := json.Unmarshal([]byte(`{"name":"`+types.LinuxNoNewPrivilegesName+`","value":true}`), &own); err != nil {
-		return nil, err
+	if a.AppArmor != "" {
+		if a.AppArmor != apparmor.Unconfined && !apparmor.Enabled() {
+			return nil, fmt.Errorf("--apparmor=%s: the host has no AppArmor", a.AppArmor)
+		}
+		own[isolator.AppArmorName] = map[string]string{"profile": a.AppArmor}
 	}
-	of = slices.DeleteFunc(slices.Clone(of), func(i types.Isolator) bool { return i.Name == own.Name })
-	return append(of, own), nil
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		text, err := json.Marshal(map[string]any{"name": name, "value": own[name]})
+		if err != nil {
+			return nil, err
+		}
+		var i types.Isolator
+		if err := json.Unmarshal(text, &i); err != nil {
+			return nil, err
+		}
+		of = append(slices.DeleteFunc(slices.Clone(of), func(i types.Isolator) bool { return i.Name == name }), i)
+	}
+	return of, nil
+}
+
+// SetAppArmor has the app run under an AppArmor profile that is loaded on the host, or under none ("unconfined").
+func (a *App) SetAppArmor(profile string) error {
+	a.AppArmor = profile
+	return isolator.AppArmor{Profile: profile}.AssertValid()
 }
 
 // addAndDrop changes a set of capabilities by --cap-add and --cap-drop, as Docker's.

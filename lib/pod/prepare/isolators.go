@@ -13,6 +13,7 @@ import (
 
 	"github.com/appc/spec/schema/types"
 	"github.com/appc/spec/schema/types/resource"
+	"github.com/rkt-toolkit/rkt/lib/host/apparmor"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/image/isolator"
@@ -151,7 +152,7 @@ func honour(out *stage1.App, i types.Isolator) (why string, err error) {
 	case *types.ResourceBlockIOPS:
 		err = limit(&out.BlockIOPS, v.Limit(), operations)
 	case *isolator.AppArmor:
-		if _, err := os.Stat("/sys/kernel/security/apparmor"); err != nil {
+		if !apparmor.Enabled() {
 			return "not honoured: the host has no AppArmor", nil
 		}
 		out.AppArmorProfile = v.Profile

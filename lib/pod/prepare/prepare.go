@@ -43,6 +43,7 @@ type App struct {
 	CapsRemove        []string
 	CapAdd, CapDrop   []string
 	NoNewPrivileges   bool
+	AppArmor          string // a profile that is loaded on the host, "" for the default
 	Limits            Limits
 	Annotations       types.Annotations
 	UserAnnotations   types.UserAnnotations

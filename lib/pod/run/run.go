@@ -103,6 +103,9 @@ func Become(p *poddir.Pod, o Options) error {
 	if err := readSecrets(apps, o.Env); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
+	if err := chooseProfiles(apps); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
 	if o.Interactive {
 		if err := giveTerminal(p, apps, o); err != nil {
 			return err

@@ -135,38 +135,9 @@ func parse(text []byte) (*manifest, error) {
 	return m, nil
 }
 
-// reader reads one pod after another.
-type reader struct {
-	open  func(*poddir.Pod) (*poddir.Reader, error)
-	want  Want
-	space []byte // for a manifest's text
-	// parsed are the last manifests by their text: pods that one unit has run one after another have the same. They share what is told of
-	// it, then. Nil to keep none.
-	parsed map[string]*manifest
-}
-
-// A reader keeps so many manifests, of so many bytes at most.
-const maxParsed, maxParsedText = 64, 1 << 16
-
-func (r *reader) parse(text []byte) (*manifest, error) {
-	if m := r.parsed[string(text)]; m != nil {
-		return m, nil
-	}
-	m, err := parse(text)
-	if err != nil || r.parsed == nil || len(text) > maxParsedText {
-		return m, err
-	}
-	if len(r.parsed) == maxParsed {
-		clear(r.parsed)
-	}
-	r.parsed[string(text)] = m
-	return m, nil
-}
-
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
 func Read(p *poddir.Pod) (Pod, error) {
-	r := reader{open: (*poddir.Pod).Open, want: Want{Names: true, Ends: true, Live: true}}
-	return r.read(p)
+	return read(p, Want{Names: true, Ends: true, Live: true})
 }
 
 // Want is what of many pods is wanted, since each takes time.
@@ -176,19 +147,19 @@ type Want struct {
 	Live  bool // forwarded ports, and how healthy running apps are
 }
 
-func (r *reader) read(p *poddir.Pod) (Pod, error) {
-	dir, err := r.open(p)
+func read(p *poddir.Pod, want Want) (Pod, error) {
+	dir, err := p.Open()
 	if err != nil {
 		return Pod{}, err
 	}
 	defer dir.Close()
-	text, at, unread := dir.Manifest(r.space)
+	text, at, unread := dir.Manifest()
 	facts, err := dir.Look(at)
 	if err != nil {
 		return Pod{}, err
 	}
 	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
-	if r.want.Names {
+	if want.Names {
 		name, _ := dir.ReadFile(poddir.NameFile)
 		e.PodName = strings.TrimSuffix(string(name), "\n")
 	}
@@ -201,21 +172,21 @@ func (r *reader) read(p *poddir.Pod) (Pod, error) {
 	if unread != nil {
 		return e, unread
 	}
-	m, err := r.parse(text)
+	m, err := parse(text)
 	if err != nil {
 		return e, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
 	}
-	if (r.want.Ends || !facts.State.Ended()) && dir.Has(poddir.NetDir) {
+	if (want.Ends || !facts.State.Ended()) && dir.Has(poddir.NetDir) {
 		if e.Networks, err = network.Read(p.Dir()); err != nil {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
-	if r.want.Live && !facts.State.Ended() {
+	if want.Live && !facts.State.Ended() {
 		if e.Ports, err = ports(p); err != nil {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
-	e.Stopped = r.want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile)
+	e.Stopped = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile)
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
 		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
@@ -230,12 +201,12 @@ func (r *reader) read(p *poddir.Pod) (Pod, error) {
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}
-		if r.want.Ends && e.StartedAt != nil {
+		if want.Ends && e.StartedAt != nil {
 			if code, at, ok := dir.AppStatus(a.Name); ok {
 				a.ExitCode, a.State, a.FinishedAt = &code, poddir.Exited.String(), nanoseconds(at)
 			}
 		}
-		if r.want.Live && a.State == poddir.Running.String() {
+		if want.Live && a.State == poddir.Running.String() {
 			a.Health = health(p, dir, a.Name)
 		}
 		e.AppNames = append(e.AppNames, a.Name)
@@ -250,20 +221,13 @@ func All(pods poddir.Pods, want Want) ([]Pod, error) {
 	if err != nil || len(found) == 0 {
 		return []Pod{}, err
 	}
-	folder, err := os.Open(pods.Path())
-	if err != nil {
-		return nil, err
-	}
-	defer folder.Close()
-	open := func(p *poddir.Pod) (*poddir.Reader, error) { return p.OpenIn(folder) }
 	all, errs := make([]Pod, len(found)), make([]error, len(found))
 	var next atomic.Int64
 	var readers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(found)) {
 		readers.Go(func() {
-			r := reader{open, want, make([]byte, 0, maxParsedText), map[string]*manifest{}}
 			for i := next.Add(1) - 1; i < int64(len(found)); i = next.Add(1) - 1 {
-				all[i], errs[i] = r.read(found[i])
+				all[i], errs[i] = read(found[i], want)
 			}
 		})
 	}

@@ -139,23 +139,3 @@ func BenchmarkAll(b *testing.B) {
 		}
 	}
 }
-
-// Pods of many manifests, each of several pods, have each their own.
-func TestManyManifests(t *testing.T) {
-	pods := poddir.In(t.TempDir())
-	want := map[string]string{}
-	for i := range 3 * maxParsed {
-		app := fmt.Sprintf("app-%d", i%(2*maxParsed))
-		long := strings.Repeat(" ", i%2*maxParsedText) // every other one is too long to be kept
-		want[make1(t, pods, `{"acKind":"PodManifest","apps":[{"name":"`+app+`",`+image+`}]}`+long).UUID] = app
-	}
-	all, err := All(pods, Want{})
-	if err != nil || len(all) != len(want) {
-		t.Fatalf("%d pods, %v", len(all), err)
-	}
-	for _, p := range all {
-		if len(p.Apps) != 1 || p.Apps[0].Name != want[p.UUID] {
-			t.Errorf("%s: %v, want %s", p.UUID, p.Apps, want[p.UUID])
-		}
-	}
-}

@@ -42,21 +42,11 @@ func prepareProcess(config *specs.Spec) error {
 			return as(statusOOM, fmt.Errorf("process.oomScoreAdj %d: %w", *p.OOMScoreAdj, err))
 		}
 	}
-	for _, label := range []struct {
-		value  string
-		file   []string // the first that is there
-		prefix string
-		status int
-	}{
-		{p.ApparmorProfile, []string{"apparmor/exec", "exec"}, "exec ", statusAppArmor},
-		{p.SelinuxLabel, []string{"exec"}, "", statusSELinux},
-	} {
-		if label.value == "" {
-			continue
-		}
-		if err := writeFirst("/proc/thread-self/attr/", label.file, label.prefix+label.value); err != nil {
-			return as(label.status, fmt.Errorf("label %q: %w", label.value, err))
-		}
+	if err := confine.AppArmor.Label(p.ApparmorProfile); err != nil {
+		return as(statusAppArmor, err)
+	}
+	if err := confine.SELinux.Label(p.SelinuxLabel); err != nil {
+		return as(statusSELinux, err)
 	}
 	if err := setSysctl(config.Linux.Sysctl); err != nil {
 		return as(statusNamespace, fmt.Errorf("linux.sysctl: %w", err))
@@ -70,15 +60,6 @@ func prepareProcess(config *specs.Spec) error {
 	}
 	unix.Umask(mask)
 	return as(statusTerminal, ownStreams(p.User.UID, p.User.GID))
-}
-
-func writeFirst(dir string, files []string, text string) (err error) {
-	for _, file := range files {
-		if err = os.WriteFile(dir+file, []byte(text), 0); !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return err
 }
 
 // ownStreams gives the terminals and named pipes that are standard input, output or error to the app's user, who may open
