@@ -27,7 +27,7 @@ func TestVM(t *testing.T) {
 	if err != nil || len(sessions) == 0 {
 		t.Fatalf("no sessions: %v", err)
 	}
-	playVM(t, vm{}, sessions, 10*time.Minute)
+	playVM(t, vm{}, sessions, 20*time.Minute)
 }
 
 // vmReleasesVariable names releases of Debian, trees in the directory that releasesVariable names: the virtual machines
