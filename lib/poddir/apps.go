@@ -19,7 +19,7 @@ func (p *Pod) ChooseApp(names []string, name string) (int, error) {
 	}
 	i := slices.Index(names, name)
 	if i < 0 {
-		return 0, fmt.Errorf("pod %s: has no app %q, but %s", p.UUID, name, strings.Join(names, ", "))
+		return 0, fmt.Errorf("pod %s: has no app %q; it has %s", p.UUID, name, strings.Join(names, ", "))
 	}
 	return i, nil
 }

@@ -65,10 +65,18 @@ func run(ctx context.Context, p *cli.Process, fs *cli.Flags) error {
 	defer stop()
 	if isOut {
 		app.Path = fromPath
-		return app.Out(ctx, fs.Arg(1))
+		return inPod(fs.Arg(0), app.Out(ctx, fs.Arg(1)))
 	}
 	app.Path = toPath
-	return app.In(ctx, fs.Arg(0))
+	return inPod(fs.Arg(1), app.In(ctx, fs.Arg(0)))
+}
+
+// inPod says of which pod an error is.
+func inPod(operand string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", operand, err)
 }
 
 // split splits POD[:APP]:PATH before its path. A path of the host is none.

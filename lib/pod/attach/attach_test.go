@@ -500,7 +500,7 @@ func TestList(t *testing.T) {
 		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"tty"}]}]}`, "a", "tty-in"},
 		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"stream"},{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, "a", "tty-out stdin"},
 		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "", "has the apps a, b; choose one with --app"},
-		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "c", `has no app "c", but a, b`},
+		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "c", `has no app "c"; it has a, b`},
 		{`{"apps":[{"name":"a"}]}`, "", `app "a": can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty`},
 		{`{"apps":[{"name":"../a"}]}`, "", "manifest: an app without a valid name"},
 		{`{"apps":[null]}`, "", "manifest: an app without a valid name"},
