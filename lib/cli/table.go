@@ -80,6 +80,7 @@ var table = []Program{
 		{"unit", "print the unit file of a service that runs a pod", ""},
 		{"config", "print the configuration", ""},
 		{"trust", "trust a key that images are signed with", ""},
+		{"doctor", "look at the host for what keeps pods from running well", ""},
 		{"completion", "print completion of these command lines for bash, zsh or fish", ""},
 		{"version", "print versions", ""},
 		{"help", "print this text, or a command's", ""},
@@ -104,6 +105,11 @@ var table = []Program{
 		{"pretty-print", false, "=false: print the JSON on one line", ""},
 	}},
 	{Name: "rkt-cp", Summary: "copy files between the host and an app", Operand: "POD", Flags: []Flag{}},
+	{Name: "rkt-doctor", Summary: "look at the host for what keeps pods from running well", Operand: "", Flags: []Flag{
+		{"format", true, "FORMAT: text (default), json, or json-pretty", "text"},
+		{"quiet", false, "print only warnings and faults", ""},
+		{"strict", false, "exit with 1 on a warning, too", ""},
+	}},
 	{Name: "rkt-enter", Summary: "run a command in a running pod", Operand: "POD", Flags: []Flag{
 		{"app", true, "NAME: which app; needed in a pod of several", ""},
 		{"user", true, "app: run as the app's user\nUID[:GID]: run as another user than root", ""},

@@ -12,6 +12,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/command/catmanifest"
 	"github.com/rkt-toolkit/rkt/lib/command/config"
 	"github.com/rkt-toolkit/rkt/lib/command/cp"
+	"github.com/rkt-toolkit/rkt/lib/command/doctor"
 	"github.com/rkt-toolkit/rkt/lib/command/enter"
 	"github.com/rkt-toolkit/rkt/lib/command/export"
 	"github.com/rkt-toolkit/rkt/lib/command/fetch"
@@ -40,6 +41,7 @@ var Programs = []*cli.Command{
 	catmanifest.Command,
 	config.Command,
 	cp.Command,
+	doctor.Command,
 	enter.Command,
 	export.Command,
 	fetch.Command,

@@ -213,7 +213,7 @@ func (c *config) complete(fs *cli.Flags, path, format string) error {
 	if err != nil {
 		return err
 	}
-	c.options.PluginDirs = append(c.options.PluginDirs, cni.PluginDirs(filepath.Dir(program))...)
+	c.options.PluginDirs = append(c.options.PluginDirs, network.PluginDirs(filepath.Dir(program))...)
 	c.options.PluginDirs = append(c.options.PluginDirs, filepath.Join(global.LocalConfig, "net.d")) // rkt's users put some there
 	return nil
 }

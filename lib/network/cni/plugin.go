@@ -35,12 +35,6 @@ type Call struct {
 	Took            time.Duration
 }
 
-// PluginDirs are the folders of plugins, in order, for a toolkit whose programs are in bin: the toolkit's own, rkt's, Debian's,
-// and the one that most others use.
-func PluginDirs(bin string) []string {
-	return []string{filepath.Join(bin, "../libexec/rkt/cni"), "/usr/lib/rkt/plugins/net", "/usr/lib/cni", "/opt/cni/bin"}
-}
-
 // plugins calls the plugins of one pod. It is libcni's invoke.Exec.
 //
 // A plugin starts further programs (an IPAM plugin, iptables), and those live on when somebody kills rkt-net. Each of them
