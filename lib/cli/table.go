@@ -69,6 +69,7 @@ var table = []Program{
 		{"attach", "attach to a running app's terminal or pipes", ""},
 		{"list", "list pods", ""},
 		{"status", "show the state of a pod, or wait until it is ready or has exited", ""},
+		{"stats", "show what running pods and their apps use", ""},
 		{"cat-manifest", "print a pod's manifest", ""},
 		{"stop", "shut running pods down", ""},
 		{"rm", "remove pods that have exited", ""},
@@ -244,6 +245,10 @@ var table = []Program{
 		{"strict-isolators", false, "refuse to start if a limit of an app can't be enforced", ""},
 		{"undo", true, "network|pod: if the pod does not start, remove its network, or the pod (used by rkt run)", ""},
 		{"uuid-file", true, "FILE: the pod whose UUID is in FILE", ""},
+	}},
+	{Name: "rkt-stats", Summary: "show what running pods and their apps use", Operand: "POD", Flags: []Flag{
+		{"format", true, "FORMAT: text (default), json, or json-pretty", "text"},
+		{"no-legend", false, "omit the header line", ""},
 	}},
 	{Name: "rkt-status", Summary: "show the state of a pod, or wait until it is ready or has exited", Operand: "POD", Flags: []Flag{
 		{"wait", false, "[=TIME]: first wait until the pod has exited, for TIME at most (no TIME, \"true\", or less than 0: without limit)", ""},

@@ -28,6 +28,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/command/rkt"
 	"github.com/rkt-toolkit/rkt/lib/command/runprepared"
 	"github.com/rkt-toolkit/rkt/lib/command/stage2"
+	"github.com/rkt-toolkit/rkt/lib/command/stats"
 	"github.com/rkt-toolkit/rkt/lib/command/status"
 	"github.com/rkt-toolkit/rkt/lib/command/stop"
 	"github.com/rkt-toolkit/rkt/lib/command/trust"
@@ -57,6 +58,7 @@ var Programs = []*cli.Command{
 	rkt.Command,
 	runprepared.Command,
 	stage2.Command,
+	stats.Command,
 	status.Command,
 	stop.Command,
 	trust.Command,

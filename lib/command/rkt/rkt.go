@@ -43,7 +43,7 @@ becomes.`,
 	Verbs: []cli.Verb{
 		{Name: "run", Summary: Run.Summary},
 		of("fetch"), of("prepare"), of("run-prepared"), of("net"), of("enter"), of("cp"), of("kill"), of("logs"), of("attach"), of("list"),
-		of("status"), of("cat-manifest"), of("stop"),
+		of("status"), of("stats"), of("cat-manifest"), of("stop"),
 		{Name: "rm", Summary: "remove pods that have exited"},
 		of("gc"), of("export"), of("image"), of("volume"), of("metadata"), of("unit"), of("config"), of("trust"), of("doctor"),
 		{Name: "completion", Summary: "print completion of these command lines for bash, zsh or fish"},
@@ -164,7 +164,6 @@ var others = map[string]string{
 	"restart":     "a pod runs once: rkt run makes a new one; a service: systemctl restart UNIT",
 	"wait":        "to wait until a pod has exited: rkt status --wait POD",
 	"login":       "credentials are in files: /etc/rkt/auth.d, or what docker login writes",
-	"stats":       "to see what pods use: systemd-cgtop",
 	"build":       "rkt builds no images: buildah, docker and umoci do, and rkt run oci:DIR takes them",
 }
 
