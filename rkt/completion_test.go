@@ -35,7 +35,7 @@ func TestCompletion(t *testing.T) {
 		all  []string
 		some []string
 	}{
-		{"rkt st", []string{"status", "stop"}, nil},
+		{"rkt st", []string{"status", "stats", "stop"}, nil},
 		{"rkt ", nil, []string{"run", "list", "cat-manifest", "rm", "completion"}},
 		{"rkt --d", []string{"--debug", "--dir="}, nil},
 		{"rkt list --no", []string{"--no-legend"}, nil},
