@@ -38,7 +38,23 @@ func ValidName(name string) bool {
 
 // Claim reports whether the calling process may become a machine of that name: no other process that lives has claimed it, and neither
 // systemd-machined nor systemd knows a living machine by it. It has them forget a dead one.
-func Claim(ctx context.Context, name string) (bool, error) { return claim(ctx, Dir, name) }
+func Claim(ctx context.Context, name string) (bool, error) {
+	claimed, err := claim(ctx, Dir, name)
+	if err != nil || !claimed {
+		return false, err
+	}
+	if err := os.MkdirAll(tmpfiles, 0o755); err != nil {
+		return false, err
+	}
+	return true, durable.WriteForNow(forgetAtBoot(name), []byte("R! "+filepath.Join(notes, name)+"\n"), 0o644)
+}
+
+// tmpfiles has lines for systemd-tmpfiles (tmpfiles.d(5)) that last until the machine is switched off, so over a soft reboot.
+const tmpfiles = "/run/tmpfiles.d"
+
+// forgetAtBoot is the file by which systemd-machined does not know the machine after a soft reboot, which its notes outlive:
+// it would stop the unit of a dead machine, in which a new pod may be starting. See also units/tmpfiles.conf.
+func forgetAtBoot(name string) string { return filepath.Join(tmpfiles, "rkt-machine-"+name+".conf") }
 
 // Release has systemd-machined and systemd forget a machine that has ended, unless the name is another one's by now.
 func Release(ctx context.Context, name string) error {
@@ -57,8 +73,10 @@ func Release(ctx context.Context, name string) error {
 	if _, err := forget(ctx, name); err != nil {
 		return err
 	}
-	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, file := range []string{forgetAtBoot(name), link} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
