@@ -250,7 +250,7 @@ var leakScripts = map[string]string{
 	"a rule":            "{ iptables-save; iptables-legacy-save; nft list ruleset; } | grep -E 'CNI-|172\\.16\\.28|rkt_loopback'",
 	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
 	"a journal's link":  "find /var/log/journal -type l",
-	"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*'",
+	"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'",
 	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the session in a virtual machine, at its end.
 	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')' -not -path '*/vm-command.service/*'",
 }
