@@ -242,15 +242,7 @@ func size(bytes int64, full bool) string {
 	if full {
 		return fmt.Sprintf("%d", bytes)
 	}
-	units, n := []string{"B", "KiB", "MiB", "GiB", "TiB"}, float64(bytes)
-	i := 0
-	for ; n >= 1024 && i < len(units)-1; i++ {
-		n /= 1024
-	}
-	if n < 10 && i > 0 {
-		return fmt.Sprintf("%.1f%s", n, units[i])
-	}
-	return fmt.Sprintf("%.0f%s", n, units[i])
+	return printable.Size(bytes)
 }
 
 func when(nanoseconds int64, full bool) string {

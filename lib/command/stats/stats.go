@@ -140,12 +140,5 @@ func size(n *uint64) string {
 	if n == nil {
 		return "-"
 	}
-	units, value := []string{"B", "KiB", "MiB", "GiB", "TiB"}, float64(*n)
-	for value >= 1024 && len(units) > 1 {
-		units, value = units[1:], value/1024
-	}
-	if units[0] == "B" {
-		return fmt.Sprintf("%.0fB", value)
-	}
-	return fmt.Sprintf("%.1f%s", value, units[0])
+	return printable.Size(int64(*n))
 }

@@ -75,21 +75,23 @@ func parse(groups, mounts string, hierarchies ...string) []string {
 	return dirs
 }
 
-// Make makes groups of that name below the process's own, unless they are there, and returns their folders.
-func Make(name string) ([]string, error) {
-	parents, err := Own()
-	if err != nil {
-		return nil, err
-	}
-	var made []string
-	for _, parent := range parents {
-		dir := filepath.Join(parent, name)
+// Make makes groups with these directories, unless they are there.
+func Make(dirs ...string) error {
+	for _, dir := range dirs {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return made, err
+			return err
 		}
-		made = append(made, dir)
 	}
-	return made, nil
+	return nil
+}
+
+// Below lists the directories of groups of that name below the process's own, whether they are there or not.
+func Below(name string) ([]string, error) {
+	parents, err := Own()
+	for i, parent := range parents {
+		parents[i] = filepath.Join(parent, name)
+	}
+	return parents, err
 }
 
 // Enter moves a process into the groups at dirs.
@@ -128,12 +130,11 @@ func Remove(dir string, wait time.Duration) (err error) {
 // RemoveEmpty removes the groups of that name below the process's own, and those below them, if no process is in any
 // of them. None that is there is no error.
 func RemoveEmpty(name string) error {
-	parents, err := Own()
+	dirs, err := Below(name)
 	if err != nil {
 		return err
 	}
-	for _, parent := range parents {
-		dir := filepath.Join(parent, name)
+	for _, dir := range dirs {
 		if !empty(dir) {
 			continue
 		}
@@ -220,12 +221,12 @@ func OfUnit(slice, unit string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ofUnit(own, slice, unit), nil
+	return Unit(own, slice, unit), nil
 }
 
-// ofUnit tries both names that a group can have: one that would mean something to the kernel has a "_"
+// Unit is OfUnit for groups, by their directories, that are those of a unit in no slice. It tries both names that a group can have: one that would mean something to the kernel has a "_"
 // in front (systemd's cg_escape).
-func ofUnit(own []string, slice, unit string) (dirs []string) {
+func Unit(own []string, slice, unit string) (dirs []string) {
 	for _, dir := range own {
 		for _, name := range []string{unit, "_" + unit} {
 			dirs = append(dirs, filepath.Join(filepath.Dir(dir), slice, name))

@@ -59,7 +59,7 @@ func TestEmpty(t *testing.T) {
 // A group whose name would be one of the kernel's files or controllers has another one.
 func TestOfUnit(t *testing.T) {
 	want := []string{"/g/system.slice/memory.service", "/g/system.slice/_memory.service"}
-	if got := ofUnit([]string{"/g/unhealthy@memory.service"}, "system.slice", "memory.service"); !slices.Equal(got, want) {
+	if got := Unit([]string{"/g/unhealthy@memory.service"}, "system.slice", "memory.service"); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/apparmor"
@@ -20,19 +19,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// oldestSystemd is what pods need; see lib/pod/run.
-const oldestSystemd = 251
-
 func checkSystemd(ctx context.Context, _ Host) []Finding {
 	out, err := program.Command(ctx, "systemctl", "--version").Output()
 	if err != nil {
-		return bad(Fault, "systemctl is missing or fails: %v | install systemd %d or newer", err, oldestSystemd)
+		return bad(Fault, "systemctl is missing or fails: %v | install systemd %d or newer", err, systemd.Oldest)
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
 	major, minor, text := version(line)
 	switch {
-	case major < oldestSystemd:
-		return bad(Fault, "systemd %s: pods need %d or newer | upgrade the host", text, oldestSystemd)
+	case major < systemd.Oldest:
+		return bad(Fault, "systemd %s: pods need %d or newer | upgrade the host", text, systemd.Oldest)
 	case vulnerable(major, minor):
 		return bad(Warning, "systemd %s has CVE-2026-40223: a local user can freeze PID 1 while a pod runs | upgrade systemd to %s", text, mended[major])
 	case !systemd.Booted():
@@ -52,21 +48,11 @@ func version(line string) (major, minor int, text string) {
 		text = strings.Trim(fields[2], "()")
 	}
 	first, rest, _ := strings.Cut(text, ".")
-	major = number(first)
+	major = systemd.LeadingNumber(first)
 	if major == 0 {
-		major = number(fields[1])
+		major = systemd.LeadingNumber(fields[1])
 	}
-	return major, number(rest), text
-}
-
-// number is the number that a text begins with, 0 if there is none.
-func number(text string) int {
-	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(text)
-	}
-	n, _ := strconv.Atoi(text[:end])
-	return n
+	return major, systemd.LeadingNumber(rest), text
 }
 
 // mended are the first versions of a series without CVE-2026-40223.
@@ -108,9 +94,11 @@ func checkKernel(context.Context, Host) []Finding {
 	if err == nil && !strings.Contains(string(status), "\nSeccomp:") {
 		return bad(Fault, "Linux %s has no seccomp filters | enable CONFIG_SECCOMP_FILTER", release)
 	}
-	for kind, option := range map[string]string{"mnt": "", "pid": "CONFIG_PID_NS", "net": "CONFIG_NET_NS", "ipc": "CONFIG_IPC_NS", "uts": "CONFIG_UTS_NS", "cgroup": "CONFIG_CGROUPS"} {
-		if _, err := os.Stat("/proc/self/ns/" + kind); err != nil {
-			return bad(Fault, "Linux %s has no %s namespaces | enable %s", release, kind, option)
+	for _, ns := range []struct{ kind, option string }{
+		{"pid", "CONFIG_PID_NS"}, {"net", "CONFIG_NET_NS"}, {"ipc", "CONFIG_IPC_NS"}, {"uts", "CONFIG_UTS_NS"}, {"cgroup", "CONFIG_CGROUPS"},
+	} {
+		if _, err := os.Stat("/proc/self/ns/" + ns.kind); err != nil {
+			return bad(Fault, "Linux %s has no %s namespaces | enable %s", release, ns.kind, ns.option)
 		}
 	}
 	return ok("Linux %s", release)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,7 +73,7 @@ func checkFirewall(ctx context.Context, _ Host) []Finding {
 		return bad(Warning, "%v: no masquerading and no forwarded ports | apt install iptables", err)
 	}
 	if state, _ := program.Command(ctx, "systemctl", "is-active", "firewalld.service").Output(); strings.TrimSpace(string(state)) == "active" {
-		return bad(Warning, "firewalld runs: a reload of it removes the rules of running pods | rkt-net add self is repeated by restarting the pod's unit")
+		return bad(Warning, "firewalld runs: a reload of it removes the rules of running pods | rkt-net check --repair POD puts them back; docs/networking.md has the lines by which a unit does so")
 	}
 	return ok("rules are made by %s", backend)
 }
@@ -111,9 +112,7 @@ func checkPermissions(_ context.Context, h Host) (found []Finding) {
 			continue
 		}
 		forbidden := uint32(0o027) // others nothing, the group no writing
-		if name == "pods" {
-			forbidden = 0o027
-		} else if name != "" {
+		if slices.Contains(private, name) {
 			forbidden = 0o077
 		}
 		switch {

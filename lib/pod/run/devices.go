@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -91,7 +90,7 @@ func attachFilter(rules []devfilter.Rule) error {
 	}
 	if systemd.Booted() {
 		dir = filepath.Join(dir, payload)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := cgroup.Make(dir); err != nil {
 			return err
 		}
 	}
@@ -105,19 +104,19 @@ func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
 	if err != nil || parent == "" {
 		return false, err
 	}
-	made, err := noteGroups(p, []string{parent})
+	dirs, err := noteGroups(p, []string{parent})
 	if err != nil {
 		return false, err
 	}
-	for _, dir := range made {
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return false, err
-		}
+	if err := cgroup.Make(dirs...); err != nil {
+		return false, err
+	}
+	for _, dir := range dirs {
 		if err := devfilter.Limit(dir, rules); err != nil {
 			return false, fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	return true, cgroup.Enter(made, os.Getpid())
+	return true, cgroup.Enter(dirs, os.Getpid())
 }
 
 // noFilter is what happens on a kernel without device filters: an error where a device may be used in part only, or with

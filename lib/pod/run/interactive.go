@@ -87,9 +87,12 @@ func feed(p *poddir.Pod, in *os.File) error {
 		return err
 	}
 	if keepUnit() { // out of the way: a control group with controllers has no process of its own, and systemd-nspawn makes this one below it
-		made, err := cgroup.Make("supervisor")
+		dirs, err := cgroup.Below("supervisor")
 		if err == nil {
-			err = cgroup.Enter(made, cat.Process.Pid)
+			err = cgroup.Make(dirs...)
+		}
+		if err == nil {
+			err = cgroup.Enter(dirs, cat.Process.Pid)
 		}
 		if err != nil {
 			return err

@@ -356,12 +356,12 @@ func ownGroup(p *poddir.Pod) error {
 	if err != nil {
 		return err
 	}
-	if _, err := noteGroups(p, parents); err != nil {
+	dirs, err := noteGroups(p, parents)
+	if err != nil {
 		return err
 	}
-	made, err := cgroup.Make(stage1.MachineName(p.UUID))
-	if err == nil {
-		err = cgroup.Enter(made, os.Getpid())
+	if err = cgroup.Make(dirs...); err == nil {
+		err = cgroup.Enter(dirs, os.Getpid())
 	}
 	if err != nil {
 		return fmt.Errorf("control group: %w", err)

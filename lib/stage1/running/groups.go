@@ -8,10 +8,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 )
 
-// Groups are directories of cgroups of a running pod, in the hierarchy of version 2, and the pod's PID 1.
+// Groups are cgroups of a running pod, in the hierarchy of version 2.
 type Groups struct {
-	Leader int
-	Pod    string // the one that all processes of the pod are in, or below
+	Pod    string // the directory of the one that all processes of the pod are in, or below
+	leader string // and of that of the pod's systemd
 }
 
 // GroupsOf finds the cgroup of a running pod by the pod's PID 1, as Leader returns it.
@@ -21,29 +21,19 @@ func GroupsOf(leader int) (Groups, error) {
 		return Groups{}, err
 	}
 	for _, dir := range dirs {
-		if filepath.Base(dir) == "init.scope" { // the pod's systemd is in one of its own
-			dir = filepath.Dir(dir)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil {
-			return Groups{leader, dir}, nil
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil && filepath.Base(dir) == "init.scope" {
+			return Groups{filepath.Dir(dir), dir}, nil
 		}
 	}
 	return Groups{}, fmt.Errorf("process %d: is in no cgroup of version 2", leader)
 }
 
 // App is the directory of an app's cgroup. It is gone when the app has exited.
-func (g Groups) App(name string) string {
-	slice := filepath.Join(g.Pod, "system.slice")
-	dir := filepath.Join(slice, name+".service")
-	if _, err := os.Stat(dir); err != nil { // systemd's cg_escape
-		if escaped := filepath.Join(slice, "_"+name+".service"); exists(escaped) {
-			return escaped
+func (g Groups) App(name string) (dir string) {
+	for _, dir = range cgroup.Unit([]string{g.leader}, "system.slice", name+".service") {
+		if _, err := os.Stat(dir); err == nil {
+			break
 		}
 	}
 	return dir
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

@@ -4,6 +4,7 @@ package systemd
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/util"
@@ -62,4 +63,20 @@ func unitOf(cgroups string) string {
 		}
 	}
 	return ""
+}
+
+// Oldest is the first version with all that a pod's units use (MONITOR_… for several triggers, systemd.exec(5)).
+const Oldest = 251
+
+// LeadingNumber returns the number that a version, or another text, begins with; 0 if there is none.
+func LeadingNumber(text string) int {
+	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(text)
+	}
+	n, err := strconv.Atoi(text[:end])
+	if err != nil {
+		return 0
+	}
+	return n
 }
