@@ -3,7 +3,7 @@ package stage1
 import (
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
 // AttachUnit is the unit of rkt-attach that serves an app; there is one if the app is Attachable. No app's unit has an @ in its name.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
 // Health is how to find out whether an app still works, as Docker's HEALTHCHECK has it.

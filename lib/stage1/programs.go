@@ -1,6 +1,6 @@
 package stage1
 
-import "github.com/rkt-toolkit/rkt/lib/stage1/systree"
+import "github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 
 // NspawnFile is the pod's own systemd-nspawn, seen by its systemd.
 const NspawnFile = "/usr/bin/systemd-nspawn"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
 // The copy of systemd has programs of systemd and nothing else that can be started: no shell, and no tool.

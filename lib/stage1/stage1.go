@@ -15,7 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
-	"github.com/rkt-toolkit/rkt/lib/stage2/recorder"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
 )
 
 // App is an app with everything resolved: names of users to numbers, the program to an absolute path in the app's root.

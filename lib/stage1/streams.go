@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
 // StreamsUnit is the unit that reads what the apps of the pod print, if their output goes to the log, and what they say by syslog(3). The

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/health"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/ready"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"github.com/rkt-toolkit/rkt/lib/stage2/app"
-	"github.com/rkt-toolkit/rkt/lib/stage2/health"
-	"github.com/rkt-toolkit/rkt/lib/stage2/ready"
 	"github.com/rkt-toolkit/rkt/lib/stage2/reaper"
-	"github.com/rkt-toolkit/rkt/lib/stage2/recorder"
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
 )
 
 // Usage is the text of --help.

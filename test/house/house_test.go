@@ -314,9 +314,9 @@ var rooms = []struct {
 	{"image", []string{"host", "config"}},
 	{"poddir", []string{"host", "network"}},
 	{"network", []string{"host", "poddir", "stage1/running"}},
-	{"stage1", []string{"host", "poddir", "stage2/recorder", "stage2/streams"}},
+	{"stage1", []string{"host", "poddir", "stage2/app"}},
 	{"stage2", []string{"host", "stage1"}},
-	{"pod", []string{"host", "config", "image", "poddir", "network", "stage1", "stage2/streams"}},
+	{"pod", []string{"host", "config", "image", "poddir", "network", "stage1"}},
 	{"command", []string{"host", "config", "cli", "image", "poddir", "network", "pod", "stage1", "stage2"}},
 	{"testkit", []string{"host"}},
 }

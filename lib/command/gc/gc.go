@@ -14,7 +14,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod/gc"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
 // Command is rkt-gc.

@@ -13,12 +13,12 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/image/resolve"
 	"github.com/rkt-toolkit/rkt/lib/image/store"
 	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 // Command is rkt-prepare.

@@ -12,9 +12,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/pod/podunit"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 // detach is rkt run --detach: the pod is prepared here, where errors are seen, and run by a transient service. systemd-run returns when

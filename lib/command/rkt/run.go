@@ -13,8 +13,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 	"github.com/rkt-toolkit/rkt/lib/host/activation"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 	"golang.org/x/sys/unix"
 )
 

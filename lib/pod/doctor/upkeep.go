@@ -14,10 +14,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/inotify"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/inotify"
 	"golang.org/x/sys/unix"
 )
 

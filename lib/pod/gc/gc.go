@@ -20,10 +20,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/volume"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/inotify"
-	"github.com/rkt-toolkit/rkt/lib/stage1/machined"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/inotify"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
 	"golang.org/x/sys/unix"
 )
 

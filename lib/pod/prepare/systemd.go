@@ -4,11 +4,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
 // copySystemd gives the root of the pod's systemd the host's systemd as it is now, as a copy that all pods prepared

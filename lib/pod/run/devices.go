@@ -12,9 +12,9 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 // devices are those of the host that the apps of a pod may use besides stage1.DeviceRules, by their paths on the host,

@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"golang.org/x/sys/unix"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/bus"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/bus"
 	"golang.org/x/sys/unix"
 )
 

@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 // controllers are what settings of an app's unit need of the kernel (cgroups(7)).

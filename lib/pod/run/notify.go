@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
 )
 
 // hostNotify is where the pod's systemd has the host's notification socket, which no app can see. It is not below /run: systemd-nspawn

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systree"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
 // nspawn is the systemd-nspawn of a pod.

@@ -18,13 +18,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/bus"
-	"github.com/rkt-toolkit/rkt/lib/stage1/inotify"
-	"github.com/rkt-toolkit/rkt/lib/stage1/machined"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/bus"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/inotify"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"golang.org/x/sys/unix"
 )
 

@@ -5,7 +5,7 @@ import (
 	"os/signal"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"golang.org/x/sys/unix"
 )
 

@@ -7,7 +7,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 )
 
 // systemdVersion returns the version of systemd that the program systemd-nspawn is of. It is part of the name of the

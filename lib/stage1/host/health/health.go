@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
 // dir has a file for each app that was checked, with the number of failures since it has passed a check.

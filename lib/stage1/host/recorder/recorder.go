@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/stage2/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"golang.org/x/sys/unix"
 )
 

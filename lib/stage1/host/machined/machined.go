@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/program"
-	"github.com/rkt-toolkit/rkt/lib/stage1/systemd"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 )
 
 // notes is where systemd-machined keeps a file for each machine, which journalctl -M reads too, and, up to version 257,
