@@ -6,12 +6,15 @@
 # make test       all tests
 # make test-releases   the sessions on hosts of other releases of Debian; prints a table, and writes it into docs/systemd.md
 # make test-vm-releases   some sessions in virtual machines with the kernels and files of these releases
-# make torture    the long runs: hundreds of kills
+# make torture    the long runs, CI's long form: hundreds of kills, make race, make fuzz
+# make race       the tests of packages that have goroutines, with the race detector
+# make fuzz       each fuzz target for 30 seconds (FUZZTIME)
 # make pictures   have the pictures in docs/systemd.md drawn anew by its test
 # make bench      whole processes side by side
-# make table      write lib/cli/table.go, which each program has of the flags of the others, after a flag has changed
-# make lint       gofmt, go vet, staticcheck
-# make deps       install the Debian packages that tests, demo and bench need
+# make table      write what is generated: lib/cli/table.go (each program has the flags of the others), after a flag has changed,
+#                 and parts of docs/architecture.md and docs/dependencies.md, after an import has changed
+# make lint       gofmt, go vet, staticcheck (staticcheck.conf)
+# make deps       install the Debian packages that tests and bench need
 
 PREFIX   ?= /usr/local
 DESTDIR  ?=
@@ -22,13 +25,18 @@ UNITS    := rkt-fetch.socket rkt-fetch@.service rkt-gc.service rkt-gc.timer rkt-
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# program:package pairs: what to look for, and what to install when it is not there
-NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
-	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static pgrep:procps jq:jq \
+# program:package pairs: what to look for, and what to install when it is not there. A demo, or a shell in a disposable host,
+# needs the first list, and the test bench both.
+DEMO_NEEDS := systemd-nspawn:systemd-container dbus-daemon:dbus iptables:iptables docker-registry:docker-registry \
+	redis-server:redis-server redis-cli:redis-tools busybox:busybox-static ps:procps ip:iproute2 nsenter:util-linux findmnt:mount \
+	systemctl:systemd
+DEMO_FILES := /usr/lib/cni/ptp:containernetworking-plugins
+NEEDS := $(DEMO_NEEDS) pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
-	ip:iproute2 dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time nsenter:util-linux systemd-analyze:systemd findmnt:mount groff:groff-base apparmor_parser:apparmor zsh:zsh fish:fish \
+	dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time systemd-analyze:systemd groff:groff-base \
+	apparmor_parser:apparmor zsh:zsh fish:fish \
 	mmdebstrap:mmdebstrap gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
-NEEDS_FILES := /usr/lib/cni/ptp:containernetworking-plugins
+NEEDS_FILES := $(DEMO_FILES)
 
 # Releases of Debian whose systemd the sessions are run with, besides the machine's own, and what a tree of one has.
 RELEASES := trixie forky
@@ -41,7 +49,8 @@ RELEASE_SESSIONS := attach closed devices enter firewalls guide health isolation
 # Sessions that a kernel tells most of; make test-vm-releases runs them.
 VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
 
-.PHONY: all man install cni demo shell test releases test-releases test-vm-releases torture pictures table bench lint deps modules clean
+.PHONY: all man install cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench \
+	lint deps modules clean
 
 all:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X github.com/rkt-toolkit/rkt/lib/command/rkt.Version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
@@ -72,20 +81,30 @@ cni:
 	done
 
 # virtiofsd has a package of its own from Debian 13 on; before, qemu's packages have it.
-# The packages' own services are not wanted: where systemd would start them, they are masked for the time of the installation.
 deps:
-	@missing=; \
-	for need in $(NEEDS); do command -v $${need%%:*} >/dev/null || missing="$$missing $${need##*:}"; done; \
-	for need in $(NEEDS_FILES); do test -e $${need%%:*} || missing="$$missing $${need##*:}"; done; \
-	test -e /usr/lib/qemu/virtiofsd -o -e /usr/libexec/virtiofsd || missing="$$missing virtiofsd"; \
-	test -n "$$missing" || { $(MAKE) --silent bin/vm; exit; }; \
-	echo "make deps: installing$$missing"; \
-	test ! -d /run/systemd/system || systemctl mask --runtime redis-server.service docker-registry.service etcd.service; \
+	@$(call install,$(NEEDS),$(NEEDS_FILES),test -e /usr/lib/qemu/virtiofsd -o -e /usr/libexec/virtiofsd || missing="$$missing virtiofsd")
+	@$(MAKE) --silent bin/vm
+
+demo-deps:
+	@$(call install,$(DEMO_NEEDS),$(DEMO_FILES),:)
+
+# install installs what is missing: program:package pairs, file:package pairs, and a command that adds to $missing. The packages'
+# own services are not wanted: where systemd would start them, they are masked for the time of the installation.
+services := redis-server.service docker-registry.service etcd.service
+define install
+	missing=; \
+	for need in $(1); do command -v $${need%%:*} >/dev/null || missing="$$missing $${need##*:}"; done; \
+	for need in $(2); do test -e $${need%%:*} || missing="$$missing $${need##*:}"; done; \
+	$(3); \
+	test -n "$$missing" || exit 0; \
+	echo "make $@: installing$$missing"; \
+	test ! -d /run/systemd/system || systemctl mask --runtime $(services); \
 	DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; \
-	{ apt-get update -q && { apt-cache show virtiofsd || missing=$${missing% virtiofsd}; } && apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
+	{ apt-get update -q && { apt-cache show virtiofsd || missing=$${missing% virtiofsd}; } && \
+		apt-get install -q -y --no-install-recommends $$missing; } >/tmp/make-deps.log 2>&1 \
 		|| { tail -20 /tmp/make-deps.log; exit 1; }; \
-	test ! -d /run/systemd/system || systemctl unmask --runtime redis-server.service docker-registry.service etcd.service; \
-	$(MAKE) --silent bin/vm
+	test ! -d /run/systemd/system || systemctl unmask --runtime $(services)
+endef
 
 # Some tests build programs where there is no network.
 modules:
@@ -102,10 +121,10 @@ bin/vm:
 bin/vm-%:
 	@test/kernel.sh $@ $*
 
-demo: deps all
+demo: demo-deps all
 	test/demo.sh
 
-shell: deps
+shell: demo-deps
 	@test/shell.sh
 
 test: deps modules releases
@@ -130,7 +149,7 @@ test-vm-releases: deps modules releases $(RELEASES:%=bin/vm-%)
 	RKT_RELEASES=$(abspath bin/_releases) RKT_VM_RELEASES='$(RELEASES)' RKT_VM_SESSIONS='$(VM_SESSIONS)' \
 		$(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
 
-torture: deps modules releases test-vm-releases
+torture: deps modules releases test-vm-releases race fuzz
 	RKT_RELEASES=$(abspath bin/_releases) $(GO) test -count=1 -v -timeout 120m -run 'TestReleases$$' ./test/e2e
 	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'Killed|Torture|Many' ./...
 	FAULTS=40 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/faults$$' ./test/e2e
@@ -142,12 +161,22 @@ torture: deps modules releases test-vm-releases
 	PODS=100 RKT_VM_SESSIONS=many $(GO) test -count=1 -v -timeout 60m -run 'TestSessionsVM$$' ./test/e2e
 	RKT_VM_SESSIONS='guide systemd-page units unit activation redis-service notify stop status terminal apps' $(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
 
+# The race detector needs cgo. The tests of networks and of disposable hosts are processes that wait for others: nothing races there.
+race: deps modules
+	CGO_ENABLED=1 $(GO) test -race -count=1 $$(grep -rlE '^\s*go (func|[a-z])' --include='*.go' lib rkt* | xargs -n1 dirname | sort -u | \
+		grep -v '^rkt-net$$\|^lib/testkit$$' | sed 's,^,./,')
+
+FUZZTIME ?= 30s
+fuzz: deps modules
+	test/fuzz.sh $(FUZZTIME)
+
 pictures: deps
 	RKT_PICTURES=$(abspath docs) $(GO) test -count=1 -run 'TestSessions/systemd-page$$' ./test/e2e
 
 # Twice: "rkt run" has flags of other programs by the table.
 table:
 	for i in 1 2; do RKT_WRITE_TABLE=1 $(GO) test -count=1 -run TestTable ./lib/command/all; done
+	RKT_WRITE_DOCS=1 $(GO) test -count=1 -run 'TestRoomsPicture|TestDependenciesTable' ./test/house
 
 bench: deps all
 	test/bench.sh

@@ -23,6 +23,7 @@ func TestScripts(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
+		ContinueOnError:     true,
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {

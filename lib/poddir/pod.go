@@ -1,4 +1,4 @@
-// Package pod is the pod directory: the names of its files, the states that follow from them, its lock, and how a pod is
+// Package poddir is the pod directory: the names of its files, the states that follow from them, its lock, and how a pod is
 // named on a command line. docs/pod-directory.md describes it for people and for other programs.
 package poddir
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Capabilities that an app keeps in its bounding set when neither its image nor the command line says otherwise: appc's
+// DefaultCapabilities are those that an app keeps in its bounding set when neither its image nor the command line says otherwise: appc's
 // default (ace.md, os/linux/capabilities-retain-set), which rkt used.
 var DefaultCapabilities = []string{
 	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_KILL", "CAP_MKNOD", "CAP_NET_RAW",

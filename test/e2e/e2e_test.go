@@ -237,12 +237,16 @@ func inside(t *testing.T, h *testkit.Host, self, session string, env ...string) 
 	}
 }
 
+// made filters the names of files: it passes on those that are not there for a mount of the host's. A session's host has
+// the checkout and the test's program mounted where they are, which may be below /tmp.
+const made = ` | while read -r f; do grep -qF -e " $f " -e " $f/" /proc/self/mountinfo || echo "$f"; done`
+
 // leakScripts print what is left behind, by what it is.
 var leakScripts = map[string]string{
 	"a machine":         "machinectl list --no-legend",
 	"a process":         "pgrep --list-full 'nspawn|^ld-linux|redis|rkt' | grep -v docker-registry",
 	"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/|/run/systemd/nspawn)' /proc/self/mountinfo",
-	"systemd-nspawn's":  "find /run/systemd/nspawn /tmp -mindepth 1 '(' -name 'rkt-*' -o -name 'inode-*' -o -name 'nspawn-*' ')'",
+	"systemd-nspawn's":  "find /run/systemd/nspawn /tmp -xdev -mindepth 1 '(' -name 'rkt-*' -o -name 'inode-*' -o -name 'nspawn-*' ')'" + made,
 	"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
 	"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
 	"a namespace pin":   "find /run/rkt/netns /run/rkt/dirs -mindepth 1",
@@ -250,7 +254,7 @@ var leakScripts = map[string]string{
 	"a rule":            "{ iptables-save; iptables-legacy-save; nft list ruleset; } | grep -E 'CNI-|172\\.16\\.28|rkt_loopback'",
 	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
 	"a journal's link":  "find /var/log/journal -type l",
-	"a file in /tmp":    "find /tmp -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'",
+	"a file in /tmp":    "find /tmp -xdev -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'" + made,
 	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the session in a virtual machine, at its end.
 	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')' -not -path '*/vm-command.service/*'",
 }
@@ -284,9 +288,10 @@ func TestInside(t *testing.T) {
 		return // TestSessions starts it
 	}
 	testscript.Run(t, testscript.Params{
-		Files:     []string{session},
-		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz, "directory": directory()},
-		Condition: condition,
+		Files:           []string{session},
+		ContinueOnError: true, // one failure does not hide the rest
+		Cmds:            map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz, "directory": directory()},
+		Condition:       condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LANG", "C.UTF-8")
 			// of the long runs, and the upgrades
@@ -346,6 +351,9 @@ func patience(seconds int) time.Duration {
 	return limit
 }
 
+// waitedInVain is set after a waitfor that has failed: what comes later in the session most likely fails, too.
+const waitedInVain = "WAITED_IN_VAIN"
+
 // waitfor runs a command until it succeeds: waitfor [-t SECONDS] COMMAND…
 func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	limit := 60
@@ -357,8 +365,12 @@ func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: waitfor [-t SECONDS] COMMAND [ARG …]")
 	}
+	if ts.Getenv(waitedInVain) != "" {
+		limit = min(limit, 5)
+	}
 	for end := time.Now().Add(patience(limit)); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
+			ts.Setenv(waitedInVain, "1")
 			ts.Fatalf("waited %s in vain for: %s", patience(limit), strings.Join(args, " "))
 		}
 	}

@@ -124,12 +124,12 @@ func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	return u.finish()
 }
 
-// stream counts what is read, and fails where there is too much.
 // TooLarge is the error of what would unpack to more than that, bytes.
 func TooLarge(limit int64) error {
 	return fmt.Errorf("larger than %d bytes (--unpack-limit=SIZE allows more)", limit)
 }
 
+// stream counts what is read, and fails where there is too much.
 type stream struct {
 	r     io.Reader
 	bytes int64

@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -195,7 +194,7 @@ func (v *Verifier) layer(ctx context.Context, name string) (*checked, error) {
 
 // archive verifies a layer that was an archive; skeleton is an empty folder.
 func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File, tell func(string)) (manifest *schema.ImageManifest, err error) {
-	var digest hash.Hash = sha256.New()
+	digest := sha256.New()
 	o := unpack.Options{Skeleton: true, Whiteouts: true, MarkImplied: overlay.Marks(v.store.LayerPath(name)) != ""} // an older rkt did not
 	if strings.HasPrefix(name, "sha512-") {
 		digest = sha512.New()
