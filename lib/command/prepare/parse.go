@@ -62,9 +62,9 @@ func register(fs *cli.Flags) func(*cli.Process) (*call, error) {
 	fs.BoolVar(&f.inherit, "inherit-env", false, "apps get the environment of this program, where nothing else sets a variable")
 	fs.Func("volume", volumeHelp, o.Volumes.AddVolume)
 	fs.Func("mount", mountHelp, o.Volumes.AddMount)
-	o.Users = poddir.UsersHost
+	o.Users = poddir.UsersAuto
 	fs.BoolFunc("private-users", "auto, yes or no: run the pod in its own user namespace: root in it has no rights outside. Files keep "+
-		"their owners' numbers. auto: unless it needs the host's users; alone: yes (default: no)",
+		"their owners' numbers. auto (default): unless it needs the host's users; alone: yes",
 		func(s string) (err error) { o.Users, err = poddir.ParseUsersMode(s); return err })
 	fs.Func("shm-size", "SIZE: the size of /dev/shm, which all apps share, such as 64m (in units of 1024)",
 		func(s string) error { _, err := prepare.ParseSize(s); o.Shm = s; return err })
