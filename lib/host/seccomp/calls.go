@@ -22,6 +22,7 @@ type Calls struct {
 	Reduce  bool   // and of them only what the default profile allows
 	Default bool   // with Retain: and what the default profile allows
 	Nested  bool   // with Retain: and what makes namespaces and mounts
+	All     bool   // no filter at all
 }
 
 func (c Calls) isEmpty() bool { return len(c.Names) == 0 && !c.Reduce && !c.Default && !c.Nested }

@@ -112,10 +112,30 @@ func refuse(call string, errno unix.Errno) specs.LinuxSyscall {
 }
 
 // Profile returns the filter in the words of OCI, for an app with these capabilities; nil if there is none. Names are
-// what Expand has returned. Of rules for one call the first applies whose conditions hold.
+// what Expand has returned. Of rules for one call the first applies whose conditions hold. User namespaces are for apps
+// with Nested or CAP_SYS_ADMIN, whatever calls are named; the default profile, which Reduce stays within, has that too.
 func (c Calls) Profile(capabilities []string) (*specs.LinuxSeccomp, error) {
-	if c.isEmpty() {
+	if c.All {
 		return nil, nil
+	}
+	profile, err := c.profile(capabilities)
+	if err == nil && !c.Reduce && !c.Nested && !slices.Contains(capabilities, "CAP_SYS_ADMIN") {
+		profile.Syscalls = append(noUserNamespaces(), profile.Syscalls...)
+	}
+	return profile, err
+}
+
+// noUserNamespaces are the rules that deny making a user namespace, as the filter of a pod does that has the host's users.
+func noUserNamespaces() []specs.LinuxSyscall {
+	rule := refuse("clone", unix.EPERM)
+	rule.Names = append(rule.Names, "unshare")
+	rule.Args = []specs.LinuxSeccompArg{{Value: unix.CLONE_NEWUSER, ValueTwo: unix.CLONE_NEWUSER, Op: specs.OpMaskedEqual}}
+	return []specs.LinuxSyscall{rule, refuse("clone3", unix.ENOSYS)} // the latter has its flags in memory
+}
+
+func (c Calls) profile(capabilities []string) (*specs.LinuxSeccomp, error) {
+	if c.isEmpty() {
+		return &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}, nil
 	}
 	action, err := c.action()
 	if err != nil {

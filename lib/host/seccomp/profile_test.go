@@ -159,6 +159,15 @@ func TestProfile(t *testing.T) {
 		{"an image's read", Calls{Retain: true, Reduce: true, Names: []string{"mount", "read"}}, nil, x64, unix.SYS_READ, 0, pass},
 		{"an image's write", Calls{Retain: true, Reduce: true, Names: []string{"mount", "read"}}, nil, x64, unix.SYS_WRITE, 0, kill},
 		{"root's", Calls{Retain: true, Names: []string{"mount", "read"}}, nil, x64, unix.SYS_MOUNT, 0, pass},
+		{"root's namespace", Calls{Retain: true, Names: []string{"clone", "unshare"}}, nil, x64, unix.SYS_UNSHARE, unix.CLONE_NEWUSER, eperm},
+		{"root's clone", Calls{Retain: true, Names: []string{"clone", "unshare"}}, nil, x64, unix.SYS_CLONE, unix.CLONE_NEWUSER | uint32(unix.SIGCHLD), eperm},
+		{"root's clone of i386", Calls{Retain: true, Names: []string{"clone", "unshare"}}, nil, i386, 120, unix.CLONE_NEWUSER, eperm},
+		{"root's clone3", Calls{Retain: true, Names: []string{"clone3"}}, nil, x64, unix.SYS_CLONE3, 0, says(unix.ENOSYS)},
+		{"root's other namespace", Calls{Retain: true, Names: []string{"clone", "unshare"}}, nil, x64, unix.SYS_UNSHARE, unix.CLONE_NEWNS, pass},
+		{"root's namespace with CAP_SYS_ADMIN", Calls{Retain: true, Names: []string{"unshare"}}, admin, x64, unix.SYS_UNSHARE, unix.CLONE_NEWUSER, pass},
+		{"every call", Calls{}, nil, x64, unix.SYS_MOUNT, 0, pass},
+		{"every call but one", Calls{}, nil, x64, unix.SYS_UNSHARE, unix.CLONE_NEWUSER, eperm},
+		{"a fork", Calls{}, nil, x64, unix.SYS_CLONE, uint32(unix.SIGCHLD), pass},
 		{"more", Calls{Retain: true, Default: true, Names: []string{"keyctl"}}, nil, x64, unix.SYS_KEYCTL, 0, pass},
 		{"not more", Calls{Retain: true, Default: true, Names: []string{"keyctl"}}, nil, x64, unix.SYS_MOUNT, 0, eperm},
 		{"nested", Calls{Retain: true, Default: true, Nested: true}, nil, x64, unix.SYS_CLONE3, 0, pass},
@@ -173,7 +182,7 @@ func TestProfile(t *testing.T) {
 			t.Errorf("%s: %#x, want %#x", test.name, got, test.want)
 		}
 	}
-	if profile, err := (Calls{}).Profile(nil); profile != nil || err != nil {
+	if profile, err := (Calls{All: true}).Profile(nil); profile != nil || err != nil {
 		t.Error(profile, err)
 	}
 }

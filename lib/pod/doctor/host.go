@@ -107,20 +107,20 @@ func checkKernel(context.Context, Host) []Finding {
 func checkUsers(_ context.Context, h Host) []Finding {
 	text, err := os.ReadFile("/proc/sys/user/max_user_namespaces")
 	if err != nil {
-		return bad(Warning, "the kernel has no user namespaces: a pod's root is root on the host | enable CONFIG_USER_NS for --private-users")
+		return bad(Warning, "the kernel has no user namespaces: a pod's root is root on the host | enable CONFIG_USER_NS")
 	}
 	if strings.TrimSpace(string(text)) == "0" {
 		return bad(Warning, "user namespaces are switched off: a pod's root is root on the host | sysctl user.max_user_namespaces=10000")
 	}
 	ns, err := userns.Range{Base: 1 << 19}.Open()
 	if err != nil {
-		return bad(Warning, "%v: --private-users does not work", err)
+		return bad(Warning, "%v: a pod's root is root on the host", err)
 	}
 	defer ns.Close()
 	if err := userns.Try(existing(h.Data), false, ns); err != nil {
-		return bad(Warning, "%s: %v: --private-users does not work there | put the data directory on ext4, xfs or btrfs", existing(h.Data), err)
+		return bad(Warning, "%s: %v: root of pods there is root on the host | put the data directory on ext4, xfs or btrfs", existing(h.Data), err)
 	}
-	return ok("pods can have users of their own (--private-users)")
+	return ok("pods have users of their own")
 }
 
 // existing is a path, or the nearest directory above it that exists.

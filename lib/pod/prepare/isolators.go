@@ -87,7 +87,7 @@ func isolate(out *stage1.App, a App, isolators types.Isolators, o Options) error
 		}
 	}
 	if o.AllCalls {
-		out.Seccomp = seccomp.Calls{}
+		out.Seccomp = seccomp.Calls{All: true}
 	}
 	return nil
 }
