@@ -92,13 +92,14 @@ func isHidden(err error) bool {
 // its own it gets the one under which systemd-nspawn can make a user namespace; a pod of a version of rkt that wrote one
 // filter has there the one for the users that it has.
 func readFilter(p *poddir.Pod, users bool) ([]unix.SockFilter, error) {
-	var text []byte
-	err := fs.ErrNotExist
+	name := poddir.FilterFile
 	if users {
-		text, err = p.ReadFile(poddir.OwnFilter)
+		name = poddir.OwnFilter
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err = p.ReadFile(poddir.FilterFile)
+	text, err := p.ReadFile(name)
+	if users && errors.Is(err, fs.ErrNotExist) {
+		name = poddir.FilterFile
+		text, err = p.ReadFile(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		filter, err := seccomp.Assemble(seccomp.Policy{UserNamespaces: users})
@@ -111,7 +112,7 @@ func readFilter(p *poddir.Pod, users bool) ([]unix.SockFilter, error) {
 	}
 	filter, err := seccomp.Unmarshal(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Path(poddir.FilterFile), err)
+		return nil, fmt.Errorf("%s: %w", p.Path(name), err)
 	}
 	return filter, nil
 }
