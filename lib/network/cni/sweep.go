@@ -123,24 +123,6 @@ func sweepDir(dir string, nobodys func(text string) bool) error {
 	return oneLine(errs)
 }
 
-// Forget takes away what is left of the network of a pod whose directory, and with it the record, somebody has removed: what carries the
-// pod's UUID. That are the namespace, addresses in host-local's own folder, and rules of masquerading and of forwarded ports. A pod of another data
-// directory is left alone; one that runs still is an error.
-func Forget(ctx context.Context, uuid string) error {
-	if data := netns.Owner(uuid); data != "" {
-		if _, err := poddir.In(data).Find(uuid, ""); !errors.Is(err, poddir.ErrNotFound) {
-			return nil
-		}
-	}
-	if netns.Used(uuid) {
-		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate rkt-%[1]s, or the name that it was given", uuid)
-	}
-	if err := sweepPod(ctx, uuid); err != nil {
-		return fmt.Errorf("pod %s: %w", uuid, err)
-	}
-	return nil
-}
-
 // sweepPod takes away all that carries a pod's UUID.
 func sweepPod(ctx context.Context, uuid string) error {
 	var errs []error
