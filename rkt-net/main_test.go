@@ -375,6 +375,17 @@ func manifest(forward ...string) []byte {
 	return text
 }
 
+// ofAllPods reports whether a line of a table is about the chains that portmap and firewall make once for all pods and never remove, and
+// about no pod.
+func ofAllPods(line string) bool {
+	return chainOfAll.MatchString(line) && !chainOfPod.MatchString(line)
+}
+
+var (
+	chainOfAll = regexp.MustCompile(`CNI-(HOSTPORT-[A-Z]+|FORWARD|ADMIN)\b|CNI portfwd|CNI firewall`)
+	chainOfPod = regexp.MustCompile(`CNI-DN-|id: |([0-9]+\.){3}[0-9]+|[0-9a-f]+::`)
+)
+
 // leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a namespace some time after its
 // last user has gone, so it gets that time.
 func leftovers() string {
@@ -390,14 +401,14 @@ func leftovers() string {
 		for _, save := range []string{"iptables-save", "ip6tables-save"} {
 			rules, _ := exec.Command(save).Output()
 			for line := range strings.Lines(string(rules)) {
-				if strings.Contains(line, "CNI-") || strings.Contains(line, "name:") {
+				if (strings.Contains(line, "CNI-") || strings.Contains(line, "name:")) && !ofAllPods(line) {
 					left = append(left, line)
 				}
 			}
 		}
 		rules, _ := exec.Command("nft", "list", "ruleset").Output() // of all tables, those that iptables doesn't show among them
 		for line := range strings.Lines(string(rules)) {
-			if strings.Contains(line, "CNI-") || strings.Contains(line, " comment ") { // a rule, and not a table's own comment
+			if (strings.Contains(line, "CNI-") || strings.Contains(line, " comment ")) && !ofAllPods(line) { // a rule, and not a table's own comment
 				left = append(left, line)
 			}
 		}

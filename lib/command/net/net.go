@@ -132,12 +132,13 @@ func (c *config) run(ctx context.Context, p *cli.Process) error {
 	log.Debug("network " + c.verb)
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
+	attacher := cni.New(found, c.options)
 	var results []json.RawMessage
 	switch c.verb {
 	case "add":
-		results, err = cni.Add(ctx, found, c.nets, c.options)
+		results, err = attacher.Add(ctx, c.nets)
 	case "del":
-		err = cni.Del(ctx, found, c.options)
+		err = attacher.Del(ctx)
 		// In an ExecStop= or ExecStopPost= line ($SERVICE_RESULT, systemd.exec(5)) a failure would keep the lines after
 		// it from being run, rkt-gc among them, which then gives the network up.
 		if err != nil && p.Getenv("SERVICE_RESULT") != "" {
@@ -145,11 +146,11 @@ func (c *config) run(ctx context.Context, p *cli.Process) error {
 			err = nil
 		}
 	case "check":
-		look := cni.Check
+		look := attacher.Check
 		if c.repair {
-			look = cni.Repair
+			look = attacher.Repair
 		}
-		results, err = look(ctx, found, c.options)
+		results, err = look(ctx)
 	}
 	if err != nil || !c.json {
 		return err

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
@@ -20,7 +19,8 @@ import (
 
 // Add gives a prepared pod its network and returns the CNI results, one per network. What an earlier Add that was killed has
 // left is taken back first. When Add fails it takes back what it did.
-func Add(ctx context.Context, p *poddir.Pod, selection network.Selection, o Options) ([]json.RawMessage, error) {
+func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json.RawMessage, error) {
+	p := a.pod
 	lock, err := p.Lock()
 	if errors.Is(err, durable.ErrLocked) {
 		return nil, busy(p)
@@ -32,109 +32,92 @@ func Add(ctx context.Context, p *poddir.Pod, selection network.Selection, o Opti
 	if state := p.StateHeld(); state != poddir.Prepared {
 		return nil, fmt.Errorf("pod %q is not prepared: it is %s, and only a prepared pod can be given a network", p.UUID, state)
 	}
-	whole, err := attached(p)
+	whole, err := a.attached()
 	if err != nil {
 		return nil, err
 	}
 	if whole {
 		return nil, fmt.Errorf("pod %s: has its network already (rkt-net del takes it away)", p.UUID)
 	}
-	attachments, err := o.intend(ctx, p, selection)
+	attachments, err := a.intend(ctx, selection)
 	if err != nil {
 		return nil, err
 	}
-	ready, err := o.begin(ctx, p, selection, attachments)
-	if err != nil {
+	if err := a.begin(ctx, selection, attachments); err != nil {
 		return nil, err
 	}
-	results, err := o.attach(ctx, p, selection, attachments, ready)
+	results, err := a.attach(ctx, selection, attachments)
 	if err != nil {
-		if why := ready(); why != nil { // and so no plugin has done anything
-			err = why
-		}
-		return nil, o.takeBack(ctx, p, err)
+		return nil, a.takeBack(ctx, err)
 	}
 	return results, nil
 }
 
-// begin writes down what is intended, when all that can be known beforehand says that it can be done, and makes the pod's namespace. That goes
-// on when it returns, and no plugin may act before ready returns nil: then there is a namespace, and a record that outlasts a loss of power.
-func (o Options) begin(ctx context.Context, p *poddir.Pod, selection network.Selection, attachments []*attachment) (ready func() error, err error) {
-	for _, a := range attachments {
-		if len(a.Ports) > 0 {
-			lock, err := o.reserve(ctx, p, a.Ports)
+// begin writes down what is intended, so that it outlasts a loss of power, and makes the pod's namespace. After it plugins may act.
+func (a *Attacher) begin(ctx context.Context, selection network.Selection, attachments []*attachment) error {
+	if err := a.note(ctx, attachments); err != nil {
+		return err
+	}
+	err := durable.SyncTree(a.netDir(), a.pod.Dir())
+	if err == nil && !selection.Host() {
+		err = netns.Create(a.pod.UUID, a.pod.DataDir())
+	}
+	if err != nil {
+		return a.takeBack(ctx, err)
+	}
+	return nil
+}
+
+// note writes down what is intended, when all that can be known beforehand says that it can be done. Ports stay locked until others see
+// that they are taken.
+func (a *Attacher) note(ctx context.Context, attachments []*attachment) error {
+	for _, to := range attachments {
+		if len(to.Ports) > 0 {
+			lock, err := a.reserve(ctx, to.Ports)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			defer lock.Close()
 		}
 	}
-	if err := o.detach(ctx, p); err != nil {
-		return nil, fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
+	if err := a.detach(ctx); err != nil {
+		return fmt.Errorf("taking back what an earlier rkt-net add left: %w", err)
 	}
-	if err := record(p, o.PluginDirs, attachments); err != nil {
-		return nil, o.takeBack(ctx, p, err)
+	if err := a.record(attachments); err != nil {
+		return a.takeBack(ctx, err)
 	}
-	done := make(chan error, 2)
-	go func() { done <- durable.SyncTree(p.Path(poddir.NetDir), p.Dir()) }()
-	go func() {
-		var err error
-		if !selection.Host() {
-			err = netns.Create(p.UUID, p.DataDir())
-		}
-		done <- err
-	}()
-	return sync.OnceValue(func() error { return errors.Join(<-done, <-done) }), nil
+	return nil
 }
 
 // takeBack undoes what an Add has done that failed, and returns its error.
-func (o Options) takeBack(ctx context.Context, p *poddir.Pod, err error) error {
-	if undo := o.detach(context.WithoutCancel(ctx), p); undo != nil {
+func (a *Attacher) takeBack(ctx context.Context, err error) error {
+	if undo := a.detach(context.WithoutCancel(ctx)); undo != nil {
 		return fmt.Errorf("%w; taking it back: %w", err, undo)
 	}
 	return err
 }
 
-// attached tells whether the pod has a network that is whole, so far as can be told without its plugins.
-func attached(p *poddir.Pod) (bool, error) {
-	where, err := network.Namespace(p.Dir())
-	return where == network.Host || where != "" && netns.Pinned(p.UUID), err
+// attached reports whether the pod has a network that is whole, so far as can be told without its plugins.
+func (a *Attacher) attached() (bool, error) {
+	where, err := network.Namespace(a.pod.Dir())
+	return where == network.Host || where != "" && netns.Pinned(a.pod.UUID), err
 }
 
 // intend finds all that is needed to attach the pod, and changes nothing.
-func (o Options) intend(ctx context.Context, p *poddir.Pod, selection network.Selection) ([]*attachment, error) {
-	ports, err := podPorts(p) // without those that are socket activated, which need no network
+func (a *Attacher) intend(ctx context.Context, selection network.Selection) ([]*attachment, error) {
+	ports, err := podPorts(a.pod) // without those that are socket activated, which need no network
 	if err != nil {
 		return nil, err
 	}
-	for name, is := range map[string]bool{network.Host: selection.Host(), network.None: selection.None()} {
-		if is && len(ports) > 0 { // in rkt's words, for scripts
+	if name := without(selection); name != "" {
+		if len(ports) > 0 { // in rkt's words, for scripts
 			return nil, fmt.Errorf("port %s: --port flag does not work with '%s' networking", ports[0], name)
 		}
-		if is {
-			return nil, nil
-		}
+		return nil, nil
 	}
-	configs, err := network.Load(o.ConfigDirs...)
+	attachments, err := a.choose(selection)
 	if err != nil {
 		return nil, err
-	}
-	choices, err := selection.Resolve(configs)
-	if err != nil {
-		return nil, err
-	}
-	calls := o.plugins(p.UUID, "", o.PluginDirs)
-	var attachments []*attachment
-	for i, choice := range choices {
-		a, err := newAttachment(network.Attachment{Interface: network.Interface(i), Config: choice.List, Args: choice.Args})
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", choice.Label(), err)
-		}
-		a.label = choice.Label()
-		if err := a.misspelt(o.Warn); err != nil {
-			return nil, fmt.Errorf("%s: %w", a.label, err)
-		}
-		attachments = append(attachments, a)
 	}
 	if err := forward(attachments, ports); err != nil {
 		return nil, err
@@ -142,19 +125,60 @@ func (o Options) intend(ctx context.Context, p *poddir.Pod, selection network.Se
 	if err := overlap(attachments); err != nil {
 		return nil, err
 	}
-	for _, a := range attachments {
-		err := calls.settleVersion(ctx, a)
-		if err == nil {
-			err = calls.lacks(a)
-		}
-		if err == nil {
-			err = calls.settleBackends(ctx, a)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", a.label, err)
+	calls := a.plugins("", a.PluginDirs)
+	for _, to := range attachments {
+		if err := calls.settle(ctx, to); err != nil {
+			return nil, fmt.Errorf("%s: %w", to.label, err)
 		}
 	}
 	return attachments, nil
+}
+
+// without names the network that needs no plugin, if that is what is selected.
+func without(selection network.Selection) string {
+	switch {
+	case selection.Host():
+		return network.Host
+	case selection.None():
+		return network.None
+	}
+	return ""
+}
+
+// choose makes an attachment of each network that is selected.
+func (a *Attacher) choose(selection network.Selection) ([]*attachment, error) {
+	configs, err := network.Load(a.ConfigDirs...)
+	if err != nil {
+		return nil, err
+	}
+	choices, err := selection.Resolve(configs)
+	if err != nil {
+		return nil, err
+	}
+	var attachments []*attachment
+	for i, choice := range choices {
+		to, err := newAttachment(network.Attachment{Interface: network.Interface(i), Config: choice.List, Args: choice.Args})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", choice.Label(), err)
+		}
+		to.label = choice.Label()
+		if err := to.misspelt(a.Warn); err != nil {
+			return nil, fmt.Errorf("%s: %w", to.label, err)
+		}
+		attachments = append(attachments, to)
+	}
+	return attachments, nil
+}
+
+// settle decides what an attachment leaves open, the version of CNI and the backends of rules, if nothing that it needs is missing.
+func (p *plugins) settle(ctx context.Context, a *attachment) error {
+	if err := p.settleVersion(ctx, a); err != nil {
+		return err
+	}
+	if err := p.lacks(a); err != nil {
+		return err
+	}
+	return p.settleBackends(ctx, a)
 }
 
 // lacks tells what an attachment lacks, before anything is changed.
@@ -176,38 +200,34 @@ func (p *plugins) lacks(a *attachment) error {
 }
 
 // attach does what is noted, and writes net/netns last.
-func (o Options) attach(ctx context.Context, p *poddir.Pod, selection network.Selection, attachments []*attachment, ready func() error) ([]json.RawMessage, error) {
-	where, write := netns.Path(p.UUID), durable.WriteForNow
+func (a *Attacher) attach(ctx context.Context, selection network.Selection, attachments []*attachment) ([]json.RawMessage, error) {
+	where, write := netns.Path(a.pod.UUID), durable.WriteForNow
 	if selection.Host() { // which a reboot does not take
 		where, write = network.Host, durable.WriteFile
 	}
-	calls := o.plugins(p.UUID, p.Path(poddir.NetDir), o.PluginDirs)
-	calls.ready = ready
+	calls := a.plugins(a.netDir(), a.PluginDirs)
 	results := []json.RawMessage{}
-	for _, a := range attachments {
-		err := calls.add(ctx, p, a)
-		if err != nil && ctx.Err() == nil && o.reclaim(ctx, p, a) && calls.del(ctx, a) == nil { // the address that it wants, or all, were a dead pod's
-			a.result, a.Result = nil, nil
-			err = calls.add(ctx, p, a)
+	for _, to := range attachments {
+		err := calls.add(ctx, to)
+		if err != nil && ctx.Err() == nil && a.reclaim(ctx, to) && calls.del(ctx, to) == nil { // the address that it wants, or all, were a dead pod's
+			to.result, to.Result = nil, nil
+			err = calls.add(ctx, to)
 		}
 		if err == nil {
-			err = a.asExpected()
+			err = to.asExpected()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", a.label, err)
+			return nil, fmt.Errorf("%s: %w", to.label, err)
 		}
-		results = append(results, a.Result)
-	}
-	if err := ready(); err != nil {
-		return nil, err
+		results = append(results, to.Result)
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	if err := o.writeNames(p, attachments, selection.Host()); err != nil {
+	if err := a.writeNames(attachments, selection.Host()); err != nil {
 		return nil, err
 	}
-	return results, write(p.Path(poddir.NetnsFile), []byte(where+"\n"), 0o644)
+	return results, write(a.pod.Path(poddir.NetnsFile), []byte(where+"\n"), 0o644)
 }
 
 // asExpected tells whether plugins that were content have done what was asked of them.
@@ -238,12 +258,12 @@ func (a *attachment) asExpected() error {
 
 // writeNames writes the files by which apps find names. They need not last longer than the namespace, which no reboot survives; a
 // pod in the host's network has none.
-func (o Options) writeNames(p *poddir.Pod, attachments []*attachment, host bool) error {
+func (a *Attacher) writeNames(attachments []*attachment, host bool) error {
 	var results [][]byte
-	for _, a := range attachments {
-		results = append(results, a.Result)
+	for _, to := range attachments {
+		results = append(results, to.Result)
 	}
-	files, err := o.Names.Files(results, host)
+	files, err := a.Names.Files(results, host)
 	if err != nil {
 		return err
 	}
@@ -252,7 +272,7 @@ func (o Options) writeNames(p *poddir.Pod, attachments []*attachment, host bool)
 		write = durable.WriteFile
 	}
 	for name, text := range files {
-		if err := write(filepath.Join(p.Path(poddir.NetDir), name), []byte(text), 0o644); err != nil {
+		if err := write(filepath.Join(a.netDir(), name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -260,29 +280,29 @@ func (o Options) writeNames(p *poddir.Pod, attachments []*attachment, host bool)
 }
 
 // record makes the pod's net/ in one rename. It is not on the disk yet.
-func record(p *poddir.Pod, pluginDirs []string, attachments []*attachment) error {
-	tmp := p.Path(newDir)
+func (a *Attacher) record(attachments []*attachment) error {
+	tmp := a.pod.Path(newDir)
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
 	if err := os.Mkdir(tmp, 0o755); err != nil {
 		return err
 	}
-	files := map[string]string{network.PathFile: strings.Join(pluginDirs, "\n") + "\n"}
-	for _, a := range attachments {
-		if err := os.Mkdir(filepath.Join(tmp, a.Interface), 0o755); err != nil {
+	files := map[string]string{network.PathFile: strings.Join(a.PluginDirs, "\n") + "\n"}
+	for _, to := range attachments {
+		if err := os.Mkdir(filepath.Join(tmp, to.Interface), 0o755); err != nil {
 			return err
 		}
-		files[filepath.Join(a.Interface, network.ConfigFile)] = string(a.Config)
-		if a.Args != "" {
-			files[filepath.Join(a.Interface, network.ArgsFile)] = a.Args + "\n"
+		files[filepath.Join(to.Interface, network.ConfigFile)] = string(to.Config)
+		if to.Args != "" {
+			files[filepath.Join(to.Interface, network.ArgsFile)] = to.Args + "\n"
 		}
-		if len(a.Ports) > 0 {
-			text, err := json.Marshal(a.Ports)
+		if len(to.Ports) > 0 {
+			text, err := json.Marshal(to.Ports)
 			if err != nil {
 				return err
 			}
-			files[filepath.Join(a.Interface, network.PortsFile)] = string(text) + "\n"
+			files[filepath.Join(to.Interface, network.PortsFile)] = string(text) + "\n"
 		}
 	}
 	for name, data := range files {
@@ -290,11 +310,11 @@ func record(p *poddir.Pod, pluginDirs []string, attachments []*attachment) error
 			return err
 		}
 	}
-	return os.Rename(tmp, p.Path(poddir.NetDir))
+	return os.Rename(tmp, a.netDir())
 }
 
 // add calls the plugins of one network in order, and keeps the result of each.
-func (p *plugins) add(ctx context.Context, to *poddir.Pod, a *attachment) error {
+func (p *plugins) add(ctx context.Context, a *attachment) error {
 	for _, plugin := range a.list.Plugins {
 		result, err := p.call(ctx, "ADD", plugin, a, a.result)
 		if err != nil {
@@ -304,7 +324,7 @@ func (p *plugins) add(ctx context.Context, to *poddir.Pod, a *attachment) error 
 		if a.Result, err = json.Marshal(result); err != nil {
 			return fmt.Errorf("plugin %s: %w", plugin.Network.Type, err)
 		}
-		file := filepath.Join(to.Path(poddir.NetDir), a.Interface, network.ResultFile)
+		file := filepath.Join(p.netDir, a.Interface, network.ResultFile)
 		if err := durable.WriteForNow(file, append(a.Result, '\n'), 0o644); err != nil {
 			return err
 		}

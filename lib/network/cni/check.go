@@ -14,12 +14,12 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
-	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// Check tells whether a pod's network is still whole: the namespace, and what each plugin finds of its work (CNI 0.4.0 and
+// Check reports whether a pod's network is still whole: the namespace, and what each plugin finds of its work (CNI 0.4.0 and
 // later). It returns the recorded results.
-func Check(ctx context.Context, p *poddir.Pod, o Options) ([]json.RawMessage, error) {
+func (a *Attacher) Check(ctx context.Context) ([]json.RawMessage, error) {
+	p := a.pod
 	where, err := network.Namespace(p.Dir())
 	if err != nil {
 		return nil, err
@@ -38,20 +38,20 @@ func Check(ctx context.Context, p *poddir.Pod, o Options) ([]json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	calls := o.plugins(p.UUID, "", o.PluginDirs)
+	calls := a.plugins("", a.PluginDirs)
 	var errs []error
 	for _, recorded := range attachments {
-		a, err := newAttachment(recorded)
+		to, err := newAttachment(recorded)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", filepath.Join(p.Path(poddir.NetDir), recorded.Interface, network.ConfigFile), err)
-		} else if err = calls.check(ctx, a); err != nil {
-			err = fmt.Errorf("network %s on %s: %w", a.list.Name, a.Interface, err)
+			err = fmt.Errorf("%s: %w", filepath.Join(a.netDir(), recorded.Interface, network.ConfigFile), err)
+		} else if err = calls.check(ctx, to); err != nil {
+			err = fmt.Errorf("network %s on %s: %w", to.list.Name, to.Interface, err)
 		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		results = append(results, a.Result)
+		results = append(results, to.Result)
 	}
 	if err := oneLine(errs); err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)

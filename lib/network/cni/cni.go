@@ -27,9 +27,23 @@ type Options struct {
 	Names      network.Names
 }
 
-func (o Options) plugins(uuid, netDir string, dirs []string) *plugins {
-	return &plugins{uuid: uuid, netDir: netDir, dirs: dirs, stderr: o.Stderr, called: o.Called, warn: o.Warn, ready: func() error { return nil }}
+// Attacher attaches one pod to networks, detaches it, and looks at what came of it: Add, Del, Check and Repair.
+type Attacher struct {
+	Options
+	pod *poddir.Pod
 }
+
+// New returns an Attacher of a pod.
+func New(p *poddir.Pod, o Options) *Attacher { return &Attacher{o, p} }
+
+// plugins returns the callers of plugins that are in dirs. In netDir they note what they do; it is "" for calls of which nothing
+// can last.
+func (a *Attacher) plugins(netDir string, dirs []string) *plugins {
+	return &plugins{uuid: a.pod.UUID, netDir: netDir, dirs: dirs, stderr: a.Stderr, called: a.Called, warn: a.Warn}
+}
+
+// netDir is the pod's net/.
+func (a *Attacher) netDir() string { return a.pod.Path(poddir.NetDir) }
 
 // newDir is net/ in the making.
 const newDir = network.Dir + ".new"

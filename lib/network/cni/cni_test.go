@@ -1,14 +1,11 @@
 package cni
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/network"
 )
@@ -58,35 +55,6 @@ func TestOrphanScript(t *testing.T) {
 	}
 	if got := orphanScript(saved, "2ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11"); got != "" {
 		t.Errorf("got\n%s", got)
-	}
-}
-
-// A plugin gets its configuration when it may act, and none at all when it may not.
-func TestReadyFirst(t *testing.T) {
-	dir := t.TempDir()
-	plugin, got := filepath.Join(dir, "plugin"), filepath.Join(dir, "got")
-	if err := os.WriteFile(plugin, []byte("#!/bin/sh\ntouch "+dir+"/started\ncat >"+got+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	broken := errors.New("no space")
-	for _, failed := range []error{nil, broken} {
-		os.Remove(filepath.Join(dir, "started"))
-		p := &plugins{ready: func() error {
-			for _, err := os.Stat(filepath.Join(dir, "started")); err != nil; _, err = os.Stat(filepath.Join(dir, "started")) {
-				time.Sleep(time.Millisecond)
-			}
-			if text, _ := os.ReadFile(got); len(text) > 0 {
-				t.Errorf("the plugin has %q already", text)
-			}
-			return failed
-		}}
-		p.ready = sync.OnceValue(p.ready)
-		_, err := p.ExecPlugin(t.Context(), plugin, []byte("configuration"), nil)
-		text, _ := os.ReadFile(got)
-		os.Remove(got)
-		if want := map[error]string{nil: "configuration", broken: ""}[failed]; !errors.Is(err, failed) || string(text) != want {
-			t.Errorf("%v: got %q, %v", failed, text, err)
-		}
 	}
 }
 
@@ -178,40 +146,6 @@ func TestForwards(t *testing.T) {
 	}
 	if owner := parseForwards(natTable)[0].owner; !strings.Contains(owner, `id: \"0ed5c2f6\"`) {
 		t.Errorf("the owner of the first: %q", owner)
-	}
-}
-
-func TestSharedScript(t *testing.T) {
-	without := func(words ...string) (kept string) {
-		for line := range strings.Lines(natTable) {
-			if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
-				kept += line
-			}
-		}
-		return kept
-	}
-	chains := shared[portmap]
-	if script := sharedScript(natTable, "nat", chains); script != "" {
-		t.Errorf("in use, and removed: %s", script)
-	}
-	if script := sharedScript(without("-A CNI-HOSTPORT-DNAT"), "nat", chains); script != "" { // its plugin was killed
-		t.Errorf("used by a pod's chain, and removed: %s", script)
-	}
-	const want = `*nat
--D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
--D POSTROUTING -m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ
--D CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE
--D CNI-HOSTPORT-SETMARK -m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark 0x2000/0x2000
--X CNI-HOSTPORT-DNAT
--X CNI-HOSTPORT-MASQ
--X CNI-HOSTPORT-SETMARK
-COMMIT
-`
-	if script := sharedScript(without("CNI-DN-"), "nat", chains); script != want {
-		t.Errorf("got\n%s", script)
-	}
-	if script := sharedScript(without("CNI-HOSTPORT"), "nat", chains); script != "" {
-		t.Errorf("nothing there: %s", script)
 	}
 }
 

@@ -23,7 +23,8 @@ import (
 
 // Del takes a pod's network away. It does what it can and returns all that went wrong; what could not be undone stays
 // recorded, for another Del. A pod without a network is success.
-func Del(ctx context.Context, p *poddir.Pod, o Options) error {
+func (a *Attacher) Del(ctx context.Context) error {
+	p := a.pod
 	lock, err := running.LockEnded(ctx, p, lockPatience)
 	if errors.Is(err, poddir.ErrNotFound) {
 		return Forget(ctx, p.UUID)
@@ -35,20 +36,21 @@ func Del(ctx context.Context, p *poddir.Pod, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	if _, err := os.Lstat(p.Path(poddir.NetDir)); err == nil { // what is removed below is the pod's
+	if _, err := os.Lstat(a.netDir()); err == nil { // what is removed below is the pod's
 		if err := p.CheckFolder(poddir.NetDir); err != nil {
 			return err
 		}
 	}
-	return o.detach(ctx, p)
+	return a.detach(ctx)
 }
 
 // detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone; with Force, what is not too.
-func (o Options) detach(ctx context.Context, p *poddir.Pod) error {
+func (a *Attacher) detach(ctx context.Context) error {
+	p := a.pod
 	if err := os.RemoveAll(p.Path(newDir)); err != nil {
 		return err
 	}
-	_, err := os.Lstat(p.Path(poddir.NetDir))
+	_, err := os.Lstat(a.netDir())
 	lost := errors.Is(err, fs.ErrNotExist) && netns.Owner(p.UUID) != ""
 	if err := remove(p.Path(poddir.NetnsFile)); err != nil {
 		return err
@@ -59,45 +61,45 @@ func (o Options) detach(ctx context.Context, p *poddir.Pod) error {
 		}
 		return nil
 	}
-	err = o.undo(ctx, p)
-	if err != nil && (!o.Force || ctx.Err() != nil) {
+	err = a.undo(ctx)
+	if err != nil && (!a.Force || ctx.Err() != nil) {
 		return fmt.Errorf("pod %s: %w (rkt-net del --force %.8[1]s gives it up)", p.UUID, err)
 	}
 	if err != nil {
 		if err := sweepPod(ctx, p.UUID); err != nil {
 			return fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
-		o.Warn(fmt.Sprintf("pod %s: given up: %v; removed all the same: its namespace, host-local's addresses, rules with its UUID", p.UUID, err))
+		a.Warn(fmt.Sprintf("pod %s: given up: %v; removed all the same: its namespace, host-local's addresses, rules with its UUID", p.UUID, err))
 	}
-	return os.RemoveAll(p.Path(poddir.NetDir))
+	return os.RemoveAll(a.netDir())
 }
 
 // undo has the plugins of all attachments undo what they did, and then removes the namespace.
-func (o Options) undo(ctx context.Context, p *poddir.Pod) error {
-	attachments, err := network.Attachments(p.Dir())
-	if err != nil && !o.Force {
+func (a *Attacher) undo(ctx context.Context) error {
+	attachments, err := network.Attachments(a.pod.Dir())
+	if err != nil && !a.Force {
 		return err
 	}
 	errs := []error{err}
-	calls := o.plugins(p.UUID, p.Path(poddir.NetDir), o.recordedDirs(p))
+	calls := a.plugins(a.netDir(), a.recordedDirs())
 	for _, recorded := range slices.Backward(attachments) {
-		errs = append(errs, calls.forget(ctx, p, recorded))
+		errs = append(errs, calls.forget(ctx, recorded))
 	}
-	return oneLine(append(errs, netns.Release(p.UUID), netfilter.Release(ctx)))
+	return oneLine(append(errs, netns.Release(a.pod.UUID), netfilter.Release(ctx)))
 }
 
 // recordedDirs are the directories of plugins as Add had them, then as they are now.
-func (o Options) recordedDirs(p *poddir.Pod) []string {
-	dirs := o.PluginDirs
-	if data, err := p.ReadFile(filepath.Join(poddir.NetDir, network.PathFile)); err == nil {
+func (a *Attacher) recordedDirs() []string {
+	dirs := a.PluginDirs
+	if data, err := a.pod.ReadFile(filepath.Join(poddir.NetDir, network.PathFile)); err == nil {
 		dirs = slices.Concat(strings.Split(strings.TrimSpace(string(data)), "\n"), dirs)
 	}
 	return unique(dirs)
 }
 
 // forget undoes one attachment and removes its record.
-func (p *plugins) forget(ctx context.Context, from *poddir.Pod, recorded network.Attachment) error {
-	dir := filepath.Join(from.Path(poddir.NetDir), recorded.Interface)
+func (p *plugins) forget(ctx context.Context, recorded network.Attachment) error {
+	dir := filepath.Join(p.netDir, recorded.Interface)
 	a, err := newAttachment(recorded)
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, network.ConfigFile), err)
@@ -155,7 +157,6 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	if a.Result == nil {
 		errs = append(errs, sweepReservations(a))
 	}
-	errs = append(errs, sweepShared(ctx, types...))
 	return oneLine(errs)
 }
 

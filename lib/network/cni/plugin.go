@@ -48,11 +48,8 @@ type plugins struct {
 	stderr io.Writer
 	called func(Call)
 	warn   func(string) // told of what was left undone without an error; may be nil
-	// ready waits until plugins may act, and they for their configuration until then: each starts meanwhile, and without a configuration
-	// none does anything.
-	ready func() error
-	held  *os.File // the lock on netDir, of one who holds it for longer than one call
-	guard *os.File // the lock of netfilter.Guard, for a plugin that needs it
+	held   *os.File     // the lock on netDir, of one who holds it for longer than one call
+	guard  *os.File     // the lock of netfilter.Guard, for a plugin that needs it
 }
 
 // lockPatience outlasts a plugin that was left behind.
@@ -84,7 +81,7 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = withSystemPath(env)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = &input{p.ready, bytes.NewReader(stdin)}, &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) } // with the programs it has started
 	cmd.WaitDelay = 10 * time.Second                                               // one may have left the group, and hold the pipes
@@ -98,17 +95,6 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 		defer lock.Close()
 		cmd.ExtraFiles = []*os.File{lock}
 	}
-	if name := filepath.Base(path); usesShared(name) && command(env) == "ADD" {
-		if err := lockDir(chainsLock); err != nil {
-			return nil, err
-		}
-		lock, err := durable.Share(chainsLock)
-		if err != nil {
-			return nil, err
-		}
-		defer lock.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
-	}
 	if p.guard != nil {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, p.guard)
 	}
@@ -120,9 +106,6 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := p.ready(); err != nil {
-		return nil, err
-	}
 	if err != nil {
 		return nil, pluginError(err, stdout.Bytes(), stderr.Bytes())
 	}
@@ -130,19 +113,6 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 		p.stderr.Write(stderr.Bytes())
 	}
 	return stdout.Bytes(), nil
-}
-
-// input is a plugin's, which it gets when wait has returned nil.
-type input struct {
-	wait   func() error
-	config *bytes.Reader
-}
-
-func (i *input) Read(p []byte) (int, error) {
-	if err := i.wait(); err != nil {
-		return 0, err
-	}
-	return i.config.Read(p)
 }
 
 // pluginError is what a failed plugin says (CNI specification, section 5), else what it wrote to stderr.
@@ -214,9 +184,6 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 			}
 		}
 		if len(a.Ports) > 0 && plugin.Network.Capabilities[capability] { // it may set route_localnet
-			if err := p.ready(); err != nil {
-				return nil, err
-			}
 			guard, err := netfilter.Guard(ctx)
 			if err != nil {
 				return nil, err

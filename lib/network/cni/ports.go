@@ -22,13 +22,9 @@ import (
 // capability is what a plugin that forwards ports declares; portmap is the one that is added to a network without any.
 const capability, portmap = "portMappings", "portmap"
 
-// Folders that are locked, under /run because what the locks guard is gone with a reboot.
-const (
-	portsLock  = "/run/rkt/ports"  // from the look whether a port is free to the note that it is taken; milliseconds
-	chainsLock = "/run/rkt/chains" // shared by plugins that use chains of all pods, exclusive for who removes those
-)
-
-func lockDir(dir string) error { return os.MkdirAll(dir, 0o755) }
+// portsLock is a directory that is locked from the look whether a port is free to the note that it is taken, for milliseconds. It is under
+// /run because what the lock guards is gone with a reboot.
+const portsLock = "/run/rkt/ports"
 
 // podPorts reads the ports that are to be forwarded to a pod.
 func podPorts(p *poddir.Pod) ([]network.Port, error) {
@@ -129,8 +125,8 @@ func (a *attachment) setPlugins(configs []json.RawMessage) error {
 
 // reserve looks whether the ports are free and returns a lock under which the caller notes that they are taken: of two pods that
 // want the same port at the same time, one sees the other. A pod that has exited loses its network to one that wants its ports.
-func (o Options) reserve(ctx context.Context, p *poddir.Pod, ports []network.Port) (*os.File, error) {
-	if err := lockDir(portsLock); err != nil {
+func (a *Attacher) reserve(ctx context.Context, ports []network.Port) (*os.File, error) {
+	if err := os.MkdirAll(portsLock, 0o755); err != nil {
 		return nil, err
 	}
 	for {
@@ -138,7 +134,7 @@ func (o Options) reserve(ctx context.Context, p *poddir.Pod, ports []network.Por
 		if err != nil {
 			return nil, err
 		}
-		holder, port, err := heldBy(p, ports)
+		holder, port, err := heldBy(a.pod, ports)
 		if err == nil && holder == nil {
 			for _, port := range ports {
 				if err := bindTest(port); err != nil {
@@ -146,7 +142,7 @@ func (o Options) reserve(ctx context.Context, p *poddir.Pod, ports []network.Por
 					return nil, err
 				}
 			}
-			if err := foreignForward(ctx, p.UUID, ports); err != nil {
+			if err := foreignForward(ctx, a.pod.UUID, ports); err != nil {
 				lock.Close()
 				return nil, err
 			}
@@ -156,7 +152,7 @@ func (o Options) reserve(ctx context.Context, p *poddir.Pod, ports []network.Por
 		if err != nil {
 			return nil, err
 		}
-		released, err := o.releaseExited(ctx, holder)
+		released, err := New(holder, a.Options).releaseExited(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("port %s: was forwarded to pod %s, which has exited: %w", port, holder.UUID, err)
 		}
@@ -191,8 +187,9 @@ func heldBy(p *poddir.Pod, ports []network.Port) (*poddir.Pod, network.Port, err
 	return nil, network.Port{}, nil
 }
 
-// releaseExited takes the network of a pod away that has exited and that nobody works on.
-func (o Options) releaseExited(ctx context.Context, p *poddir.Pod) (bool, error) {
+// releaseExited takes the pod's network away, if the pod has exited and nobody works on it.
+func (a *Attacher) releaseExited(ctx context.Context) (bool, error) {
+	p := a.pod
 	lock, err := p.Lock()
 	if errors.Is(err, durable.ErrLocked) {
 		return false, nil
@@ -207,7 +204,7 @@ func (o Options) releaseExited(ctx context.Context, p *poddir.Pod) (bool, error)
 	if !p.StateHeld().Ended() {
 		return false, nil
 	}
-	return true, o.detach(ctx, p)
+	return true, a.detach(ctx)
 }
 
 // bindTest tells whether a program of the host has a port.

@@ -10,13 +10,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
-	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // Repair puts the host's rules back that a pod's network needs and somebody has removed, as "nft
 // flush ruleset" and the reload of a firewall do, and then checks the network. The pod may be
 // running. What is inside of the namespace is not touched.
-func Repair(ctx context.Context, p *poddir.Pod, o Options) ([]json.RawMessage, error) {
+func (a *Attacher) Repair(ctx context.Context) ([]json.RawMessage, error) {
+	p := a.pod
 	state, err := p.State()
 	if err != nil {
 		return nil, err
@@ -29,35 +29,35 @@ func Repair(ctx context.Context, p *poddir.Pod, o Options) ([]json.RawMessage, e
 		return nil, err
 	}
 	if where != "" && where != network.Host && netns.Pinned(p.UUID) {
-		if err := o.repair(ctx, p); err != nil {
+		if err := a.repair(ctx); err != nil {
 			return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
-	return Check(ctx, p, o)
+	return a.Check(ctx)
 }
 
 // repair holds the lock of the plugins: a Del that comes meanwhile removes net/netns first, which
 // says here that it has come, and calls its plugins after these.
-func (o Options) repair(ctx context.Context, p *poddir.Pod) error {
-	lock, err := durable.Lock(p.Path(poddir.NetDir), lockPatience)
+func (a *Attacher) repair(ctx context.Context) error {
+	lock, err := durable.Lock(a.netDir(), lockPatience)
 	if err != nil {
 		return fmt.Errorf("waiting for another program's plugin: %w", err)
 	}
 	defer lock.Close()
-	if where, err := network.Namespace(p.Dir()); err != nil || where == "" {
+	if where, err := network.Namespace(a.pod.Dir()); err != nil || where == "" {
 		return errors.Join(err, errors.New("its network is being taken down"))
 	}
-	attachments, err := network.Attachments(p.Dir())
+	attachments, err := network.Attachments(a.pod.Dir())
 	if err != nil {
 		return err
 	}
-	calls := o.plugins(p.UUID, p.Path(poddir.NetDir), o.recordedDirs(p))
+	calls := a.plugins(a.netDir(), a.recordedDirs())
 	calls.held = lock
 	var errs []error
 	for _, recorded := range attachments {
-		a, err := newAttachment(recorded)
+		to, err := newAttachment(recorded)
 		if err == nil {
-			err = calls.repair(ctx, a)
+			err = calls.repair(ctx, to)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("network on %s: %w", recorded.Interface, err))
@@ -78,7 +78,7 @@ func (p *plugins) repair(ctx context.Context, a *attachment) error {
 		}
 	}
 	for _, plugin := range a.list.Plugins {
-		if !usesShared(plugin.Network.Type) { // the others make no rules
+		if t := plugin.Network.Type; t != portmap && t != "firewall" { // the others make no rules
 			continue
 		}
 		if err := p.repairPlugin(ctx, plugin, a); err != nil {

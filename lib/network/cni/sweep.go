@@ -69,10 +69,10 @@ func (a *attachment) reservations() (dirs []string) {
 	return dirs
 }
 
-// reclaim takes a network's addresses back from pods of p's data directory that have no use for them: those that have exited, and those
-// whose namespace a reboot has taken. It tells whether there were any.
-func (o Options) reclaim(ctx context.Context, p *poddir.Pod, a *attachment) (freed bool) {
-	for _, dir := range a.reservations() {
+// reclaim takes a network's addresses back from pods of the same data directory that have no use for them: those that have exited, and those
+// whose namespace a reboot has taken. It reports whether there were any.
+func (a *Attacher) reclaim(ctx context.Context, in *attachment) (freed bool) {
+	for _, dir := range in.reservations() {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if _, err := netip.ParseAddr(e.Name()); err != nil {
@@ -80,14 +80,14 @@ func (o Options) reclaim(ctx context.Context, p *poddir.Pod, a *attachment) (fre
 			}
 			text, _ := poddir.ReadBelow(dir, e.Name())
 			uuid := reservedBy(string(text))
-			if !poddir.ValidUUID(uuid) || uuid == p.UUID {
+			if !poddir.ValidUUID(uuid) || uuid == a.pod.UUID {
 				continue
 			}
-			other, err := poddir.In(p.DataDir()).Find(uuid, "")
+			other, err := poddir.In(a.pod.DataDir()).Find(uuid, "")
 			if err != nil {
 				continue
 			}
-			if released, err := o.releaseExited(ctx, other); err == nil && released {
+			if released, err := New(other, a.Options).releaseExited(ctx); err == nil && released {
 				freed = true
 			} else if !netns.Pinned(uuid) && sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }) == nil {
 				freed = true
@@ -129,7 +129,7 @@ func sweepPod(ctx context.Context, uuid string) error {
 	for _, family := range []string{"iptables", "ip6tables"} {
 		errs = append(errs, changeTable(ctx, family, func(rules string) string { return orphanScript(rules, uuid) }))
 	}
-	errs = append(errs, sweepShared(ctx, portmap), sweepNFT(ctx, uuid))
+	errs = append(errs, sweepNFT(ctx, uuid))
 	folders, err := filepath.Glob(hostLocalDir + "/*")
 	errs = append(errs, err)
 	for _, dir := range folders {
@@ -187,118 +187,4 @@ func orphanScript(saved, uuid string) string {
 		return ""
 	}
 	return "*nat\n" + rules.String() + chains.String() + "COMMIT\n"
-}
-
-// sharedChain is a chain that a plugin makes once for all pods and never removes.
-type sharedChain struct {
-	table, name string
-	keeps       []string // rules that are in it as long as the plugin has no pod: whatever else is in it is in use
-}
-
-// shared are the chains of each plugin's, by its type, in the order in which they can be removed.
-var shared = map[string][]sharedChain{
-	portmap: {
-		{"nat", "CNI-HOSTPORT-DNAT", nil},
-		{"nat", "CNI-HOSTPORT-MASQ", []string{"-j MASQUERADE"}},
-		{"nat", "CNI-HOSTPORT-SETMARK", []string{"-j MARK --set-xmark"}},
-	},
-	"firewall": {
-		{"filter", "CNI-FORWARD", []string{"-j CNI-ADMIN"}},
-		{"filter", "CNI-ADMIN", nil},
-	},
-}
-
-// usesShared tells whether a plugin has chains that sweepShared removes.
-func usesShared(plugin string) bool { return shared[plugin] != nil }
-
-// sweepShared removes the chains that plugins of the given types have made for all pods, if no pod, of whatever program, uses them any
-// more. A plugin of the toolkit's that is about to use them holds a lock; the kernel refuses to remove a chain that has come to use
-// otherwise, and then nothing is changed.
-func sweepShared(ctx context.Context, plugins ...string) error {
-	chains := map[string][]sharedChain{}
-	for _, plugin := range plugins {
-		for _, c := range shared[plugin] {
-			chains[c.table] = append(chains[c.table], c)
-		}
-	}
-	if len(chains) == 0 {
-		return nil
-	}
-	if err := lockDir(chainsLock); err != nil {
-		return err
-	}
-	lock, err := durable.Lock(chainsLock, lockPatience)
-	if errors.Is(err, durable.ErrLocked) { // in use: the last one removes them
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	for table, chains := range chains {
-		for _, family := range []string{"iptables", "ip6tables"} {
-			save, restore := netfilter.Program(family+"-save"), netfilter.Program(family+"-restore")
-			if save == "" || restore == "" {
-				continue
-			}
-			rules, err := netfilter.Output(exec.CommandContext(ctx, save, "-t", table))
-			if err != nil {
-				return err
-			}
-			script := sharedScript(string(rules), table, chains)
-			if script == "" {
-				continue
-			}
-			cmd := exec.CommandContext(ctx, restore, "--wait", "--noflush")
-			cmd.Stdin = strings.NewReader(script)
-			if _, err := netfilter.Output(cmd); err != nil && ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-		}
-	}
-	return nil
-}
-
-// sharedScript makes input for iptables-restore that removes chains and the rules that lead to them, from what iptables-save
-// printed; "" if they are not there or in use.
-func sharedScript(saved, table string, chains []sharedChain) string {
-	present := map[string]sharedChain{}
-	for line := range strings.Lines(saved) {
-		for _, c := range chains {
-			if strings.HasPrefix(line, ":"+c.name+" ") {
-				present[c.name] = c
-			}
-		}
-	}
-	var unlink, remove strings.Builder
-	for line := range strings.Lines(saved) {
-		rule, ok := strings.CutPrefix(line, "-A ")
-		if !ok {
-			continue
-		}
-		in, rest, _ := strings.Cut(strings.TrimSpace(rule), " ")
-		if c, ours := present[in]; ours {
-			if !slices.ContainsFunc(c.keeps, func(keep string) bool { return strings.Contains(rest, keep) }) {
-				return ""
-			}
-			unlink.WriteString("-D " + rule) // no -F: the kernel refuses to remove a chain to which a rule was added just now
-			continue
-		}
-		_, target, _ := strings.Cut(rest, "-j ")
-		if name, _, _ := strings.Cut(target, " "); present[name].name != "" {
-			if strings.HasPrefix(in, "CNI-") { // of a pod whose plugin was killed, and whose turn will come
-				return ""
-			}
-			unlink.WriteString("-D " + rule)
-		}
-	}
-	for _, c := range chains {
-		if present[c.name].name != "" {
-			fmt.Fprintf(&remove, "-X %s\n", c.name)
-		}
-	}
-	if remove.Len() == 0 {
-		return ""
-	}
-	return "*" + table + "\n" + unlink.String() + remove.String() + "COMMIT\n"
 }
