@@ -261,6 +261,23 @@ func TestOneLookPath(t *testing.T) {
 	}
 }
 
+// One package opens files where others can make links, and only by its rules.
+func TestOneSafeOpen(t *testing.T) {
+	err := filepath.WalkDir("../../lib", func(path string, d os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasPrefix(path, "../../lib/host/openat/") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), "unix.Openat2(") || strings.Contains(string(text), "unix.RESOLVE_") {
+			t.Errorf("%s uses openat2(2): use lib/host/openat", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A unit in the documentation whose start may have to fetch an image gives it the time: systemd's own limit is 90
 // seconds, and a start that is cut off fetches again.
 func TestDocumentedUnitsHaveTime(t *testing.T) {

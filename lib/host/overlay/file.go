@@ -8,28 +8,16 @@ import (
 	"path"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"golang.org/x/sys/unix"
 )
-
-// inRoot resolves every link of a path as a process would whose root directory is the opened one: no link leads out.
-const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 
 // Open opens a file as an app sees it; a device or a fifo of a hostile image is never waited for.
 func Open(root *os.File, path string, flags int) (*os.File, error) {
 	if flags&unix.O_PATH == 0 { // which opens nothing that could block, and takes no other flag
 		flags |= unix.O_NONBLOCK
 	}
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: inRoot}
-	for {
-		fd, err := unix.Openat2(int(root.Fd()), path, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), path), nil
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR): // a rename went on in the tree at that time
-		default:
-			return nil, &os.PathError{Op: "open", Path: path, Err: err}
-		}
-	}
+	return openat.File(root, path, flags, openat.InRoot)
 }
 
 // ReadFile reads a regular file as an app sees it, up to limit bytes.

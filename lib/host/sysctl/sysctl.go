@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,8 +64,7 @@ func Set(dir int, parameters map[string]string) error {
 }
 
 func set(dir int, name, value string) error {
-	fd, err := unix.Openat2(dir, path(name), &unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+	fd, err := openat.FD(dir, path(name), unix.O_WRONLY, openat.NoLinks)
 	if errors.Is(err, unix.ENOENT) {
 		return errors.New("the kernel has no such parameter in a pod")
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/appc/spec/schema/types"
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
@@ -249,8 +250,7 @@ func folderIn(layer, name string) bool {
 		return false
 	}
 	defer unix.Close(root)
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := openat.FD(root, name, unix.O_PATH|unix.O_DIRECTORY, openat.NoLinks)
 	if err != nil {
 		return false
 	}

@@ -20,6 +20,7 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -225,21 +226,14 @@ func content(w io.Writer, root *os.File, name string, size int64, checksum uint3
 
 // open opens a file of the folder for reading. No link leads out, and the last part of the name is no link.
 func open(root *os.File, name string) (*os.File, error) {
-	for {
-		fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		switch err {
-		case nil:
-			return os.NewFile(uintptr(fd), name), nil
-		case unix.EINTR, unix.EAGAIN:
-		case unix.ENOENT:
-			return nil, errors.New("is missing")
-		default:
-			return nil, err
-		}
+	fd, err := openat.FD(int(root.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, openat.Beneath)
+	switch err {
+	case nil:
+		return os.NewFile(uintptr(fd), name), nil
+	case unix.ENOENT:
+		return nil, errors.New("is missing")
 	}
+	return nil, err
 }
 
 // Complete copies a recipe and puts the contents into it that root does not have, because a later entry of the archive took the file's

@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/host/tree"
 	"github.com/rkt-toolkit/rkt/lib/image/recipe"
@@ -415,17 +416,7 @@ func (u *unpacker) count() error {
 }
 
 func (u *unpacker) beneath(dir string) (int, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for {
-		fd, err := unix.Openat2(u.root, dir, &how)
-		if err == unix.EINTR || err == unix.EAGAIN { // a rename or mount elsewhere in the system, see openat2(2)
-			continue
-		}
-		return fd, err
-	}
+	return openat.FD(u.root, dir, unix.O_PATH|unix.O_DIRECTORY, openat.InRoot)
 }
 
 // forget drops the folder kept open, which may not be the one of its name any more.
@@ -489,7 +480,7 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 			return err
 		}
 	}
-	fd, err := openat(at, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := openChild(at, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -515,7 +506,7 @@ func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
 	}
 	fd := -1
 	err := u.make(at, base, func() (err error) {
-		fd, err = openat(at, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+		fd, err = openChild(at, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 		return err
 	})
 	if err != nil {
@@ -750,7 +741,7 @@ func opaque(fd int) error {
 
 // opaqueAt is opaque for a child of an open directory.
 func (u *unpacker) opaqueAt(at int, base string) error {
-	fd, err := openat(at, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := openChild(at, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -932,25 +923,20 @@ func (u *unpacker) needless() (others bool, err error) {
 
 // at calls f with a directory of the tree, by its place, and reports whether it is still there.
 func (u *unpacker) at(place string, f func(fd int) error) (bool, error) {
-	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	for {
-		fd, err := unix.Openat2(u.root, cmp.Or(place, "."), &how)
-		switch err {
-		case nil:
-			err := f(fd)
-			unix.Close(fd)
-			return true, err
-		case unix.EINTR, unix.EAGAIN:
-		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
-			return false, nil
-		default:
-			return false, err
-		}
+	fd, err := openat.FD(u.root, cmp.Or(place, "."), unix.O_RDONLY|unix.O_DIRECTORY, openat.NoLinks)
+	switch err {
+	case nil:
+		err := f(fd)
+		unix.Close(fd)
+		return true, err
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+		return false, nil
 	}
+	return false, err
 }
 
-// openat opens a child of a folder, never what a link of that name points to.
-func openat(at int, base string, flags int, mode uint32) (int, error) {
+// openChild opens a child of a folder, never what a link of that name points to.
+func openChild(at int, base string, flags int, mode uint32) (int, error) {
 	for {
 		fd, err := unix.Openat(at, base, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		if err != unix.EINTR {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
@@ -143,8 +144,7 @@ func dial(p *poddir.Pod, leader int, app string) (*net.UnixConn, error) {
 		return nil, errors.Join(errors.New("ends"), err)
 	}
 	path := strings.TrimPrefix(stage1.AttachDir, "/run/") + "/" + app + "/" + stage1.AttachSocket
-	fd, err := unix.Openat2(run, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV})
+	fd, err := openat.FD(run, path, unix.O_PATH, openat.OneMount)
 	if err != nil {
 		return nil, fmt.Errorf("/run/%s of the pod: %w", path, err)
 	}

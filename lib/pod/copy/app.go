@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
@@ -192,12 +193,7 @@ func openRoot(pid int, dir string) (*os.File, error) {
 		return top, err
 	}
 	defer top.Close()
-	fd, err := unix.Openat2(int(top.Fd()), dir[1:], &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	return os.NewFile(uintptr(fd), dir), nil
+	return openat.File(top, dir[1:], unix.O_PATH|unix.O_DIRECTORY, openat.NoLinks)
 }
 
 func same(a, b *os.File) bool {

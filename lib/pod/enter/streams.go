@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
@@ -81,8 +82,7 @@ func (s *streams) open(leader int, uid uint32) (slave *os.File, err error) {
 		return nil, err
 	}
 	defer unix.Close(root)
-	fd, err := unix.Openat2(root, "dev/pts/ptmx", &unix.OpenHow{
-		Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := openat.FD(root, "dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, openat.NoLinks)
 	if err != nil {
 		return nil, fmt.Errorf("/dev/pts/ptmx: %w", err)
 	}

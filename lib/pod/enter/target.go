@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
@@ -185,8 +186,7 @@ func (t *target) appRoot(app string) (fileID, error) {
 		return fileID{}, err
 	}
 	defer unix.Close(in)
-	fd, err := unix.Openat2(in, stage1.AppRoot(app)[1:], &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := openat.FD(in, stage1.AppRoot(app)[1:], unix.O_PATH|unix.O_DIRECTORY, openat.NoLinks)
 	if err != nil {
 		return fileID{}, fmt.Errorf("root: %w", err)
 	}

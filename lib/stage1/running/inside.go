@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +32,7 @@ func ReadInside(p *poddir.Pod, path string) ([]byte, error) {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	defer unix.Close(root)
-	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := openat.FD(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, openat.NoLinks)
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
 	}
