@@ -216,7 +216,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	panic(http.ErrAbortHandler)
 }
 
-// spoil DIR truncate|change spoils the largest blob of a layout or of a registry's folder.
+// spoil DIR truncate|change spoils the largest blob of a layout or of a registry's directory.
 func spoil(args []string) error {
 	largest, size := "", int64(0)
 	err := filepath.Walk(args[0], func(path string, info os.FileInfo, err error) error {

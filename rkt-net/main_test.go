@@ -87,7 +87,7 @@ func isolate(t *testing.T) {
 	os.Setenv("RKT_NET_TEST", "ready")
 }
 
-// pluginsVariable names a folder of plugins to test with instead of Debian's; firewallVariable says by
+// pluginsVariable names a directory of plugins to test with instead of Debian's; firewallVariable says by
 // what the host has its rules made, see firewall.
 const pluginsVariable, firewallVariable = "RKT_NET_TEST_PLUGINS", "RKT_NET_TEST_FIREWALL"
 
@@ -149,9 +149,9 @@ func TestFirewalls(t *testing.T) {
 	made, old := upstream(t), t.TempDir()
 	shell(t, "cp "+made+"/* "+old+"; CGO_ENABLED=0 GOBIN="+old+" go -C ../cni/before-1.9 install tool")
 	for _, test := range []struct {
-		plugins, folder string
-		kinds           []string
-		scripts         string
+		plugins, directory string
+		kinds              []string
+		scripts            string
 	}{
 		{"12", "/usr/lib/cni", []string{"legacy", "nft"}, "firewalls"},
 		{"13", "../bin/_releases/trixie/usr/lib/cni", []string{""}, "firewalls"},
@@ -159,15 +159,15 @@ func TestFirewalls(t *testing.T) {
 		{"make cni", made, []string{"legacy", "nft"}, "firewalls"},
 		{"before 1.9", old, []string{"nft"}, "firewalls"},
 	} {
-		folder, err := filepath.Abs(test.folder)
+		directory, err := filepath.Abs(test.directory)
 		must(t, err)
-		if _, err := os.Stat(folder); err != nil {
+		if _, err := os.Stat(directory); err != nil {
 			t.Fatalf("%v (make releases)", err)
 		}
 		for _, kind := range test.kinds {
 			t.Run(test.plugins+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				again(t, "^TestScripts$/^("+test.scripts+")$", "TestScripts/firewalls", pluginsVariable+"="+folder, firewallVariable+"="+kind)
+				again(t, "^TestScripts$/^("+test.scripts+")$", "TestScripts/firewalls", pluginsVariable+"="+directory, firewallVariable+"="+kind)
 			})
 		}
 	}
@@ -180,7 +180,7 @@ func TestFirewalls(t *testing.T) {
 // variant reports whether the tests run for another one, with other plugins or another firewall.
 func variant() bool { return os.Getenv(pluginsVariable) != "" }
 
-// upstream builds the plugins of "make cni" and returns their folder.
+// upstream builds the plugins of "make cni" and returns their directory.
 func upstream(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 }
 
 // keyserver DIR serves files to https://example.com and http://example.com, with a certificate of a new authority, ca.pem. The page of
-// each folder is its file index. /redirect leads to http.
+// each directory is its file index. /redirect leads to http.
 func keyserver(dir string) error {
 	caKey, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

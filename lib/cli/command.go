@@ -130,7 +130,7 @@ func (c *Command) findVerb(args []string) (verb string, rest []string, err error
 		if n := Near(words[0], slices.Clone(names)); n != "" {
 			near = "; did you mean " + n + "?"
 		}
-		return "", nil, fmt.Errorf("%q is none of %s%s", words[0], strings.Join(names, ", "), near)
+		return "", nil, fmt.Errorf("unknown subcommand %q; use %s%s", words[0], strings.Join(names, ", "), near)
 	}
 	if err := ParseFlags(all.FlagSet, flags); err != nil { // --help
 		return "", nil, err

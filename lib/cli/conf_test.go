@@ -23,7 +23,7 @@ func TestFile(t *testing.T) {
 		"port http:80\nset-env A=B\n":  "", // for another program
 		"full=maybe":                   "line 1: full maybe: neither true nor false",
 		"\ngrace-period 24":            "line 2: grace-period 24: not a time such as 30m or 24h",
-		"insecure-options images":      `line 1: insecure-options images: "images" is none of`,
+		"insecure-options images":      `line 1: insecure-options images: "images" is not one of`,
 		"insecure-option image":        `line 1: "insecure-option": no program has such a flag; did you mean insecure-options?`,
 		"dri /x":                       `line 1: "dri": no program has such a flag; did you mean dir?`,
 		"--dir /x":                     `line 1: "--dir": no program has such a flag`,
@@ -164,7 +164,7 @@ func TestPullPolicy(t *testing.T) {
 		{"--store-only --pull-policy=update", "update", true, false,
 			"--store-only is --pull-policy=never, and --pull-policy=update is given too; use one of them"},
 		{"-pull-policy new --no-store", "new", false, true, "--no-store is --pull-policy=update, and --pull-policy=new is given too; use one of them"},
-		{"--pull-policy=always", "always", false, false, "--pull-policy=always: is none of never, new, update"},
+		{"--pull-policy=always", "always", false, false, "--pull-policy=always: is not one of never, new, update"},
 	} {
 		got, err := PullPolicy(strings.Fields(c.words), c.policy, c.storeOnly, c.noStore)
 		if err != nil {

@@ -40,7 +40,7 @@ func (i *Insecure) Set(list string) error {
 				names = append(names, n)
 			}
 			slices.Sort(names)
-			return fmt.Errorf("%q is none of %s", name, strings.Join(names, ", "))
+			return fmt.Errorf("%q is not one of %s", name, strings.Join(names, ", "))
 		}
 		option(&set)
 	}

@@ -34,7 +34,7 @@ func PullPolicy(words []string, policy string, storeOnly, noStore bool) (string,
 		policy = named
 	}
 	if !slices.Contains([]string{"never", "new", "update"}, policy) {
-		return "", fmt.Errorf("--pull-policy=%s: is none of never, new, update", policy)
+		return "", fmt.Errorf("--pull-policy=%s: is not one of never, new, update", policy)
 	}
 	return policy, nil
 }

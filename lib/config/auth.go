@@ -108,7 +108,7 @@ func (f File) auth(known map[string]Auth) error {
 		}
 		a.AccessKeyID, a.SecretAccessKey, a.Region = c.AccessKeyID, c.SecretAccessKey, c.Region
 	default:
-		return fmt.Errorf("type %q is none of basic, oauth, aws", file.Type)
+		return fmt.Errorf("type %q is not one of basic, oauth, aws", file.Type)
 	}
 	if other := c.other(file.Type); other != "" {
 		return fmt.Errorf("credentials: %s is not for type %s", other, file.Type)

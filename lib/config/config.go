@@ -1,4 +1,4 @@
-// Package config reads rkt's own configuration: JSON files in the folders paths.d, auth.d and stage1.d of a configuration directory
+// Package config reads rkt's own configuration: JSON files in the directories paths.d, auth.d and stage1.d of a configuration directory
 // (rkt 1.30, Documentation/configuration.md).
 package config
 
@@ -26,14 +26,14 @@ type File struct {
 	JSON []byte
 }
 
-// Files reads the files of the folder sub of a configuration directory, in the order of their names: those that end in ".json". Each
-// must be of one of the kinds. A folder that is not there has none, and so has the directory "".
+// Files reads the files of the directory sub of a configuration directory, in the order of their names: those that end in ".json". Each
+// must be of one of the kinds. A directory that is not there has none, and so has the directory "".
 func Files(dir, sub string, kinds ...string) ([]File, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	folder := filepath.Join(dir, sub)
-	entries, err := os.ReadDir(folder)
+	directory := filepath.Join(dir, sub)
+	entries, err := os.ReadDir(directory)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -42,7 +42,7 @@ func Files(dir, sub string, kinds ...string) ([]File, error) {
 	}
 	var files []File
 	for _, e := range entries {
-		path := filepath.Join(folder, e.Name())
+		path := filepath.Join(directory, e.Name())
 		if !strings.HasSuffix(path, ".json") {
 			continue
 		}

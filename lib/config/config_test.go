@@ -24,7 +24,7 @@ func TestBrokenPaths(t *testing.T) {
 		want  string
 	}{
 		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths", `,"stage1-images":"/b"`)}, "{/a /b} {  }"},
-		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths", `,"data":"/b"`)}, "DIR/paths.d/b.json: data is in another file of the folder too"},
+		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths", `,"data":"/b"`)}, "DIR/paths.d/b.json: data is in another file of the directory too"},
 		{map[string]string{"paths.d/a.json": head("paths", `,"data":"a"`)}, `DIR/paths.d/a.json: data: "a" is not an absolute path`},
 		{map[string]string{"paths.d/a.json": head("paths", `,"data":7`)}, "DIR/paths.d/a.json: data: must be a string, not number"},
 		{map[string]string{"paths.d/a.json": head("paths", ``)}, "DIR/paths.d/a.json: neither data nor stage1-images"},
@@ -35,8 +35,8 @@ func TestBrokenPaths(t *testing.T) {
 		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`), "stage1.d/b.json": head("stage1", `,"location":"l"`)}, "{ } {n v l}"},
 		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n"`)}, "DIR/stage1.d/a.json: name and version go together"},
 		{map[string]string{"stage1.d/a.json": head("stage1", ``)}, "DIR/stage1.d/a.json: neither name and version nor location"},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"location":"l"`), "stage1.d/b.json": head("stage1", `,"location":"l"`)}, "DIR/stage1.d/b.json: location is in another file of the folder too"},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`), "stage1.d/b.json": head("stage1", `,"name":"n","version":"v"`)}, "DIR/stage1.d/b.json: name and version are in another file of the folder too"},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"location":"l"`), "stage1.d/b.json": head("stage1", `,"location":"l"`)}, "DIR/stage1.d/b.json: location is in another file of the directory too"},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`), "stage1.d/b.json": head("stage1", `,"name":"n","version":"v"`)}, "DIR/stage1.d/b.json: name and version are in another file of the directory too"},
 		{map[string]string{"stage1.d/a.json": "x"}, "DIR/stage1.d/a.json: invalid character 'x' looking for beginning of value"},
 	} {
 		dir := t.TempDir()
@@ -68,12 +68,12 @@ func FuzzFiles(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		kind, err := kindOf(text)
-		folder, ok := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d", "stage1": "stage1.d"}[kind]
+		directory, ok := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d", "stage1": "stage1.d"}[kind]
 		if err != nil || !ok {
 			return
 		}
 		dir := t.TempDir()
-		write(t, filepath.Join(dir, folder, "a.json"), string(text))
+		write(t, filepath.Join(dir, directory, "a.json"), string(text))
 		paths, err := ReadPaths(dir)
 		if err != nil {
 			return
@@ -98,8 +98,8 @@ func FuzzFiles(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%s: %v", e, err)
 			}
-			folder := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d", "stage1": "stage1.d"}[kind]
-			write(t, fmt.Sprintf("%s/%s/%d.json", again, folder, i), string(e))
+			directory := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d", "stage1": "stage1.d"}[kind]
+			write(t, fmt.Sprintf("%s/%s/%d.json", again, directory, i), string(e))
 		}
 		second, err := Print(data, again)
 		if err != nil || string(first) != string(second) {

@@ -37,7 +37,7 @@ func ReadPaths(dirs ...string) (Paths, error) {
 				case !filepath.IsAbs(path[0]):
 					return Paths{}, fmt.Errorf("%s: %s: %q is not an absolute path", f.Path, name, path[0])
 				case path[1] != "":
-					return Paths{}, fmt.Errorf("%s: %s is in another file of the folder too", f.Path, name)
+					return Paths{}, fmt.Errorf("%s: %s is in another file of the directory too", f.Path, name)
 				}
 			}
 			if p == (Paths{}) {
@@ -80,9 +80,9 @@ func ReadStage1(dirs ...string) (Stage1, error) {
 			case s == (Stage1{}):
 				err = errors.New("neither name and version nor location")
 			case s.Name != "" && here.Name != "":
-				err = errors.New("name and version are in another file of the folder too")
+				err = errors.New("name and version are in another file of the directory too")
 			case s.Location != "" && here.Location != "":
-				err = errors.New("location is in another file of the folder too")
+				err = errors.New("location is in another file of the directory too")
 			}
 			if err != nil {
 				return Stage1{}, fmt.Errorf("%s: %w", f.Path, err)

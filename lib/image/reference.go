@@ -18,12 +18,12 @@ import (
 	"github.com/appc/spec/schema/types"
 )
 
-// Kind is the way an image is named. It is also the name of the folder that holds such names in the image store.
+// Kind is the way an image is named. It is also the name of the directory that holds such names in the image store.
 type Kind string
 
 const (
 	Docker        Kind = "docker"         // docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST], an image in a registry
-	OCILayout     Kind = "oci"            // oci:DIR[:TAG], an OCI image layout in a folder
+	OCILayout     Kind = "oci"            // oci:DIR[:TAG], an OCI image layout in a directory
 	OCIArchive    Kind = "oci-archive"    // oci-archive:FILE[:TAG], an OCI image layout in a tar file
 	DockerArchive Kind = "docker-archive" // docker-archive:FILE[:NAME[:TAG]], what docker save writes
 	File          Kind = "file"           // file:///PATH or a path: an ACI
@@ -197,7 +197,7 @@ func parsePath(kind Kind, file string) (Reference, error) {
 		return Reference{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if abs == "/" {
-		return Reference{}, errors.New("the root folder is no image")
+		return Reference{}, errors.New("the root directory is no image")
 	}
 	if len(abs) > maxReference {
 		return Reference{}, fmt.Errorf("path longer than %d bytes", maxReference)
@@ -272,7 +272,7 @@ func (r Reference) Describes(m *schema.ImageManifest) error {
 	return nil
 }
 
-// Local tells whether the reference names a file or folder of this machine, which may have changed since it was fetched and costs
+// Local tells whether the reference names a file or directory of this machine, which may have changed since it was fetched and costs
 // little to look at.
 func (r Reference) Local() bool { return r.Path != "" }
 
@@ -324,7 +324,7 @@ func (r Reference) dockerName() string {
 }
 
 // Key is where the image store keeps the reference, a relative path that two references share only if they mean the same.
-// Registry and appc names are nested folders, and the last part of such a key has a ":" or "@" in it that no folder below a
+// Registry and appc names are nested directories, and the last part of such a key has a ":" or "@" in it that no directory below a
 // registry has, so that no name is in the way of another. Paths and URLs are one component, percent-escaped. An ID has no key.
 func (r Reference) Key() string {
 	switch r.Kind {

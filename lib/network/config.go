@@ -18,7 +18,7 @@ type Config struct {
 	Type string // of its first plugin
 	List []byte // CNI network configuration list, JSON; a file with a single plugin is made into one
 	File string // where it was read, "" for a built-in network
-	twin string // a second file of that name in the same folder
+	twin string // a second file of that name in the same directory
 }
 
 // maxConfig bounds a configuration file.
@@ -33,8 +33,8 @@ var builtin = []Config{
 		`"ipam":{"type":"host-local","subnet":"172.31.0.0/16"}}]}`)},
 }
 
-// Load reads the networks of the net.d folders dirs, of which an earlier one overrides a later one by a network's name. They
-// are in the order of their files' names, with the built-in ones last. A folder that is not there is empty.
+// Load reads the networks of the net.d directories dirs, of which an earlier one overrides a later one by a network's name. They
+// are in the order of their files' names, with the built-in ones last. A directory that is not there is empty.
 func Load(dirs ...string) ([]Config, error) {
 	var all []Config
 	for _, dir := range dirs {
@@ -160,7 +160,7 @@ func parseConfig(data []byte) (*Config, error) {
 	return &Config{Name: head.Name, Type: head.Type, List: data}, err
 }
 
-// validType keeps a plugin's type, which is the name of a program, inside of the plugin folders.
+// validType keeps a plugin's type, which is the name of a program, inside of the plugin directories.
 func validType(t string) error {
 	if t == "" {
 		return errors.New(`no "type"`)

@@ -24,7 +24,7 @@ func (n *Names) flags(t *testing.T, flags string) error {
 }
 
 func TestNames(t *testing.T) {
-	dir := folder(t, "resolv.conf", "# the host's\nnameserver 192.0.2.53\nnameserver 127.0.0.53\nsearch example.org\n", "resolved", "nameserver 192.0.2.54\n",
+	dir := directory(t, "resolv.conf", "# the host's\nnameserver 192.0.2.53\nnameserver 127.0.0.53\nsearch example.org\n", "resolved", "nameserver 192.0.2.54\n",
 		"stub", "nameserver 127.0.0.53\n", "empty", "")
 	old := [2]string{resolvConf, resolvedConf}
 	t.Cleanup(func() { resolvConf, resolvedConf = old[0], old[1] })

@@ -91,7 +91,7 @@ func FuzzSelection(f *testing.F) {
 	})
 }
 
-// FuzzConfig: a file that is taken is a list of plugins whose names stay in their folder, and it reads the same again.
+// FuzzConfig: a file that is taken is a list of plugins whose names stay in their directory, and it reads the same again.
 func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
 		`{"name":"b","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"172.16.28.0/24"}}`,
@@ -119,8 +119,8 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// folder writes files, NAME then text, into a new folder.
-func folder(t *testing.T, files ...string) string {
+// directory writes files, NAME then text, into a new directory.
+func directory(t *testing.T, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for i := 0; i < len(files); i += 2 {
@@ -132,14 +132,14 @@ func folder(t *testing.T, files ...string) string {
 }
 
 func TestLoad(t *testing.T) {
-	user := folder(t, "50-b.conf", `{"name":"b","type":"user"}`)
-	local := folder(t,
+	user := directory(t, "50-b.conf", `{"name":"b","type":"user"}`)
+	local := directory(t,
 		"30-b.conf", `{"name":"b","type":"local"}`,
 		"20-a.conflist", `{"name":"a","plugins":[{"type":"bridge"},{"type":"portmap"}]}`,
 		"10-c.json", `{"name":"c","cniVersion":"0.3.1","type":"macvlan","master":"eth0"}`,
 		"readme.txt", `not JSON`,
 		"x.conf~", `not JSON`)
-	system := folder(t, "40-default.conf", `{"name":"default","type":"bridge"}`, "05-z.conf", `{"name":"z","type":"z"}`)
+	system := directory(t, "40-default.conf", `{"name":"default","type":"bridge"}`, "05-z.conf", `{"name":"z","type":"z"}`)
 	configs, err := Load(user, local, system, "/nonexistent")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestLoadWrong(t *testing.T) {
 		{`{"name":5,"type":"b"}`, `"name" is a JSON number, not a string`},
 	} {
 		t.Run(test.text, func(t *testing.T) {
-			dir := folder(t, "10-x.conf", test.text)
+			dir := directory(t, "10-x.conf", test.text)
 			_, err := Load(dir)
 			if err == nil || !strings.HasPrefix(err.Error(), filepath.Join(dir, "10-x.conf: ")) || !strings.Contains(err.Error(), test.wrong) {
 				t.Fatalf("got %v, want %s", err, test.wrong)
@@ -187,7 +187,7 @@ func TestResolve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := Load(folder(t,
+	own, err := Load(directory(t,
 		"10-ptp0.conf", `{"name":"ptp0","type":"ptp"}`,
 		"20-b0.conf", `{"name":"b0","type":"bridge"}`,
 		"30-b1.conf", `{"name":"b1","type":"bridge"}`,

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// PortsFile is in the folder of the interface whose network forwards the pod's ports: a JSON array of Port.
+// PortsFile is in the directory of the interface whose network forwards the pod's ports: a JSON array of Port.
 const PortsFile = "ports"
 
 // Port is a port of the host that is forwarded to the pod. Its JSON is that of CNI's portMappings capability (CNI's

@@ -21,10 +21,10 @@ import (
 const (
 	Dir        = "net"
 	NetnsFile  = "netns"  // the word host, or the path of the pod's namespace; written last
-	PathFile   = "path"   // folders of plugins, one a line
-	ConfigFile = "config" // in a folder per interface: the CNI configuration list as used
-	ArgsFile   = "args"   // in a folder per interface: CNI_ARGS
-	ResultFile = "result" // in a folder per interface: the CNI result
+	PathFile   = "path"   // directories of plugins, one a line
+	ConfigFile = "config" // in a directory per interface: the CNI configuration list as used
+	ArgsFile   = "args"   // in a directory per interface: CNI_ARGS
+	ResultFile = "result" // in a directory per interface: the CNI result
 )
 
 // Interface is the name of a pod's n-th network interface, from 0.
@@ -44,7 +44,7 @@ type Attachment struct {
 func Attachments(podDir string) ([]Attachment, error) {
 	dir := filepath.Join(podDir, Dir)
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("%s: not a folder", dir)
+		return nil, fmt.Errorf("%s: not a directory", dir)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +154,7 @@ func Read(podDir string) ([]Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	folders := strings.Split(strings.TrimSuffix(string(path), "\n"), "\n")
+	directories := strings.Split(strings.TrimSuffix(string(path), "\n"), "\n")
 	var networks []Network
 	for _, a := range attachments {
 		if a.Result == nil {
@@ -164,7 +164,7 @@ func Read(podDir string) ([]Network, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Join(podDir, Dir, a.Interface), err)
 		}
-		n.PluginPath = pluginIn(folders, n.plugin)
+		n.PluginPath = pluginIn(directories, n.plugin)
 		networks = append(networks, n)
 	}
 	return networks, nil

@@ -57,7 +57,7 @@ func (s *setup) become() error {
 	if s.Again {
 		overlays = nil
 	}
-	for _, dir := range overlays { // copied, since overlayfs takes no lower folder that is inside another
+	for _, dir := range overlays { // copied, since overlayfs takes no lower directory that is inside another
 		if out, err := exec.Command("cp", "-a", dir+"/.", upper).CombinedOutput(); err != nil {
 			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
 		}

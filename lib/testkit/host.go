@@ -21,10 +21,10 @@ import (
 
 // Config describes a host.
 type Config struct {
-	Dir     string   // an empty folder, on a disk, for all that the host writes; on an overlay, nothing of it outlives the host
+	Dir     string   // an empty directory, on a disk, for all that the host writes; on an overlay, nothing of it outlives the host
 	Root    string   // a tree with the files of another release; "" is the machine's own root
-	Overlay []string // folders whose content lies over the machine's root, the last on top
-	Binds   []string // folders of the machine that the host has as they are, at the same path
+	Overlay []string // directories whose content lies over the machine's root, the last on top
+	Binds   []string // directories of the machine that the host has as they are, at the same path
 	Bare    bool     // no systemd: PID 1 does nothing
 	Again   bool     // Dir is that of a host that was closed, which boots again: with its files, but for /run, /tmp and /dev
 }

@@ -24,10 +24,10 @@ import (
 // VM is a virtual machine that boots Debian's kernel with the machine's own files, runs one command, and is gone: for what needs the
 // control groups of a whole machine, or what its kernel does not have.
 type VM struct {
-	Dir     string   // an empty folder for what the virtual machine needs
-	Kernel  string   // a folder with an unpacked kernel package, see test/kernel.sh
+	Dir     string   // an empty directory for what the virtual machine needs
+	Kernel  string   // a directory with an unpacked kernel package, see test/kernel.sh
 	Root    string   // a tree with the files of another release; "" is the machine's own root
-	Overlay []string // folders whose content lies over the machine's root, the last on top
+	Overlay []string // directories whose content lies over the machine's root, the last on top
 	Bare    bool     // no systemd: the command is run by PID 1, without a network and without the modules that pods need
 	Disk    string   // a second disk, /dev/vdb, as qemu names it; its flushes are passed on
 	Memory  int      // MiB; 0 is 2048

@@ -15,11 +15,11 @@ import (
 
 // entry is a name in the tables of docs/pod-directory.md.
 type entry struct {
-	name   string
-	folder bool
-	whole  bool   // a folder whose content is somebody else's
-	since  string // what a pod has gone through when it may have the file: "", "run", "garbage"
-	seen   bool
+	name      string
+	directory bool
+	whole     bool   // a directory whose content is somebody else's
+	since     string // what a pod has gone through when it may have the file: "", "run", "garbage"
+	seen      bool
 }
 
 // directory holds the pods' directories against docs/pod-directory.md.
@@ -76,8 +76,8 @@ func directory() func(*testscript.TestScript, bool, []string) {
 				e := entries[at]
 				e.seen = true
 				late := e.since == "run" && slices.Contains([]string{"preparing", "aborted prepare", "prepared"}, state) || e.since == "garbage" && state != "exited garbage"
-				if late || e.folder && !d.IsDir() {
-					ts.Logf("%s: is not what docs/pod-directory.md says of %s: since %q, folder %v", path, e.name, e.since, e.folder)
+				if late || e.directory && !d.IsDir() {
+					ts.Logf("%s: is not what docs/pod-directory.md says of %s: since %q, directory %v", path, e.name, e.since, e.directory)
 					wrong++
 				}
 				if e.whole && d.IsDir() {
@@ -108,11 +108,11 @@ func appNames(ts *testscript.TestScript, p *poddir.Pod) string {
 	return "(" + strings.Join(names, "|") + ")"
 }
 
-// below tells whether a folder leads to what the entry names.
-func (e *entry) below(folder, apps string) bool {
+// below tells whether a directory leads to what the entry names.
+func (e *entry) below(directory, apps string) bool {
 	parts := strings.Split(e.name, "/")
 	for n := 1; n < len(parts); n++ {
-		if namePattern(strings.Join(parts[:n], "/"), apps).MatchString(folder) {
+		if namePattern(strings.Join(parts[:n], "/"), apps).MatchString(directory) {
 			return true
 		}
 	}
@@ -150,7 +150,7 @@ func readPage(ts *testscript.TestScript, page string) (entries []*entry) {
 			if i%2 == 0 {
 				continue
 			}
-			e := &entry{name: prefix + name, folder: strings.HasSuffix(strings.TrimSuffix(name, "…"), "/"), whole: strings.HasSuffix(name, "…"), since: since}
+			e := &entry{name: prefix + name, directory: strings.HasSuffix(strings.TrimSuffix(name, "…"), "/"), whole: strings.HasSuffix(name, "…"), since: since}
 			if strings.Contains(cells[2], "written by `rkt-run-prepared") {
 				e.since = "run"
 			}

@@ -104,7 +104,7 @@ func besideOthers(t *testing.T, session string) {
 	}
 }
 
-// installed is a folder with what "make install" installs, mkimage, and in /images the images and the documentation. It is made once, and
+// installed is a directory with what "make install" installs, mkimage, and in /images the images and the documentation. It is made once, and
 // nobody writes to it.
 func installed(t *testing.T) string {
 	t.Helper()
@@ -187,7 +187,7 @@ func play(t *testing.T, root string, overlays []string, session string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("/var/tmp", "rkt-e2e-") // not in a tmpfs: an overlay's upper folder may not be on every one
+	dir, err := os.MkdirTemp("/var/tmp", "rkt-e2e-") // not in a tmpfs: an overlay's upper directory may not be on every one
 	if err != nil {
 		t.Fatal(err)
 	}

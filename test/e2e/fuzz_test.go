@@ -35,7 +35,7 @@ func randomString(r *rand.Rand) string {
 	return b.String()
 }
 
-// randomName is a random string that is mostly what systemd takes in a path, and short enough for a folder's name.
+// randomName is a random string that is mostly what systemd takes in a path, and short enough for a directory's name.
 func randomName(r *rand.Rand) string {
 	s := strings.ReplaceAll(randomString(r), strings.Repeat("x", 3000), "x")
 	if r.IntN(10) == 0 {

@@ -56,7 +56,7 @@ func TestOneBinary(t *testing.T) {
 	}{
 		{"rkt-list --no-legend", 0, ""},
 		{"rkt-stop nosuch", 254, "rkt-stop: no matches found for \"nosuch\": no such pod\n"},
-		{"rkt list --format=yaml", 254, "rkt-list: --format=yaml: is none of text, json, json-pretty\n"},
+		{"rkt list --format=yaml", 254, `rkt-list: --format="yaml": unknown format; use text, json or json-pretty` + "\n"},
 		{"rkt-stage2 nosuch", 254, "unknown subcommand (--help lists them)\n"},
 	} {
 		words := strings.Fields(c.line)

@@ -119,7 +119,7 @@ func busybox(t *tree) error {
 	t.text("etc/group", "root:x:0:\napp:x:1000:\nextra:x:1001:app\n")
 	t.add(&tar.Header{Typeflag: tar.TypeDir, Name: "home/app", Mode: 0o755, Uid: 1000, Gid: 1000}, nil)
 	t.text("etc/removed", "the next layer removes this\n")
-	t.text("etc/hidden/old", "the next layer's folder replaces this\n")
+	t.text("etc/hidden/old", "the next layer's directory replaces this\n")
 	return nil
 }
 

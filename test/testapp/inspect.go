@@ -105,7 +105,7 @@ func inspect() {
 }
 
 // look tells of a path: what it is, its mode, owner, and what it holds; and whether something can be made there or written to it. Another
-// app may look at the same folder at the same moment, and what it makes there for that is no content.
+// app may look at the same directory at the same moment, and what it makes there for that is no content.
 func look(path string) string {
 	st, err := os.Lstat(path)
 	if err != nil {

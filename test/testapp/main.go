@@ -15,7 +15,7 @@
 //	testapp peel MARK          takes away what lies at "/", and what lies below that, and says what is there and whether the file MARK is
 //	testapp calls              tries the system calls that no app has
 //	testapp profile [CAP …]    tries each system call, and says how many are not as the default profile has them for these capabilities
-//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins with odd:, its folder, and $INSPECT_MOUNT if a file of the host is there
+//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins with odd:, its directory, and $INSPECT_MOUNT if a file of the host is there
 package main
 
 import (

@@ -37,9 +37,9 @@ checks are done.`,
 
 func setup(fs *cli.Flags) cli.Run {
 	fs.Root = true
-	var format string
+	var format cli.Format
 	var quiet, strict bool
-	fs.StringVar(&format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	fs.FormatVar(&format)
 	fs.BoolVar(&quiet, "quiet", false, "print only warnings and faults")
 	fs.BoolVar(&strict, "strict", false, "exit with 1 on a warning, too")
 	return func(ctx context.Context, p *cli.Process) error {
@@ -67,16 +67,12 @@ func setup(fs *cli.Flags) cli.Run {
 	}
 }
 
-func print(p *cli.Process, found []doctor.Finding, format string) error {
-	switch format {
-	case "json", "json-pretty":
+func print(p *cli.Process, found []doctor.Finding, format cli.Format) error {
+	if format.JSON() {
 		if found == nil {
 			found = []doctor.Finding{}
 		}
-		return p.PrintJSON(found, format == "json-pretty")
-	case "text":
-	default:
-		return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+		return p.PrintFormat(found, format)
 	}
 	for _, f := range found {
 		line := fmt.Sprintf("%-12s %-8s %s", f.Check, f.Verdict, f.Text)

@@ -114,7 +114,7 @@ func run(ctx context.Context, p *cli.Process, c *config) error {
 		p.Debugf("leftovers in the store: %v", err)
 	}
 	dirs := []string{c.global.SystemConfig, c.global.LocalConfig, c.global.UserConfig}
-	c.options.Auth, c.options.Certs = auth.New(p.Getenv, dirs...), certs.Folders(dirs...)
+	c.options.Auth, c.options.Certs = auth.New(p.Getenv, dirs...), certs.Directories(dirs...)
 	uuid := p.Getenv("RKT_POD") // for which rkt-prepare fetches
 	if uuid == "" {
 		uuid = poddir.Self(p.Getenv, p.PID)

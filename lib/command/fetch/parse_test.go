@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 		{"--local-config=" + dir + " a", "new", "{new false false [{a }]}"},
 		{"--local-config=" + dir + " --pull-policy=update a", "new", "{update false false [{a }]}"},
 		{"", "", "must provide at least one image (--help shows how)"},
-		{"--pull-policy=sometimes a", "", "--pull-policy=sometimes: is none of never, new, update"},
+		{"--pull-policy=sometimes a", "", "--pull-policy=sometimes: is not one of never, new, update"},
 		{"--store-only --no-store a", "", "both --store-only and --no-store specified; use one of them"},
 		{"--signature=x a", "", "{update false false [{a x}]}"},
 		{"a --signature=x b c --signature y", "", "{update false false [{a x} {b } {c y}]}"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -35,26 +34,23 @@ type imageUsage struct {
 
 func setupDf(fs *cli.Flags) cli.Run {
 	fs.Root = true
-	var format string
+	var format cli.Format
 	var full, noLegend bool
 	registerTable(fs, &format, &full, &noLegend)
 	return func(_ context.Context, p *cli.Process) error { return df(p, fs, format, full, noLegend) }
 }
 
 // registerTable registers the flags of the verbs that print a table.
-func registerTable(fs *cli.Flags, format *string, full, noLegend *bool) {
+func registerTable(fs *cli.Flags, format *cli.Format, full, noLegend *bool) {
 	fs.BoolVar(full, "full", false, "whole IDs, sizes in bytes, times as dates")
 	fs.BoolVar(noLegend, "no-legend", false, "omit the header line")
-	fs.StringVar(format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	fs.FormatVar(format)
 }
 
 // df prints how much of its disk the store takes.
-func df(p *cli.Process, fs *cli.Flags, format string, full, noLegend bool) error {
+func df(p *cli.Process, fs *cli.Flags, format cli.Format, full, noLegend bool) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("df: %q: takes no operands", fs.Arg(0))
-	}
-	if !slices.Contains([]string{"", "text", "json", "json-pretty"}, format) {
-		return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
 	}
 	s, err := store.Open(fs.Global.Dir)
 	if err != nil {
@@ -64,8 +60,8 @@ func df(p *cli.Process, fs *cli.Flags, format string, full, noLegend bool) error
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(format, "json") {
-		return p.PrintJSON(all, format == "json-pretty")
+	if format.JSON() {
+		return p.PrintFormat(all, format)
 	}
 	return all.print(p, full, noLegend)
 }

@@ -89,8 +89,9 @@ func field(name string) int {
 
 // listing is how images are listed.
 type listing struct {
-	show, by, order, format string
-	full, noLegend          bool
+	show, by, order string
+	format          cli.Format
+	full, noLegend  bool
 }
 
 func setupList(fs *cli.Flags) cli.Run {
@@ -115,7 +116,7 @@ func (l listing) list(p *cli.Process, fs *cli.Flags) error {
 	for name, value := range map[string]string{"fields": show, "sort": by} {
 		for item := range strings.SplitSeq(value, ",") {
 			if field(item) < 0 {
-				return fmt.Errorf("--%s=%s: %q is none of id, name, size, importtime, lastused, verified", name, value, item)
+				return fmt.Errorf("--%s=%s: %q is not one of id, name, size, importtime, lastused, verified", name, value, item)
 			}
 		}
 	}
@@ -139,15 +140,11 @@ func (l listing) list(p *cli.Process, fs *cli.Flags) error {
 		}
 		return 0
 	})
-	switch format {
-	case "text", "":
-	case "json", "json-pretty":
+	if format.JSON() {
 		if entries == nil {
 			entries = []entry{}
 		}
-		return errors.Join(p.PrintJSON(entries, format == "json-pretty"), unread)
-	default:
-		return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+		return errors.Join(p.PrintFormat(entries, format), unread)
 	}
 	w := tabwriter.NewWriter(p.Stdout, 0, 8, 1, '\t', 0)
 	line := func(text func(i int) string) {
@@ -217,7 +214,7 @@ func read(r resolve.Resolver) (entries []entry, err error) {
 	return entries, errors.Join(errs...)
 }
 
-// weigh is what the files of a folder hold, in bytes.
+// weigh is what the files of a directory hold, in bytes.
 func weigh(dir string) (size int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -21,11 +21,11 @@ type output struct {
 }
 
 // setupOutput is what the verbs have in common that write an image somewhere.
-func setupOutput(verb string, folder bool, write func(context.Context, *cli.Process, *output) error) func(*cli.Flags) cli.Run {
+func setupOutput(verb string, directory bool, write func(context.Context, *cli.Process, *output) error) func(*cli.Flags) cli.Run {
 	return func(fs *cli.Flags) cli.Run {
 		o := &output{}
 		fs.BoolVar(&o.overwrite, "overwrite", false, "replace what is there")
-		if folder {
+		if directory {
 			fs.BoolVar(&o.rootfsOnly, "rootfs-only", false, "no manifest, and DIR is the root")
 		}
 		return func(ctx context.Context, p *cli.Process) error {
@@ -69,11 +69,11 @@ func exportACI(ctx context.Context, p *cli.Process, o *output) error {
 }
 
 func extract(ctx context.Context, _ *cli.Process, o *output) error {
-	return export.Folder(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error { return export.ACI(ctx, o.store, o.image, w) })
+	return export.Directory(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error { return export.ACI(ctx, o.store, o.image, w) })
 }
 
 func render(ctx context.Context, _ *cli.Process, o *output) error {
-	return export.Folder(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error { return export.Rendered(ctx, o.store, o.image, w) })
+	return export.Directory(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error { return export.Rendered(ctx, o.store, o.image, w) })
 }
 
 func setupVerify(fs *cli.Flags) cli.Run {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -34,35 +33,33 @@ The table and the JSON are those of rkt 1.30.`,
 
 func setup(fs *cli.Flags) cli.Run {
 	t := table{now: time.Now()}
-	var format, fields string
+	var fields string
+	var format cli.Format
 	fs.BoolVar(&t.full, "full", false, "whole UUIDs and times, and image IDs")
 	fs.BoolVar(&t.noLegend, "no-legend", false, "omit the header line")
 	fs.BoolVar(&t.wide, "wide", false, "also the pod's name, forwarded ports, and of each app the exit status and the state of its "+
 		"health check")
 	fs.StringVar(&fields, "fields", "", "NAME,...: these columns: uuid, name (the pod's), app, imagename, imageid, exitstatus, health, "+
 		"ports, state, created, started, networks")
-	fs.StringVar(&format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	fs.FormatVar(&format)
 	return func(_ context.Context, p *cli.Process) error { return list(p, fs, t, format, fields) }
 }
 
-func list(p *cli.Process, fs *cli.Flags, t table, format, fields string) error {
+func list(p *cli.Process, fs *cli.Flags, t table, format cli.Format, fields string) error {
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%q: takes no operands", fs.Arg(0))
 	}
 	if err := t.choose(fields); err != nil {
 		return err
 	}
-	json := strings.HasPrefix(format, "json")
+	json := format.JSON()
 	entries, unread := status.All(poddir.In(fs.Global.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
 		Live: json || t.has("health") || t.has("ports")})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing
 	}
-	switch format {
-	case "text", "":
-		return errors.Join(t.write(p.Stdout, entries), unread)
-	case "json", "json-pretty":
-		return errors.Join(p.PrintJSON(entries, format == "json-pretty"), unread)
+	if json {
+		return errors.Join(p.PrintFormat(entries, format), unread)
 	}
-	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+	return errors.Join(t.write(p.Stdout, entries), unread)
 }

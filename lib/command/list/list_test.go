@@ -70,7 +70,7 @@ func TestFields(t *testing.T) {
 			t.Errorf("%s: %v\ngot  %s\nwant %s", c.args, err, got, c.want)
 		}
 	}
-	const want = `--fields=uuid,pid: "pid" is none of uuid, name, app, imagename, imageid, exitstatus, health, ports, state, created, started, networks`
+	const want = `--fields=uuid,pid: "pid" is not one of uuid, name, app, imagename, imageid, exitstatus, health, ports, state, created, started, networks`
 	if out, err := run(data, "--fields=uuid,pid"); err == nil || err.Error() != want || out != "" {
 		t.Errorf("%q, %v", out, err)
 	}

@@ -81,7 +81,7 @@ func (t *table) choose(list string) error {
 			}
 		}
 		if found < 0 {
-			return fmt.Errorf("--fields=%s: %q is none of %s", list, name, strings.Join(names, ", "))
+			return fmt.Errorf("--fields=%s: %q is not one of %s", list, name, strings.Join(names, ", "))
 		}
 		t.columns = append(t.columns, found)
 	}

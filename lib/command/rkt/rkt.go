@@ -194,7 +194,7 @@ func complete(word string) string {
 	return word
 }
 
-// noCommand is the error for a command that there is none of. The words are rkt's, for scripts.
+// noCommand is the error for a command that there is not one of. The words are rkt's, for scripts.
 func noCommand(verb string) error {
 	if near := cli.Near(verb, verbs()); near != "" {
 		return fmt.Errorf("unknown command %q for \"rkt\"; did you mean %s?", verb, near)

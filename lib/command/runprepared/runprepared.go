@@ -48,7 +48,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.Func("ipc", "parent: share shared memory, semaphores and queues with the host; auto and private, the default, do not", func(s string) error {
 		o.HostIPC = s == "parent"
 		if !slices.Contains([]string{"auto", "private", "parent"}, s) {
-			return fmt.Errorf("%q is none of auto, private, parent", s)
+			return fmt.Errorf("%q is not one of auto, private, parent", s)
 		}
 		return nil
 	})
@@ -57,7 +57,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "refuse to start if a limit of an app can't be enforced")
 	fs.Func("undo", "network|pod: if the pod does not start, remove its network, or the pod (used by rkt run)", func(s string) error {
 		if undo = s; chain.Undo[s] == nil {
-			return fmt.Errorf("%q is none of network, pod", s)
+			return fmt.Errorf("%q is not one of network, pod", s)
 		}
 		return nil
 	})

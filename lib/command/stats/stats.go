@@ -39,20 +39,17 @@ the host's.
 
 func setup(fs *cli.Flags) cli.Run {
 	fs.Root = true
-	var format string
+	var format cli.Format
 	var noLegend bool
-	fs.StringVar(&format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	fs.FormatVar(&format)
 	fs.BoolVar(&noLegend, "no-legend", false, "omit the header line")
 	return func(_ context.Context, p *cli.Process) error {
-		if format != "text" && format != "json" && format != "json-pretty" {
-			return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
-		}
 		found, err := read(p, poddir.In(fs.Global.Dir), fs.Args())
 		if err != nil && len(found) == 0 {
 			return err
 		}
-		if format != "text" {
-			return errors.Join(p.PrintJSON(found, format == "json-pretty"), err)
+		if format.JSON() {
+			return errors.Join(p.PrintFormat(found, format), err)
 		}
 		return errors.Join(write(p, found, noLegend), err)
 	}

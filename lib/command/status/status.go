@@ -61,17 +61,18 @@ func (w *wait) Set(s string) (err error) {
 
 func setup(fs *cli.Flags) cli.Run {
 	var w, alias, ready wait
-	var format, uuidFile string
+	var uuidFile string
+	var format cli.Format
 	fs.Var(&w, "wait", "[=TIME]: first wait until the pod has exited, for TIME at most (no TIME, \"true\", or less than 0: without limit)")
 	fs.Var(&ready, "wait-ready", "[=TIME]: first wait until the pod is ready: every app runs, and those that call sd_notify(3) have said "+
 		"READY=1. It is an error if the pod exits before, or is not ready after TIME")
 	fs.Var(&alias, "wait-till-exited", "[=TIME]: the same as --wait")
-	fs.StringVar(&format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	fs.FormatVar(&format)
 	fs.UUIDFile(&uuidFile)
 	return func(_ context.Context, p *cli.Process) error { return tell(p, fs, w, alias, ready, format, uuidFile) }
 }
 
-func tell(p *cli.Process, fs *cli.Flags, w, alias, ready wait, format, uuidFile string) error {
+func tell(p *cli.Process, fs *cli.Flags, w, alias, ready wait, format cli.Format, uuidFile string) error {
 	if alias.on {
 		w = alias
 	}
@@ -98,14 +99,11 @@ func tell(p *cli.Process, fs *cli.Flags, w, alias, ready wait, format, uuidFile 
 }
 
 // show prints a status in one of the formats.
-func show(p *cli.Process, of *poddir.Pod, s status.Pod, format string) error {
-	switch format {
-	case "text", "":
-		return write(p, of, s)
-	case "json", "json-pretty":
-		return p.PrintJSON(s, format == "json-pretty")
+func show(p *cli.Process, of *poddir.Pod, s status.Pod, format cli.Format) error {
+	if format.JSON() {
+		return p.PrintFormat(s, format)
 	}
-	return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+	return write(p, of, s)
 }
 
 // waitFor blocks until the pod is not locked any more; a prepared one never was, and has not ended.

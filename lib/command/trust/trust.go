@@ -54,7 +54,7 @@ certificate. --trust-keys-from-https does not ask about keys from HTTPS servers.
 
 // config is one call of the program.
 type config struct {
-	local  string // configuration folder that keys go into
+	local  string // configuration directory that keys go into
 	prefix string // "" for a root key
 	keys   []string
 	source trust.Source
@@ -107,7 +107,7 @@ func (c *config) complete(p *cli.Process, fs *cli.Flags, root, skip, allowHTTP b
 	c.local, c.ask, c.https = g.LocalConfig, !skip, g.TrustKeysFrom
 	c.source = trust.Source{HTTP: allowHTTP || g.Insecure.Pubkey, TLS: g.Insecure.TLS}
 	dirs := []string{g.SystemConfig, g.LocalConfig, g.UserConfig}
-	c.source.Auth, c.source.Certs = auth.New(p.Getenv, dirs...), certs.Folders(dirs...)
+	c.source.Auth, c.source.Certs = auth.New(p.Getenv, dirs...), certs.Directories(dirs...)
 	return c, nil
 }
 

@@ -36,9 +36,9 @@ what the image has at TARGET.`,
 
 func setupList(fs *cli.Flags) cli.Run {
 	fs.Root = true
-	var format string
+	var format cli.Format
 	var noLegend bool
-	fs.StringVar(&format, "format", "text", "FORMAT: text (default), json, or json-pretty")
+	fs.FormatVar(&format)
 	fs.BoolVar(&noLegend, "no-legend", false, "omit the header line")
 	return func(_ context.Context, p *cli.Process) error {
 		if fs.NArg() > 0 {
@@ -53,17 +53,13 @@ func setupRemove(fs *cli.Flags) cli.Run {
 	return func(_ context.Context, p *cli.Process) error { return remove(p, volume.In(fs.Global.Dir), fs.Args()) }
 }
 
-func list(p *cli.Process, volumes volume.Volumes, format string, noLegend bool) error {
+func list(p *cli.Process, volumes volume.Volumes, format cli.Format, noLegend bool) error {
 	all, err := volumes.List()
 	if err != nil {
 		return err
 	}
-	switch format {
-	case "json", "json-pretty":
-		return p.PrintJSON(all, format == "json-pretty")
-	case "text":
-	default:
-		return fmt.Errorf("--format=%s: is none of text, json, json-pretty", format)
+	if format.JSON() {
+		return p.PrintFormat(all, format)
 	}
 	width := len("NAME")
 	for _, v := range all {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Own lists the folders of the process's own groups: in the unified hierarchy, and in systemd's named one where that is mounted.
+// Own lists the directories of the process's own groups: in the unified hierarchy, and in systemd's named one where that is mounted.
 // There is none where no such hierarchy is mounted.
 func Own() ([]string, error) { return Of(os.Getpid()) }
 

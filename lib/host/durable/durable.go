@@ -83,7 +83,7 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 // Place makes the file last and gives it its name. What has the name already is replaced, or it is an error that wraps fs.ErrExist.
 func (f *File) Place(replace bool) error {
 	info, err := f.Stat()
-	if err == nil && info.Size() > 0 { // an empty one has nothing but its name, which lasts with the folder
+	if err == nil && info.Size() > 0 { // an empty one has nothing but its name, which lasts with the directory
 		err = f.Sync()
 	}
 	if err == nil {
@@ -170,7 +170,7 @@ func cause(err error) error {
 	return err
 }
 
-// SyncDir makes the names in a folder last.
+// SyncDir makes the names in a directory last.
 func SyncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -208,14 +208,14 @@ func SyncTree(root string, dirs ...string) error {
 	return errors.Join(all...)
 }
 
-// Lock takes an exclusive flock(2) on the file or folder at path and returns its descriptor; closing it, or the end of the
+// Lock takes an exclusive flock(2) on the file or directory at path and returns its descriptor; closing it, or the end of the
 // last process that has it, lets go. The descriptor is close-on-exec. A reader that only looks (see Locked) holds the lock for
 // microseconds, so Lock tries for up to wait before it returns ErrLocked.
 func Lock(path string, wait time.Duration) (*os.File, error) {
 	return lock(path, unix.LOCK_EX, wait)
 }
 
-// Share takes a shared lock on the file or folder at path, waiting as long as somebody holds the exclusive one.
+// Share takes a shared lock on the file or directory at path, waiting as long as somebody holds the exclusive one.
 func Share(path string) (*os.File, error) {
 	return lock(path, unix.LOCK_SH, -1)
 }

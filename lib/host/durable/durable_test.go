@@ -25,10 +25,10 @@ func TestWriteFile(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left in the folder: %v, %v", left, err)
+		t.Errorf("left in the directory: %v, %v", left, err)
 	}
 	if err := WriteFile(filepath.Join(dir, "absent", "f"), nil, 0o600); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a folder that is not there: %v", err)
+		t.Errorf("a directory that is not there: %v", err)
 	}
 }
 
@@ -45,7 +45,7 @@ func TestCreate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if left, _ := os.ReadDir(dir); len(left) > 0 {
-			t.Errorf("in the folder before its time: %v", left)
+			t.Errorf("in the directory before its time: %v", left)
 		}
 		if err := f.Place(false); err != nil {
 			t.Error(err)
@@ -76,7 +76,7 @@ func TestCreate(t *testing.T) {
 			f.Close()
 		}
 		if left, _ := os.ReadDir(dir); len(left) != 1 {
-			t.Errorf("left in the folder: %v", left)
+			t.Errorf("left in the directory: %v", left)
 		}
 	}
 }

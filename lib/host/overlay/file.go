@@ -110,7 +110,7 @@ func readLink(root *os.File, name string) (string, error) {
 	return string(target[:n]), nil
 }
 
-// MkdirAll makes a folder and those above it, as an app sees the path; what is there already is left alone.
+// MkdirAll makes a directory and those above it, as an app sees the path; what is there already is left alone.
 func MkdirAll(root *os.File, path string, mode uint32) error {
 	dir, err := Open(root, "/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -152,7 +152,7 @@ func fileMode(mode uint32) os.FileMode {
 	return m
 }
 
-// Symlink makes a symbolic link, as an app sees the folders above it; whatever has the name already stays.
+// Symlink makes a symbolic link, as an app sees the directories above it; whatever has the name already stays.
 func Symlink(root *os.File, target, name string) error {
 	parent, base := path.Split(path.Clean("/" + name))
 	if err := MkdirAll(root, parent, 0o755); err != nil {
@@ -169,8 +169,8 @@ func Symlink(root *os.File, target, name string) error {
 	return nil
 }
 
-// WriteFile puts a regular file in the place of whatever has the name, as an app sees the folders above it. A link of that name is
-// replaced and not followed; a folder stays, and is an error.
+// WriteFile puts a regular file in the place of whatever has the name, as an app sees the directories above it. A link of that name is
+// replaced and not followed; a directory stays, and is an error.
 func WriteFile(root *os.File, name string, data []byte, mode uint32) error {
 	parent, base := path.Split(path.Clean("/" + name))
 	if err := MkdirAll(root, parent, 0o755); err != nil {

@@ -1,4 +1,4 @@
-// Package overlay is the root file system of an app: the image's layers, read-only, under a folder that takes what the app
+// Package overlay is the root file system of an app: the image's layers, read-only, under a directory that takes what the app
 // writes. In a pod's directory that is overlay/APP/, with
 //
 //	lower/0 lower/1 …   links to the layers in the image store, lowest first
@@ -150,8 +150,8 @@ func Private() error {
 	return nil
 }
 
-// Show calls f with the path of a folder in which the calling goroutine sees layers (lowest first, absolute paths) one upon the other, as an
-// app does, and cannot write. at is any folder, over which this is mounted in a mount namespace of its own.
+// Show calls f with the path of a directory in which the calling goroutine sees layers (lowest first, absolute paths) one upon the other, as an
+// app does, and cannot write. at is any directory, over which this is mounted in a mount namespace of its own.
 func Show(layers []string, at string, f func(root string) error) error {
 	done := make(chan error)
 	go func() {
@@ -210,7 +210,7 @@ func likeRoot(dir, like string) error {
 	return nil
 }
 
-// View calls f with the root of the file system that an app will see, and its writes land in dir's upper folder. f may open
+// View calls f with the root of the file system that an app will see, and its writes land in dir's upper directory. f may open
 // files below root with openat2(2) and RESOLVE_IN_ROOT; the mount is gone when it returns.
 func View(dir, target string, f func(root *os.File) error) error {
 	done := make(chan error)

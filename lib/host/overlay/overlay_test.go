@@ -70,7 +70,7 @@ func TestManyLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "upper/made/deep")); err != nil || info.Mode()&os.ModeSticky == 0 || info.Mode().Perm() != 0o777 {
-		t.Errorf("a folder that was made: %v, %v", info, err)
+		t.Errorf("a directory that was made: %v, %v", info, err)
 	}
 	if mounts, err := os.ReadFile("/proc/thread-self/mountinfo"); err != nil || strings.Contains(string(mounts), target) {
 		t.Errorf("the mount is visible outside: %v", err)

@@ -1,4 +1,4 @@
-// Package tree removes folders of any depth.
+// Package tree removes directories of any depth.
 package tree
 
 import (
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remove removes whatever is at path, a folder with all that is in it. What is not there is no error, and no link is followed.
+// Remove removes whatever is at path, a directory with all that is in it. What is not there is no error, and no link is followed.
 //
 // An app or an archive can make a tree that is deeper than a path can tell, or a process can have files open: os.RemoveAll holds one for
 // each level. Remove goes down a few levels only, and lifts what is deeper up to the top by a rename; when it is killed or fails all that
@@ -45,15 +45,15 @@ func Remove(path string) error {
 	return nil
 }
 
-// levels is how deep Remove goes, and so how many folders it holds open: deeper than a pod of its own is.
+// levels is how deep Remove goes, and so how many directories it holds open: deeper than a pod of its own is.
 const levels = 12
 
 type remover struct {
 	top    *os.File
-	lifted int // how many folders were lifted, for names
+	lifted int // how many directories were lifted, for names
 }
 
-// empty removes what is in the top folder, and what is lifted into it meanwhile.
+// empty removes what is in the top directory, and what is lifted into it meanwhile.
 func (r *remover) empty() error {
 	for {
 		names, err := r.top.Readdirnames(-1)
@@ -78,7 +78,7 @@ func (r *remover) empty() error {
 	}
 }
 
-// remove removes an entry of a folder that is some levels below the top, or lifts it.
+// remove removes an entry of a directory that is some levels below the top, or lifts it.
 func (r *remover) remove(in *os.File, name string, level int) error {
 	fail := func(err error) error {
 		return &fs.PathError{Op: "remove", Path: filepath.Join(in.Name(), name), Err: err}
@@ -91,7 +91,7 @@ func (r *remover) remove(in *os.File, name string, level int) error {
 	if err != unix.EISDIR {
 		return fail(err)
 	}
-	if unix.Unlinkat(at, name, unix.AT_REMOVEDIR) == nil { // most folders of a pod are empty
+	if unix.Unlinkat(at, name, unix.AT_REMOVEDIR) == nil { // most directories of a pod are empty
 		return nil
 	}
 	if level > levels {
@@ -129,7 +129,7 @@ func (r *remover) remove(in *os.File, name string, level int) error {
 	return nil
 }
 
-// lift moves a folder into the top folder.
+// lift moves a directory into the top directory.
 func (r *remover) lift(from int, name string) error {
 	for {
 		r.lifted++
@@ -137,7 +137,7 @@ func (r *remover) lift(from int, name string) error {
 		case nil, unix.ENOENT:
 			return nil
 		case unix.EEXIST, unix.ENOTEMPTY, unix.ENOTDIR: // the name is taken
-		case unix.EXDEV: // overlayfs renames no folder of a lower layer
+		case unix.EXDEV: // overlayfs renames no directory of a lower layer
 			return os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", from, name))
 		default:
 			return err

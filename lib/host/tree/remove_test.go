@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deep makes folders in folders, each with a file, as a program does that changes into each before it makes the next.
+// deep makes directories in directories, each with a file, as a program does that changes into each before it makes the next.
 func deep(t testing.TB, dir string, depth int) {
 	t.Helper()
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -47,13 +47,13 @@ func gone(t testing.TB, path string) {
 func TestRemove(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		make string // a shell script, in an empty folder
+		make string // a shell script, in an empty directory
 	}{
 		{"nothing", ``},
 		{"a file", `echo x >a`},
-		{"a link to a folder", `ln -s ../outside a`},
+		{"a link to a directory", `ln -s ../outside a`},
 		{"a link to nothing", `ln -s nowhere a`},
-		{"an empty folder", `mkdir a`},
+		{"an empty directory", `mkdir a`},
 		{"links in it", `mkdir a a/b; ln -s ../../outside a/b/l; ln -s ../outside a/l`},
 		{"a fifo and a socket's like", `mkdir a; mkfifo a/p`},
 		{"wide and deep", `for i in $(seq 30); do mkdir -p a/$i/$i/$i; echo x >a/$i/$i/f; done`},

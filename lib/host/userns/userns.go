@@ -101,7 +101,7 @@ func Try(name string, recursive bool, ns *os.File) error {
 	return Shift(tree, ns)
 }
 
-// Over mounts a folder over itself, shifted, without what is mounted below it.
+// Over mounts a directory over itself, shifted, without what is mounted below it.
 func Over(dir string, ns *os.File) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {

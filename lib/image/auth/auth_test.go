@@ -58,7 +58,7 @@ func TestRktFiles(t *testing.T) {
 	write(t, dir+"/usr/auth.d/basic.json", basic)
 	write(t, dir+"/usr/auth.d/aws.json", aws)
 	write(t, dir+"/usr/auth.d/README", "not JSON")
-	write(t, dir+"/usr/auth.d/folder.json/x", "")
+	write(t, dir+"/usr/auth.d/directory.json/x", "")
 	write(t, dir+"/usr/auth.d/quay.json", quay)
 	write(t, dir+"/etc/auth.d/oauth.json", oauth)
 	write(t, dir+"/user/auth.d/quay.json", strings.NewReplacer(`"index.docker.io",`, "", `"u"`, `"mine"`).Replace(quay))
@@ -97,7 +97,7 @@ func TestBrokenRktFiles(t *testing.T) {
 		`{"rktVersion":"v1"}`:                   "a.json: no rktKind",
 		`{"rktKind":"auth","rktVersion":"v2"}`:  `a.json: rktVersion "v2": only v1 is known`,
 		`{"rktKind":"paths","rktVersion":"v1"}`: `a.json: rktKind "paths" has no place in auth.d`,
-		strings.Replace(basic, "basic", "digest", 1):               `a.json: type "digest" is none of basic, oauth, aws`,
+		strings.Replace(basic, "basic", "digest", 1):               `a.json: type "digest" is not one of basic, oauth, aws`,
 		strings.Replace(basic, `"foo"`, `""`, 1):                   "a.json: credentials: user and password are needed",
 		strings.Replace(oauth, `"tok"`, `""`, 1):                   "a.json: credentials: a token is needed",
 		strings.Replace(aws, `"key"`, `""`, 1):                     "a.json: credentials: accessKeyID and secretAccessKey are needed",
@@ -159,9 +159,9 @@ esac
 		{"old URL", `{"auths":{"https://quay.io/v1/":` + login("u", "p") + `}}`, "quay.io", "team/app", "u|p||||| config.json"},
 		{"Hub", `{"auths":{"https://index.docker.io/v1/":` + login("u", "p") + `}}`, "registry-1.docker.io", "library/redis", "u|p||||| config.json"},
 		{"Podman's Hub", `{"auths":{"docker.io":` + login("u", "p") + `}}`, "registry-1.docker.io", "library/redis", "u|p||||| config.json"},
-		{"folder", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io":` + login("v", "q") + `}}`, "quay.io", "team/app", "u|p||||| config.json"},
+		{"directory", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io":` + login("v", "q") + `}}`, "quay.io", "team/app", "u|p||||| config.json"},
 		{"repository", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io/team/app":` + login("v", "q") + `}}`, "quay.io", "team/app", "v|q||||| config.json"},
-		{"another folder", `{"auths":{"quay.io/team":` + login("u", "p") + `}}`, "quay.io", "team2/app", "none"},
+		{"another directory", `{"auths":{"quay.io/team":` + login("u", "p") + `}}`, "quay.io", "team2/app", "none"},
 		{"in the clear", `{"auths":{"quay.io":{"username":"u","password":"p"}}}`, "quay.io", "a", "u|p||||| config.json"},
 		{"identity token", `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:")) + `","identitytoken":"i"}}}`, "quay.io", "a", "u|||i||| config.json"},
 		{"registry token", `{"auths":{"quay.io":{"registrytoken":"r"}}}`, "quay.io", "a", "||r|||| config.json"},

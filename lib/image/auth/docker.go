@@ -166,7 +166,7 @@ func (d *dockerConfig) find(ctx context.Context, host, repository string) (Crede
 	return Credentials{User: a.User, Password: a.Password, IdentityToken: a.IdentityToken, Token: a.RegistryToken}, ok, nil
 }
 
-// entry gives that of the repository, or of the closest folder above it, or of the host (containers-auth.json(5)); an old Docker's keys
+// entry gives that of the repository, or of the closest directory above it, or of the host (containers-auth.json(5)); an old Docker's keys
 // are URLs.
 func (d *dockerConfig) entry(hosts []string, repository string) (dockerAuth, bool) {
 	for at := repository; at != "."; at = filepath.Dir(at) {

@@ -1,4 +1,4 @@
-// Package certs finds the authorities that vouch for a server, and the certificate that is shown to it: in folders HOST[:PORT] of
+// Package certs finds the authorities that vouch for a server, and the certificate that is shown to it: in directories HOST[:PORT] of
 // certs.d, as Docker and Podman have it (containers-certs.d(5)). *.crt are authorities besides those of the system, NAME.cert and NAME.key
 // a certificate to show and its key.
 package certs
@@ -19,12 +19,12 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/config"
 )
 
-// Shared are the folders of Podman and Docker.
+// Shared are the directories of Podman and Docker.
 var Shared = []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
 
-// Folders are the certs.d of the configuration directories, of which a later one wins, and those of Podman and Docker, in the order in
+// Directories are the certs.d of the configuration directories, of which a later one wins, and those of Podman and Docker, in the order in
 // which they are looked at.
-func Folders(dirs ...string) []string {
+func Directories(dirs ...string) []string {
 	var list []string
 	for _, dir := range dirs {
 		if dir != "" {
@@ -34,15 +34,15 @@ func Folders(dirs ...string) []string {
 	return append(list, Shared...)
 }
 
-// Transport gives each host the authorities and the certificate that the first folder has that knows it. Without one the transport is
+// Transport gives each host the authorities and the certificate that the first directory has that knows it. Without one the transport is
 // used as it is.
-func Transport(base *http.Transport, folders []string) http.RoundTripper {
-	return &transport{base: base, folders: folders, hosts: map[string]*http.Transport{}}
+func Transport(base *http.Transport, directories []string) http.RoundTripper {
+	return &transport{base: base, directories: directories, hosts: map[string]*http.Transport{}}
 }
 
 type transport struct {
-	base    *http.Transport
-	folders []string
+	base        *http.Transport
+	directories []string
 
 	mu    sync.Mutex
 	hosts map[string]*http.Transport
@@ -61,8 +61,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	answer, err := next.RoundTrip(r)
-	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown && len(t.folders) > 0 {
-		err = fmt.Errorf("%w (the authority's own belongs into %s)", err, filepath.Join(t.folders[0], host, "ca.crt"))
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown && len(t.directories) > 0 {
+		err = fmt.Errorf("%w (the authority's own belongs into %s)", err, filepath.Join(t.directories[0], host, "ca.crt"))
 	}
 	return answer, err
 }
@@ -75,12 +75,12 @@ func (t *transport) of(host string) (*http.Transport, error) {
 		return next, nil
 	}
 	next := t.base
-	for _, folder := range t.folders {
+	for _, directory := range t.directories {
 		own := new(tls.Config)
 		if t.base.TLSClientConfig != nil {
 			own = t.base.TLSClientConfig.Clone()
 		}
-		err := add(own, filepath.Join(folder, host))
+		err := add(own, filepath.Join(directory, host))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -95,14 +95,14 @@ func (t *transport) of(host string) (*http.Transport, error) {
 	return next, nil
 }
 
-// add adds what a folder has.
-func add(c *tls.Config, folder string) error {
-	entries, err := os.ReadDir(folder)
+// add adds what a directory has.
+func add(c *tls.Config, directory string) error {
+	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		path := filepath.Join(folder, e.Name())
+		path := filepath.Join(directory, e.Name())
 		switch filepath.Ext(path) {
 		case ".crt":
 			text, err := read(path)
@@ -136,7 +136,7 @@ func add(c *tls.Config, folder string) error {
 	return nil
 }
 
-// read is an error of another kind if there is a folder and the file is missing.
+// read is an error of another kind if there is a directory and the file is missing.
 func read(path string) ([]byte, error) {
 	text, err := config.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -68,9 +68,9 @@ func TestTransport(t *testing.T) {
 	}{
 		{"nothing", nil, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
 		{"authority", map[string][]byte{"a/" + host + "/ca.crt": ca}, ""},
-		{"authority, second folder", map[string][]byte{"b/" + host + "/x.crt": ca, "b/" + host + "/README": nil}, ""},
+		{"authority, second directory", map[string][]byte{"b/" + host + "/x.crt": ca, "b/" + host + "/README": nil}, ""},
 		{"of another host", map[string][]byte{"a/127.0.0.1/ca.crt": ca, "a/127.0.0.1:1/ca.crt": ca}, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
-		{"the first folder wins", map[string][]byte{"a/" + host + "/README": nil, "b/" + host + "/x.crt": ca}, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
+		{"the first directory wins", map[string][]byte{"a/" + host + "/README": nil, "b/" + host + "/x.crt": ca}, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
 		{"one to show", map[string][]byte{"a/" + host + "/ca.crt": ca, "a/" + host + "/me.cert": cert, "a/" + host + "/me.key": keyPEM}, "7"},
 		{"no key", map[string][]byte{"a/" + host + "/ca.crt": ca, "a/" + host + "/me.cert": cert}, "DIR/a/" + host + "/me.key is missing"},
 		{"not a key", map[string][]byte{"a/" + host + "/me.cert": cert, "a/" + host + "/me.key": ca}, "found a certificate rather than a key in the PEM for the private key"},
@@ -80,8 +80,8 @@ func TestTransport(t *testing.T) {
 		for name, data := range c.files {
 			write(t, filepath.Join(dir, name), data)
 		}
-		folders := []string{dir + "/a", dir + "/b"}
-		client := &http.Client{Transport: Transport(&http.Transport{}, folders)}
+		directories := []string{dir + "/a", dir + "/b"}
+		client := &http.Client{Transport: Transport(&http.Transport{}, directories)}
 		for range 2 {
 			shown = "not asked"
 			got := ""
@@ -99,7 +99,7 @@ func TestTransport(t *testing.T) {
 }
 
 func TestFolders(t *testing.T) {
-	if got := Folders("/usr/lib/rkt", "/etc/rkt", ""); !slices.Equal(got, append([]string{"/etc/rkt/certs.d", "/usr/lib/rkt/certs.d"}, Shared...)) {
+	if got := Directories("/usr/lib/rkt", "/etc/rkt", ""); !slices.Equal(got, append([]string{"/etc/rkt/certs.d", "/usr/lib/rkt/certs.d"}, Shared...)) {
 		t.Error(got)
 	}
 }

@@ -80,7 +80,7 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 	return fetched{id: root.id}, nil // add has recorded who signed what
 }
 
-// meant adds to an error what somebody may have meant who wrote the name of a file or folder that is there.
+// meant adds to an error what somebody may have meant who wrote the name of a file or directory that is there.
 func meant(ref image.Reference, err error) error {
 	if ref.Kind == image.Appc {
 		if info, err2 := os.Stat(ref.App); err2 == nil && info.Mode().IsRegular() {
@@ -192,7 +192,7 @@ func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found
 	}
 	limits.EndMarker = true // nobody has told us a digest
 	limits.Subtree = "rootfs"
-	limits.MarkImplied = true // the image may lie on others, of whose folders these are
+	limits.MarkImplied = true // the image may lie on others, of whose directories these are
 	limits.Outside = func(name string, h *tar.Header, r io.Reader) (err error) {
 		switch {
 		case name == "manifest" && h.Typeflag == tar.TypeReg && manifest == nil:

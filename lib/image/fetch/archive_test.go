@@ -63,7 +63,7 @@ func plainLayer(t testing.TB, entries ...string) layer {
 
 func hexOf(data []byte) string { return strings.TrimPrefix(digest(data), "sha256:") }
 
-// savedParts is what old Dockers write for an image: a folder for each layer, config and manifest.json beside them.
+// savedParts is what old Dockers write for an image: a directory for each layer, config and manifest.json beside them.
 func savedParts(t testing.TB, tags []string, layers ...layer) []entryOf {
 	t.Helper()
 	configJSON := text(t, config(layers...))
@@ -227,7 +227,7 @@ func TestBadArchive(t *testing.T) {
 			"config ../../../../etc/passwd: not in the archive"},
 		{"absolute layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{"/etc/passwd"}}}), "layer /etc/passwd: not in the archive"},
 		{"no layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{}}}), "manifest.json and config disagree: 0 layers, 1 diff IDs"},
-		{"a folder as layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{filepath.Dir(layerName)}}}), "not in the archive"},
+		{"a directory as layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{filepath.Dir(layerName)}}}), "not in the archive"},
 		{"changed config", "docker-archive:", parts(func(p []entryOf) []entryOf { p[0].text += " "; return p }), "digest mismatch: got sha256:"},
 		{"changed layer", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3].text = string(tarOf(t, "file=evil")); return p }), "digest mismatch: got sha256:"},
 		{"changed compressed layer", "docker-archive:", parts(func(p []entryOf) []entryOf {
@@ -245,7 +245,7 @@ func TestBadArchive(t *testing.T) {
 			return p
 		}), "links without end"},
 		{"layer is a fifo", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, typ: tar.TypeFifo}; return p }), "not a regular file"},
-		{"layer leaves its folder", "docker-archive:", archiveOf(t, savedParts(t, nil, plainLayer(t, "../evil=x"))...), `entry "../evil": .. in the name`},
+		{"layer leaves its directory", "docker-archive:", archiveOf(t, savedParts(t, nil, plainLayer(t, "../evil=x"))...), `entry "../evil": .. in the name`},
 		{"names leave the archive", "docker-archive:", append(archiveOf(t, entryOf{name: "../../evil", text: "x"}, entryOf{name: "/etc/evil", text: "x"})[:2048],
 			manifest([]object{{"Config": "x"}})...), "config x: not in the archive"},
 		{"layout without its blob", "oci-archive:", archiveOf(t, layoutParts(t, l)[3:]...), "not in the archive"},

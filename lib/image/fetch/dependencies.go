@@ -218,7 +218,7 @@ func (n *node) proofs(all map[string]keystore.Proof) map[string]keystore.Proof {
 	return all
 }
 
-// implied finds for each folder that the archive of an image only implies the nearest image below that has it and shows it.
+// implied finds for each directory that the archive of an image only implies the nearest image below that has it and shows it.
 func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error) {
 	root := f.store.LayerPath(p.ID)
 	if len(below) == 0 || !marked(root) {
@@ -240,10 +240,10 @@ func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error
 	return like, err
 }
 
-// marked tells whether a folder of a layer has unpack's mark.
-func marked(folder string) bool { return overlay.Marks(folder) != "" }
+// marked tells whether a directory of a layer has unpack's mark.
+func marked(directory string) bool { return overlay.Marks(directory) != "" }
 
-// folderIn tells whether a layer has a folder of that name that its archive had, reached through no link.
+// folderIn tells whether a layer has a directory of that name that its archive had, reached through no link.
 func folderIn(layer, name string) bool {
 	root, err := unix.Open(layer, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -258,7 +258,7 @@ func folderIn(layer, name string) bool {
 	return !marked(filepath.Join(layer, name)) // no link on the way, and nobody changes a layer
 }
 
-// layer gives the name of the layer that is a part of an image: the image's own, or where a whitelist hides something of it or folders
+// layer gives the name of the layer that is a part of an image: the image's own, or where a whitelist hides something of it or directories
 // are to be like others, one of what is to be seen.
 func (f *acis) layer(ctx context.Context, p part.Part) (string, error) {
 	if p.Whole() {

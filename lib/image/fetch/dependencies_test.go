@@ -52,7 +52,7 @@ func dependsOn(names ...string) string {
 	return `,"dependencies":[` + strings.Join(list, ",") + `]`
 }
 
-// view is what an app of an image sees: names of folders, and files with their text, of its layers put together as overlayfs does.
+// view is what an app of an image sees: names of directories, and files with their text, of its layers put together as overlayfs does.
 func view(t testing.TB, img *store.Image) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -61,7 +61,7 @@ func view(t testing.TB, img *store.Image) map[string]string {
 		must(t, part.EachEntry(layer, func(name string, d fs.DirEntry) error {
 			for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
 				if above, ok := all[dir]; ok && above != "/" {
-					return nil // hidden by what is no folder
+					return nil // hidden by what is no directory
 				}
 			}
 			if _, ok := all[name]; ok {
@@ -315,7 +315,7 @@ func TestWhitelist(t *testing.T) {
 	}
 }
 
-// TestImpliedFolders has folders that an archive only implies be like those of the image below, as appc's renderer makes them.
+// TestImpliedFolders has directories that an archive only implies be like those of the image below, as appc's renderer makes them.
 func TestImpliedFolders(t *testing.T) {
 	shop := newShop(t)
 	base := []byte(nil)
@@ -441,7 +441,7 @@ func TestLikeACIRenderer(t *testing.T) {
 					continue
 				}
 				if dir := filepath.Dir(p); dir != "." && !slices.Contains(entries, dir+"/") {
-					continue // a folder that is not in the archive has no other place to be hidden from
+					continue // a directory that is not in the archive has no other place to be hidden from
 				}
 				entries = append(entries, p+"="+name)
 			}
@@ -467,7 +467,7 @@ func TestLikeACIRenderer(t *testing.T) {
 				if inside, ok := strings.CutPrefix(name, "rootfs/"); ok {
 					want[inside] = strings.TrimPrefix(m.Name.String(), "example.com/")
 					for dir := filepath.Dir(inside); dir != "."; dir = filepath.Dir(dir) {
-						want[dir] = "/" // extracting makes the folders that a file needs
+						want[dir] = "/" // extracting makes the directories that a file needs
 					}
 				}
 			}

@@ -1,5 +1,5 @@
 // Package fetch brings images into the store: from registries, OCI image layouts, archives and ACI files. Every byte is checked against
-// its digest while it streams into a folder that becomes part of the store only when all is well.
+// its digest while it streams into a directory that becomes part of the store only when all is well.
 package fetch
 
 import (
@@ -50,7 +50,7 @@ type Options struct {
 	InsecureHTTP  bool // plain HTTP is spoken with any host, not only with this one
 
 	Auth  *auth.Keychain // credentials for servers and registries; nil if there are none
-	Certs []string       // folders with what TLS with a host needs (package certs)
+	Certs []string       // directories with what TLS with a host needs (package certs)
 
 	Keys trust.Keystore // by which images of registries and layouts are verified
 

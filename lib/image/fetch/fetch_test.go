@@ -141,7 +141,7 @@ func TestBroken(t *testing.T) {
 	}{
 		{"no layout", func(l layout) {}, "not an OCI image layout: open "},
 		{"index is no JSON", func(l layout) { must(t, os.WriteFile(l.dir+"/index.json", []byte("x"), 0o644)) }, "index.json: invalid character"},
-		{"index is a folder", func(l layout) { must(t, os.Mkdir(l.dir+"/index.json", 0o755)) }, "not a regular file"},
+		{"index is a directory", func(l layout) { must(t, os.Mkdir(l.dir+"/index.json", 0o755)) }, "not a regular file"},
 		{"index is a fifo", func(l layout) { must(t, unix.Mkfifo(l.dir+"/index.json", 0o644)) }, "not a regular file"},
 		{"index is empty", func(l layout) { l.index() }, "no image for linux/"},
 		{"index is huge", func(l layout) { must(t, os.WriteFile(l.dir+"/index.json", make([]byte, 9<<20), 0o644)) }, "index.json: larger than 8388608 bytes"},
@@ -704,7 +704,7 @@ func TestBadACI(t *testing.T) {
 		{"no manifest", "not an ACI: it has no manifest", tarOf(t, "rootfs/", "rootfs/a=1")},
 		{"no rootfs", "no rootfs in it", tarOf(t, "manifest="+aciText+"}")},
 		{"two manifests", "a second manifest", tarOf(t, "manifest="+aciText+"}", "manifest="+aciText+"}", "rootfs/")},
-		{"a folder as manifest", "not a file", tarOf(t, "manifest/", "rootfs/")},
+		{"a directory as manifest", "not a file", tarOf(t, "manifest/", "rootfs/")},
 		{"manifest is no JSON", `entry "manifest": `, tarOf(t, "manifest=x", "rootfs/")},
 		{"manifest of another kind", "ACKind", tarOf(t, `manifest={"acKind":"PodManifest","acVersion":"0.8.11"}`, "rootfs/")},
 		{"manifest with a bad name", "ACIdentifier", tarOf(t, `manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"../x"}`, "rootfs/")},

@@ -72,7 +72,7 @@ func zstded(t testing.TB, data []byte) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// layout is an OCI image layout in a folder that tests make wrong in all ways.
+// layout is an OCI image layout in a directory that tests make wrong in all ways.
 type layout struct {
 	t   testing.TB
 	dir string

@@ -30,7 +30,7 @@ const (
 // files opens a file of a layout by its name there. The error is or wraps os.ErrNotExist if there is no such file.
 type files func(name string) (io.ReadCloser, error)
 
-// fromLayout fetches from an OCI image layout in a folder.
+// fromLayout fetches from an OCI image layout in a directory.
 func fromLayout(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	return files(func(name string) (io.ReadCloser, error) {
 		return openRegular(filepath.Join(ref.Path, name))

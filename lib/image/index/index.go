@@ -1,4 +1,4 @@
-// Package index makes the index of a store anew from the store's blobs: the folders image and ref of docs/images.md, from layers, configs
+// Package index makes the index of a store anew from the store's blobs: the directories image and ref of docs/images.md, from layers, configs
 // and records. Nothing gets into the index that was not compared with what its digest says.
 package index
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A prefix never leads out of its folder, nor to a hidden file.
+// A prefix never leads out of its directory, nor to a hidden file.
 func FuzzPrefix(f *testing.F) {
 	for _, s := range []string{"example.com/app", "localhost:5000/a", "[::1]:5000/a", "..", "a/../b", "/a", "a//b", ".a", "a/.b", "a\x00b", "docker.io/x"} {
 		f.Add(s)

@@ -21,14 +21,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is the name of the file that says, beside the layer's folder, what the layer is: a Part as JSON.
+// File is the name of the file that says, beside the layer's directory, what the layer is: a Part as JSON.
 const File = "part"
 
 // Part is what an image has of one of the images that it is made of.
 type Part struct {
 	ID    string   `json:"id"`
 	Own   []string `json:"own,omitempty"`   // pathWhitelist of that image, for files; nil if all are taken
-	Above []string `json:"above,omitempty"` // that of the uppermost image that is made of it, for files and folders
+	Above []string `json:"above,omitempty"` // that of the uppermost image that is made of it, for files and directories
 
 	// Like has the directories that the archive only implies, and the layers below that have them: whoever unpacks one archive after the
 	// other has one of both, like that of the layer below, and overlayfs takes owner and mode of the upper one.
@@ -70,7 +70,7 @@ func (p Part) Needs() []string {
 	return all
 }
 
-// Shows tells whether a folder of that name is seen, if the image has it.
+// Shows tells whether a directory of that name is seen, if the image has it.
 func (p Part) Shows(name string) bool { return len(p.Above) == 0 || pathSet(p.Above)[name] }
 
 // Hides tells whether the whitelists hide anything of the image's own layer.
@@ -214,7 +214,7 @@ func (w whitelist) has(name string, d fs.DirEntry) bool {
 	return (w.own == nil || d.IsDir() || w.own[name]) && (w.above == nil || w.above[name])
 }
 
-// hides tells whether anything in a folder is not taken.
+// hides tells whether anything in a directory is not taken.
 func (w whitelist) hides(from string) (hides bool, err error) {
 	err = EachEntry(from, func(name string, d fs.DirEntry) error {
 		if !w.has(name, d) {
@@ -226,7 +226,7 @@ func (w whitelist) hides(from string) (hides bool, err error) {
 	return hides, err
 }
 
-// likeFolder gives a folder owner, mode, attributes and times of another.
+// likeFolder gives a directory owner, mode, attributes and times of another.
 func likeFolder(from, to string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {
@@ -258,7 +258,7 @@ func likeFolder(from, to string) error {
 	return nil
 }
 
-// EachEntry calls f for all that is in a folder, at any depth, with its name there.
+// EachEntry calls f for all that is in a directory, at any depth, with its name there.
 func EachEntry(dir string, f func(name string, d fs.DirEntry) error) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || p == dir {

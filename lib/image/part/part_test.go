@@ -16,7 +16,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestPartFolders has the folders of a part be like those that they are taken from.
+// TestPartFolders has the directories of a part be like those that they are taken from.
 func TestPartFolders(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("owners need root: run the tests as root")

@@ -1,10 +1,10 @@
-// Package recipe is how an archive is put together again from the folder that was made of it: all of the archive's bytes but the
-// contents of files that are in the folder. A recipe costs little, and with it the store need not keep what it has unpacked.
+// Package recipe is how an archive is put together again from the directory that was made of it: all of the archive's bytes but the
+// contents of files that are in the directory. A recipe costs little, and with it the store need not keep what it has unpacked.
 //
 // It is a gzip stream of records. A record is a letter, numbers as encoding/binary's Uvarint has them, and bytes:
 //
 //	R length bytes                   bytes of the archive
-//	F length name size checksum      the content of a file of the folder; CRC-32C
+//	F length name size checksum      the content of a file of the directory; CRC-32C
 //	E                                the end
 //
 // The checksum tells which file is not what it was. That all of it is what it was only the digest of the archive tells.
@@ -59,7 +59,7 @@ func (w *Writer) Raw(p []byte) {
 	}
 }
 
-// File notes that the next size bytes of the archive are the content of a file in the folder.
+// File notes that the next size bytes of the archive are the content of a file in the directory.
 func (w *Writer) File(name string, size int64, checksum uint32) {
 	w.flush()
 	w.record('F', []byte(name))
@@ -167,7 +167,7 @@ func read(recipe io.Reader, raw func(p []byte) error, file func(name string, siz
 	}
 }
 
-// Restore writes the archive that a recipe and the folder root make. bad, if not nil, is told of each file that is not what it was; if it
+// Restore writes the archive that a recipe and the directory root make. bad, if not nil, is told of each file that is not what it was; if it
 // returns nil, Restore goes on with as many bytes as the archive had. Without it such a file is an error.
 func Restore(w io.Writer, recipe io.Reader, root *os.File, bad func(name string, problem error) error) error {
 	buffer := make([]byte, 256<<10)
@@ -224,7 +224,7 @@ func content(w io.Writer, root *os.File, name string, size int64, checksum uint3
 	return nil
 }
 
-// open opens a file of the folder for reading. No link leads out, and the last part of the name is no link.
+// open opens a file of the directory for reading. No link leads out, and the last part of the name is no link.
 func open(root *os.File, name string) (*os.File, error) {
 	fd, err := openat.FD(int(root.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, openat.Beneath)
 	switch err {
@@ -237,7 +237,7 @@ func open(root *os.File, name string) (*os.File, error) {
 }
 
 // Complete copies a recipe and puts the contents into it that root does not have, because a later entry of the archive took the file's
-// place. aside is a folder of all that was replaced so.
+// place. aside is a directory of all that was replaced so.
 func Complete(w *Writer, recipe io.Reader, root, aside *os.File) error {
 	buffer := make([]byte, 256<<10)
 	replaced, err := index(aside, buffer)
@@ -273,25 +273,25 @@ type key struct {
 	checksum uint32
 }
 
-// index finds all files in a folder by what is in them.
+// index finds all files in a directory by what is in them.
 func index(dir *os.File, buffer []byte) (map[key]string, error) {
 	all := map[key]string{}
-	folders := []string{"."}
-	for len(folders) > 0 {
-		at := folders[len(folders)-1]
-		folders = folders[:len(folders)-1]
-		folder, err := open(dir, at)
+	directories := []string{"."}
+	for len(directories) > 0 {
+		at := directories[len(directories)-1]
+		directories = directories[:len(directories)-1]
+		directory, err := open(dir, at)
 		if err != nil {
 			return nil, err
 		}
-		entries, err := folder.ReadDir(-1)
-		if err := errors.Join(err, folder.Close()); err != nil {
+		entries, err := directory.ReadDir(-1)
+		if err := errors.Join(err, directory.Close()); err != nil {
 			return nil, err
 		}
 		for _, e := range entries {
 			name := at + "/" + e.Name()
 			if e.IsDir() {
-				folders = append(folders, name)
+				directories = append(directories, name)
 			}
 			if !e.Type().IsRegular() {
 				continue

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// folder makes a directory with these files and opens it.
-func folder(t *testing.T, files map[string]string) *os.File {
+// directory makes a directory with these files and opens it.
+func directory(t *testing.T, files map[string]string) *os.File {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -50,7 +50,7 @@ func written(t *testing.T, pieces ...string) []byte {
 // Raw bytes and contents come back in their order, also where a record is longer than the writer's buffer.
 func TestRestore(t *testing.T) {
 	long := strings.Repeat("raw bytes ", 20_000)
-	root := folder(t, map[string]string{"a": "content of a", "d/b": long, "empty": ""})
+	root := directory(t, map[string]string{"a": "content of a", "d/b": long, "empty": ""})
 	text := written(t, "header", "=a=content of a", long, "=d/b="+long, "=empty=", "=a=content of a", "end")
 	var out bytes.Buffer
 	if err := Restore(&out, bytes.NewReader(text), root, nil); err != nil {
@@ -63,7 +63,7 @@ func TestRestore(t *testing.T) {
 
 // A file that is another one is an error; told of it, the caller may have the rest, with as many bytes as the archive had.
 func TestRestoreGoesOn(t *testing.T) {
-	root := folder(t, map[string]string{"a": "12X45", "b": "good"})
+	root := directory(t, map[string]string{"a": "12X45", "b": "good"})
 	text := written(t, "<", "=a=12345", "|", "=missing=123", "|", "=b=good", ">")
 	if err := Restore(&bytes.Buffer{}, bytes.NewReader(text), root, nil); err == nil || !strings.Contains(err.Error(), `"a"`) {
 		t.Errorf("%v, want an error about a", err)
@@ -88,7 +88,7 @@ func TestRestoreGoesOn(t *testing.T) {
 
 // A recipe that was cut anywhere, or in which a byte is another one, is damaged, or at least makes no other archive.
 func TestDamaged(t *testing.T) {
-	root := folder(t, map[string]string{"a": "content"})
+	root := directory(t, map[string]string{"a": "content"})
 	text, want := written(t, "header", "=a=content", "end"), "headercontentend"
 	for n := range text {
 		if err := Restore(&bytes.Buffer{}, bytes.NewReader(text[:n]), root, nil); !errors.Is(err, ErrDamaged) {
@@ -105,8 +105,8 @@ func TestDamaged(t *testing.T) {
 
 // No name leads out of the directory, by ".." or by a link, and a link is no file.
 func TestRestoreStaysInside(t *testing.T) {
-	root := folder(t, map[string]string{"inside": "secret"})
-	outside := folder(t, map[string]string{"file": "secret"})
+	root := directory(t, map[string]string{"inside": "secret"})
+	outside := directory(t, map[string]string{"file": "secret"})
 	for link, target := range map[string]string{"out": outside.Name(), "link": "inside"} {
 		if err := os.Symlink(target, filepath.Join(root.Name(), link)); err != nil {
 			t.Fatal(err)
@@ -122,8 +122,8 @@ func TestRestoreStaysInside(t *testing.T) {
 
 // Complete puts contents into the recipe that a later entry replaced, so that the rest of the directory is enough.
 func TestComplete(t *testing.T) {
-	root := folder(t, map[string]string{"a": "second", "b": "stays"})
-	aside := folder(t, map[string]string{"1/0": "first"})
+	root := directory(t, map[string]string{"a": "second", "b": "stays"})
+	aside := directory(t, map[string]string{"1/0": "first"})
 	text := written(t, "<", "=a=first", "|", "=b=stays", "|", "=a=second", ">")
 	var completed, out bytes.Buffer
 	w := NewWriter(&completed)
@@ -133,7 +133,7 @@ func TestComplete(t *testing.T) {
 	if err := Restore(&out, &completed, root, nil); err != nil || out.String() != "<first|stays|second>" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
-	if err := Complete(NewWriter(&bytes.Buffer{}), bytes.NewReader(text), root, folder(t, nil)); err == nil {
+	if err := Complete(NewWriter(&bytes.Buffer{}), bytes.NewReader(text), root, directory(t, nil)); err == nil {
 		t.Error("what nobody has is no error")
 	}
 }

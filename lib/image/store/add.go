@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// draft is a folder in cas/tmp that this process has locked: work in progress that no other process touches, and rubbish that
+// draft is a directory in cas/tmp that this process has locked: work in progress that no other process touches, and rubbish that
 // any may remove as soon as the lock is gone. What is made in it leaves it by a rename.
 type draft struct {
 	path string
@@ -52,7 +52,7 @@ func (s *Store) lock(ctx context.Context, name string, done func() bool) (*draft
 	return d, nil
 }
 
-// hold makes and locks a folder, which may be there with something in it.
+// hold makes and locks a directory, which may be there with something in it.
 func hold(ctx context.Context, path string, done func() bool) (*draft, error) {
 	for {
 		if done() {
@@ -86,7 +86,7 @@ func hold(ctx context.Context, path string, done func() bool) (*draft, error) {
 	}
 }
 
-// inPlace tells whether the locked folder is still the one of that name.
+// inPlace tells whether the locked directory is still the one of that name.
 func (d *draft) inPlace() (bool, error) {
 	var mine, there unix.Stat_t
 	if err := unix.Fstat(int(d.lock.Fd()), &mine); err != nil {
@@ -121,7 +121,7 @@ func (d *draft) discard() error {
 	return errors.Join(err, d.lock.Close())
 }
 
-// keep makes a folder or file of the draft, which the caller has synced, last under its final name, and removes the draft.
+// keep makes a directory or file of the draft, which the caller has synced, last under its final name, and removes the draft.
 func (d *draft) keep(name, final string) error {
 	err := os.Rename(filepath.Join(d.path, name), final)
 	if err == nil {
@@ -167,7 +167,7 @@ func (s *Store) Clean() error {
 	return errors.Join(clean(s.path("tmp"), time.Time{}), clean(s.path("partial"), time.Now().Add(-partialAge)))
 }
 
-// clean removes the folders in a folder that nobody holds the lock of and that were last changed before that time, if one is given.
+// clean removes the directories in a directory that nobody holds the lock of and that were last changed before that time, if one is given.
 func clean(dir string, before time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -215,8 +215,8 @@ func (s *Store) Scratch(ctx context.Context) (*os.File, error) {
 
 // Layer is a layer that is being made.
 type Layer struct {
-	Root *os.File // an empty folder that no other process touches
-	Dir  string   // the folder that it is in; what else is put there is kept with the layer, see LayerFile
+	Root *os.File // an empty directory that no other process touches
+	Dir  string   // the directory that it is in; what else is put there is kept with the layer, see LayerFile
 
 	store *Store
 	draft *draft
@@ -255,7 +255,7 @@ func (l *Layer) Commit(name string) error {
 	if l.store.HasLayer(name) {
 		return l.Discard()
 	}
-	// One call for a tree of any size, which also tells of blocks that could not be written since the folder was opened.
+	// One call for a tree of any size, which also tells of blocks that could not be written since the directory was opened.
 	if err := unix.Syncfs(int(l.Root.Fd())); err != nil {
 		return errors.Join(fmt.Errorf("layer %s: sync: %w", name, err), l.Discard())
 	}
@@ -486,7 +486,7 @@ func (s *Store) Refs() ([]Ref, error) {
 	return refs, err
 }
 
-// Temporary calls f with an empty folder, which is removed when it returns: on the store's file system, or if that is read-only, where
+// Temporary calls f with an empty directory, which is removed when it returns: on the store's file system, or if that is read-only, where
 // temporary files are.
 func (s *Store) Temporary(ctx context.Context, f func(dir *os.File) error) error {
 	l, err := s.NewLayer(ctx)

@@ -13,11 +13,11 @@ import (
 )
 
 // sumFile is the file of an image that Check compares with: lines "NAME sha512-DIGEST" of the image's other files, and of its layers
-// "NAME MODE OWNER:GROUP TIME", of the root folder.
+// "NAME MODE OWNER:GROUP TIME", of the root directory.
 const sumFile = "sum"
 
 // Check looks whether an image is what it was when it came into the store, as far as that can be done in a moment: that its manifest,
-// list of layers and config are the same bytes, that a config is the one whose digest is the ID, and that the top folder of each
+// list of layers and config are the same bytes, that a config is the one whose digest is the ID, and that the top directory of each
 // layer has the mode, owner and time that it had, which changes with every entry that is added to it or taken from it. It does not look
 // at the files below; package verify does.
 func (s *Store) Check(img *Image) error {
@@ -43,7 +43,7 @@ func (s *Store) Check(img *Image) error {
 	return nil
 }
 
-// sum is the text of a sumFile, for the other files in a folder and these layers.
+// sum is the text of a sumFile, for the other files in a directory and these layers.
 func (s *Store) sum(dir string, layers []string) (string, error) {
 	text := ""
 	for _, name := range []string{"manifest", "layers", "config"} {

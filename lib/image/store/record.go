@@ -36,8 +36,8 @@ var recordFiles = []string{"config", "manifest", "layers"}
 // Records lists the IDs of what may be an image of the store, sorted: those with a record, an entry in the index, or a layer of that name.
 func (s *Store) Records() ([]string, error) {
 	var ids []string
-	for _, folder := range []string{"blob", "image", "layer"} {
-		found, err := s.idsIn(folder)
+	for _, directory := range []string{"blob", "image", "layer"} {
+		found, err := s.idsIn(directory)
 		if err != nil {
 			return nil, err
 		}

@@ -170,9 +170,9 @@ func (s *Store) needs(id string, layers []string) []string {
 	return all
 }
 
-// layerNames are the names of an image's layers, as the index (folder "image") or its record ("blob") has them.
-func (s *Store) layerNames(folder, id string) ([]string, error) {
-	text, err := os.ReadFile(s.path(folder, id, "layers"))
+// layerNames are the names of an image's layers, as the index (directory "image") or its record ("blob") has them.
+func (s *Store) layerNames(directory, id string) ([]string, error) {
+	text, err := os.ReadFile(s.path(directory, id, "layers"))
 	return strings.Fields(string(text)), err
 }
 

@@ -1,4 +1,4 @@
-// Package store is the image store, the folder cas of the data directory; docs/internals.md has its layout. It needs no
+// Package store is the image store, the directory cas of the data directory; docs/internals.md has its layout. It needs no
 // database and no lock to be read: what is there under its final name is complete.
 package store
 
@@ -59,7 +59,7 @@ func Open(dataDir string) (*Store, error) {
 		return nil, err
 	}
 	if string(got) != format {
-		return nil, fmt.Errorf("%s: format %q, and this program knows only %q; move the folder away, or use the program that made it", s.cas, bytes.TrimSpace(got), strings.TrimSpace(format))
+		return nil, fmt.Errorf("%s: format %q, and this program knows only %q; move the directory away, or use the program that made it", s.cas, bytes.TrimSpace(got), strings.TrimSpace(format))
 	}
 	return s, nil
 }
@@ -68,7 +68,7 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.cas}, elem...)...)
 }
 
-// LayerPath is where the folder of a layer ("sha256-…" by diff ID, "sha512-…" for an ACI, "part-…" for what another image takes of
+// LayerPath is where the directory of a layer ("sha256-…" by diff ID, "sha512-…" for an ACI, "part-…" for what another image takes of
 // one) is when it is in the store.
 func (s *Store) LayerPath(name string) string { return s.path("layer", name, layerRoot) }
 
@@ -243,9 +243,9 @@ func (s *Store) Images() ([]string, error) {
 	return ids, err
 }
 
-// idsIn lists the names in a folder of the store that are IDs.
-func (s *Store) idsIn(folder string) ([]string, error) {
-	dir, err := os.Open(s.path(folder))
+// idsIn lists the names in a directory of the store that are IDs.
+func (s *Store) idsIn(directory string) ([]string, error) {
+	dir, err := os.Open(s.path(directory))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

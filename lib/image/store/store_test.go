@@ -179,7 +179,7 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(s.path("version"), []byte("3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(filepath.Dir(s.cas)); err == nil || !strings.Contains(err.Error(), `format "3", and this program knows only "2"; move the folder away`) {
+	if _, err := Open(filepath.Dir(s.cas)); err == nil || !strings.Contains(err.Error(), `format "3", and this program knows only "2"; move the directory away`) {
 		t.Error(err)
 	}
 }

@@ -32,13 +32,13 @@ func (s *Store) Usage() (Usage, error) {
 			return u, err
 		}
 	}
-	for _, folder := range []string{"image", "blob", "ref", "remote", "version", "tmp", "partial"} {
-		n, err := d.usage(s.path(folder))
+	for _, directory := range []string{"image", "blob", "ref", "remote", "version", "tmp", "partial"} {
+		n, err := d.usage(s.path(directory))
 		if err != nil {
 			return u, err
 		}
 		// The directories of work are there without any.
-		if entries, err := os.ReadDir(s.path(folder)); (folder == "tmp" || folder == "partial") && err == nil && len(entries) > 0 {
+		if entries, err := os.ReadDir(s.path(directory)); (directory == "tmp" || directory == "partial") && err == nil && len(entries) > 0 {
 			u.Work += n
 		} else {
 			u.Index += n

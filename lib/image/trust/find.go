@@ -25,7 +25,7 @@ type Source struct {
 	HTTP  bool // plain HTTP as well
 	TLS   bool // any certificate
 	Auth  *auth.Keychain
-	Certs []string // folders, see package certs
+	Certs []string // directories, see package certs
 }
 
 const (
@@ -132,7 +132,7 @@ func (s Source) Discover(ctx context.Context, prefix string) ([]string, error) {
 var discovering sync.Mutex
 
 // AddDiscovered trusts the keys for a prefix that discovery finds, as far as their servers were known by their certificates, without
-// anybody looking at them. It returns the files that they are in now, in that configuration folder.
+// anybody looking at them. It returns the files that they are in now, in that configuration directory.
 func (s Source) AddDiscovered(ctx context.Context, config, prefix string) ([]string, error) {
 	locations, err := s.Discover(ctx, prefix)
 	if err != nil {

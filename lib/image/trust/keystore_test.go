@@ -88,7 +88,7 @@ func armored(t testing.TB, kind string, data []byte) []byte {
 	return b.Bytes()
 }
 
-// Which key is trusted for which name: rkt's layout, with a third folder that wins.
+// Which key is trusted for which name: rkt's layout, with a third directory that wins.
 func TestKeys(t *testing.T) {
 	a, b, c := publicKey(t, newEntity(t, "a", nil)), publicKey(t, newEntity(t, "b", nil)), publicKey(t, newEntity(t, "c", nil))
 	names := map[string]string{a.Fingerprint: "a", b.Fingerprint: "b", c.Fingerprint: "c"}
@@ -115,18 +115,18 @@ func TestKeys(t *testing.T) {
 		dir := t.TempDir()
 		for _, file := range strings.Fields(test.files) {
 			layer, rest, _ := strings.Cut(file, ":")
-			folder, key, _ := strings.Cut(rest, "=")
+			directory, key, _ := strings.Cut(rest, "=")
 			if masked, ok := strings.CutPrefix(key, "/"); ok {
-				folder = filepath.Join(dir, layer, "trustedkeys", folder)
-				if err := os.MkdirAll(folder, 0o755); err != nil {
+				directory = filepath.Join(dir, layer, "trustedkeys", directory)
+				if err := os.MkdirAll(directory, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(folder, keys[masked].Fingerprint), nil, 0o644); err != nil {
+				if err := os.WriteFile(filepath.Join(directory, keys[masked].Fingerprint), nil, 0o644); err != nil {
 					t.Fatal(err)
 				}
 				continue
 			}
-			prefix := strings.TrimPrefix(strings.TrimPrefix(folder, "root.d"), "prefix.d/")
+			prefix := strings.TrimPrefix(strings.TrimPrefix(directory, "root.d"), "prefix.d/")
 			path, err := Add(filepath.Join(dir, layer), prefix, keys[key])
 			if err != nil {
 				t.Fatal(err)
@@ -189,7 +189,7 @@ func TestDamagedKeystore(t *testing.T) {
 		t.Errorf("%v, %v", found, err)
 	}
 	if _, err := New(dir).Keys("example.com/../../root.d"); err == nil {
-		t.Error("a name that leads out of its folder was taken")
+		t.Error("a name that leads out of its directory was taken")
 	}
 }
 

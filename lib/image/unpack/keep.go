@@ -13,7 +13,7 @@ import (
 // RecipeFile is the name of the file that Keep writes.
 const RecipeFile = "recipe"
 
-// Keep unpacks a stream as Tar does, and leaves in the folder dir, which is on the same file system as root and not below it, the
+// Keep unpacks a stream as Tar does, and leaves in the directory dir, which is on the same file system as root and not below it, the
 // recipe by which recipe.Restore gets the stream back from root.
 func Keep(dir string, root *os.File, r io.Reader, o Options) error {
 	aside := filepath.Join(dir, "aside")

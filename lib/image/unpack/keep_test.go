@@ -60,9 +60,9 @@ func TestKeep(t *testing.T) {
 		{"files", oci, archive(t, "dir d", "file d/a = "+long, "link b -> d/a", "file d/c", "symlink l -> d", "file l/x = through a link", "char z", "fifo f")},
 		{"a name twice", oci, archive(t, "file a = "+long, "file a = two", "file a", "file a = four")},
 		{"the same twice", oci, archive(t, "file a = one", "file a = one")},
-		{"a file over folders", oci, archive(t, "file d/e/f = "+long, "file d/g = y", "file d = 1", "dir d", "file d/e/f = other")},
-		{"a link over a folder", oci, archive(t, "dir other", "file d/x = old", "symlink d -> other", "file d/x = new")},
-		{"a folder over a link", oci, archive(t, "dir b", "symlink a -> b", "file a/x = old", "dir a", "file a/x = new")},
+		{"a file over directories", oci, archive(t, "file d/e/f = "+long, "file d/g = y", "file d = 1", "dir d", "file d/e/f = other")},
+		{"a link over a directory", oci, archive(t, "dir other", "file d/x = old", "symlink d -> other", "file d/x = new")},
+		{"a directory over a link", oci, archive(t, "dir b", "symlink a -> b", "file a/x = old", "dir a", "file a/x = new")},
 		{"a link takes the name", oci, archive(t, "file a = one", "file b = two", "link a -> b")},
 		{"a link keeps the content", oci, archive(t, "file a = one", "link b -> a", "file a = two")},
 		{"whiteouts", oci, archive(t, "file .wh.a = with content", "file b/.wh..wh..opq = "+long, "file c = x", "file .wh.c")},
@@ -74,7 +74,7 @@ func TestKeep(t *testing.T) {
 		{"PAX's, 0.1", oci, gnu(t, holes, "--format=posix", "--sparse", "--sparse-version=0.1")},
 		{"PAX's, 1.0", oci, gnu(t, holes, "--format=posix", "--sparse", "--sparse-version=1.0")},
 		{"old ones", oci, gnu(t, `head -c 20000 /dev/zero >x`, "--format=v7")},
-		{"long names", oci, gnu(t, `mkdir -p `+strings.Repeat("folder/", 60)+`; echo x >`+strings.Repeat("folder/", 60)+`file`, "--format=gnu")},
+		{"long names", oci, gnu(t, `mkdir -p `+strings.Repeat("directory/", 60)+`; echo x >`+strings.Repeat("directory/", 60)+`file`, "--format=gnu")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root, unchanged := sandbox(t)
@@ -134,7 +134,7 @@ func TestRestoreTells(t *testing.T) {
 	}
 }
 
-// FuzzRestore has the recipe be anything: an end or an error, and nothing is read outside of the folder.
+// FuzzRestore has the recipe be anything: an end or an error, and nothing is read outside of the directory.
 func FuzzRestore(f *testing.F) {
 	var b bytes.Buffer
 	w := recipe.NewWriter(&b)

@@ -1,4 +1,4 @@
-// Package unpack makes a folder of a tar stream that nobody vouches for.
+// Package unpack makes a directory of a tar stream that nobody vouches for.
 //
 // Whatever the stream says, nothing outside the directory is written, linked or changed. A name with ".." in it ends the unpacking
 // with an error that names the entry. Each parent directory is resolved by openat2(2) with RESOLVE_IN_ROOT: links in it are followed
@@ -7,7 +7,7 @@
 // last part of a name is never followed: an entry takes the place of an earlier one of the same name, and of a link rather than of
 // what it points to. A symbolic link's own text may be anything: only a pod resolves it, inside its root.
 //
-// It needs root, for owners, devices and trusted attributes; the folder should be one that only root can reach.
+// It needs root, for owners, devices and trusted attributes; the directory should be one that only root can reach.
 package unpack
 
 import (
@@ -44,7 +44,7 @@ type Options struct {
 	// archive implies is new.
 	Whiteouts bool
 
-	// Subtree is the name of a top folder, "rootfs" of an ACI. Only what is in it is unpacked, without the folder's name. Every
+	// Subtree is the name of a top directory, "rootfs" of an ACI. Only what is in it is unpacked, without the directory's name. Every
 	// other entry is handed to Outside, which refuses it or reads what it wants of it.
 	Subtree string
 	Outside func(name string, h *tar.Header, r io.Reader) error
@@ -58,7 +58,7 @@ type Options struct {
 	EndMarker bool
 
 	// Recipe, if not nil, gets what is needed to put the stream together again. What an entry takes the place of is then moved into the
-	// folder Aside, on the same file system, for recipe.Complete, if it may hold contents.
+	// directory Aside, on the same file system, for recipe.Complete, if it may hold contents.
 	Recipe *recipe.Writer
 	Aside  *os.File
 
@@ -67,7 +67,7 @@ type Options struct {
 
 	MaxBytes   int64        // of the stream, and of the files in it, whose holes a stream need not have
 	Growing    func() int64 // what MaxBytes is by now, if it depends on a size that only the end tells; else nil
-	MaxEntries int64        // and of folders that the archive only implies
+	MaxEntries int64        // and of directories that the archive only implies
 }
 
 func (o *Options) maxBytes() int64 {
@@ -77,17 +77,17 @@ func (o *Options) maxBytes() int64 {
 	return o.MaxBytes
 }
 
-// Tar unpacks the stream r into root and reads it to its end. On an error the folder holds a part of the archive.
+// Tar unpacks the stream r into root and reads it to its end. On an error the directory holds a part of the archive.
 //
 // It keeps contents, hard links, symbolic links, devices, fifos, numeric owners, modes with set-user-ID, set-group-ID and sticky
 // bits, modification times, and the extended attributes security.capability and user.*. Attributes that direct overlayfs
 // (trusted.*, user.overlay.*) are refused; other attributes (security.selinux, system.posix_acl_*, …) are about the machine
-// that wrote the archive and are left out, as Docker does. Folders that are needed but not in the archive get mode 0755 and
+// that wrote the archive and are left out, as Docker does. Directories that are needed but not in the archive get mode 0755 and
 // the time 0, and belong to root.
 func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	u := &unpacker{
 		top: root, root: int(root.Fd()), parentFD: -1, options: o,
-		buffer: make([]byte, 256<<10), folders: map[string]time.Time{"": noTime}, implied: map[string]bool{},
+		buffer: make([]byte, 256<<10), directories: map[string]time.Time{"": noTime}, implied: map[string]bool{},
 	}
 	defer u.forget()
 	in := &stream{r: r, max: o.maxBytes, recipe: o.Recipe}
@@ -155,29 +155,29 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 type unpacker struct {
-	top     *os.File
-	root    int // its descriptor
-	above   int // length of the root's path
-	in      *stream
-	options Options
-	entries int64 // so far
-	aside   int   // how many were moved aside
-	bytes   int64 // sizes of all files so far
-	inside  bool  // there was an entry in the subtree
-	buffer  []byte
-	folders map[string]time.Time // by their place; to be set at the end: every file that is made in a folder changes the folder's
-	implied map[string]bool      // folders that no entry was of, yet
-	rooted  bool                 // an entry was of the root
-	hidden  []string             // places of whiteouts, some of which may have been replaced
+	top         *os.File
+	root        int // its descriptor
+	above       int // length of the root's path
+	in          *stream
+	options     Options
+	entries     int64 // so far
+	aside       int   // how many were moved aside
+	bytes       int64 // sizes of all files so far
+	inside      bool  // there was an entry in the subtree
+	buffer      []byte
+	directories map[string]time.Time // by their place; to be set at the end: every file that is made in a directory changes the directory's
+	implied     map[string]bool      // directories that no entry was of, yet
+	rooted      bool                 // an entry was of the root
+	hidden      []string             // places of whiteouts, some of which may have been replaced
 
-	parent     string // the folder of the entry before, or "" if there is none
+	parent     string // the directory of the entry before, or "" if there is none
 	parentFD   int    // its O_PATH descriptor, or -1
 	parentReal string // its path from the root through no link, with a slash at its end unless it is ""
 }
 
 const whiteout = ".wh."
 
-// noTime is that of a folder that no entry is of, so that one archive always makes the same tree.
+// noTime is that of a directory that no entry is of, so that one archive always makes the same tree.
 var noTime = time.Unix(0, 0)
 
 func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
@@ -204,9 +204,9 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	}
 	if base == "" {
 		if h.Typeflag != tar.TypeDir {
-			return errors.New("the root is not a folder")
+			return errors.New("the root is not a directory")
 		}
-		return u.folder(h, "", u.root, ".")
+		return u.directory(h, "", u.root, ".")
 	}
 	at, err := u.open(dir)
 	if err != nil {
@@ -214,7 +214,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
-		return u.folder(h, name, at, base)
+		return u.directory(h, name, at, base)
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(h, r, at, base)
 	case tar.TypeLink:
@@ -254,9 +254,9 @@ func short(name string) string {
 	return name
 }
 
-// under cuts the folder's name off a name.
-func under(folder, name string) (string, bool) {
-	rest, ok := strings.CutPrefix(name, folder)
+// under cuts the directory's name off a name.
+func under(directory, name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, directory)
 	if ok && rest != "" {
 		rest, ok = strings.CutPrefix(rest, "/")
 	}
@@ -267,7 +267,7 @@ func under(folder, name string) (string, bool) {
 func (u *unpacker) open(dir string) (int, error) {
 	fd, err := u.walk(dir)
 	if err != nil {
-		return -1, fmt.Errorf("folder %q: %w", short(dir), err)
+		return -1, fmt.Errorf("directory %q: %w", short(dir), err)
 	}
 	return fd, nil
 }
@@ -330,7 +330,7 @@ func (u *unpacker) mkdir(dir string) (int, error) {
 		return -1, err
 	}
 	place := u.place(at, base)
-	u.folders[place] = noTime
+	u.directories[place] = noTime
 	u.implied[place] = true
 	return u.beneath(dir)
 }
@@ -390,13 +390,13 @@ func (u *unpacker) unhide(dir string) error {
 	return u.opaqueAt(at, base)
 }
 
-// maxPath is the most that a folder's path may be long, from the root, bytes. Links in an archive can be chained so that folders come
+// maxPath is the most that a directory's path may be long, from the root, bytes. Links in an archive can be chained so that directories come
 // to lie deeper than any program could name them by a path (PATH_MAX is 4096).
 const maxPath = 3072
 
 var errTooDeep = fmt.Errorf("its path is longer than %d bytes", maxPath)
 
-// where is the path of an open folder.
+// where is the path of an open directory.
 func where(fd int) (string, error) {
 	var buf [unix.PathMax]byte
 	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf[:])
@@ -419,7 +419,7 @@ func (u *unpacker) beneath(dir string) (int, error) {
 	return openat.FD(u.root, dir, unix.O_PATH|unix.O_DIRECTORY, openat.InRoot)
 }
 
-// forget drops the folder kept open, which may not be the one of its name any more.
+// forget drops the directory kept open, which may not be the one of its name any more.
 func (u *unpacker) forget() {
 	if u.parentFD >= 0 {
 		unix.Close(u.parentFD)
@@ -439,7 +439,7 @@ func (u *unpacker) make(at int, base string, create func() error) error {
 	return create()
 }
 
-// remove removes an entry and all that is in it. The name of the folder kept open may have led through it.
+// remove removes an entry and all that is in it. The name of the directory kept open may have led through it.
 func (u *unpacker) remove(at int, base string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(at, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -464,7 +464,7 @@ func (u *unpacker) remove(at int, base string) error {
 	return nil
 }
 
-func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error {
+func (u *unpacker) directory(h *tar.Header, name string, at int, base string) error {
 	hidden := false
 	if name != "" {
 		err := unix.Mkdirat(at, base, 0o700)
@@ -485,7 +485,7 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 		return err
 	}
 	defer unix.Close(fd)
-	if hidden && u.options.Whiteouts { // the layer hides a folder and has a new one of its name
+	if hidden && u.options.Whiteouts { // the layer hides a directory and has a new one of its name
 		if err := opaque(fd); err != nil {
 			return err
 		}
@@ -494,7 +494,7 @@ func (u *unpacker) folder(h *tar.Header, name string, at int, base string) error
 		name = u.place(at, base)
 	}
 	u.rooted = u.rooted || name == ""
-	u.folders[name] = h.ModTime
+	u.directories[name] = h.ModTime
 	delete(u.implied, name)
 	return u.own(h, fd)
 }
@@ -526,7 +526,7 @@ func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
 	return touch(at, base, h.ModTime)
 }
 
-// place is the path from the root, through no link, of what is in the folder that open gave. A later entry may replace a link.
+// place is the path from the root, through no link, of what is in the directory that open gave. A later entry may replace a link.
 func (u *unpacker) place(at int, base string) string {
 	if at == u.root {
 		return base
@@ -731,7 +731,7 @@ func HoldsNothing(dir string, implied func(dir string) bool) bool {
 
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
 
-// opaque has overlayfs not look below a folder.
+// opaque has overlayfs not look below a directory.
 func opaque(fd int) error {
 	if err := unix.Fsetxattr(fd, overlay.Opaque, []byte("y"), 0); err != nil {
 		return fmt.Errorf("%s: %w", overlay.Opaque, err)
@@ -749,7 +749,7 @@ func (u *unpacker) opaqueAt(at int, base string) error {
 	return opaque(fd)
 }
 
-// own gives an open file or folder its owner, attributes and mode, in the order in which none undoes another: chown(2) takes
+// own gives an open file or directory its owner, attributes and mode, in the order in which none undoes another: chown(2) takes
 // capabilities and set-user-ID away.
 func (u *unpacker) own(h *tar.Header, fd int) error {
 	if err := checkOwner(h); err != nil {
@@ -789,7 +789,7 @@ func (u *unpacker) describe(h *tar.Header, at int, base string, mode bool) error
 			if keep, err := attribute(name); err != nil {
 				return err
 			} else if keep {
-				return fmt.Errorf("attribute %s: only a file or a folder can have it", name)
+				return fmt.Errorf("attribute %s: only a file or a directory can have it", name)
 			}
 		}
 	}
@@ -819,7 +819,7 @@ func attribute(name string) (keep bool, err error) {
 	return false, nil
 }
 
-// Attributes are the extended attributes of a file or folder that Tar would have kept, and those of the given names.
+// Attributes are the extended attributes of a file or directory that Tar would have kept, and those of the given names.
 func Attributes(path string, more ...string) (map[string]string, error) {
 	list := make([]byte, 64<<10) // XATTR_LIST_MAX
 	n, err := unix.Llistxattr(path, list)
@@ -873,7 +873,7 @@ func (u *unpacker) finish() error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("folder %q: %s: %w", name, overlay.Implied, err)
+			return fmt.Errorf("directory %q: %s: %w", name, overlay.Implied, err)
 		}
 		if marked {
 			marks = string(overlay.MarkDirectories)
@@ -890,9 +890,9 @@ func (u *unpacker) finish() error {
 			return fmt.Errorf("%s: %w", overlay.Implied, err)
 		}
 	}
-	for name, t := range u.folders {
+	for name, t := range u.directories {
 		if _, err := u.at(name, func(fd int) error { return touch(fd, ".", t) }); err != nil {
-			return fmt.Errorf("folder %q: %w", name, err)
+			return fmt.Errorf("directory %q: %w", name, err)
 		}
 	}
 	return nil
@@ -935,7 +935,7 @@ func (u *unpacker) at(place string, f func(fd int) error) (bool, error) {
 	return false, err
 }
 
-// openChild opens a child of a folder, never what a link of that name points to.
+// openChild opens a child of a directory, never what a link of that name points to.
 func openChild(at int, base string, flags int, mode uint32) (int, error) {
 	for {
 		fd, err := unix.Openat(at, base, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)

@@ -67,7 +67,7 @@ func archive(t testing.TB, entries ...string) []byte {
 	return b.Bytes()
 }
 
-// sandbox has a folder to unpack into, and beside it what must not change.
+// sandbox has a directory to unpack into, and beside it what must not change.
 func sandbox(t testing.TB) (root *os.File, unchanged func() error) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -189,7 +189,7 @@ func TestHostile(t *testing.T) {
 		{"symlink to root, then through it", []string{"symlink l -> /", "file l/etc/x = x"}, ""},
 		{"symlink up in steps", []string{"dir a", "symlink a/l -> ..", "symlink a/m -> l/..", "file a/m/outside/sentinel = x"}, ""},
 		{"symlink to proc", []string{"symlink l -> /proc/self/root", "file l/tmp/x = x"}, ""},
-		{"folder through a symlink", []string{"symlink l -> ../outside", "dir l/new"}, ""},
+		{"directory through a symlink", []string{"symlink l -> ../outside", "dir l/new"}, ""},
 		{"symlink through a symlink", []string{"symlink l -> ../outside", "symlink l/new -> x"}, ""},
 		{"device through a symlink", []string{"symlink l -> ../outside", "char l/new"}, ""},
 		{"whiteout through a symlink", []string{"symlink l -> ../outside", "file l/.wh.sentinel"}, ""},
@@ -199,28 +199,28 @@ func TestHostile(t *testing.T) {
 		{"hard link through a symlink", []string{"symlink l -> ../outside", "link x -> l/sentinel"}, `hard link to "l/sentinel": no such file`},
 		{"hard link to a symlink, then write", []string{"symlink l -> ../outside/sentinel", "link x -> l", "file x = new"}, ""},
 		{"hard link into a symlink", []string{"file f", "symlink l -> ../outside", "link l/x -> f"}, ""},
-		{"hard link to a folder", []string{"dir d", "link x -> d"}, "operation not permitted"},
+		{"hard link to a directory", []string{"dir d", "link x -> d"}, "operation not permitted"},
 		{"hard link to the root", []string{"link x -> /"}, `hard link to "/": no such file`},
 		{"file over a symlink", []string{"symlink l -> ../outside/sentinel", "file l = new"}, ""},
-		{"folder over a symlink", []string{"symlink l -> ../outside", "dir l", "file l/sentinel = new"}, ""},
-		{"symlink over a folder", []string{"dir d", "file d/x", "symlink d -> ../outside", "file d/sentinel = x"}, ""},
-		{"symlink over a folder kept open", []string{"file d/e/x", "symlink d -> ../outside", "file d/e/x = x"}, ""},
-		{"symlink over a folder, its time", []string{"dir d", "symlink d -> ../outside"}, ""},
+		{"directory over a symlink", []string{"symlink l -> ../outside", "dir l", "file l/sentinel = new"}, ""},
+		{"symlink over a directory", []string{"dir d", "file d/x", "symlink d -> ../outside", "file d/sentinel = x"}, ""},
+		{"symlink over a directory kept open", []string{"file d/e/x", "symlink d -> ../outside", "file d/e/x = x"}, ""},
+		{"symlink over a directory, its time", []string{"dir d", "symlink d -> ../outside"}, ""},
 		{"symlink that points nowhere", []string{"symlink l -> gone", "file l/x"}, ""},
 		{"symlink loop", []string{"symlink l -> l", "file l/x"}, "too many levels"},
-		{"file as a folder", []string{"file f", "file f/x"}, `folder "f": not a directory`},
+		{"file as a directory", []string{"file f", "file f/x"}, `directory "f": not a directory`},
 		{"whiteout of dot-dot", []string{"file .wh..."}, `entry ".wh...": hides no name`},
 		{"whiteout of dot", []string{"file .wh.."}, "hides no name"},
 		{"whiteout of nothing", []string{"file .wh."}, "hides no name"},
 		{"whiteout of dot-dot below", []string{"file a/.wh..."}, "hides no name"},
-		{"whiteout as a folder", []string{"file .wh.a/b"}, `".wh.a" hides a name and can hold nothing`},
-		{"whiteout as a folder, a folder", []string{"dir .wh.a", "file .wh.a/../x"}, ".. in the name"},
+		{"whiteout as a directory", []string{"file .wh.a/b"}, `".wh.a" hides a name and can hold nothing`},
+		{"whiteout as a directory, a directory", []string{"dir .wh.a", "file .wh.a/../x"}, ".. in the name"},
 		{"long name", []string{"file " + long}, "file name too long"},
-		{"long folder", []string{"file " + long + "/x"}, "file name too long"},
+		{"long directory", []string{"file " + long + "/x"}, "file name too long"},
 		{"long path", []string{"file " + strings.Repeat("d/", 2100) + "x"}, "file name too long"},
-		{"root is a file", []string{"file ."}, "the root is not a folder"},
-		{"root is a symlink", []string{"symlink ./ -> ../outside"}, "the root is not a folder"},
-		{"root is a hard link", []string{"link / -> ../outside"}, "the root is not a folder"},
+		{"root is a file", []string{"file ."}, "the root is not a directory"},
+		{"root is a symlink", []string{"symlink ./ -> ../outside"}, "the root is not a directory"},
+		{"root is a hard link", []string{"link / -> ../outside"}, "the root is not a directory"},
 		{"empty symlink", []string{"symlink l -> "}, "symbolic link: no such file"},
 		{"absolute name", []string{"file /outside/sentinel = new"}, ""},
 		{"many slashes", []string{"file //outside///./sentinel = new"}, ""},
@@ -252,7 +252,7 @@ func TestHostileHeaders(t *testing.T) {
 		{tar.Header{Typeflag: tar.TypeDir, Name: "x", PAXRecords: xattr("trusted.overlay.opaque")}, "not from an archive"},
 		{tar.Header{Typeflag: tar.TypeDir, Name: "x", PAXRecords: xattr("user.overlay.redirect")}, "not from an archive"},
 		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("trusted.x")}, "not from an archive"},
-		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("user.x")}, "only a file or a folder"},
+		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("user.x")}, "only a file or a directory"},
 		{tar.Header{Typeflag: tar.TypeReg, Name: "x", PAXRecords: xattr("security.selinux")}, ""},
 		{tar.Header{Typeflag: tar.TypeReg, Name: "x", Uid: math.MaxUint32}, "owner 4294967295:0 cannot be"},
 		{tar.Header{Typeflag: tar.TypeReg, Name: "x", Gid: -2, Format: tar.FormatGNU}, "owner 0:-2 cannot be"},
@@ -289,9 +289,9 @@ func TestTree(t *testing.T) {
 	}{
 		{"parents", oci, []string{"file a/b/c = 1", "dir a"}, []string{"dir a", "dir a/b", "file a/b/c = 1"}},
 		{"the same file again", oci, []string{"file f = 1", "link g -> f", "file f = 2"}, []string{"file f = 2", "file g = 1"}},
-		{"a folder again", oci, []string{"dir d", "file d/x", "dir d", "dir ./d/"}, []string{"dir d", "file d/x"}},
-		{"file over a full folder", oci, []string{"file d/e/x", "file d = 1"}, []string{"file d = 1"}},
-		{"folder over a file", oci, []string{"file d = 1", "dir d", "file d/x"}, []string{"dir d", "file d/x"}},
+		{"a directory again", oci, []string{"dir d", "file d/x", "dir d", "dir ./d/"}, []string{"dir d", "file d/x"}},
+		{"file over a full directory", oci, []string{"file d/e/x", "file d = 1"}, []string{"file d = 1"}},
+		{"directory over a file", oci, []string{"file d = 1", "dir d", "file d/x"}, []string{"dir d", "file d/x"}},
 		{"link inside", oci, []string{"dir usr/lib", "symlink lib -> usr/lib", "file lib/x = 1"},
 			[]string{"symlink lib -> usr/lib", "dir usr", "dir usr/lib", "file usr/lib/x = 1"}},
 		{"link kept open is replaced", oci, []string{"dir b", "symlink a -> b", "file a/x", "dir a", "file a/y"},
@@ -375,7 +375,7 @@ func TestMetadata(t *testing.T) {
 	}
 	var implied unix.Stat_t
 	if err := unix.Lstat(root.Name()+"/d/implied", &implied); err != nil || implied.Mode&0o7777 != 0o755 || implied.Gid != 0 {
-		t.Errorf("implied folder: %o %d %v", implied.Mode, implied.Gid, err)
+		t.Errorf("implied directory: %o %d %v", implied.Mode, implied.Gid, err)
 	}
 	for name, want := range map[string]string{"security.capability": capability, "user.k": "v\x00w"} {
 		value := make([]byte, 100)
@@ -434,7 +434,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestManyFiles is an archive of 100,000 files, in one folder: more than the limit says is refused, and what it allows is there.
+// TestManyFiles is an archive of 100,000 files, in one directory: more than the limit says is refused, and what it allows is there.
 func TestManyFiles(t *testing.T) {
 	const count = 100_000
 	archive := func() io.Reader {
@@ -537,10 +537,10 @@ func TestDeep(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// Folders that are only implied count.
+	// Directories that are only implied count.
 	root, _ = sandbox(t)
 	if err := Tar(root, bytes.NewReader(archive(t, "file a/b/c/d/x")), Options{MaxEntries: 4}); err == nil || !strings.Contains(err.Error(), "more than 4 entries") {
-		t.Errorf("implied folders: %v", err)
+		t.Errorf("implied directories: %v", err)
 	}
 }
 

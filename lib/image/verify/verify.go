@@ -3,7 +3,7 @@
 //
 // Nothing that the store has beside the files is believed. A layer is put together again as the archive that it was, whose digest is the
 // layer's name, or the image's ID, or stands in the image's config, whose digest is the ID. That archive is then unpacked again, without
-// the contents, and the two folders are compared.
+// the contents, and the two directories are compared.
 package verify
 
 import (
@@ -192,7 +192,7 @@ func (v *Verifier) layer(ctx context.Context, name string) (*checked, error) {
 	return c, nil
 }
 
-// archive verifies a layer that was an archive; skeleton is an empty folder.
+// archive verifies a layer that was an archive; skeleton is an empty directory.
 func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File, tell func(string)) (manifest *schema.ImageManifest, err error) {
 	digest := sha256.New()
 	o := unpack.Options{Skeleton: true, Whiteouts: true, MarkImplied: overlay.Marks(v.store.LayerPath(name)) != ""} // an older rkt did not
@@ -305,7 +305,7 @@ func (v *Verifier) part(ctx context.Context, name string, skeleton *os.File, tel
 // file is all that lstat(2) and the like tell of one that matters.
 type file struct {
 	kind, mode, uid, gid uint32
-	size                 int64 // not of folders
+	size                 int64 // not of directories
 	device               uint64
 	time                 unix.Timespec
 	target               string
@@ -313,7 +313,7 @@ type file struct {
 	same                 string // the first name of its inode, if it has more than one
 }
 
-// compare tells what differs between two folders, contents aside.
+// compare tells what differs between two directories, contents aside.
 func compare(ctx context.Context, want, have string, differs func(name, problem string)) error {
 	expected, err := list(ctx, want)
 	if err != nil {
@@ -381,10 +381,10 @@ func (w *file) compare(h *file) (problems []string) {
 	return problems
 }
 
-var kinds = map[uint32]string{unix.S_IFDIR: "folder", unix.S_IFREG: "file", unix.S_IFLNK: "symbolic link", unix.S_IFCHR: "character device",
+var kinds = map[uint32]string{unix.S_IFDIR: "directory", unix.S_IFREG: "file", unix.S_IFLNK: "symbolic link", unix.S_IFCHR: "character device",
 	unix.S_IFBLK: "block device", unix.S_IFIFO: "fifo", unix.S_IFSOCK: "socket"}
 
-// list looks at all that is in a folder; the folder itself is ".".
+// list looks at all that is in a directory; the directory itself is ".".
 func list(ctx context.Context, root string) (map[string]*file, error) {
 	type inode struct{ dev, ino uint64 }
 	first := map[inode]string{}
@@ -420,7 +420,7 @@ func list(ctx context.Context, root string) (map[string]*file, error) {
 			i := inode{st.Dev, st.Ino}
 			if _, ok := first[i]; !ok {
 				first[i] = name
-			} else { // other names of it may be outside of the folder
+			} else { // other names of it may be outside of the directory
 				f.same = first[i]
 			}
 		}

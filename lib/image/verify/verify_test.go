@@ -75,7 +75,7 @@ func TestImage(t *testing.T) {
 		{"ln -sfn dir link", `"link": link to "dir", not "file"`},
 		{"rm same", `"same": is missing`},
 		{"rm same; cp -p file same", `"same": is not the same file as "file"`},
-		{"rmdir dir; touch dir", `"dir": is a file, not a folder`},
+		{"rmdir dir; touch dir", `"dir": is a file, not a directory`},
 		{"touch new", `"new": is not of the image`},
 		{"setfattr -n user.x -v y file", `"file": attribute user.x is not of the image`},
 	} {

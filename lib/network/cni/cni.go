@@ -18,7 +18,7 @@ import (
 
 // Options say where configuration and plugins are.
 type Options struct {
-	ConfigDirs []string     // net.d folders, the first wins
+	ConfigDirs []string     // net.d directories, the first wins
 	PluginDirs []string     // the first that has a plugin wins
 	Stderr     io.Writer    // what plugins write there; may be nil
 	Called     func(Call)   // told of each call of a plugin; may be nil

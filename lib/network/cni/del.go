@@ -212,7 +212,7 @@ func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *a
 }
 
 // Forget takes away what is left of the network of a pod whose directory, and with it the record, somebody has removed: what carries the
-// pod's UUID. That are the namespace, addresses in host-local's own folder, and rules of masquerading and of forwarded ports. A pod of another data
+// pod's UUID. That are the namespace, addresses in host-local's own directory, and rules of masquerading and of forwarded ports. A pod of another data
 // directory is left alone; one that runs still is an error.
 func Forget(ctx context.Context, uuid string) error {
 	if data := netns.Owner(uuid); data != "" {

@@ -278,7 +278,7 @@ func (o options) daemon() error {
 	}
 	socket := o.socket()
 	if err := unix.Access(socket, unix.W_OK); err != nil {
-		return fmt.Errorf("plugin dhcp: its daemon's socket %s: %w (start it: %s)", socket, err, `"dhcp daemon", in the folder of the plugins`)
+		return fmt.Errorf("plugin dhcp: its daemon's socket %s: %w (start it: %s)", socket, err, `"dhcp daemon", in the directory of the plugins`)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func sweepReservations(a *attachment) error {
 	return oneLine(errs)
 }
 
-// reservations are the folders in which host-local keeps those of a network.
+// reservations are the directories in which host-local keeps those of a network.
 func (a *attachment) reservations() (dirs []string) {
 	for _, plugin := range a.list.Plugins {
 		ipam := optionsOf(plugin).IPAM
@@ -97,7 +97,7 @@ func (a *Attacher) reclaim(ctx context.Context, in *attachment) (freed bool) {
 	return freed
 }
 
-// sweepDir removes the reservations in one of host-local's folders whose text is nobody's.
+// sweepDir removes the reservations in one of host-local's directories whose text is nobody's.
 func sweepDir(dir string, nobodys func(text string) bool) error {
 	lock, err := durable.Lock(filepath.Join(dir, "lock"), lockPatience)
 	if errors.Is(err, fs.ErrNotExist) { // no host-local got as far as to make a reservation
@@ -130,9 +130,9 @@ func sweepPod(ctx context.Context, uuid string) error {
 		errs = append(errs, changeTable(ctx, family, func(rules string) string { return orphanScript(rules, uuid) }))
 	}
 	errs = append(errs, sweepNFT(ctx, uuid))
-	folders, err := filepath.Glob(hostLocalDir + "/*")
+	directories, err := filepath.Glob(hostLocalDir + "/*")
 	errs = append(errs, err)
-	for _, dir := range folders {
+	for _, dir := range directories {
 		errs = append(errs, sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }))
 	}
 	errs = append(errs, remove(filepath.Join(flannelDir, uuid)))

@@ -127,7 +127,7 @@ func choose(mode string, found []string) ([]string, error) {
 	}
 	for i, endpoint := range wanted {
 		if missing[endpoint] == "" || slices.Contains(wanted[:i], endpoint) {
-			return nil, fmt.Errorf("--mode=%s: is none of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr", mode)
+			return nil, fmt.Errorf("--mode=%s: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr", mode)
 		}
 	}
 	for _, endpoint := range wanted {

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveVariable makes the test's program serve, as rkt-attach does, the folder that it names.
+// serveVariable makes the test's program serve, as rkt-attach does, the directory that it names.
 const serveVariable = "ATTACH_TEST_SERVE"
 
 func TestMain(m *testing.M) {
@@ -477,10 +477,10 @@ func TestChoose(t *testing.T) {
 		{"tty", all[:1], "has no tty-out to attach to: it was started without --stdout=tty"},
 		{"stdin", all, "has no stdin to attach to: it was started without --stdin=stream"},
 		{"stdin,stdout", streams[:1], "has no stdout to attach to: it was started without --stdout=stream"},
-		{"stdin,stdin", streams, "--mode=stdin,stdin: is none of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
-		{"stdin,", streams, "--mode=stdin,: is none of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
-		{"stdin,auto", streams, "--mode=stdin,auto: is none of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
-		{"log", streams, "--mode=log: is none of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
+		{"stdin,stdin", streams, "--mode=stdin,stdin: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
+		{"stdin,", streams, "--mode=stdin,: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
+		{"stdin,auto", streams, "--mode=stdin,auto: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
+		{"log", streams, "--mode=log: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
 	} {
 		got, err := choose(c.mode, c.found)
 		text := strings.Join(got, " ")

@@ -42,7 +42,7 @@ type client struct {
 	endpoints []string
 }
 
-// Serve serves an app, whose folder in stage1.AttachDir is dir, until SIGTERM, by which the pod's systemd says that the app has ended; then
+// Serve serves an app, whose directory in stage1.AttachDir is dir, until SIGTERM, by which the pod's systemd says that the app has ended; then
 // all that the app has printed is delivered. streams has how the app's stdin, stdout and stderr were given to it. What is open already when it begins, of a
 // process before this one that was killed, was kept by systemd (sd_listen_fds_with_names(3)).
 func Serve(dir string, streams map[string]stage1.Stream, getenv func(string) string, pid int) error {

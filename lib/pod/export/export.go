@@ -1,4 +1,4 @@
-// Package export gives an image of the store back: as the ACI that it was, or as an ACI or a folder of what an app of it sees.
+// Package export gives an image of the store back: as the ACI that it was, or as an ACI or a directory of what an app of it sees.
 package export
 
 import (
@@ -73,7 +73,7 @@ func Rendered(ctx context.Context, s *store.Store, img *store.Image, w io.Writer
 	return pack(ctx, img.Manifest, img.Layers, filepath.Dir(img.Config), w)
 }
 
-// pack writes an ACI of layers, the lowest first. at is any folder.
+// pack writes an ACI of layers, the lowest first. at is any directory.
 func pack(ctx context.Context, m *schema.ImageManifest, layers []string, at string, w io.Writer) error {
 	manifest, err := json.Marshal(m)
 	if err != nil {
@@ -198,8 +198,8 @@ func File(path string, overwrite bool, write func(w io.Writer) error) error {
 	return exists(path)
 }
 
-// Folder makes a folder of the ACI that write writes, of all of it or of its rootfs only. It is there whole or not at all.
-func Folder(path string, rootfsOnly, overwrite bool, write func(w io.Writer) error) error {
+// Directory makes a directory of the ACI that write writes, of all of it or of its rootfs only. It is there whole or not at all.
+func Directory(path string, rootfsOnly, overwrite bool, write func(w io.Writer) error) error {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return err
@@ -207,7 +207,7 @@ func Folder(path string, rootfsOnly, overwrite bool, write func(w io.Writer) err
 	if abs == "/" {
 		return errors.New("/: this would replace all that there is")
 	}
-	if err := free(abs, overwrite, fs.FileMode.IsDir, "a folder"); err != nil {
+	if err := free(abs, overwrite, fs.FileMode.IsDir, "a directory"); err != nil {
 		return err
 	}
 	tmp, lock, err := beside(abs)
@@ -223,7 +223,7 @@ func Folder(path string, rootfsOnly, overwrite bool, write func(w io.Writer) err
 	return errors.Join(err, tree.Remove(tmp)) // and what was there before
 }
 
-// fill makes a folder of an ACI.
+// fill makes a directory of an ACI.
 func fill(dir string, rootfsOnly bool, write func(w io.Writer) error) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
@@ -256,7 +256,7 @@ func fill(dir string, rootfsOnly bool, write func(w io.Writer) error) error {
 	return err
 }
 
-// beside makes a folder in the same folder, which the next one for the same path finds and removes if this program is killed. It is locked.
+// beside makes a directory in the same directory, which the next one for the same path finds and removes if this program is killed. It is locked.
 func beside(path string) (tmp string, lock *os.File, err error) {
 	digest := sha256.Sum256([]byte(filepath.Base(path)))
 	tmp = filepath.Join(filepath.Dir(path), fmt.Sprintf(".rkt-%x", digest[:8]))

@@ -106,29 +106,29 @@ func TestFile(t *testing.T) {
 func TestFolder(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out")
-	if err := Folder(path, false, false, half); !errors.Is(err, errHalf) {
+	if err := Directory(path, false, false, half); !errors.Is(err, errHalf) {
 		t.Errorf("%v, want %v", err, errHalf)
 	}
 	if left := names(t, dir); left != nil {
 		t.Errorf("left: %v", left)
 	}
 	one := aci("manifest={}", "rootfs/", "rootfs/a=1")
-	if err := Folder(path, false, false, one); err != nil {
+	if err := Directory(path, false, false, one); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, dir), []string{"out", "out/manifest", "out/rootfs", "out/rootfs/a"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if err := Folder(path, true, false, one); err == nil || !strings.Contains(err.Error(), "--overwrite") {
+	if err := Directory(path, true, false, one); err == nil || !strings.Contains(err.Error(), "--overwrite") {
 		t.Errorf("%v, want one that names --overwrite", err)
 	}
-	if err := Folder(path, true, true, aci("manifest={}", "rootfs/", "rootfs/b=2")); err != nil {
+	if err := Directory(path, true, true, aci("manifest={}", "rootfs/", "rootfs/b=2")); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, dir), []string{"out", "out/b"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if err := Folder("/", false, true, one); err == nil {
+	if err := Directory("/", false, true, one); err == nil {
 		t.Error("/ was replaced")
 	}
 }
@@ -136,7 +136,7 @@ func TestFolder(t *testing.T) {
 // A hostile archive makes nothing outside of the directory.
 func TestFolderStaysInside(t *testing.T) {
 	dir := t.TempDir()
-	if err := Folder(filepath.Join(dir, "out"), false, false, aci("manifest={}", "rootfs/", "rootfs/../../outside=x")); err == nil {
+	if err := Directory(filepath.Join(dir, "out"), false, false, aci("manifest={}", "rootfs/", "rootfs/../../outside=x")); err == nil {
 		t.Error("no error")
 	}
 	if left := names(t, dir); left != nil {
@@ -155,14 +155,14 @@ func TestFolderBesideOthers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(tmp, "half"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Folder(path, false, false, aci("manifest={}")); err == nil || !strings.Contains(err.Error(), "another program") {
+	if err := Directory(path, false, false, aci("manifest={}")); err == nil || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("%v, want one about another program", err)
 	}
 	if _, err := durable.Lock(tmp, 0); !errors.Is(err, durable.ErrLocked) {
 		t.Errorf("the other one's lock: %v", err)
 	}
 	lock.Close()
-	if err := Folder(path, false, false, aci("manifest={}")); err != nil {
+	if err := Directory(path, false, false, aci("manifest={}")); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, dir), []string{"out", "out/manifest"}; !slices.Equal(got, want) {

@@ -23,7 +23,7 @@ type Steps struct {
 // Pod is what a service is to run.
 type Pod struct {
 	Name        string // of the unit, without .service
-	Programs    string // the folder of the programs, absolute
+	Programs    string // the directory of the programs, absolute
 	Steps       Steps
 	Environment [][2]string // RKT_… variables, in order
 }
