@@ -149,24 +149,6 @@ func sortFlags(fs *flag.FlagSet, args []string) (global, own, words []string, er
 	return global, own, words, nil
 }
 
-// others are commands that rkt had or Docker has, and what to type instead.
-var others = map[string]string{
-	"exec":        "to run a command in a pod: rkt enter POD COMMAND",
-	"app":         "a pod is made once, with all its apps: rkt run IMAGE --- IMAGE",
-	"api-service": "no daemon answers: rkt list --format=json shows the pods",
-	"fly":         "fly is a stage1 image of rkt's, and no command",
-	"ps":          "to list pods: rkt list",
-	"pull":        "to get an image: rkt fetch IMAGE",
-	"images":      "to list images: rkt image list",
-	"rmi":         "to remove an image: rkt image rm IMAGE",
-	"inspect":     "to see all of a pod: rkt cat-manifest POD, rkt status POD --format=json-pretty",
-	"start":       "to start a prepared pod: rkt run-prepared POD; a service: systemctl start UNIT",
-	"restart":     "a pod runs once: rkt run makes a new one; a service: systemctl restart UNIT",
-	"wait":        "to wait until a pod has exited: rkt status --wait POD",
-	"login":       "credentials are in files: /etc/rkt/auth.d, or what docker login writes",
-	"build":       "rkt builds no images: buildah, docker and umoci do, and rkt run oci:DIR takes them",
-}
-
 // verbs are rkt 1.30's commands, and those of the toolkit, as one types them.
 func verbs() []string {
 	verbs := []string{"run", "rm", "help", "version", "completion", "metadata-service"}
