@@ -31,13 +31,15 @@ func ReadPaths(dirs ...string) (Paths, error) {
 				return Paths{}, fmt.Errorf("%s: %w", f.Path, err)
 			}
 			p := file.Paths
-			for name, path := range map[string][2]string{"data": {p.Data, here.Data}, "stage1-images": {p.Stage1Images, here.Stage1Images}} {
+			for _, path := range []struct{ name, said, before string }{
+				{"data", p.Data, here.Data}, {"stage1-images", p.Stage1Images, here.Stage1Images},
+			} {
 				switch {
-				case path[0] == "":
-				case !filepath.IsAbs(path[0]):
-					return Paths{}, fmt.Errorf("%s: %s: %q is not an absolute path", f.Path, name, path[0])
-				case path[1] != "":
-					return Paths{}, fmt.Errorf("%s: %s is in another file of the directory too", f.Path, name)
+				case path.said == "":
+				case !filepath.IsAbs(path.said):
+					return Paths{}, fmt.Errorf("%s: %s: %q is not an absolute path", f.Path, path.name, path.said)
+				case path.before != "":
+					return Paths{}, fmt.Errorf("%s: %s is in another file of the directory too", f.Path, path.name)
 				}
 			}
 			if p == (Paths{}) {

@@ -149,17 +149,18 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 		}
 		m.Annotations.Set(AnnotationHealth, string(text))
 	}
-	for name, list := range map[types.ACIdentifier][]string{
-		AnnotationEntrypoint: c.Config.Entrypoint, AnnotationCmd: c.Config.Cmd, AnnotationEnvironment: odd,
-	} {
-		if len(list) == 0 {
+	for _, of := range []struct {
+		name types.ACIdentifier
+		list []string
+	}{{AnnotationEntrypoint, c.Config.Entrypoint}, {AnnotationCmd, c.Config.Cmd}, {AnnotationEnvironment, odd}} {
+		if len(of.list) == 0 {
 			continue
 		}
-		text, err := json.Marshal(list)
+		text, err := json.Marshal(of.list)
 		if err != nil {
 			return nil, fmt.Errorf("image config: %w", err)
 		}
-		m.Annotations.Set(name, string(text))
+		m.Annotations.Set(of.name, string(text))
 	}
 	slices.SortFunc(m.Annotations, func(a, b types.Annotation) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	if _, err := json.Marshal(m); err != nil { // where appc's own types check what they hold

@@ -217,11 +217,12 @@ func resultDNS(results [][]byte) (DNS, error) {
 			continue
 		}
 		var n Names
-		for list, set := range map[*[]string]func(string) error{
-			&result.DNS.Nameservers: n.SetServers, &result.DNS.Search: n.SetSearch, &result.DNS.Options: n.SetOption,
-		} {
-			for _, item := range *list {
-				if err := set(item); err != nil {
+		for _, of := range []struct {
+			list []string
+			set  func(string) error
+		}{{result.DNS.Nameservers, n.SetServers}, {result.DNS.Search, n.SetSearch}, {result.DNS.Options, n.SetOption}} {
+			for _, item := range of.list {
+				if err := of.set(item); err != nil {
 					return DNS{}, fmt.Errorf("CNI result: dns: %w", err)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 )
 
 // PortsFile is in the directory of the interface whose network forwards the pod's ports: a JSON array of Port.
@@ -45,78 +46,101 @@ func (p Port) any() bool {
 // maxPorts bounds what a manifest can ask for: each port is a handful of rules.
 const maxPorts = 1024
 
+// appPort is a port as an app's section of a pod manifest declares it.
+type appPort struct {
+	Name      string `json:"name"`
+	Protocol  string `json:"protocol"`
+	Port      int    `json:"port"`
+	Count     int    `json:"count"`
+	Activated bool   `json:"socketActivated"`
+}
+
+// exposedPort is a port of the host that a pod manifest names.
+type exposedPort struct {
+	Name     string   `json:"name"`
+	HostPort int      `json:"hostPort"`
+	HostIP   string   `json:"hostIP"`
+	PodPort  *appPort `json:"podPort"`
+}
+
+// portManifest is the part of a pod manifest that is about ports.
+type portManifest struct {
+	Ports []exposedPort `json:"ports"`
+	Apps  []struct {
+		App struct {
+			Ports []appPort `json:"ports"`
+		} `json:"app"`
+	} `json:"apps"`
+}
+
 // PodPorts reads the forwarded ports of a pod manifest (appc's PodManifest, "ports"): each names a port that an app declares,
 // or has the port itself. Ranges become single ports. A port that is socket activated is not forwarded.
 func PodPorts(manifest []byte) ([]Port, error) {
-	type appPort struct {
-		Name      string `json:"name"`
-		Protocol  string `json:"protocol"`
-		Port      int    `json:"port"`
-		Count     int    `json:"count"`
-		Activated bool   `json:"socketActivated"`
-	}
-	var pod struct {
-		Ports []struct {
-			Name     string   `json:"name"`
-			HostPort int      `json:"hostPort"`
-			HostIP   string   `json:"hostIP"`
-			PodPort  *appPort `json:"podPort"`
-		} `json:"ports"`
-		Apps []struct {
-			App struct {
-				Ports []appPort `json:"ports"`
-			} `json:"app"`
-		} `json:"apps"`
-	}
+	var pod portManifest
 	if err := unmarshal(manifest, &pod); err != nil {
 		return nil, err
 	}
 	var all []Port
 	for _, exposed := range pod.Ports {
-		to := exposed.PodPort
-		for i := range pod.Apps {
-			for j := range pod.Apps[i].App.Ports {
-				if port := &pod.Apps[i].App.Ports[j]; to == nil && port.Name == exposed.Name {
-					to = port
-				}
-			}
-		}
+		to := pod.target(exposed)
 		if to == nil {
 			return nil, fmt.Errorf("port %q: no app of the pod declares it", exposed.Name)
 		}
 		if to.Activated { // the host's systemd listens there for the app
 			continue
 		}
-		if exposed.HostIP != "" {
-			ip, err := netip.ParseAddr(exposed.HostIP)
-			if err != nil {
-				return nil, fmt.Errorf("port %q: %w", exposed.Name, err)
-			}
-			exposed.HostIP = ip.Unmap().String()
+		ports, err := exposed.forward(*to, maxPorts-len(all))
+		if err != nil {
+			return nil, fmt.Errorf("port %q: %w", exposed.Name, err)
 		}
-		count := max(to.Count, 1)
-		if exposed.HostPort < 1 || exposed.HostPort+count > 1<<16 || to.Port < 1 || to.Port+count > 1<<16 {
-			return nil, fmt.Errorf("port %q: %d from %d on to %d: not within 1 to 65535", exposed.Name, count, exposed.HostPort, to.Port)
-		}
-		if len(all)+count > maxPorts {
-			return nil, fmt.Errorf("port %q: with it the pod has more than %d ports to forward", exposed.Name, maxPorts)
-		}
-		switch to.Protocol {
-		case "tcp", "udp", "sctp":
-		default:
-			return nil, fmt.Errorf("port %q: protocol %q can't be forwarded", exposed.Name, to.Protocol)
-		}
-		for i := range count {
-			p := Port{exposed.HostPort + i, to.Port + i, to.Protocol, exposed.HostIP}
-			for _, other := range all {
-				if p.Conflicts(other) {
-					return nil, fmt.Errorf("port %q: %s is forwarded twice", exposed.Name, p)
-				}
+		for _, p := range ports {
+			if slices.ContainsFunc(all, p.Conflicts) {
+				return nil, fmt.Errorf("port %q: %s is forwarded twice", exposed.Name, p)
 			}
 			all = append(all, p)
 		}
 	}
 	return all, nil
+}
+
+// target finds the app's port that an exposed one means: its own, or the first that an app declares under its name.
+func (m *portManifest) target(exposed exposedPort) *appPort {
+	if exposed.PodPort != nil {
+		return exposed.PodPort
+	}
+	for _, app := range m.Apps {
+		for _, port := range app.App.Ports {
+			if port.Name == exposed.Name {
+				return &port
+			}
+		}
+	}
+	return nil
+}
+
+// forward makes single ports, at most left, of an exposed port and the app's.
+func (e exposedPort) forward(to appPort, left int) (ports []Port, err error) {
+	if e.HostIP != "" {
+		ip, err := netip.ParseAddr(e.HostIP)
+		if err != nil {
+			return nil, err
+		}
+		e.HostIP = ip.Unmap().String()
+	}
+	count := max(to.Count, 1)
+	if e.HostPort < 1 || e.HostPort+count > 1<<16 || to.Port < 1 || to.Port+count > 1<<16 {
+		return nil, fmt.Errorf("%d from %d on to %d: not within 1 to 65535", count, e.HostPort, to.Port)
+	}
+	if count > left {
+		return nil, fmt.Errorf("with it the pod has more than %d ports to forward", maxPorts)
+	}
+	if !slices.Contains([]string{"tcp", "udp", "sctp"}, to.Protocol) {
+		return nil, fmt.Errorf("protocol %q can't be forwarded", to.Protocol)
+	}
+	for i := range count {
+		ports = append(ports, Port{e.HostPort + i, to.Port + i, to.Protocol, e.HostIP})
+	}
+	return ports, nil
 }
 
 // Forwarded reads which ports of the host are forwarded to the pod in podDir, or are about to be.

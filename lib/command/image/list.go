@@ -113,10 +113,10 @@ func (l listing) list(p *cli.Process, fs *cli.Flags) error {
 	if order != "asc" && order != "desc" {
 		return fmt.Errorf("--order=%s: is neither asc nor desc", order)
 	}
-	for name, value := range map[string]string{"fields": show, "sort": by} {
-		for item := range strings.SplitSeq(value, ",") {
+	for _, flag := range [][2]string{{"fields", show}, {"sort", by}} {
+		for item := range strings.SplitSeq(flag[1], ",") {
 			if field(item) < 0 {
-				return fmt.Errorf("--%s=%s: %q is not one of id, name, size, importtime, lastused, verified", name, value, item)
+				return fmt.Errorf("--%s=%s: %q is not one of id, name, size, importtime, lastused, verified", flag[0], flag[1], item)
 			}
 		}
 	}

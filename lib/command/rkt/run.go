@@ -87,22 +87,27 @@ signal n, or 0.
 	},
 }
 
+// invocation is one "rkt run" or "rkt run-prepared".
+type invocation struct {
+	*chain.Steps
+	p       *cli.Process
+	dir     string // the data directory
+	undo    string // what is made for this run alone and goes with it, as rkt-run-prepared names it
+	sockets []int  // descriptors that systemd has passed
+}
+
 // runChain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
 func runChain(ctx context.Context, p *cli.Process, verb string, fs *flag.FlagSet, s *chain.Steps) error {
-	if err := export(p, fs); err != nil {
+	g, err := settings(p, fs)
+	if err != nil {
 		return err
 	}
-	settings := cli.NewFlags(p.Name) // also of the environment, which has those that were given now, and rkt.conf
-	settings.Root = true
-	settings.Sort = func(*cli.Process, []string) (flags, operands []string, err error) { return nil, nil, nil }
-	if err := p.Parse(settings); err != nil {
+	r := &invocation{Steps: s, p: p, dir: g.Dir, undo: "pod", sockets: listenFDs(p)}
+	first := r.prepare
+	if verb == "run-prepared" {
+		r.undo, first = "network", r.find
+	} else if _, err := systemd.Nspawn(); err != nil { // before anything is made for it; a prepared pod has its own
 		return err
-	}
-	g := settings.Global
-	if verb == "run" { // a prepared pod has its own
-		if _, err := systemd.Nspawn(); err != nil { // before anything is made for it
-			return err
-		}
 	}
 	if s.Detach {
 		return detach(ctx, p, g.Dir, s)
@@ -111,49 +116,70 @@ func runChain(ctx context.Context, p *cli.Process, verb string, fs *flag.FlagSet
 		return errors.New("run: --rm: this is the main process of a service; its unit removes the pod with ExecStopPost=/usr/bin/rkt-gc self " +
 			"(or use rkt run --detach --rm)")
 	}
-	sockets := listenFDs(p)
-	for _, fd := range sockets { // they are the pod's, not of every program of the chain
+	for _, fd := range r.sockets { // they are the pod's, not of every program of the chain
 		unix.CloseOnExec(fd)
 	}
 	interruptible, stop := cli.Interruptible(ctx)
 	defer stop()
-	pods := poddir.In(g.Dir)
-	var err error
-	if verb == "run" {
-		if s.UUID == "" {
-			s.UUID = newUUID(p, pods)
-		}
-		_, err = step(interruptible, p, "rkt-prepare", append(append(s.Prepare, "--uuid="+s.UUID), s.Operands...)...)
-	} else {
-		var found *poddir.Pod
-		if found, err = p.OnePod(pods, s.Operands, s.UUIDFile); err == nil {
-			s.UUID = found.UUID
-		}
-	}
-	if err != nil {
+	if err := first(interruptible); err != nil {
 		return err
 	}
-	undo := "pod" // what was made for this run alone goes with it
-	if verb == "run-prepared" {
-		undo = "network"
-	}
-	s.Run = append(s.Run, "--undo="+undo)
+	s.Run = append(s.Run, "--undo="+r.undo)
 	argv, err := start(interruptible, p, s)
 	if err != nil && verb == "run-prepared" {
 		return err // rkt-net has taken back what it did
 	}
 	if err == nil {
-		if err = stop(); err == nil { // from here on a signal is rkt-run-prepared's, which takes the same back
-			if s.Remove {
-				return runAndRemove(p, argv, g.Dir, s.UUID)
-			}
-			for _, fd := range sockets {
-				unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
-			}
-			err = cli.Exec(argv[0], argv, p.Environ())
-		}
+		err = stop() // from here on a signal is rkt-run-prepared's, which takes the same back
 	}
-	return errors.Join(err, chain.TakeBack(chain.Undo[undo], g.Dir, s.UUID, p.Stderr))
+	return r.become(argv, err)
+}
+
+// settings has the flags that were given in the environment, for the programs of the chain, and returns those that all programs have: as
+// they were given, or as the environment and rkt.conf say.
+func settings(p *cli.Process, fs *flag.FlagSet) (*cli.Global, error) {
+	if err := export(p, fs); err != nil {
+		return nil, err
+	}
+	all := cli.NewFlags(p.Name)
+	all.Root = true
+	all.Sort = func(*cli.Process, []string) (flags, operands []string, err error) { return nil, nil, nil }
+	if err := p.Parse(all); err != nil {
+		return nil, err
+	}
+	return all.Global, nil
+}
+
+// prepare makes the pod.
+func (r *invocation) prepare(ctx context.Context) error {
+	if r.UUID == "" {
+		r.UUID = newUUID(r.p, poddir.In(r.dir))
+	}
+	_, err := step(ctx, r.p, "rkt-prepare", append(append(r.Prepare, "--uuid="+r.UUID), r.Operands...)...)
+	return err
+}
+
+// find finds the prepared pod.
+func (r *invocation) find(context.Context) error {
+	found, err := r.p.OnePod(poddir.In(r.dir), r.Operands, r.UUIDFile)
+	if err == nil {
+		r.UUID = found.UUID
+	}
+	return err
+}
+
+// become becomes rkt-run-prepared, unless a step has failed. If it returns, all that was made is taken back.
+func (r *invocation) become(argv []string, err error) error {
+	if err == nil && r.Remove {
+		return runAndRemove(r.p, argv, r.dir, r.UUID)
+	}
+	if err == nil {
+		for _, fd := range r.sockets {
+			unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+		}
+		err = cli.Exec(argv[0], argv, r.p.Environ())
+	}
+	return errors.Join(err, chain.TakeBack(chain.Undo[r.undo], r.dir, r.UUID, r.p.Stderr))
 }
 
 // listenFDs are the descriptors that systemd has passed by socket activation (sd_listen_fds(3)).

@@ -68,17 +68,8 @@ func setup(fs *cli.Flags) cli.Run {
 }
 
 func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string) error {
-	g := fs.Global
-	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
-	switch {
-	case s.Remove || s.Detach:
-		return errors.New("--rm and --detach are for a pod without a unit file; leave them out: the service removes its pod")
-	case s.UUID != "":
-		return errors.New("--uuid: the pod's UUID is that of each start of the service")
-	case len(s.Operands) == 0 && !manifest:
-		return errors.New("no image given (--help shows how)")
-	case manifest && name == "":
-		return errors.New("--pod-manifest: give the service a name with --name")
+	if err := checkSteps(s, name); err != nil {
+		return err
 	}
 	images, err := references(s)
 	if err != nil {
@@ -95,6 +86,52 @@ func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string) e
 		return err
 	}
 	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Steps: podunit.Steps{Prepare: s.Prepare, Net: s.Net, Run: s.Run, Operands: s.Operands}}
+	if pod.Environment, err = variables(fs); err != nil {
+		return err
+	}
+	service, err := pod.Service()
+	if err != nil {
+		return err
+	}
+	ports, err := activated(fs.Global, images)
+	if err != nil {
+		return err
+	}
+	var socket []byte
+	if len(ports) > 0 {
+		if socket, err = pod.Socket(ports); err != nil {
+			return err
+		}
+	}
+	if output == "" {
+		return printUnits(p, name, service, socket)
+	}
+	if socket != nil {
+		if err := durable.WriteFile(filepath.Join(output, name+".socket"), socket, 0o644); err != nil {
+			return err
+		}
+	}
+	return durable.WriteFile(filepath.Join(output, name+".service"), service, 0o644)
+}
+
+// checkSteps refuses flags that a service has no use for.
+func checkSteps(s *chain.Steps, name string) error {
+	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
+	switch {
+	case s.Remove || s.Detach:
+		return errors.New("--rm and --detach are for a pod without a unit file; leave them out: the service removes its pod")
+	case s.UUID != "":
+		return errors.New("--uuid: the pod's UUID is that of each start of the service")
+	case len(s.Operands) == 0 && !manifest:
+		return errors.New("no image given (--help shows how)")
+	case manifest && name == "":
+		return errors.New("--pod-manifest: give the service a name with --name")
+	}
+	return nil
+}
+
+// variables are those by which the service has the flags that all programs have, as they were given here.
+func variables(fs *cli.Flags) (list [][2]string, err error) {
 	fs.Visit(func(f *flag.Flag) {
 		value := f.Value.String()
 		switch f.Name {
@@ -106,39 +143,18 @@ func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string) e
 		default:
 			return
 		}
-		variable := "RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		pod.Environment = append(pod.Environment, [2]string{variable, value})
+		list = append(list, [2]string{"RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), value})
 	})
-	if err != nil {
-		return err
-	}
-	service, err := pod.Service()
-	if err != nil {
-		return err
-	}
-	ports, err := activated(g, images)
-	if err != nil {
-		return err
-	}
-	var socket []byte
-	if len(ports) > 0 {
-		if socket, err = pod.Socket(ports); err != nil {
-			return err
-		}
-	}
-	if output == "" {
-		if socket != nil {
-			service = slices.Concat(service, []byte("\n# "+name+".socket\n"), socket)
-		}
-		_, err := p.Stdout.Write(service)
-		return err
-	}
+	return list, err
+}
+
+// printUnits prints what would be written.
+func printUnits(p *cli.Process, name string, service, socket []byte) error {
 	if socket != nil {
-		if err := durable.WriteFile(filepath.Join(output, name+".socket"), socket, 0o644); err != nil {
-			return err
-		}
+		service = slices.Concat(service, []byte("\n# "+name+".socket\n"), socket)
 	}
-	return durable.WriteFile(filepath.Join(output, name+".service"), service, 0o644)
+	_, err := p.Stdout.Write(service)
+	return err
 }
 
 // absolute has the flags that name a file name it for a service, too, which has another working directory.

@@ -21,6 +21,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/image/auth"
 	"github.com/rkt-toolkit/rkt/lib/image/certs"
+	"github.com/rkt-toolkit/rkt/lib/image/keystore"
 	"github.com/rkt-toolkit/rkt/lib/image/store"
 	"github.com/rkt-toolkit/rkt/lib/image/trust"
 )
@@ -65,53 +66,77 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		}
 	}
 	greeting := &greeting{next: q.through}
-	asks := q.options(greeting)
-	puller, err := remote.NewPuller(asks...)
-	if err != nil {
+	p := &pulled{account: r, ref: ref, target: target.Context(), asks: q.options(greeting)}
+	if err := p.describe(ctx, target); err != nil {
 		return fetched{}, err
 	}
-	desc, err := puller.Get(ctx, target)
+	manifest, err := p.image.Manifest()
 	if err != nil {
 		return fetched{}, r.error(err)
-	}
-	img, err := desc.Image()
-	if err != nil {
-		return fetched{}, r.error(err)
-	}
-	manifest, err := img.Manifest()
-	if err != nil {
-		return fetched{}, r.error(err)
-	}
-	// Layers are asked of the registry alone, whatever other addresses a manifest has for them.
-	get := func(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-		layer, err := puller.Layer(ctx, target.Context().Digest(d.Digest.String()))
-		if err == nil {
-			var body io.ReadCloser
-			if body, err = layer.Compressed(); err == nil {
-				return body, nil
-			}
-		}
-		return nil, r.error(err)
 	}
 	var got fetched
 	if !o.InsecureImage {
-		digest, err := img.Digest()
-		if err != nil {
+		if got.by, err = p.verify(ctx, o.Keys); err != nil {
 			return fetched{}, err
 		}
-		c := &cosign{keys: o.Keys, get: get, image: trust.Image{Name: ref, Digests: []string{desc.Digest.String()}}}
-		if digest != desc.Digest {
-			c.image.Digests = append(c.image.Digests, digest.String())
-		}
-		if err := verifyRemote(ctx, r, puller, asks, target.Context(), c); err != nil {
-			return fetched{}, err
-		}
-		got.by = &c.by
 	}
-	if got.id, err = addOCI(ctx, s, ref, o, manifest, get); err != nil {
+	if got.id, err = addOCI(ctx, s, ref, o, manifest, p.layer); err != nil {
 		return fetched{}, err
 	}
-	return got, rememberName(ctx, s, ref, o, store.Remote{ID: got.id, Digest: desc.Digest.String(), Challenge: greeting.heard})
+	return got, rememberName(ctx, s, ref, o, store.Remote{ID: got.id, Digest: p.described.Digest.String(), Challenge: greeting.heard})
+}
+
+// pulled is an image of a registry whose description has come.
+type pulled struct {
+	account
+	ref       image.Reference
+	target    name.Repository
+	asks      []remote.Option
+	puller    *remote.Puller
+	described *remote.Descriptor
+	image     v1.Image // for our platform, of an index
+}
+
+// describe asks for the description.
+func (p *pulled) describe(ctx context.Context, target name.Reference) (err error) {
+	if p.puller, err = remote.NewPuller(p.asks...); err != nil {
+		return err
+	}
+	if p.described, err = p.puller.Get(ctx, target); err != nil {
+		return p.error(err)
+	}
+	if p.image, err = p.described.Image(); err != nil {
+		return p.error(err)
+	}
+	return nil
+}
+
+// layer opens a blob. It is asked of the registry alone, whatever other addresses a manifest has for it.
+func (p *pulled) layer(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	layer, err := p.puller.Layer(ctx, p.target.Digest(d.Digest.String()))
+	if err == nil {
+		var body io.ReadCloser
+		if body, err = layer.Compressed(); err == nil {
+			return body, nil
+		}
+	}
+	return nil, p.error(err)
+}
+
+// verify returns the proof that somebody who is trusted has signed the image, or the index that it was found by.
+func (p *pulled) verify(ctx context.Context, keys trust.Keystore) (*keystore.Proof, error) {
+	digest, err := p.image.Digest()
+	if err != nil {
+		return nil, err
+	}
+	c := &cosign{keys: keys, get: p.layer, image: trust.Image{Name: p.ref, Digests: []string{p.described.Digest.String()}}}
+	if digest != p.described.Digest {
+		c.image.Digests = append(c.image.Digests, digest.String())
+	}
+	if err := verifyRemote(ctx, p.account, p.puller, p.asks, p.target, c); err != nil {
+		return nil, err
+	}
+	return &c.by, nil
 }
 
 // mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends a digest with it, and its errors have

@@ -35,89 +35,124 @@ func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got fo
 	if err != nil {
 		return found{}, err
 	}
-	keep := false
+	t := &transfer{acis: f, ref: ref, want: w, part: part}
 	defer func() {
-		if keep {
+		if t.keep {
 			err = errors.Join(err, part.Keep())
 		} else {
 			err = errors.Join(err, part.Drop())
 		}
 	}()
 	for {
-		got, known := f.remembered(ctx, ref, w) // again: the process that we have waited for may have fetched it
-		if known != nil && time.Now().Before(known.Expires) {
-			return got, nil
+		got, again, err := t.try(ctx)
+		if err != nil || !again {
+			return got, err
 		}
-		var proof *proof
-		if known == nil { // else it was checked when it came
-			if proof, err = f.proof(ctx, w.signature); err != nil {
-				keep = part.Size > 0
-				return found{}, err
-			}
-		}
-		answer, err := f.ask(ctx, ref, part, known)
-		if err != nil {
-			keep = part.Size > 0
-			return found{}, err // names the URL
-		}
-		defer answer.Body.Close()
-		host := answer.Request.URL.Host
-		size := answer.ContentLength
-		switch {
-		case answer.StatusCode == http.StatusNotModified && known != nil:
-		case answer.StatusCode == http.StatusPartialContent && part.Size > 0:
-			var from int64
-			if from, size, err = contentRange(answer); err == nil && from == part.Size {
-				break
-			}
-			fallthrough
-		case answer.StatusCode == http.StatusRequestedRangeNotSatisfiable && part.Size > 0: // it has become shorter
-			drop(answer)
-			if err := part.Restart(""); err != nil {
-				return found{}, err
-			}
-			continue
-		case answer.StatusCode == http.StatusOK:
-			if err := part.Restart(validator(answer)); err != nil {
-				return found{}, err
-			}
-		case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusGone:
-			return found{}, fmt.Errorf("not on the server %s (bad HTTP status code: %s)", host, answer.Status)
-		case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
-			login, _, err := f.options.Auth.Server(host)
-			if err != nil {
-				return found{}, err
-			}
-			return found{}, fmt.Errorf("%s (bad HTTP status code: %s)", auth.Refused("the server "+host, login, "auth.d"), answer.Status)
-		default:
-			keep = part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
-			if after := answer.Header.Get("Retry-After"); after != "" {
-				return found{}, fmt.Errorf("server %s: bad HTTP status code: %s, to be asked again after %.40q", host, answer.Status, after)
-			}
-			return found{}, fmt.Errorf("server %s: bad HTTP status code: %s", host, answer.Status)
-		}
-		now := freshness(answer, time.Now())
-		if answer.StatusCode == http.StatusNotModified {
-			if now.ETag == "" && now.LastModified == "" { // as RFC 9110, 15.4.5 allows
-				now.ETag, now.LastModified = known.ETag, known.LastModified
-			}
-		} else {
-			if proof == nil {
-				if proof, err = f.proof(ctx, w.signature); err != nil {
-					return found{}, err
-				}
-			}
-			rest := &source{r: answer.Body, copy: part, all: proof != nil}
-			v := f.reader(ctx, io.MultiReader(io.NewSectionReader(part.File, 0, part.Size), rest), ref.URL, size)
-			proof.of(part.File, v)
-			if got, err = f.unpack(ctx, v, w, proof); err != nil {
-				keep = part.Validator != "" && (rest.broken || ctx.Err() != nil)
-				return found{}, err
-			}
-		}
-		now.ID, now.Manifest, now.Proof = got.id, got.manifest, got.by
-		return got, f.store.SetRemote(ctx, ref, now)
 	}
+}
+
+// transfer is the fetch of one ACI from a URL.
+type transfer struct {
+	*acis
+	ref   image.Reference
+	want  want
+	part  *store.Partial
+	known *store.Remote // what the server sent before, if the store still has it
+	proof *proof        // asked for already, if nothing is known
+	keep  bool          // what has come is kept for the next fetch
+}
+
+// try asks the server once, and reports whether to ask again, from the beginning.
+func (t *transfer) try(ctx context.Context) (got found, again bool, err error) {
+	// Once more: the process that we have waited for may have fetched it.
+	if got, t.known = t.remembered(ctx, t.ref, t.want); t.known != nil && time.Now().Before(t.known.Expires) {
+		return got, false, nil
+	}
+	t.proof = nil
+	if t.known == nil { // else it was checked when it came
+		if t.proof, err = t.acis.proof(ctx, t.want.signature); err != nil {
+			t.keep = t.part.Size > 0
+			return found{}, false, err
+		}
+	}
+	answer, err := t.ask(ctx, t.ref, t.part, t.known)
+	if err != nil {
+		t.keep = t.part.Size > 0
+		return found{}, false, err // names the URL
+	}
+	defer answer.Body.Close()
+	size, again, err := t.heed(answer)
+	if err != nil || again {
+		return found{}, again, err
+	}
+	now := freshness(answer, time.Now())
+	if answer.StatusCode != http.StatusNotModified {
+		if got, err = t.receive(ctx, answer, size); err != nil {
+			return found{}, false, err
+		}
+	} else if now.ETag == "" && now.LastModified == "" { // as RFC 9110, 15.4.5 allows
+		now.ETag, now.LastModified = t.known.ETag, t.known.LastModified
+	}
+	now.ID, now.Manifest, now.Proof = got.id, got.manifest, got.by
+	return got, false, t.store.SetRemote(ctx, t.ref, now)
+}
+
+// heed does what the status of an answer asks for. It returns the size of the whole ACI, and whether to ask again for all of it.
+func (t *transfer) heed(answer *http.Response) (size int64, again bool, err error) {
+	size = answer.ContentLength
+	switch status := answer.StatusCode; {
+	case status == http.StatusNotModified && t.known != nil:
+		return size, false, nil
+	case status == http.StatusPartialContent && t.part.Size > 0:
+		if from, size, err := contentRange(answer); err == nil && from == t.part.Size {
+			return size, false, nil
+		}
+		drop(answer)
+		return 0, true, t.part.Restart("")
+	case status == http.StatusRequestedRangeNotSatisfiable && t.part.Size > 0: // it has become shorter
+		drop(answer)
+		return 0, true, t.part.Restart("")
+	case status == http.StatusOK:
+		return size, false, t.part.Restart(validator(answer))
+	}
+	t.keep = t.part.Size > 0 && answer.StatusCode >= http.StatusInternalServerError
+	return 0, false, t.refused(answer)
+}
+
+// refused is the error for an answer that has no ACI.
+func (t *transfer) refused(answer *http.Response) error {
+	host := answer.Request.URL.Host
+	switch answer.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		return fmt.Errorf("not on the server %s (bad HTTP status code: %s)", host, answer.Status)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		login, _, err := t.options.Auth.Server(host)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%s (bad HTTP status code: %s)", auth.Refused("the server "+host, login, "auth.d"), answer.Status)
+	}
+	if after := answer.Header.Get("Retry-After"); after != "" {
+		return fmt.Errorf("server %s: bad HTTP status code: %s, to be asked again after %.40q", host, answer.Status, after)
+	}
+	return fmt.Errorf("server %s: bad HTTP status code: %s", host, answer.Status)
+}
+
+// receive unpacks what was kept of an earlier download, and then what the answer has.
+func (t *transfer) receive(ctx context.Context, answer *http.Response, size int64) (got found, err error) {
+	if t.proof == nil {
+		if t.proof, err = t.acis.proof(ctx, t.want.signature); err != nil {
+			return found{}, err
+		}
+	}
+	rest := &source{r: answer.Body, copy: t.part, all: t.proof != nil}
+	v := t.reader(ctx, io.MultiReader(io.NewSectionReader(t.part.File, 0, t.part.Size), rest), t.ref.URL, size)
+	t.proof.of(t.part.File, v)
+	if got, err = t.unpack(ctx, v, t.want, t.proof); err != nil {
+		t.keep = t.part.Validator != "" && (rest.broken || ctx.Err() != nil)
+		return found{}, err
+	}
+	return got, nil
 }
 
 // remembered gives the image that a URL was last, if the store has it, it was verified if it must be, and it can be what is wanted.

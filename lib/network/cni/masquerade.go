@@ -92,7 +92,8 @@ const masqueradeTable, masqueradeChain = "inet cni_plugins_masquerade", "masq_ch
 // missing is an address that is not masqueraded, if there is one.
 func (m masquerade) missing(ctx context.Context) (netip.Addr, error) {
 	saved := map[bool]string{}
-	for family, is4 := range map[string]bool{"iptables": true, "ip6tables": false} {
+	for _, family := range []string{"iptables", "ip6tables"} {
+		is4 := family == "iptables"
 		text, err := saveNAT(ctx, family)
 		if err != nil {
 			return netip.Addr{}, err
@@ -166,7 +167,8 @@ func (m masquerade) put(ctx context.Context) error {
 	if m.backend == netfilter.NFTables {
 		return netfilter.RunNFT(ctx, m.removeNFT(m.listNFT(ctx))+m.scriptNFT())
 	}
-	for family, is4 := range map[string]bool{"iptables": true, "ip6tables": false} {
+	for _, family := range []string{"iptables", "ip6tables"} {
+		is4 := family == "iptables"
 		if err := changeTable(ctx, family, func(saved string) string { return m.script(saved, is4) }); err != nil {
 			return err
 		}
