@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 )
@@ -59,4 +60,15 @@ func validAppName(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// InApp tells the app in whose root a target of the file "mounts" lies, and the path that the app has for it.
+func InApp(target string) (app, inside string, ok bool) {
+	rest, ok := strings.CutPrefix(path.Clean(target), AppsDir+"/")
+	if !ok {
+		return "", "", false
+	}
+	app, rest, ok = strings.Cut(rest, "/")
+	inside, found := strings.CutPrefix(rest, "rootfs/")
+	return app, "/" + inside, ok && found
 }

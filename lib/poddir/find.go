@@ -76,6 +76,12 @@ func list(pods []*Pod) string {
 	return strings.Join(uuids, ", ")
 }
 
+// Gone reports whether there is no such pod.
+func (p Pods) Gone(uuid string) bool {
+	_, err := p.Find(uuid, "")
+	return errors.Is(err, ErrNotFound)
+}
+
 // FromFile resolves the UUID that a file holds, as --uuid-file-save writes it.
 func (p Pods) FromFile(file string) (*Pod, error) {
 	data, err := os.ReadFile(file)

@@ -1,6 +1,7 @@
 package poddir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,30 +10,31 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"golang.org/x/sys/unix"
 )
 
-// Supervisor is the process ID that the pod's systemd-nspawn has or had.
+// Supervisor is the process ID that the pod has or had on the host: that of rkt-run-prepared, and of what this has become.
 func (p *Pod) Supervisor() (int, error) {
 	text, err := p.ReadFile(PIDFile)
 	if err != nil {
 		return 0, err
 	}
-	nspawn, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	supervisor, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", p.Path(PIDFile), err)
 	}
-	return nspawn, nil
+	return supervisor, nil
 }
 
 // Ended reports whether a pod that was run and whose lock is taken has exited all the same: another
-// program has the lock, or the kernel has not yet released that of a killed systemd-nspawn.
+// program has the lock, or the kernel has not yet released that of a killed one.
 func (p *Pod) Ended() bool {
-	nspawn, err := p.Supervisor()
+	supervisor, err := p.Supervisor()
 	if err != nil {
 		return false
 	}
-	held, err := p.HeldBy(nspawn)
+	held, err := p.HeldBy(supervisor)
 	return err == nil && !held
 }
 
@@ -86,4 +88,22 @@ func holds(thread string, want unix.Stat_t) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// LockEnded is Lock for a pod that does not run: it waits for other programs that work on the pod, for as long as patience. It is
+// durable.ErrLocked for one that runs or is being prepared, at once.
+func (p *Pod) LockEnded(ctx context.Context, patience time.Duration) (*os.File, error) {
+	for end := time.Now().Add(patience); ; {
+		lock, err := p.Lock()
+		if !errors.Is(err, durable.ErrLocked) {
+			return lock, err
+		}
+		state, unknown := p.State()
+		if unknown != nil {
+			return nil, unknown
+		}
+		if state == Preparing || state == Running && !p.Ended() || ctx.Err() != nil || time.Now().After(end) {
+			return nil, err
+		}
+	}
 }

@@ -31,6 +31,8 @@ const (
 	MachineFile  = "machine"                  // its name at systemd-machined, where that is not rkt-UUID
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
+	FlavorFile   = "stage1/flavor"            // the word that says which flavor of pod it is, see package stage1
+	LimitsFile   = "stage1/limits.json"       // limits of CPU, memory and the like, of all apps together and of each
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
 	ConfigDir    = "stage1/apps"              // a directory for each app: what its process is and may do
 	FilterFile   = "stage1/seccomp.bpf"       // the seccomp filter of all processes of the pod
@@ -65,9 +67,9 @@ const Registrations = "/run/rkt/metadata"
 
 // Format is the format of a pod's directory that this package writes. It reads all from firstFormat on, and the
 // files of a pod show what an earlier format lacks: in format 1 VersionFile is a file, or not there at all; in format 2
-// ConfigDir is a file. The text of a link is read by one call, for each pod that is listed, and after a loss of power
+// ConfigDir is a file; in format 3 there is neither FlavorFile nor LimitsFile. The text of a link is read by one call, for each pod that is listed, and after a loss of power
 // it is whole or not there.
-const Format, firstFormat = "3", "1"
+const Format, firstFormat = "4", "1"
 
 // Pods is the folder of pods in a data directory.
 type Pods struct {
@@ -76,6 +78,9 @@ type Pods struct {
 
 // In gives the pods of a data directory (rkt's --dir).
 func In(data string) Pods { return Pods{data} }
+
+// DataDir is the data directory.
+func (p Pods) DataDir() string { return p.data }
 
 // Path is the folder that holds the pods.
 func (p Pods) Path() string { return filepath.Join(p.data, "pods") }
@@ -94,6 +99,9 @@ type Pod struct {
 
 // DataDir is rkt's --dir, where the pod and the images are.
 func (p *Pod) DataDir() string { return p.pods.data }
+
+// Pods are those of its data directory.
+func (p *Pod) Pods() Pods { return p.pods }
 
 // Dir is the pod's directory.
 func (p *Pod) Dir() string { return filepath.Join(p.pods.Path(), p.UUID) }

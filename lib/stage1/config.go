@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Stage2 is rkt-stage2 as the pod's systemd sees it, ConfigDir the directory that has a directory for each app with
+// Stage2 is rkt-stage2 as the pod's PID 1 sees it, ConfigDir the directory that has a directory for each app with
 // its ConfigFile and, if the app has a seccomp filter of its own, its FilterFile. Nothing in the pod can write there.
 const (
 	Stage2     = "/rkt/stage2"
@@ -60,11 +60,11 @@ var readonlyPaths = []string{"/sys"}
 const Umask = 0o022
 
 // Config returns what rkt-stage2 makes of the app, as an OCI runtime configuration, as far as it is known when the
-// pod is prepared; Finish adds the rest. Paths of root and mounts are those of the pod's systemd. Calls of the
-// seccomp filter are names of system calls, without groups.
+// pod is prepared; Finish adds the rest. own are what the app has of the pod besides what every app has. Paths of root
+// and mounts are those of the pod's PID 1. Calls of the seccomp filter are names of system calls, without groups.
 //
 // Only what is below the app's root already, volumes and what /dev has besides devices, is not in it.
-func (a App) Config() (*specs.Spec, error) {
+func (a App) Config(own ...specs.Mount) (*specs.Spec, error) {
 	if len(a.Exec) == 0 {
 		return nil, errors.New("nothing to execute")
 	}
@@ -93,7 +93,7 @@ func (a App) Config() (*specs.Spec, error) {
 	for _, v := range a.Environment {
 		process.Env = append(process.Env, v.Name+"="+v.Value)
 	}
-	if a.hasTerminal() && !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
+	if a.HasTerminal() && !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
 		process.Env = append(process.Env, "TERM=xterm")
 	}
 	secrets, err := ParseSecrets(a.Secrets)
@@ -110,7 +110,7 @@ func (a App) Config() (*specs.Spec, error) {
 		Version: specs.Version,
 		Process: process,
 		Root:    &specs.Root{Path: AppRoot(a.Name), Readonly: a.ReadOnly},
-		Mounts:  append(a.tmpfsMounts(covered), a.mounts()...),
+		Mounts:  slices.Concat(a.tmpfsMounts(covered), podMounts(), own),
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}},
 			Devices:    a.devices(),
@@ -124,7 +124,7 @@ func (a App) Config() (*specs.Spec, error) {
 	if slices.ContainsFunc(a.Volumes, InSys) {
 		a.mountInSys(config)
 	}
-	if a.ownPIDs() {
+	if a.OwnsPIDs() {
 		a.separatePIDs(config)
 	}
 	if a.Secrets != "" {
@@ -170,8 +170,8 @@ func annotate(config *specs.Spec, name, value string) {
 	config.Annotations[name] = value
 }
 
-// ownPIDs reports whether the app has a PID namespace of its own.
-func (a App) ownPIDs() bool { return a.PID1 || a.Init }
+// OwnsPIDs reports whether the app has a PID namespace of its own.
+func (a App) OwnsPIDs() bool { return a.PID1 || a.Init }
 
 // separatePIDs gives the app a PID namespace, and the /proc that shows it. That is a new one, so what systemd-nspawn has
 // made read-only in the pod's is said again.
@@ -218,8 +218,8 @@ func bytesOf(list []string) (b [][]byte) {
 	return b
 }
 
-// mounts are what every app has of the pod. A fresh /proc would be without the read-only and masked parts of the pod's.
-func (a App) mounts() []specs.Mount {
+// podMounts are what every app has of the pod. A fresh /proc would be without the read-only and masked parts of the pod's.
+func podMounts() []specs.Mount {
 	var mounts []specs.Mount
 	add := func(from, to string) {
 		mounts = append(mounts, specs.Mount{Destination: to, Type: "bind", Source: from, Options: []string{"rbind"}})
@@ -227,22 +227,20 @@ func (a App) mounts() []specs.Mount {
 	for _, path := range []string{"/proc", "/sys", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue"} {
 		add(path, path)
 	}
-	if a.Notify {
-		add(notifySocket, notifySocket)
-	}
-	return append(mounts, a.journalMounts()...)
+	return mounts
 }
 
 // InSys reports whether a clean path is /sys or below it.
-func InSys(path string) bool { return isIn(path, "/sys") }
+func InSys(path string) bool { return IsIn(path, "/sys") }
 
-func isIn(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+// IsIn reports whether a clean path is a directory or below it.
+func IsIn(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 // mountInSys has the app see its volumes on /sys and below it, which lie in its root already: under the pod's /sys.
 func (a App) mountInSys(config *specs.Spec) {
 	linux := config.Linux
 	covered := func(path string) bool {
-		return slices.ContainsFunc(a.Volumes, func(volume string) bool { return InSys(volume) && isIn(path, volume) })
+		return slices.ContainsFunc(a.Volumes, func(volume string) bool { return InSys(volume) && IsIn(path, volume) })
 	}
 	linux.MaskedPaths = slices.DeleteFunc(slices.Clone(linux.MaskedPaths), covered)
 	if covered("/sys") {
@@ -263,9 +261,6 @@ func (a App) mountInSys(config *specs.Spec) {
 	}
 }
 
-// notifySocket is where the pod's systemd takes what an app says by sd_notify(3).
-const notifySocket = "/run/systemd/notify"
-
 // ParseConfig reads a configuration of an app. A field that is not known is an error: it could limit the app in a way
 // that this version does not know.
 func ParseConfig(text []byte) (*specs.Spec, error) {
@@ -278,17 +273,13 @@ func ParseConfig(text []byte) (*specs.Spec, error) {
 	return &config, nil
 }
 
-// Notifies reports whether the app with this configuration, as prepared, calls sd_notify(3).
-func Notifies(prepared *specs.Spec) bool {
-	return slices.ContainsFunc(prepared.Mounts, func(m specs.Mount) bool { return m.Destination == notifySocket })
-}
-
 // Final is what is known of an app's process only when the pod starts.
 type Final struct {
 	Hostname    string
 	Terminal    bool                // the app has the pod's terminal
 	NoTun       bool                // there is no TunDevice that the app could use
-	Notify      string              // the socket, as the pod's systemd sees it, that takes what the app says by sd_notify(3); "" is as prepared
+	Notify      string              // the socket, as the pod's PID 1 sees it, that takes what the app says by sd_notify(3); "" is as prepared
+	Without     []string            // destinations of prepared mounts that it is not to have
 	Environment []string            // NAME=VALUE, in the place of the app's own
 	Limits      []specs.POSIXRlimit // where the app has none of its own
 	Umask       uint32
@@ -310,7 +301,7 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	}
 	environment := f.Environment
 	config.Mounts = slices.DeleteFunc(slices.Clone(config.Mounts), func(m specs.Mount) bool {
-		return f.Notify != "" && m.Destination == notifySocket
+		return slices.Contains(f.Without, m.Destination)
 	})
 	if f.Secrets && coveredBy(prepared.Mounts, SecretsDir) {
 		config.Mounts = append(config.Mounts, specs.Mount{Destination: SecretsDir, Type: "bind",
@@ -342,3 +333,6 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	}
 	return &config
 }
+
+// HasTerminal reports whether one of its streams is a terminal of its own.
+func (a App) HasTerminal() bool { return a.Stdin == TTY || a.Stdout == TTY || a.Stderr == TTY }

@@ -1,21 +1,12 @@
-// Package stage1 is what stands between the host and the apps of a pod: the root of the pod's own systemd, its unit files, and
-// the command line of systemd-nspawn that starts it. The functions here are pure; who writes the files is package prepare, who
-// mounts and executes is package run.
-//
-// This is the flavor "host": the root has a copy of the host's systemd and nothing else of the host (see package systree), so
-// there is nothing to download.
+// Package stage1 is what stands between a pod and its apps, as far as that is the same in every flavor: what an app is (App), what
+// rkt-stage2 makes of it (Config), and what a flavor is (Flavor), of which each has a package below.
 package stage1
 
 import (
-	"fmt"
-	"maps"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
-	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
 )
 
 // App is an app with everything resolved: names of users to numbers, the program to an absolute path in the app's root.
@@ -62,7 +53,8 @@ const (
 	Attached Stream = "stream" // a pipe, for rkt-attach
 )
 
-func (s Stream) isLog() bool { return s == Log || s == "" }
+// IsLog reports whether it is the log.
+func (s Stream) IsLog() bool { return s == Log || s == "" }
 
 // Attachable tells whether rkt-attach has to serve the app in the pod.
 func (a App) Attachable() bool {
@@ -74,7 +66,7 @@ func (a App) Attachable() bool {
 	return false
 }
 
-// AttachFile is rkt-attach, seen by the pod's systemd, and AttachDir the folder that has a folder for each app that it serves.
+// AttachFile is rkt-attach, seen by the pod's PID 1, and AttachDir the folder that has a folder for each app that it serves.
 const (
 	AttachFile = "/rkt/attach"
 	AttachDir  = "/run/rkt/attach"
@@ -97,12 +89,17 @@ type Isolation struct {
 	AppArmorProfile string
 	OOMScoreAdj     *int
 	Rlimits         []specs.POSIXRlimit
-	CPUWeight       uint64 // 1 to 10000
-	CPUMilli        uint64 // thousandths of a processor
-	MemoryMax       uint64 // bytes
-	BlockBandwidth  uint64 // bytes a second, read and written each
-	BlockIOPS       uint64 // operations a second, likewise
-	TasksMax        uint64 // processes and threads
+	Resources
+}
+
+// Resources are limits that the cgroup of an app has, or that of all apps. 0 limits nothing.
+type Resources struct {
+	CPUWeight      uint64 `json:"cpuWeight,omitempty"`      // 1 to 10000
+	CPUMilli       uint64 `json:"cpuMilli,omitempty"`       // thousandths of a processor
+	MemoryMax      uint64 `json:"memoryMax,omitempty"`      // bytes
+	BlockBandwidth uint64 `json:"blockBandwidth,omitempty"` // bytes a second, read and written each
+	BlockIOPS      uint64 `json:"blockIOPS,omitempty"`      // operations a second, likewise
+	TasksMax       uint64 `json:"tasksMax,omitempty"`       // processes and threads
 }
 
 // DefaultTasks is how many processes and threads the apps of a pod may have together where nobody says otherwise:
@@ -112,337 +109,24 @@ const DefaultTasks = 4096
 // Variable is one environment variable.
 type Variable struct{ Name, Value string }
 
-// UnitPath is where the pod's systemd looks for units, below its root, and nowhere else: the distribution's are for hosts.
-const UnitPath = "/etc/systemd/system"
-
 // AppRoot is an app's root, seen from the pod's systemd.
 func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
 
-// end is the unit that records how an app has ended, in the app's name. It is no ExecStopPost= of the app's unit, which would be run,
-// with all the power of the pod's systemd, in the environment that the image asks for. Before= holds the end of the pod up for it; in
-// a slice of its own, unlike the root, it would end with that. There are two such units because systemd sets $MONITOR_…
-// (systemd.exec(5)) only where one dependency can have triggered the unit.
-//
-// Its exit status is the pod's (FailureAction=), unless the pod is ending already: then "stopped" knows it. One that can't run, or that
-// systemd can't even make a process for, leaves no note of a failure: lost@pod.service is for that. With KillMode=process, the unit is
-// failed at the moment at which its job is done, for which the end of the pod waits; else systemd may wait for its cgroup in between.
-const end = `[Unit]
-Description=End of app %i
-DefaultDependencies=no
-After=asked@pod.service
-` + beforeEnds + `FailureAction=exit
-OnFailure=lost@pod.service
-
-[Service]
-Type=oneshot
-Slice=-.slice
-ExecStart=` + Stage2 + ` ended %i
-KillMode=process
-StandardOutput=null
-StandardError=journal
-SyslogIdentifier=%i
-`
-
-// done ends the pod when no app runs. It waits for the recorders, which may know of a failure: a pod that is about to end takes no other
-// status.
-func done(recorders []string) string {
-	return "[Unit]\nDescription=All apps have ended\nDefaultDependencies=no\nAfter=" + strings.Join(recorders, " ") +
-		"\nSuccessAction=exit\n\n[Service]\nType=oneshot\nSlice=-.slice\n"
+// Health is how to find out whether an app still works, as Docker's HEALTHCHECK has it.
+type Health struct {
+	Exec        []string      // ends with 0 if the app does
+	Interval    time.Duration // between the end of a check, or the app's start, and the next check
+	Timeout     time.Duration // of a check, which has failed then
+	StartPeriod time.Duration // since the app's start, in which failures do not count
+	Retries     int           // how many checks have to fail one after another
 }
 
-const beforeEnds = "Before=end-exit.service end-halt.service end-poweroff.service end-ctrl-alt-del.service end-reboot.service\n"
+// PodName is what a pod is called that nobody has given a name to: by its own host name, and where a flavor makes it known.
+func PodName(uuid string) string { return "rkt-" + uuid }
 
-// base holds the units that every pod has. Targets and services of shutting down are here because without them the pod would
-// never end; what they start is a function of systemd, not a process. What apps depend on has no limit of starts: an app that may kill it
-// could have the pod's systemd give it up, and with it another app's log (systemd.unit(5), systemd.socket(5)).
-var base = map[string]string{
-	"app-succeeded@.service": end,
-	"app-failed@.service":    end,
-	// Ends the pod with a failure where an app may have failed, and nobody could record it. It does so at once: a pod that is about to
-	// end takes no other status. In a slice of its own, it would be cancelled by that end.
-	"lost@pod.service": `[Unit]
-Description=End of an app that nobody has recorded
-DefaultDependencies=no
-ConditionPathExists=!` + recorder.FailedFile + `
-` + beforeEnds + `SuccessAction=exit-force
-SuccessActionExitStatus=255
+// DevDir has a directory of the pod's root for each app, on which the app's /dev is mounted, where a flavor wants it.
+const DevDir = "/rkt/dev"
 
-[Service]
-Type=oneshot
-Slice=-.slice
-`,
-	// Started along with the ways to end that somebody has to ask for. What it notes, the end of an app waits for.
-	"asked@pod.service": `[Unit]
-Description=The pod is asked to stop
-DefaultDependencies=no
-
-[Service]
-Type=oneshot
-Slice=-.slice
-ExecStart=` + Stage2 + ` asked
-StandardOutput=null
-StandardError=journal
-`,
-	// Started by the sockets that package run makes for apps that call sd_notify(3), when it is any use (see there).
-	"rkt-notify.service": `[Unit]
-Description=Notifications of the apps
-DefaultDependencies=no
-StartLimitIntervalSec=0
-Conflicts=shutdown.target
-Before=shutdown.target
-
-[Service]
-Slice=-.slice
-ExecStart=/rkt/notify
-StandardOutput=null
-StandardError=journal
-`,
-	// The pod ends well when no app needs it any more. See done.
-	"pod.target": `[Unit]
-Description=Pod
-DefaultDependencies=no
-Conflicts=shutdown.target
-StopWhenUnneeded=yes
-OnSuccess=done@pod.service
-`,
-	"shutdown.target": `[Unit]
-Description=Shutdown
-DefaultDependencies=no
-RefuseManualStart=yes
-`,
-	"systemd-journald.socket": `[Unit]
-Description=Journal Socket
-DefaultDependencies=no
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Socket]
-TriggerLimitIntervalSec=0
-ListenStream=/run/systemd/journal/stdout
-ListenDatagram=/run/systemd/journal/socket
-SocketMode=0666
-PassCredentials=yes
-PassSecurity=yes
-ReceiveBuffer=8M
-Service=systemd-journald.service
-`,
-	// "flushed" tells journald to write to /var/log/journal from the start, as "journalctl --flush" does on a host.
-	"systemd-journald-dev-log.socket": `[Unit]
-Description=Journal Socket (/dev/log)
-DefaultDependencies=no
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Socket]
-TriggerLimitIntervalSec=0
-ListenDatagram=/run/systemd/journal/dev-log
-Symlinks=/dev/log /run/systemd/journal/flushed
-SocketMode=0666
-PassCredentials=yes
-PassSecurity=yes
-ReceiveBuffer=8M
-Service=systemd-journald.service
-`,
-	"systemd-journald.service": `[Unit]
-Description=Journal Service
-DefaultDependencies=no
-Requires=systemd-journald.socket systemd-journald-dev-log.socket
-After=systemd-journald.socket systemd-journald-dev-log.socket
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-ExecStart=/usr/lib/systemd/systemd-journald
-Sockets=systemd-journald.socket systemd-journald-dev-log.socket
-FileDescriptorStoreMax=4224
-Restart=always
-RestartSec=0
-StandardOutput=null
-StandardError=null
-OOMScoreAdjust=-250
-`,
-}
-
-// actions are the ways for a pod to end: exit (an app ended), halt (SIGRTMIN+3: systemctl stop of
-// the host's unit, rkt stop), poweroff (machinectl poweroff), ctrl-alt-del (SIGINT: machinectl
-// reboot), reboot (systemctl reboot in the pod). All but the first were asked for.
-var actions = []struct {
-	name, do string
-	asked    bool
-}{
-	{"exit", "exit-force", false},
-	{"halt", "exit-force", true},
-	{"poweroff", "poweroff-force", true},
-	{"ctrl-alt-del", "reboot-force", true},
-	{"reboot", "reboot-force", true},
-}
-
-// Files gives the files of the pod's root, by absolute path in it. limits are those of all apps together.
-func Files(uuid string, limits Isolation, apps []App) (map[string][]byte, error) {
-	files := map[string][]byte{
-		"/etc/machine-id": []byte(strings.ReplaceAll(uuid, "-", "") + "\n"),
-		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
-		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxFileSize=1M\nSystemMaxUse=16M\nForwardToWall=no\n"),
-	}
-	units := map[string]string{}
-	for name, text := range base {
-		units[name] = text
-	}
-	// Services are in this slice unless their units say otherwise, as those do that run several processes and are not an app's: an
-	// app that uses up the limit does not keep the pod from noting how another one has ended. (journald is where rkt had it.)
-	if lines := limits.settings(); len(lines) > 0 {
-		units["system.slice"] = "[Unit]\nDescription=The pod\n\n[Slice]\n" + strings.Join(lines, "\n") + "\n"
-	}
-	for _, a := range actions {
-		units[a.name+".target"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
-			"Requires=end-" + a.name + ".service\nAfter=end-" + a.name + ".service\nAllowIsolate=yes\n"
-		if a.asked {
-			units[a.name+".target"] += "Wants=asked@pod.service\n"
-		}
-		units["end-"+a.name+".service"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
-			"Requires=shutdown.target\nAfter=shutdown.target systemd-journald.service\nSuccessAction=" + a.do + "\nFailureAction=" + a.do +
-			"\n\n[Service]\nType=oneshot\n"
-		if a.asked {
-			units["end-"+a.name+".service"] += "ExecStart=" + Stage2 + " stopped\n"
-		}
-	}
-	// journald is started along with the apps, not by their first line, and the pod does not end before it is up (see "end-" above):
-	// what an app that ends at once has said would be lost.
-	names, recorders := []string{"systemd-journald.service"}, []string{}
-	for _, app := range apps {
-		names = append(names, app.Name+".service")
-		recorders = append(recorders, "app-succeeded@"+app.Name+".service", "app-failed@"+app.Name+".service")
-	}
-	units["done@pod.service"] = done(recorders)
-	// Requires=: a unit that systemd refuses to load ends the pod at once, where Wants= would let it wait for ever.
-	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
-		strings.Join(names, " ") + "\n"
-	maps.Copy(units, streamUnits(uuid, apps))
-	for name, text := range units {
-		files[UnitPath+"/"+name] = []byte(text)
-	}
-	for _, app := range apps {
-		path := UnitPath + "/" + app.Name + ".service"
-		if _, taken := files[path]; taken {
-			return nil, fmt.Errorf("app %q: the name is that of a unit of the pod itself, or of another app", app.Name)
-		}
-		text, err := app.service()
-		if err != nil {
-			return nil, fmt.Errorf("app %q: %w", app.Name, err)
-		}
-		files[path] = text
-		if app.Attachable() {
-			files[UnitPath+"/"+AttachUnit(app.Name)] = app.attachService()
-		}
-		if app.Health == nil {
-			continue
-		}
-		checks, err := app.checks()
-		if err != nil {
-			return nil, fmt.Errorf("app %q: health check: %w", app.Name, err)
-		}
-		for name, text := range checks {
-			files[UnitPath+"/"+name] = text
-		}
-	}
-	return files, nil
-}
-
-// service is the app's unit: when it is started and stopped, and what it may use. What its processes are and see is
-// rkt-stage2's, by the app's configuration, so that no string of an image is in a unit.
-func (a App) service() ([]byte, error) {
-	u := unit{}
-	u.add("Unit", "Description="+a.Name, "DefaultDependencies=no",
-		"Requires=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
-		"After=pod.target systemd-journald.socket systemd-journald-dev-log.socket",
-		"Conflicts=shutdown.target", "Before=shutdown.target",
-		"OnSuccess=app-succeeded@"+a.Name+".service", "OnFailure=app-failed@"+a.Name+".service")
-	if a.hasStreams() {
-		u.add("Unit", "Requires="+a.streamsSocket(), "After="+a.streamsSocket())
-	}
-	if a.Health != nil {
-		u.add("Unit", "Wants="+a.health("timer"))
-	}
-	if a.Attachable() {
-		u.add("Unit", "Wants="+AttachUnit(a.Name), "After="+AttachUnit(a.Name))
-	}
-	kind := "exec"
-	if a.Notify {
-		kind = "notify"
-	}
-	u.add("Service", "Type="+kind, "Restart=no", "ExecStart="+a.start(""))
-	if a.PreStart != nil {
-		u.add("Service", "ExecStartPre="+a.start(PreStart))
-	}
-	if a.PostStop != nil {
-		u.add("Service", "ExecStopPost="+a.start(PostStop))
-	}
-	u.add("Service", a.process()...)
-	if a.Notify && a.ownPIDs() { // whose parent is the unit's main process
-		u.add("Service", "NotifyAccess=all")
-	}
-	if a.StopSignal != "" {
-		u.add("Service", "KillSignal="+a.StopSignal, "SuccessExitStatus="+a.StopSignal)
-	}
-	u.add("Service", a.standard()...)
-	u.add("Service",
-		// How long a stop may take is said once, by the host's unit, except for an app of which it is asked.
-		"TimeoutStartSec=infinity", "TimeoutStopSec="+a.stopTimeout(),
-		"KillMode=mixed")
-	return u.Bytes()
-}
-
-func (a App) stopTimeout() string {
-	if a.StopTimeout == 0 {
-		return "infinity"
-	}
-	return fmt.Sprintf("%ds", a.StopTimeout/time.Second)
-}
-
-// start is the command that becomes the app, or runs one of its handlers.
-func (a App) start(handler string) string {
-	return strings.TrimSuffix(Stage2+" app "+a.Name+" "+handler, " ")
-}
-
-// unit is a unit file that is given lines.
-type unit struct{ unitfile.File }
-
-// add appends lines NAME=VALUE.
-func (u *unit) add(section string, lines ...string) {
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, "=")
-		u.Add(section, name, value)
-	}
-}
-
-// process are the lines of every process of an app.
-func (a App) process() []string {
-	lines := []string{"SyslogIdentifier=" + a.Name,
-		"IgnoreSIGPIPE=no",
-		"TasksMax=infinity", // that of the slice holds, and not the 15 % of a host's that systemd gives a service
-		// rkt-stage2 sets those of the app, which may not raise what systemd gives a service in a pod with users of its own.
-		"LimitNOFILE=infinity", "LimitMEMLOCK=infinity",
-	}
-	return append(lines, a.Isolation.settings()...)
-}
-
-// settings are the lines of systemd.resource-control(5).
-func (i Isolation) settings() (lines []string) {
-	add := func(wanted bool, format string, args ...any) {
-		if wanted {
-			lines = append(lines, fmt.Sprintf(format, args...))
-		}
-	}
-	add(i.CPUWeight > 0, "CPUWeight=%d", i.CPUWeight)
-	if i.CPUMilli > 0 {
-		add(true, "CPUQuota=%d.%d%%", i.CPUMilli/10, i.CPUMilli%10)
-	}
-	add(i.MemoryMax > 0, "MemoryMax=%d", i.MemoryMax)
-	add(i.TasksMax > 0, "TasksMax=%d", i.TasksMax)
-	for _, way := range []string{"Read", "Write"} { // of the disk that the pod's directory is on, and with it all that the app writes
-		add(i.BlockBandwidth > 0, "IO%sBandwidthMax=/rkt %d", way, i.BlockBandwidth)
-		add(i.BlockIOPS > 0, "IO%sIOPSMax=/rkt %d", way, i.BlockIOPS)
-	}
-	return lines
-}
+// ReadyFile is there, in the pod's root, once the pod is ready: each app that calls sd_notify(3) has said READY=1, each other one runs or
+// has run, and none has failed.
+const ReadyFile = "/rkt/ready"

@@ -4,20 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
-	"maps"
-	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-)
 
-const uuid = "01234567-89ab-cdef-0123-456789abcdef"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
+)
 
 // hostile is an app with everything in its values that means something in a unit file.
 var hostile = App{
@@ -29,30 +23,6 @@ var hostile = App{
 
 func plain(name string) App {
 	return App{Name: name, Exec: []string{"/bin/true"}, WorkingDir: "/", Capabilities: []string{}}
-}
-
-// No string of an image is in a unit; what is there is in golden files.
-func TestUnits(t *testing.T) {
-	quiet := plain("quiet")
-	quiet.StopSignal, quiet.Stdin, quiet.Stdout, quiet.Stderr = "SIGRTMIN+3", Null, Null, Attached
-	quiet.Isolation = Isolation{MemoryMax: 1 << 20, CPUMilli: 250, CPUWeight: 10, BlockIOPS: 5, BlockBandwidth: 6}
-	handlers := hostile
-	handlers.Name, handlers.Notify = "handlers", true
-	handlers.PreStart, handlers.PostStop = []string{"/pre\nUser=0"}, []string{"/post"}
-	handlers.Health = &Health{Exec: []string{"/check\nUser=0"}, Interval: 30e9, Timeout: 5e9, StartPeriod: 1e9, Retries: 3}
-	for _, app := range []App{hostile, quiet, handlers} {
-		files, err := Files(uuid, Isolation{}, []App{app})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := ""
-		for _, path := range slices.Sorted(maps.Keys(files)) {
-			if strings.HasPrefix(path, UnitPath) && strings.Contains(path, app.Name) {
-				got += "# " + path + "\n" + string(files[path])
-			}
-		}
-		golden(t, app.Name+".units", []byte(got))
-	}
 }
 
 func TestConfig(t *testing.T) {
@@ -80,7 +50,7 @@ func TestConfig(t *testing.T) {
 	}
 	before, _ := json.Marshal(config)
 	goldenJSON(t, "odd-final.json", Finish(config, Final{Hostname: "host", Umask: 0o27,
-		Limits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: 3, Hard: 4}}, Notify: "/run/rkt/notify/odd", Environment: []string{"FOO.BAR=new", "A=b"}}))
+		Limits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: 3, Hard: 4}}, Notify: "/run/rkt/notify/odd", Without: []string{"/proc"}, Environment: []string{"FOO.BAR=new", "A=b"}}))
 	goldenJSON(t, "odd-terminal.json", Finish(config, Final{Terminal: true}))
 	if after, _ := json.Marshal(config); !bytes.Equal(before, after) {
 		t.Errorf("Finish changed what was prepared:\n%s\n%s", before, after)
@@ -125,265 +95,6 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-func TestFilesRefuse(t *testing.T) {
-	for want, apps := range map[string][]App{
-		"is that of a unit of the pod itself": {plain("systemd-journald")},
-		"or of another app":                   {plain("a"), plain("a")},
-	} {
-		if _, err := Files(uuid, Isolation{}, apps); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %q, got %v", want, err)
-		}
-	}
-}
-
-// Which lines an app's streams become, and who serves them.
-func TestStreams(t *testing.T) {
-	for _, c := range []struct {
-		in, out, err Stream
-		want         string
-		serve        string
-	}{
-		{"", "", "", "StandardOutput=file:/run/rkt/streams/a/output StandardError=file:/run/rkt/streams/a/output", ""},
-		{Null, Null, Log, "StandardOutput=null StandardError=file:/run/rkt/streams/a/output", ""},
-		{Attached, "", "", "StandardInput=file:/run/rkt/attach/a/stdin StandardOutput=file:/run/rkt/streams/a/output StandardError=file:/run/rkt/streams/a/output", "stdin=stream"},
-		{TTY, TTY, TTY, "StandardInput=tty SendSIGHUP=yes TTYPath=/run/rkt/attach/a/tty StandardOutput=tty StandardError=tty",
-			"stdin=tty stdout=tty stderr=tty"},
-		{Null, Attached, TTY, "TTYPath=/run/rkt/attach/a/tty StandardOutput=file:/run/rkt/attach/a/stdout StandardError=tty",
-			"stdout=stream stderr=tty"},
-	} {
-		app := plain("a")
-		app.Stdin, app.Stdout, app.Stderr = c.in, c.out, c.err
-		if got := strings.Join(app.standard(), " "); got != c.want {
-			t.Errorf("%q: %s\nwant %s", []Stream{c.in, c.out, c.err}, got, c.want)
-		}
-		files, err := Files(uuid, Isolation{}, []App{app})
-		if err != nil {
-			t.Fatal(err)
-		}
-		unit, served := files[UnitPath+"/attach@a.service"]
-		wanted := strings.Contains(string(files[UnitPath+"/a.service"]), "\nWants=attach@a.service\nAfter=attach@a.service\n")
-		if served != (c.serve != "") || wanted != served || served && !strings.Contains(string(unit), "\nExecStart=/rkt/attach --serve a "+c.serve+"\n") {
-			t.Errorf("%q: wanted %v, served by %s", []Stream{c.in, c.out, c.err}, wanted, unit)
-		}
-	}
-}
-
-// Which pipes and sockets an app has, and who reads them. One with a volume at /dev/log has none there.
-func TestStreamUnits(t *testing.T) {
-	root, user, silent, checked := plain("root"), plain("user"), plain("silent"), plain("checked")
-	user.UID, user.GID, user.Stderr = 1000, 1001, Null
-	silent.Stdout, silent.Stderr = Attached, TTY
-	silent.Volumes = []string{"/dev/log"}
-	checked.Stdout, checked.Stderr, checked.Health = Null, Null, &Health{Exec: []string{"/check"}}
-	units := streamUnits(uuid, []App{root, user, silent, checked})
-	for unit, lines := range map[string]string{
-		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nListenDatagram=/rkt/dev/root/log\nPassCredentials=yes\n" +
-			"ListenDatagram=/run/rkt/streams/root/journal\nListenDatagram=/run/rkt/streams/root/ended\n",
-		"streams@silent.socket":  "Service=streams@pod.service\nPassCredentials=yes\nListenDatagram=/run/rkt/streams/silent/journal\n",
-		"streams@user.socket":    "ListenFIFO=/run/rkt/streams/user/output\n",
-		"streams@checked.socket": "Service=streams@pod.service\nListenFIFO=/run/rkt/streams/checked/health\n",
-		"streams@pod.service":    "Sockets=streams@root.socket streams@user.socket streams@silent.socket streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
-	} {
-		if !strings.Contains(units[unit], lines) {
-			t.Errorf("%s: %s", unit, units[unit])
-		}
-	}
-	if len(units) != 5 || strings.Contains(units["streams@silent.socket"], "log") {
-		t.Errorf("%q", units)
-	}
-	long := plain(strings.Repeat("a", 200)) // than a socket's path may be
-	if units := streamUnits(uuid, []App{long}); strings.Contains(fmt.Sprint(units), "ListenDatagram=") {
-		t.Errorf("%q", units)
-	}
-	if text, err := long.service(); err != nil || !strings.Contains(string(text), "streams@") {
-		t.Errorf("%s, %v", text, err)
-	}
-	long.Stdout, long.Stderr = Null, Null
-	if text, err := long.service(); err != nil || strings.Contains(string(text), "streams@") {
-		t.Errorf("%s, %v", text, err)
-	}
-}
-
-// systemd itself reads every unit without a complaint.
-func TestVerify(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Fatal("systemd-analyze is missing: install Debian's package systemd")
-	}
-	app := hostile
-	attachable := plain("attachable")
-	attachable.Health = &Health{Exec: []string{"/bin/true"}, Interval: time.Second, Timeout: time.Second, StartPeriod: time.Second, Retries: 3}
-	attachable.Stdin, attachable.Stdout, attachable.Stderr = TTY, Attached, TTY
-	files, err := Files(uuid, Isolation{MemoryMax: 1 << 20, CPUMilli: 250, BlockIOPS: 5}, []App{app, plain("second"), attachable})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready, _ := Ready([]string{app.Name, "second", "attachable"})
-	files[UnitPath+"/"+ReadyUnit] = []byte(ready)
-	dir := t.TempDir()
-	var units []string
-	for path, text := range files {
-		name, ok := strings.CutPrefix(path, UnitPath+"/")
-		if !ok {
-			continue
-		}
-		for _, program := range []string{"/rkt/notify", AttachFile, Stage2} { // which are there only when they are wanted
-			text = bytes.ReplaceAll(text, []byte("="+program+" "), []byte("=/bin/sh "))
-			text = bytes.ReplaceAll(text, []byte("="+program+"\n"), []byte("=/bin/sh\n"))
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		units = append(units, filepath.Join(dir, name))
-	}
-	slices.Sort(units)
-	cmd := exec.Command(analyze, append([]string{"verify", "--man=no"}, units...)...)
-	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-}
-
-// Nothing that runs in a pod beside the apps is a program of the host's, but for journald.
-func TestPrograms(t *testing.T) {
-	app := plain("a")
-	app.Stdout, app.Health = Attached, &Health{Exec: []string{"/check"}, StartPeriod: 1}
-	files, err := Files(uuid, Isolation{}, []App{app})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ready, _ := Ready([]string{"a"})
-	files[UnitPath+"/"+ReadyUnit] = []byte(ready)
-	n := 0
-	for path, text := range files {
-		if strings.HasPrefix(string(text), "#!") {
-			t.Errorf("%s is a script", path)
-		}
-		for line := range strings.Lines(string(text)) {
-			command, ok := strings.CutPrefix(line, "Exec")
-			if !ok {
-				continue
-			}
-			n++
-			_, command, _ = strings.Cut(command, "=")
-			switch program := strings.Fields(strings.TrimLeft(command, "-+!:"))[0]; program {
-			case Stage2, AttachFile, "/rkt/notify", "/usr/lib/systemd/systemd-journald":
-			default:
-				t.Errorf("%s runs %s", path, program)
-			}
-		}
-	}
-	if n < 12 {
-		t.Errorf("only %d lines run something", n)
-	}
-}
-
-// A failed check counts only after the start period, if there is one.
-func TestStartPeriod(t *testing.T) {
-	for _, period := range []time.Duration{0, 8 * time.Second} {
-		app := plain("a")
-		app.Health = &Health{Exec: []string{"/check"}, Interval: time.Second, Retries: 3, StartPeriod: period}
-		files, err := Files(uuid, Isolation{}, []App{app})
-		if err != nil {
-			t.Fatal(err)
-		}
-		counts, timer := string(files[UnitPath+"/unhealthy@a.service"]), string(files[UnitPath+"/watched@a.timer"])
-		if waits := strings.Contains(counts, "\nRequisite=watched@a.target\n"); waits != (period > 0) || !strings.Contains(counts, "=/rkt/stage2 unhealthy a 3\n") {
-			t.Errorf("%s: %s", period, counts)
-		}
-		if waits := strings.Contains(timer, "\nOnActiveSec=8000000us\n"); waits != (period > 0) {
-			t.Errorf("%s: %s", period, timer)
-		}
-	}
-}
-
-// The readiness unit is one that systemd takes.
-func TestReady(t *testing.T) {
-	unit, dropIn := Ready([]string{"one", "two"})
-	for _, want := range []string{"\nRequires=pod.target one.service two.service\n", " app-failed@one.service ", " app-succeeded@two.service "} {
-		if !strings.Contains(unit, want) {
-			t.Errorf("no %q in\n%s", want, unit)
-		}
-	}
-	if dropIn != "[Unit]\nWants=ready@pod.service\n" {
-		t.Errorf("%q", dropIn)
-	}
-	argv := Arguments(Start{UUID: uuid})
-	if !slices.Contains(argv, "--notify-ready=yes") || !slices.Contains(argv, "--setenv=NOTIFY_SOCKET=") {
-		t.Errorf("%q", argv)
-	}
-}
-
-func TestOptions(t *testing.T) {
-	got := Options([]App{{Capabilities: DefaultCapabilities}})
-	if len(got) != 1 || !strings.HasPrefix(got[0], "--drop-capability=") || strings.Contains(got[0], "CAP_SYS_ADMIN") ||
-		!strings.Contains(got[0], "CAP_SYS_NICE") || strings.Contains(got[0], "CAP_NET_RAW") {
-		t.Errorf("default: %q", got)
-	}
-	got = Options([]App{{Capabilities: []string{"CAP_SYS_NICE"}}, {Capabilities: []string{"CAP_NET_ADMIN", "CAP_SYS_TIME"}}})
-	if len(got) != 2 || strings.Contains(got[0], "CAP_SYS_NICE") || got[1] != "--capability=CAP_NET_ADMIN,CAP_SYS_TIME" {
-		t.Errorf("more than systemd-nspawn's: %q", got)
-	}
-}
-
-// What limits the apps does not limit what the pod itself needs to note how they end.
-func TestTasks(t *testing.T) {
-	app := plain("a")
-	app.Stdout, app.Health = Attached, &Health{Exec: []string{"/check"}}
-	files, err := Files(uuid, Isolation{TasksMax: 20}, []App{app})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slice := string(files[UnitPath+"/system.slice"]); !strings.Contains(slice, "\n[Slice]\nTasksMax=20\n") {
-		t.Error(slice)
-	}
-	for unit, want := range map[string]string{
-		"a.service": "", "health@a.service": "", // systemd's own choice, system.slice
-		"app-failed@.service": "-.slice", "app-succeeded@.service": "-.slice", "streams@pod.service": "-.slice", "rkt-notify.service": "-.slice",
-		"healthy@a.service": "-.slice", "unhealthy@a.service": "-.slice", "attach@a.service": "-.slice",
-	} {
-		text := string(files[UnitPath+"/"+unit])
-		if _, got, _ := strings.Cut(text, "\nSlice="); text == "" || strings.SplitN(got, "\n", 2)[0] != want {
-			t.Errorf("%s is in %q, want %q", unit, got, want)
-		}
-		if limited := strings.Contains(text, "\nTasksMax=infinity\n"); limited != (want == "") {
-			t.Errorf("%s: the limit of systemd's own: %v", unit, !limited)
-		}
-	}
-	if files, err = Files(uuid, Isolation{}, []App{app}); err != nil || files[UnitPath+"/system.slice"] != nil {
-		t.Errorf("without a limit: %s, %v", files[UnitPath+"/system.slice"], err)
-	}
-}
-
-func TestArguments(t *testing.T) {
-	got := strings.Join(Arguments(Start{UUID: uuid, Register: true, KeepUnit: true, Options: []string{"--x"}}), " ")
-	want := "--boot --register=true --link-journal=no --quiet --keep-unit --uuid=" + uuid +
-		" --machine=rkt-" + uuid + " --directory=stage1/rootfs "
-	if !strings.HasPrefix(got, want) { // the shape that rkt's had
-		t.Errorf("%s\nwant it to begin with\n%s", got, want)
-	}
-	if !strings.HasSuffix(got, " -- --default-standard-output=tty --log-target=null --log-level=warning --show-status=0") ||
-		!strings.Contains(got, " --x ") {
-		t.Error(got)
-	}
-	got = strings.Join(Arguments(Start{UUID: uuid}), " ")
-	if strings.Contains(got, "--keep-unit") || !strings.Contains(got, "--register=false") {
-		t.Error(got)
-	}
-}
-
-// From 262 on systemd-nspawn takes --NAME=VALUE after the -- for environment variables, and 261 asks about address families.
-func TestArgumentsOfNewer(t *testing.T) {
-	got := strings.Join(Arguments(Start{UUID: uuid, Version: 262}), " ")
-	if _, after, _ := strings.Cut(got, " -- "); after != "systemd.default_standard_output=tty systemd.log_target=null systemd.log_level=warning systemd.show_status=0" {
-		t.Error(got)
-	}
-	if !strings.Contains(got, " --restrict-address-families= ") || !strings.Contains(got, " --link-journal=no ") {
-		t.Error(got)
-	}
-}
-
 func TestParseLimit(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"nofile", "5:6", "RLIMIT_NOFILE 5 6"}, {"RLIMIT_CORE", "-1", "RLIMIT_CORE 18446744073709551615 18446744073709551615"},
@@ -394,22 +105,6 @@ func TestParseLimit(t *testing.T) {
 		l, err := ParseLimit(c.name, c.value)
 		if got := fmt.Sprint(l.Type, " ", l.Soft, " ", l.Hard); err == nil && got != c.want || (err != nil) != (c.want == "") {
 			t.Errorf("%s=%s: %s, %v; want %q", c.name, c.value, got, err, c.want)
-		}
-	}
-}
-
-// The pod's init is given what its apps need, and not less than it needs itself.
-func TestInitLimits(t *testing.T) {
-	limits, options := InitLimits([]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 9000}, {Type: "RLIMIT_AS", Soft: 5, Hard: 6}},
-		[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 8000}, {Type: "RLIMIT_RTPRIO", Hard: 7}})
-	want := "--rlimit=RLIMIT_NOFILE=1024:9000 --rlimit=RLIMIT_NPROC=infinity:infinity --rlimit=RLIMIT_RTPRIO=0:7 " +
-		"--rlimit=RLIMIT_SIGPENDING=infinity:infinity"
-	if got := strings.Join(options, " "); got != want || len(limits) != len(Limits) {
-		t.Errorf("%s\nwant %s; %d limits of %d", got, want, len(limits), len(Limits))
-	}
-	for _, l := range limits {
-		if l.Type == "RLIMIT_AS" && l.Hard != math.MaxUint64 {
-			t.Errorf("%+v", l)
 		}
 	}
 }

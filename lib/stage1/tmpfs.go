@@ -86,7 +86,7 @@ func (a App) tmpfsMounts(covered []string) []specs.Mount {
 }
 
 func coveredBy(tmpfs []specs.Mount, p string) bool {
-	return slices.ContainsFunc(tmpfs, func(m specs.Mount) bool { return m.Type == "tmpfs" && isIn(p, m.Destination) })
+	return slices.ContainsFunc(tmpfs, func(m specs.Mount) bool { return m.Type == "tmpfs" && IsIn(p, m.Destination) })
 }
 
 // shown is a mount of what an app's root has at a path on that path.

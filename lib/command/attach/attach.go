@@ -14,6 +14,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/pod/attach"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
@@ -73,11 +74,15 @@ func run(p *cli.Process, fs *cli.Flags, client attach.Client, uuidFile, serve st
 	if err != nil {
 		return err
 	}
+	pod, err := running.Of(found, flavor.All())
+	if err != nil {
+		return err
+	}
 	client.Log = p.Log()
 	if client.Mode == "list" {
-		return list(p.Stdout, found, client.App)
+		return list(p.Stdout, pod, client.App)
 	}
-	err = client.Attach(found)
+	err = client.Attach(pod)
 	if signal, ok := errors.AsType[attach.Signaled](err); ok {
 		return cli.ExitStatus(128 + int(signal))
 	}
@@ -89,11 +94,11 @@ func run(p *cli.Process, fs *cli.Flags, client attach.Client, uuidFile, serve st
 }
 
 // list prints what an app has to attach to.
-func list(to io.Writer, p *poddir.Pod, app string) error {
-	if _, err := running.Leader(p); err != nil {
+func list(to io.Writer, p running.Pod, app string) error {
+	if _, err := p.Leader(); err != nil {
 		return err
 	}
-	endpoints, err := attach.List(p, app)
+	endpoints, err := attach.List(p.Pod, app)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod/copy"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 // Command is rkt-cp.
@@ -91,10 +93,13 @@ func split(s string) (of, path string, ok bool) {
 // find finds an app by POD or POD:APP; a pod's name may have a colon.
 func find(p *cli.Process, pods poddir.Pods, operand string) (app copy.App, err error) {
 	self := poddir.Self(p.Getenv, p.PID)
-	app.Pod, err = pods.Find(operand, self)
+	found, err := pods.Find(operand, self)
 	if i := strings.LastIndexByte(operand, ':'); errors.Is(err, poddir.ErrNotFound) && i > 0 {
-		app.Pod, err = pods.Find(operand[:i], self)
+		found, err = pods.Find(operand[:i], self)
 		app.Name = operand[i+1:]
+	}
+	if err == nil {
+		app.Pod, err = running.Of(found, flavor.All())
 	}
 	if err != nil {
 		return app, err

@@ -19,6 +19,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 // Command is rkt-enter.
@@ -96,7 +98,11 @@ func enterPod(p *cli.Process, g *cli.Global, operand, argv []string, app, user, 
 		}
 	}
 	p.Log().Debug("enters", "pod", found.UUID, "app", c.App, "user", user)
-	status, err := enter.Run(found, c)
+	pod, err := running.Of(found, flavor.All())
+	if err != nil {
+		return err
+	}
+	status, err := enter.Run(pod, c)
 	if err == nil && status != 0 {
 		err = cli.ExitStatus(status)
 	}

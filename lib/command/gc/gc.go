@@ -14,7 +14,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod/gc"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
 
 // Command is rkt-gc.
@@ -63,7 +63,7 @@ func setup(flags *cli.Flags) cli.Run {
 func collect(ctx context.Context, p *cli.Process, flags *cli.Flags, rules gc.Rules, uuidFile string, mustExist bool) error {
 	g := flags.Global
 	c := &gc.Collector{
-		Pods: poddir.In(g.Dir), Systemd: systree.In(g.Dir), Log: p.Log(),
+		Pods: poddir.In(g.Dir), Flavors: flavor.All(), Log: p.Log(),
 		ReleaseNetwork: func(ctx context.Context, uuid string) error { return releaseNetwork(ctx, p, g, uuid) },
 	}
 	operands := flags.Args()

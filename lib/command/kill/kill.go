@@ -6,7 +6,9 @@ import (
 	"fmt"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
@@ -38,7 +40,7 @@ func setup(fs *cli.Flags) cli.Run {
 }
 
 func kill(p *cli.Process, fs *cli.Flags, signal, app, uuidFile string) error {
-	which, err := running.ParseSignal(signal)
+	which, err := process.ParseSignal(signal)
 	if err != nil {
 		return fmt.Errorf("--signal=%s: %w", signal, err)
 	}
@@ -54,5 +56,9 @@ func kill(p *cli.Process, fs *cli.Flags, signal, app, uuidFile string) error {
 	if err != nil {
 		return err
 	}
-	return running.Signal(found, apps[i], which, p.Log())
+	pod, err := running.Of(found, flavor.All())
+	if err != nil {
+		return err
+	}
+	return pod.Signal(apps[i], which, p.Log())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod/status"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
 
 // Command is rkt-list.
@@ -54,7 +55,7 @@ func list(p *cli.Process, fs *cli.Flags, t table, format cli.Format, fields stri
 	}
 	json := format.JSON()
 	entries, unread := status.All(poddir.In(fs.Global.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
-		Live: json || t.has("health") || t.has("ports")})
+		Live: json || t.has("health") || t.has("ports"), Flavors: flavor.All()})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/printable"
 	"github.com/rkt-toolkit/rkt/lib/pod/logs"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +51,7 @@ func setup(fs *cli.Flags) cli.Run {
 }
 
 func show(ctx context.Context, p *cli.Process, fs *cli.Flags, o logs.Options, uuidFile string) error {
-	o.Log, o.Color, o.Env = p.Log(), isTerminal(1), p.Environ()
+	o.Log, o.Color, o.Env, o.Flavors = p.Log(), isTerminal(1), p.Environ(), flavor.All()
 	if err := o.Check(); err != nil {
 		return err
 	}

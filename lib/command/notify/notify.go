@@ -12,6 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"github.com/rkt-toolkit/rkt/lib/pod/notify"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/inside"
 )
 
 // Command is rkt-notify.
@@ -32,9 +34,6 @@ at most ten times a second, and nothing else. It exits with the pod.`,
 	SeeAlso: []string{"sd_notify", "rkt-run-prepared", "systemd.service"},
 	Setup:   setup,
 }
-
-// The sockets of the two systemds, and the file that is there once the pod is ready, seen from the pod's.
-const inner, outer, ready = "/run/systemd/notify", "/rkt/host-notify", "/rkt/ready"
 
 func setup(fs *cli.Flags) cli.Run {
 	fs.NoDir = true
@@ -60,5 +59,5 @@ func run(_ context.Context, p *cli.Process) error {
 		}
 		sockets[name] = socket
 	}
-	return notify.Serve(sockets, inner, outer, ready)
+	return notify.Serve(sockets, inside.PodNotify, inside.HostNotify, stage1.ReadyFile)
 }

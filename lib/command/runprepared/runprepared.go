@@ -11,6 +11,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 	"github.com/rkt-toolkit/rkt/lib/pod/run"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
 
 // Command is rkt-run-prepared.
@@ -70,7 +71,7 @@ func become(ctx context.Context, p *cli.Process, fs *cli.Flags, o run.Options, u
 	_, stop := cli.Interruptible(ctx)
 	o.Leave = stop // from here on a signal is the pod's
 	o.Stdin, o.Stdout, _ = p.Streams()
-	o.Look = cli.Sibling
+	o.Look, o.Flavors = cli.Sibling, flavor.All()
 	o.Env, o.Log, o.Warn = p.Environ(), p.Log(), func(line string) { p.Say("%s", line) }
 	o.Unfiltered, o.Writable = g.Insecure.Seccomp, g.Insecure.Paths
 	found, err := p.OnePod(poddir.In(g.Dir), fs.Args(), uuidFile)

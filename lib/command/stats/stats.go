@@ -13,6 +13,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/printable"
 	"github.com/rkt-toolkit/rkt/lib/pod/stats"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 // Command is rkt-stats.
@@ -68,7 +70,7 @@ func read(p *cli.Process, pods poddir.Pods, operands []string) ([]stats.Pod, err
 			if state, err := pod.State(); err != nil || state != poddir.Running {
 				continue
 			}
-			s, err := stats.Read(pod)
+			s, err := readOne(pod)
 			if state, now := pod.State(); err != nil && (now != nil || state != poddir.Running) { // it has exited meanwhile
 				continue
 			}
@@ -83,13 +85,21 @@ func read(p *cli.Process, pods poddir.Pods, operands []string) ([]stats.Pod, err
 		pod, err := pods.Find(operand, poddir.Self(p.Getenv, p.PID))
 		if err == nil {
 			var s stats.Pod
-			if s, err = stats.Read(pod); err == nil {
+			if s, err = readOne(pod); err == nil {
 				found = append(found, s)
 			}
 		}
 		errs = append(errs, err)
 	}
 	return found, errors.Join(errs...)
+}
+
+func readOne(p *poddir.Pod) (stats.Pod, error) {
+	pod, err := running.Of(p, flavor.All())
+	if err != nil {
+		return stats.Pod{}, err
+	}
+	return stats.Read(pod)
 }
 
 // write prints the table.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +13,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/pod/status"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
 
 // Command is rkt-status.
@@ -91,7 +90,7 @@ func tell(p *cli.Process, fs *cli.Flags, w, alias, ready wait, format cli.Format
 			return err
 		}
 	}
-	s, err := status.Read(found)
+	s, err := status.Read(found, flavor.All())
 	if err != nil {
 		return err
 	}
@@ -155,14 +154,15 @@ func isReady(p *poddir.Pod) (poddir.State, bool, error) {
 		return state, false, err
 	}
 	defer r.Close()
-	if r.Marked(poddir.ReadyFile) {
-		return state, true, nil
+	f, err := flavor.All().Of(p)
+	if err != nil {
+		return state, false, err
 	}
-	_, err = r.ReadFile(poddir.RootDir + stage1.UnitPath + "/" + stage1.ReadyUnit)
-	if state == poddir.Running && errors.Is(err, fs.ErrNotExist) {
-		return state, false, fmt.Errorf("pod %s: was started by an earlier version of rkt-run-prepared, which does not say when the pod is ready", p.UUID)
+	ready, err := f.Ready(r)
+	if err != nil && state == poddir.Running {
+		return state, false, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	return state, false, nil
+	return state, ready, nil
 }
 
 func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {

@@ -23,7 +23,7 @@ func TestRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := status.Read(p)
+	s, err := status.Read(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
@@ -23,7 +24,7 @@ UUIDs. Stopping a pod that has exited already is not an error.
 
 ` + cli.PodOperand,
 	Details: `
-The pod's systemd stops the apps in order, each with its stop signal, whoever
+The pod's PID 1 stops the apps in order, each with its stop signal, whoever
 else has asked for the same.`,
 	Examples: []cli.Example{
 		{Line: "rkt stop web", Text: "Stop the pod with the name web, and wait until it has exited."},
@@ -83,7 +84,7 @@ func (s stopping) all(p *cli.Process, pods poddir.Pods, operands []string) error
 		if err == nil && s.force {
 			err = running.Kill(found, p.Log())
 		} else if err == nil {
-			err = running.Ask(found, p.Log())
+			err = ask(found, p)
 		}
 		if err == nil {
 			asked = append(asked, found)
@@ -99,6 +100,14 @@ func (s stopping) all(p *cli.Process, pods poddir.Pods, operands []string) error
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func ask(found *poddir.Pod, p *cli.Process) error {
+	pod, err := running.Of(found, flavor.All())
+	if err != nil {
+		return err
+	}
+	return pod.Ask(p.Log())
 }
 
 // wait waits until a pod that was asked has exited.

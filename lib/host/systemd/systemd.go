@@ -8,33 +8,10 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/util"
-	"github.com/rkt-toolkit/rkt/lib/host/program"
 )
 
 // Booted tells whether systemd is the host's init.
 func Booted() bool { return util.IsRunningSystemd() }
-
-// CanRegister tells whether systemd is the host's init and systemd-machined can be reached, so that a pod can be a machine there.
-func CanRegister() bool {
-	if !Booted() {
-		return false
-	}
-	_, errBus := os.Stat("/run/dbus/system_bus_socket")
-	_, errMachined := os.Stat("/usr/lib/systemd/systemd-machined")
-	return errBus == nil && errMachined == nil
-}
-
-// Nspawn finds the host's systemd-nspawn. An error tells what of systemd the host lacks.
-func Nspawn() (string, error) {
-	nspawn, err := program.Look("systemd-nspawn")
-	if err != nil {
-		return "", fmt.Errorf("%w; install it (Debian's package systemd-container)", err)
-	}
-	if _, err := os.Stat("/usr/lib/systemd/systemd"); err != nil {
-		return "", fmt.Errorf("%w; the pod's init is the host's systemd, and there is none", err)
-	}
-	return nspawn, nil
-}
 
 // Unit is the name of the systemd unit that the process belongs to, or "": the last part of its control group's path that names
 // a service or a scope (a service may have made groups below its own).
@@ -64,9 +41,6 @@ func unitOf(cgroups string) string {
 	}
 	return ""
 }
-
-// Oldest is the first version with all that a pod's units use (MONITOR_… for several triggers, systemd.exec(5)).
-const Oldest = 251
 
 // LeadingNumber returns the number that a version, or another text, begins with; 0 if there is none.
 func LeadingNumber(text string) int {

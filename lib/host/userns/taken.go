@@ -99,3 +99,9 @@ func read(name, separator string, first, count int) (spans []Span, err error) {
 	}
 	return spans, nil
 }
+
+// OfContainer reports whether systemd has given a range to a container that need not run yet (systemd-nspawn(1), --private-users=pick).
+func OfContainer(r Range) bool {
+	_, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", r.Base))
+	return err == nil
+}

@@ -18,14 +18,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 // Del takes a pod's network away. It does what it can and returns all that went wrong; what could not be undone stays
 // recorded, for another Del. A pod without a network is success.
 func (a *Attacher) Del(ctx context.Context) error {
 	p := a.pod
-	lock, err := running.LockEnded(ctx, p, lockPatience)
+	lock, err := p.LockEnded(ctx, lockPatience)
 	if errors.Is(err, poddir.ErrNotFound) {
 		return Forget(ctx, p.UUID)
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/openat"
-	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 	"golang.org/x/sys/unix"
@@ -41,8 +40,8 @@ func (s Signaled) Error() string { return "ended by signal: " + unix.Signal(s).S
 
 // Attach copies between the caller's standard streams and those of an app, until the app ends, the client is sent a signal
 // (Signaled), or the keys ^P ^Q are typed (ErrDetached). A terminal is as it was before when it returns.
-func (c Client) Attach(p *poddir.Pod) error {
-	a, err := find(p, c.App)
+func (c Client) Attach(p running.Pod) error {
+	a, err := find(p.Pod, c.App)
 	if err != nil {
 		return err
 	}
@@ -109,10 +108,10 @@ func (c Client) Attach(p *poddir.Pod) error {
 
 // connect waits until the app runs, and its socket is there. The path to that is the pod's to change: no link in it is followed, no mount
 // is entered, and what is there need not be who is meant.
-func connect(p *poddir.Pod, app string) (*net.UnixConn, error) {
+func connect(p running.Pod, app string) (*net.UnixConn, error) {
 	var last error
 	for end := time.Now().Add(answerPatience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		leader, err := running.Leader(p)
+		leader, err := p.Leader()
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +119,7 @@ func connect(p *poddir.Pod, app string) (*net.UnixConn, error) {
 			return nil, fmt.Errorf("pod %s: app %q has ended (exit status %d)", p.UUID, app, status)
 		}
 		last = errors.New("does not run")
-		if len(running.AppProcesses(leader, app, stage1.AppRoot(app))) == 0 { // which has opened its standard streams when it is one
+		if len(p.Flavor.Processes(leader, app)) == 0 { // which has opened its standard streams when it is one
 			continue
 		}
 		conn, err := dial(p, leader, app)
@@ -134,13 +133,13 @@ func connect(p *poddir.Pod, app string) (*net.UnixConn, error) {
 	return nil, fmt.Errorf("pod %s: app %q: %w", p.UUID, app, last)
 }
 
-func dial(p *poddir.Pod, leader int, app string) (*net.UnixConn, error) {
+func dial(p running.Pod, leader int, app string) (*net.UnixConn, error) {
 	run, err := unix.Open(fmt.Sprintf("/proc/%d/root%s", leader, "/run"), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("/run of the pod: %w", err)
 	}
 	defer unix.Close(run)
-	if again, err := running.Leader(p); err != nil || again != leader { // the number could be another process's by now
+	if again, err := p.Leader(); err != nil || again != leader { // the number could be another process's by now
 		return nil, errors.Join(errors.New("ends"), err)
 	}
 	path := strings.TrimPrefix(stage1.AttachDir, "/run/") + "/" + app + "/" + stage1.AttachSocket

@@ -5,7 +5,7 @@ import (
 	"os"
 
 	"github.com/rkt-toolkit/rkt/lib/host/activation"
-	"github.com/rkt-toolkit/rkt/lib/pod/notify"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +59,7 @@ func (s *fdStore) forget(name string) {
 // notify is sd_notify(3).
 func (s *fdStore) notify(text string, file *os.File) error {
 	if file == nil {
-		return notify.Send(s.socket, []byte(text), nil)
+		return systemd.Notify(s.socket, []byte(text), nil)
 	}
-	return control(file, func(fd int) error { return notify.Send(s.socket, []byte(text), unix.UnixRights(fd)) })
+	return control(file, func(fd int) error { return systemd.Notify(s.socket, []byte(text), unix.UnixRights(fd)) })
 }

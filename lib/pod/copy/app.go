@@ -28,7 +28,7 @@ const lockPatience = 10 * time.Second
 
 // App is an app of a pod, and a path in it.
 type App struct {
-	Pod  *poddir.Pod
+	Pod  running.Pod
 	Name string
 	Path string
 	Warn func(string)
@@ -94,7 +94,7 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 	if state != poddir.Prepared && state != poddir.Running && !state.Ended() {
 		return fmt.Errorf("pod %s: has no files yet, or no more (its state is: %s)", a.Pod.UUID, state)
 	}
-	lock, err := running.LockEnded(ctx, a.Pod, lockPatience)
+	lock, err := a.Pod.LockEnded(ctx, lockPatience)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (a App) running(f func(root *os.File, users userns.Range) error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("pod %s: %w", a.Pod.UUID, err)
 	}
-	leader, err := running.Leader(a.Pod)
+	leader, err := a.Pod.Leader()
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (a App) running(f func(root *os.File, users userns.Range) error) error {
 		return fmt.Errorf("pod %s: app %q: %w", a.Pod.UUID, a.Name, err)
 	}
 	defer root.Close()
-	for _, pid := range running.AppProcesses(leader, a.Name, stage1.AppRoot(a.Name)) {
+	for _, pid := range a.Pod.Flavor.Processes(leader, a.Name) {
 		own, err := openRoot(pid, "/")
 		if err == nil && same(own, root) { // still, although the number may be another process's by now
 			defer own.Close()
@@ -175,7 +175,7 @@ func (a App) running(f func(root *os.File, users userns.Range) error) error {
 			own.Close()
 		}
 	}
-	if again, err := running.Leader(a.Pod); err != nil || again != leader {
+	if again, err := a.Pod.Leader(); err != nil || again != leader {
 		return errors.Join(err, fmt.Errorf("pod %s: has just exited", a.Pod.UUID))
 	}
 	done := make(chan error)

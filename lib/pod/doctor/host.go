@@ -16,19 +16,20 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host"
 	"golang.org/x/sys/unix"
 )
 
 func checkSystemd(ctx context.Context, _ Host) []Finding {
 	out, err := program.Command(ctx, "systemctl", "--version").Output()
 	if err != nil {
-		return bad(Fault, "systemctl is missing or fails: %v | install systemd %d or newer", err, systemd.Oldest)
+		return bad(Fault, "systemctl is missing or fails: %v | install systemd %d or newer", err, host.Oldest)
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
 	major, minor, text := version(line)
 	switch {
-	case major < systemd.Oldest:
-		return bad(Fault, "systemd %s: pods need %d or newer | upgrade the host", text, systemd.Oldest)
+	case major < host.Oldest:
+		return bad(Fault, "systemd %s: pods need %d or newer | upgrade the host", text, host.Oldest)
 	case vulnerable(major, minor):
 		return bad(Warning, "systemd %s has CVE-2026-40223: a local user can freeze PID 1 while a pod runs | upgrade systemd to %s", text, mended[major])
 	case !systemd.Booted():
@@ -64,7 +65,7 @@ func vulnerable(major, minor int) bool {
 }
 
 func checkNspawn(context.Context, Host) []Finding {
-	path, err := systemd.Nspawn()
+	path, err := host.Nspawn()
 	if err != nil {
 		return bad(Fault, "%v | apt install systemd-container, or your distribution's package of systemd-nspawn", err)
 	}
@@ -75,7 +76,7 @@ func checkMachined(context.Context, Host) []Finding {
 	switch {
 	case !systemd.Booted():
 		return ok("not needed without systemd as PID 1")
-	case !systemd.CanRegister():
+	case !host.CanRegister():
 		return bad(Warning, "systemd-machined or the system bus is missing: machinectl does not list pods | apt install systemd-container dbus")
 	}
 	return ok("machinectl lists pods")

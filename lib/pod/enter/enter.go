@@ -47,12 +47,12 @@ type User struct {
 // Run runs a command in the app of a running pod, with all the limits of the app: its cgroup, capability bounding set, resource
 // limits and seccomp filters. It returns its exit status; 128+n if it died of signal n. A terminal is not passed on, the command has
 // one of the pod's. The process must do nothing else afterwards: the calling thread is in some of the pod's namespaces.
-func Run(p *poddir.Pod, c Command) (status int, err error) {
-	runtime.LockOSThread()                       // namespaces and ptrace(2) are of a thread
-	if _, err := running.Leader(p); err != nil { // which says why a pod can't be entered
+func Run(p running.Pod, c Command) (status int, err error) {
+	runtime.LockOSThread()                // namespaces and ptrace(2) are of a thread
+	if _, err := p.Leader(); err != nil { // which says why a pod can't be entered
 		return 0, err
 	}
-	record, err := recordOf(p, c.App)
+	record, err := recordOf(p.Pod, c.App)
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +165,7 @@ func settle(c Command, record *recorded, t *target) (j job, err error) {
 	if j.Process.Bounding, err = record.Bounding(); err != nil {
 		return j, err
 	}
-	j.Process.Bounding &= t.bounding // systemd-nspawn leaves some out itself
+	j.Process.Bounding &= t.bounding // the pod's PID 1 may have fewer
 	if j.Process.Limits, err = limits(t.process); err != nil {
 		return j, err
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/openat"
-	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 	"golang.org/x/sys/unix"
@@ -41,10 +41,10 @@ func idOf(fd int) (fileID, error) {
 }
 
 // findTarget looks for an app of a running pod. What it returns counts once confirm has been called.
-func findTarget(p *poddir.Pod, record *stage1.Record) (*target, error) {
+func findTarget(p running.Pod, record *stage1.Record) (*target, error) {
 	t, app := &target{nested: record.OwnPIDs}, record.Name
 	var err error
-	if t.leader, err = running.Leader(p); err != nil {
+	if t.leader, err = p.Leader(); err != nil {
 		return nil, err
 	}
 	if err = t.open(p, app); err != nil {
@@ -58,11 +58,11 @@ func findTarget(p *poddir.Pod, record *stage1.Record) (*target, error) {
 }
 
 // open opens all that the command joins.
-func (t *target) open(p *poddir.Pod, app string) (err error) {
+func (t *target) open(p running.Pod, app string) (err error) {
 	if err := t.hold(t.leader); err != nil {
 		return err
 	}
-	if t.users, err = usersOf(p, t.leader); err != nil {
+	if t.users, err = usersOf(p.Pod, t.leader); err != nil {
 		return err
 	}
 	if err := t.findProcess(p, app); err != nil {
@@ -85,7 +85,7 @@ func (t *target) open(p *poddir.Pod, app string) (err error) {
 	if t.cgroup, err = openNamespace(t.leader, "cgroup"); err != nil {
 		return err
 	}
-	if t.bounding, err = running.BoundingSet(t.leader); err != nil {
+	if t.bounding, err = process.BoundingSet(t.leader); err != nil {
 		return err
 	}
 	if t.root, err = t.appRoot(app); err != nil {
@@ -96,9 +96,9 @@ func (t *target) open(p *poddir.Pod, app string) (err error) {
 
 // findProcess holds the oldest process of the app, which may be starting, whose mount namespace is the pod's. Others
 // come and go below it.
-func (t *target) findProcess(p *poddir.Pod, app string) error {
+func (t *target) findProcess(p running.Pod, app string) error {
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		for _, pid := range running.AppProcesses(t.leader, app, stage1.AppRoot(app)) {
+		for _, pid := range p.Flavor.Processes(t.leader, app) {
 			if t.take(pid) {
 				return nil
 			}
@@ -134,9 +134,9 @@ func (t *target) hold(pid int) error {
 	if err != nil {
 		return err
 	}
-	own := running.SamePIDNamespace
+	own := process.SamePIDNamespace
 	if t.nested && pid != t.leader {
-		own = running.NestedPIDNamespace
+		own = process.NestedPIDNamespace
 	}
 	if !own(t.leader, pid) {
 		unix.Close(fd)
@@ -147,13 +147,13 @@ func (t *target) hold(pid int) error {
 }
 
 // confirm checks that all that was opened by a number was of the processes that are held.
-func (t *target) confirm(p *poddir.Pod) error {
+func (t *target) confirm(p running.Pod) error {
 	for _, f := range t.held {
 		if err := unix.PidfdSendSignal(int(f.Fd()), 0, nil, 0); err != nil {
 			return errors.New("has just ended")
 		}
 	}
-	if again, err := running.Leader(p); err != nil || again != t.leader {
+	if again, err := p.Leader(); err != nil || again != t.leader {
 		return errors.New("has just ended")
 	}
 	return nil

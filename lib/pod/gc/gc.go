@@ -9,20 +9,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/volume"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host/inotify"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +25,7 @@ import (
 // Collector removes pods.
 type Collector struct {
 	Pods    poddir.Pods
-	Systemd systree.Trees
+	Flavors stage1.Flavors
 	// ReleaseNetwork runs "rkt-net del --force" for a pod, which need not be there any more.
 	ReleaseNetwork func(ctx context.Context, uuid string) error
 	// Log is told of each decision.
@@ -47,7 +42,7 @@ const workers = 8
 // patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
 const patience = 30 * time.Second
 
-// settling is how long the kernel may take to release the lock of a systemd-nspawn that was killed.
+// settling is how long the kernel may take to release the lock of a process that was killed.
 const settling = 5 * time.Second
 
 // Rules say how old what is to be removed must be.
@@ -80,7 +75,7 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 		return err
 	}
 	if !state.May(poddir.Deleting) || state == poddir.Preparing {
-		// A killed pod's lock lives as long as the last of its systemd-nspawn; in ExecStopPost= that is an instant.
+		// A killed pod's lock lives as long as the last of its first process; in ExecStopPost= that is an instant.
 		if state, err = settle(p); errors.Is(err, poddir.ErrNotFound) {
 			return nil
 		} else if err != nil {
@@ -92,7 +87,7 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 	if err := c.releaseNetwork(ctx, p); err != nil {
 		return err
 	}
-	lock, err := running.LockEnded(ctx, p, patience)
+	lock, err := p.LockEnded(ctx, patience)
 	switch {
 	case errors.Is(err, poddir.ErrNotFound):
 		c.Log.Debug("another program has removed it", "pod", p.UUID)
@@ -114,23 +109,11 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 			return err
 		}
 	}
-	// systemd-nspawn could not do so if it was killed, and systemd-machined itself would when the unit ends: with Restart= not now.
-	if err := machined.Unregister(ctx, stage1.MachineName(p.UUID)); err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
-	}
-	if err := machined.StopScope(ctx, stage1.MachineName(p.UUID)); err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
-	}
-	if err := releaseMachine(ctx, p); err != nil {
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
-	}
-	if err := removeGroups(p); err != nil {
+	flavor, err := c.Flavors.Of(p)
+	if err != nil {
 		return err
 	}
-	if err := c.removeJournalLink(p.UUID); err != nil {
-		return err
-	}
-	if err := inotify.Forget(p.UUID); err != nil {
+	if err := flavor.Release(ctx, p, c.Log); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(poddir.Registrations, p.UUID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -176,54 +159,6 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *poddir.Pod) error {
 	return nil
 }
 
-// releaseMachine has the machine forgotten of a pod that was one under a name.
-func releaseMachine(ctx context.Context, p *poddir.Pod) error {
-	text, err := p.ReadFile(poddir.MachineFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	name := strings.TrimSuffix(string(text), "\n")
-	if !machined.ValidName(name) {
-		return fmt.Errorf("%s: %q: not the name of a machine", p.Path(poddir.MachineFile), name)
-	}
-	return machined.Release(ctx, name)
-}
-
-// removeGroups removes the control groups that rkt-run-prepared made for the pod.
-func removeGroups(p *poddir.Pod) error {
-	note, err := p.ReadFile(poddir.CgroupFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for dir := range strings.FieldsSeq(string(note)) {
-		if filepath.Base(dir) == stage1.MachineName(p.UUID) { // nothing but the pod's
-			errs = append(errs, cgroup.Remove(dir, time.Second))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// journals is where systemd-nspawn --link-journal=try-guest leaves a link for each pod (systemd-nspawn(1)) that it never removes.
-const journals = "/var/log/journal"
-
-func (c *Collector) removeJournalLink(uuid string) error {
-	link := filepath.Join(journals, strings.ReplaceAll(uuid, "-", ""))
-	if c.linked(link) != uuid {
-		return nil
-	}
-	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 // Collect removes every pod that the rules allow to be removed, and what killed programs left. It goes on after a failure.
 func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	pods, err := c.Pods.All()
@@ -247,7 +182,7 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	if r.MarkOnly || ctx.Err() != nil {
 		return errors.Join(errs...)
 	}
-	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), volume.In(filepath.Dir(c.Pods.Path())).Sweep(), c.collectSystemd(), netfilter.Release(ctx))
+	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), volume.In(filepath.Dir(c.Pods.Path())).Sweep(), c.sweepFlavors(ctx), netfilter.Release(ctx))
 	return errors.Join(errs...)
 }
 
@@ -256,7 +191,7 @@ func (c *Collector) collectOrphans(ctx context.Context) error {
 	pinned, err := netns.UUIDs()
 	errs := []error{err}
 	for _, uuid := range pinned {
-		if !poddir.ValidUUID(uuid) || !c.gone(uuid) || elsewhere(uuid) {
+		if !poddir.ValidUUID(uuid) || !c.Pods.Gone(uuid) || elsewhere(uuid) {
 			continue
 		}
 		if netns.Used(uuid) {
@@ -266,45 +201,16 @@ func (c *Collector) collectOrphans(ctx context.Context) error {
 		c.Log.Debug("releases the network of a pod that is gone", "pod", uuid)
 		errs = append(errs, c.ReleaseNetwork(ctx, uuid))
 	}
-	links, err := os.ReadDir(journals)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
-	}
-	for _, link := range links {
-		uuid := c.linked(filepath.Join(journals, link.Name()))
-		if uuid == "" || !c.gone(uuid) {
-			continue
-		}
-		c.Log.Debug("removes the link to the journal of a pod that is gone", "pod", uuid)
-		errs = append(errs, c.removeJournalLink(uuid))
-	}
 	return errors.Join(errs...)
 }
 
-// collectSystemd removes the copies of what the host's systemd was on which no pod lies any more.
-func (c *Collector) collectSystemd() error {
-	removed, err := c.Systemd.Sweep(c.Pods.Systemd)
-	for _, name := range removed {
-		c.Log.Debug("removes a copy of the host's systemd", "copy", name)
+// sweepFlavors removes what pods of all flavors have left that are gone.
+func (c *Collector) sweepFlavors(ctx context.Context) error {
+	var errs []error
+	for _, flavor := range c.Flavors {
+		errs = append(errs, flavor.Sweep(ctx, c.Pods, c.Log))
 	}
-	return err
-}
-
-// gone tells whether there is no such pod.
-func (c *Collector) gone(uuid string) bool {
-	_, err := c.Pods.Find(uuid, "")
-	return errors.Is(err, poddir.ErrNotFound)
-}
-
-// linked is the pod of this data directory to whose journal a link leads, or "".
-func (c *Collector) linked(path string) string {
-	target, err := os.Readlink(path)
-	below, ok := strings.CutPrefix(target, c.Pods.Path()+"/")
-	uuid, _, _ := strings.Cut(below, "/")
-	if err != nil || !ok || !poddir.ValidUUID(uuid) || filepath.Base(path) != strings.ReplaceAll(uuid, "-", "") {
-		return ""
-	}
-	return uuid
+	return errors.Join(errs...)
 }
 
 // elsewhere tells whether a pod that has a network namespace is one of another data directory.
@@ -326,8 +232,8 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	if err != nil {
 		return err
 	}
-	if state == poddir.Running && p.Ended() { // its systemd-nspawn was killed a moment ago, or another program looks at it
-		lock, err := running.LockEnded(ctx, p, settling)
+	if state == poddir.Running && p.Ended() { // it was killed a moment ago, or another program looks at it
+		lock, err := p.LockEnded(ctx, settling)
 		if err == nil {
 			state = p.StateHeld()
 			err = lock.Close()

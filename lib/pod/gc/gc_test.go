@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
 
 func exited(t *testing.T, pods poddir.Pods, started bool) *poddir.Pod {
@@ -41,7 +42,7 @@ func TestRulesUnderTheLock(t *testing.T) {
 	if err := os.Mkdir(p.Path(poddir.NetDir), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(line string) { t.Errorf("reported %s", line) }}
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(line string) { t.Errorf("reported %s", line) }}
 	c.ReleaseNetwork = func(context.Context, string) error { // the last thing before the lock
 		put(t, p, poddir.StartedFile)
 		return os.Remove(p.Path(poddir.NetDir))
@@ -74,7 +75,7 @@ func TestKilledMomentsAgo(t *testing.T) {
 		t.Fatalf("state %v, %v; want running", state, err)
 	}
 	time.AfterFunc(300*time.Millisecond, func() { lock.Close() })
-	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(string) {},
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {},
 		ReleaseNetwork: func(context.Context, string) error { return nil }}
 	if err := c.Collect(t.Context(), Rules{}); err != nil {
 		t.Error(err)
@@ -104,7 +105,7 @@ func TestClockSetBack(t *testing.T) {
 			}
 			collect := func(r Rules) bool {
 				t.Helper()
-				col := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(string) {},
+				col := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {},
 					ReleaseNetwork: func(context.Context, string) error { return nil }}
 				if err := col.Collect(t.Context(), r); err != nil {
 					t.Error(err)
@@ -138,7 +139,7 @@ func TestClockSetBack(t *testing.T) {
 	if err := os.Chtimes(p.Path(poddir.ManifestFile), future, future); err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Report: func(string) {}, ReleaseNetwork: func(context.Context, string) error { return nil }}
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {}, ReleaseNetwork: func(context.Context, string) error { return nil }}
 	if err := c.Collect(t.Context(), Rules{}); err != nil {
 		t.Error(err)
 	}
@@ -169,7 +170,7 @@ func TestManyCollectors(t *testing.T) {
 	reported := 0
 	for range 8 {
 		all.Go(func() {
-			c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
+			c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
 				mutex.Lock()
 				defer mutex.Unlock()
 				reported++
@@ -210,7 +211,7 @@ func TestTellsOfData(t *testing.T) {
 		t.Fatal(err)
 	}
 	var warned []string
-	c := &Collector{Pods: pods, Log: slog.New(slog.DiscardHandler), Warn: func(line string) { warned = append(warned, line) }}
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Warn: func(line string) { warned = append(warned, line) }}
 	if err := c.Remove(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}

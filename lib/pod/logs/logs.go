@@ -18,6 +18,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
 // Options are what is to be shown of a pod's log.
@@ -29,6 +30,8 @@ type Options struct {
 	Color  bool   // standard output is a terminal
 	Env    []string
 	Log    *slog.Logger
+
+	Flavors stage1.Flavors
 }
 
 // pause is how often a condition is looked at that nothing tells of.
@@ -72,23 +75,30 @@ func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the log of a pod is a journal of systemd's", err)
 	}
-	journal := poddir.RootDir + "/var/log/journal/" + strings.ReplaceAll(p.UUID, "-", "")
-	err = p.CheckFolder(journal)
+	flavor, err := o.Flavors.Of(p)
+	if err != nil {
+		return nil, err
+	}
+	if !flavor.Features().Log {
+		return nil, fmt.Errorf("pod %s: a pod of flavor %s has no log of its own; its output goes where it was started", p.UUID, flavor.Name())
+	}
+	app := ""
+	if o.App != "" && !isAlone {
+		app = apps[0]
+	}
+	journal := flavor.Log(p, app)
+	err = p.CheckFolder(journal.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	argv = []string{journalctl, "--quiet", "--directory=" + p.Path(journal)}
+	argv = []string{journalctl, "--quiet", "--directory=" + p.Path(journal.Dir)}
 	if o.Output != "" {
 		argv = append(argv, "--output="+o.Output)
 	}
-	if o.App == "" || isAlone { // of a process that ended before journald looked at it, no unit is known
-		return append(argv, "_TRANSPORT=journal", "_TRANSPORT=stdout", "_TRANSPORT=syslog"), nil
-	}
-	// Lines that an app has printed or said by syslog(3), and records that it has sent to the journal itself.
-	return append(argv, "RKT_APP="+apps[0], "+", "_SYSTEMD_UNIT="+apps[0]+".service"), nil
+	return append(argv, journal.Match...), nil
 }
 
 // lines is Command's argv for the last lines only.

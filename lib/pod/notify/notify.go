@@ -1,6 +1,6 @@
 // Package notify carries what apps say by sd_notify(3) out of the pod. The pod's systemd hears all of it, as if the app had said it
 // there; the host's systemd hears only what can do no harm there: STATUS=, WATCHDOG=1, WATCHDOG=trigger and EXTEND_TIMEOUT_USEC=. That
-// a pod is ready systemd-nspawn says, when all of its apps are.
+// a pod is ready the flavor says, when all of its apps are.
 package notify
 
 import (
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/printable"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +45,7 @@ func Serve(sockets map[string]*net.UnixConn, inner, outer, ready string) error {
 		case m := <-messages:
 			toHost.add(m)
 			if text := toHost.beforeReady(m); text != "" {
-				if err := Send(outer, []byte(text), nil); err != nil {
+				if err := systemd.Notify(outer, []byte(text), nil); err != nil {
 					return err
 				}
 			}
@@ -54,7 +55,7 @@ func Serve(sockets map[string]*net.UnixConn, inner, outer, ready string) error {
 		case <-tick.C:
 			toHost.remind(func() bool { _, err := os.Lstat(ready); return err == nil })
 			if text := toHost.take(); text != "" {
-				if err := Send(outer, []byte(text), nil); err != nil {
+				if err := systemd.Notify(outer, []byte(text), nil); err != nil {
 					return err
 				}
 			}
@@ -93,24 +94,11 @@ func receive(app string, socket *net.UnixConn, to chan<- message) error {
 
 // pass gives a message to the pod's systemd in the name of who sent it. One of a process that is gone is lost.
 func pass(inner string, m message) error {
-	err := Send(inner, m.text, unix.UnixCredentials(m.creds))
+	err := systemd.Notify(inner, m.text, unix.UnixCredentials(m.creds))
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EPERM) {
 		return nil
 	}
 	return err
-}
-
-// Send sends a message, with what belongs to it (unix(7), "Ancillary messages"), to the socket of a systemd.
-func Send(to string, text, control []byte) error {
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	defer socket.Close()
-	if _, _, err := socket.WriteMsgUnix(text, control, &net.UnixAddr{Name: to, Net: "unixgram"}); err != nil {
-		return fmt.Errorf("notification to %s: %w", to, err)
-	}
-	return nil
 }
 
 // outbox gathers what the host is told next.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"golang.org/x/sys/unix"
 )
 
@@ -66,7 +67,7 @@ func TestServe(t *testing.T) {
 	}
 	app, inner, outer := listen("app"), listen("inner"), listen("outer")
 	go Serve(map[string]*net.UnixConn{"app": app}, filepath.Join(dir, "inner"), filepath.Join(dir, "outer"), filepath.Join(dir, "ready"))
-	if err := Send(filepath.Join(dir, "app"), []byte("READY=1\nSTATUS=well"), nil); err != nil {
+	if err := systemd.Notify(filepath.Join(dir, "app"), []byte("READY=1\nSTATUS=well"), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
@@ -12,21 +13,22 @@ import (
 )
 
 // writeConfigs writes what rkt-stage2 is to make of each app, and its seccomp filter, assembled. rkt-run-prepared
-// finishes the configuration and mounts all of them, read-only, for the pod's systemd: the line is in mounts.
-func writeConfigs(p *poddir.Pod, apps []stage1.App) (mounts string, err error) {
+// finishes the configuration and mounts all of them, read-only, for the pod's PID 1: that is the mount. own are the
+// mounts that apps have of the flavor.
+func writeConfigs(p *poddir.Pod, apps []stage1.App, own map[string][]specs.Mount) (mount fstab.Bind, err error) {
 	for _, app := range apps {
-		if err := writeConfig(p, app); err != nil {
-			return "", fmt.Errorf("app %q: %w", app.Name, err)
+		if err := writeConfig(p, app, own[app.Name]); err != nil {
+			return mount, fmt.Errorf("app %q: %w", app.Name, err)
 		}
 	}
 	target := poddir.RootDir + stage1.ConfigDir
 	if err := os.Mkdir(p.Path(target), 0o700); err != nil {
-		return "", err
+		return mount, err
 	}
-	return fstab.Bind{Source: poddir.ConfigDir, Target: target, ReadOnly: true, NoDev: true}.String(), nil
+	return fstab.Bind{Source: poddir.ConfigDir, Target: target, ReadOnly: true, NoDev: true}, nil
 }
 
-func writeConfig(p *poddir.Pod, app stage1.App) error {
+func writeConfig(p *poddir.Pod, app stage1.App, own []specs.Mount) error {
 	dir := p.Path(poddir.ConfigDir + "/" + app.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -35,7 +37,7 @@ func writeConfig(p *poddir.Pod, app stage1.App) error {
 	if app.Seccomp.Names, err = app.Seccomp.Expand(); err != nil {
 		return err
 	}
-	config, err := app.Config()
+	config, err := app.Config(own...)
 	if err != nil {
 		return err
 	}

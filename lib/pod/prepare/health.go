@@ -53,6 +53,6 @@ func health(root *os.File, a App, img *schema.ImageManifest, app stage1.App, o O
 	}, nil
 }
 
-// minInterval keeps a check from using a CPU of the host for nothing: the pod's systemd starts some processes for
+// minInterval keeps a check from using a CPU of the host for nothing: the pod's PID 1 starts some processes for
 // each, outside of the app's limits. Docker takes 1 ms, and so do images of OCI's format.
 const minInterval = time.Second

@@ -9,6 +9,7 @@ import (
 
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host"
 )
 
 func TestIsolate(t *testing.T) {
@@ -94,11 +95,11 @@ func TestIsolate(t *testing.T) {
 func settings(t *testing.T, app stage1.App) string {
 	t.Helper()
 	unit := func(app stage1.App) string {
-		files, err := stage1.Files("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", stage1.Isolation{}, []stage1.App{app})
+		files, err := host.Files("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", stage1.Resources{}, []stage1.App{app})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return string(files[stage1.UnitPath+"/a.service"])
+		return string(files[host.UnitPath+"/a.service"])
 	}
 	plain := unit(stage1.App{Name: app.Name, Exec: app.Exec, WorkingDir: app.WorkingDir})
 	var more []string

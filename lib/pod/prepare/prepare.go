@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,7 +20,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/store"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
@@ -72,13 +70,14 @@ type Options struct {
 	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
 	Users       poddir.UsersMode    // whether it gets a user namespace of its own
 	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
-	Shm         string              // size of /dev/shm, see ParseSize; "" is the manifest's, or as systemd-nspawn has it
+	Shm         string              // size of /dev/shm, see ParseSize; "" is the manifest's, or the flavor's own
 	Tasks       string              // processes and threads that all apps may have together, see ParseTasks; "" is the manifest's, or DefaultTasks
 	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
 
 	Stage2   string // path of rkt-stage2, which runs beside apps and starts some of them
 	Attacher string // path of rkt-attach, for apps that it can attach to; "" if there is none
 
+	Flavor stage1.Flavor     // how the pod is to be run
 	Strict bool              // an isolator that is not honoured is an error
 	Warn   func(line string) // told of it otherwise
 
@@ -143,7 +142,7 @@ func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) 
 }
 
 // directories are made first, since their modes say who may pass: the group that lists pods gets as far as rkt/status, and nowhere else.
-// Units name tokens, and say more of an app than its manifest does.
+// A flavor has more.
 var directories = []struct {
 	name string
 	mode os.FileMode
@@ -151,10 +150,7 @@ var directories = []struct {
 	{"overlay", 0o700},
 	{"stage1", 0o711},
 	{poddir.RootDir, 0o711},
-	{poddir.RootDir + "/etc", 0o700},
 	{poddir.RootDir + "/opt", 0o700},
-	{poddir.RootDir + "/root", 0o700},
-	{poddir.RootDir + "/var", 0o700},
 	{poddir.RootDir + "/rkt", 0o711},
 	{poddir.RootDir + "/rkt/status", 0o755},
 }
@@ -275,80 +271,62 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 	return durable.WriteFile(p.Path(poddir.ManifestFile), append(text, '\n'), 0o640)
 }
 
-// writeRoot makes the root of the pod's systemd and notes what is to be mounted into it; the lines for volumes come last.
+// writeRoot writes what the flavor and rkt-stage2 need of the pod, and notes what is to be mounted into it; the lines for volumes come last.
 func writeRoot(p *poddir.Pod, apps []stage1.App, limits stage1.Isolation, o Options, volumes string) error {
-	root := p.Path(poddir.RootDir)
-	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp", "var/tmp", "var/log/journal"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	for _, app := range apps {
-		if err := os.MkdirAll(filepath.Join(root, stage1.DevDir, app.Name), 0o700); err != nil {
-			return err
-		}
-	}
-	mounts, err := copySystemd(p)
-	if err != nil {
-		return err
-	}
 	if o.Stage2 == "" {
 		return errors.New("rkt-stage2, which runs in each pod, is not installed")
 	}
-	line, err := helper(root, o.Stage2, stage1.Stage2)
+	spec := stage1.Spec{UUID: p.UUID, Apps: apps, Limits: limits, Shm: o.shm, Stage2: o.Stage2, Attacher: o.Attacher}
+	if err := o.Flavor.Features().Check(o.Flavor.Name(), spec); err != nil {
+		return err
+	}
+	tree, err := o.Flavor.Prepare(spec)
 	if err != nil {
 		return err
 	}
-	mounts += line
-	if line, err = writeConfigs(p, apps); err != nil {
+	if err := writeTree(p, tree); err != nil {
 		return err
 	}
-	mounts += line
-	if slices.ContainsFunc(apps, stage1.App.Attachable) {
-		if o.Attacher == "" {
-			return errors.New("rkt-attach, by which one could attach to the apps, is not installed")
-		}
-		line, err := helper(root, o.Attacher, stage1.AttachFile)
-		if err != nil {
-			return err
-		}
-		mounts += line
-	}
-	files, err := stage1.Files(p.UUID, limits, apps)
+	binds, err := o.Flavor.Lay(p)
 	if err != nil {
 		return err
 	}
-	for path, text := range files {
-		path = filepath.Join(root, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			return err
-		}
-	}
-	options := ""
-	if o.shm > 0 {
-		options = fmt.Sprintf("--tmpfs=/dev/shm:mode=1777,nosuid,size=%d\n", o.shm)
-	}
-	for _, option := range stage1.Options(apps) {
-		options += option + "\n"
-	}
-	if err := os.WriteFile(p.Path(poddir.OptionsFile), []byte(options), 0o600); err != nil {
+	config, err := writeConfigs(p, apps, tree.Mounts)
+	if err != nil {
 		return err
+	}
+	text, err := json.Marshal(stage1.LimitsOf(spec))
+	if err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
+	mounts := ""
+	for _, b := range append(append(binds, tree.Binds...), config) {
+		mounts += b.String()
+	}
+	files := []stage1.File{
+		{Name: poddir.FlavorFile, Mode: 0o644, Text: []byte(o.Flavor.Name() + "\n")},
+		{Name: poddir.LimitsFile, Mode: 0o600, Text: append(text, '\n')},
+		{Name: poddir.MountsFile, Mode: 0o600, Text: []byte(mounts + volumes)},
 	}
 	if err := writeFilter(p, apps, o); err != nil {
 		return err
 	}
-	return os.WriteFile(p.Path(poddir.MountsFile), []byte(mounts+volumes), 0o600)
+	return writeTree(p, &stage1.Tree{Files: files})
 }
 
-// helper gives a program of the toolkit to the pod's systemd.
-func helper(root, program, file string) (mount string, err error) {
-	if err := os.WriteFile(filepath.Join(root, file), nil, 0o755); err != nil {
-		return "", err
+// writeTree writes what a flavor has.
+func writeTree(p *poddir.Pod, tree *stage1.Tree) error {
+	for _, dir := range tree.Dirs {
+		if err := poddir.Mkdir(p.Path(dir.Name), dir.Mode); err != nil {
+			return err
+		}
 	}
-	return fstab.Bind{Source: program, Target: poddir.RootDir + file, ReadOnly: true, NoDev: true}.String(), nil
+	for _, f := range tree.Files {
+		if err := os.WriteFile(p.Path(f.Name), f.Text, f.Mode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkPorts refuses a --port that no image of the pod has.

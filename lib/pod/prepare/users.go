@@ -18,6 +18,12 @@ var errNoRange = errors.New("no range of 65536 user IDs is free between 524288 a
 // reserveUsers gives a pod a range of user IDs that it may have for itself; whether it will, rkt-run-prepared decides. A
 // pod that is to have the host's users gets none.
 func reserveUsers(p *poddir.Pod, pods poddir.Pods, o Options) error {
+	if !o.Flavor.Features().Users {
+		if o.Users == poddir.UsersOwn {
+			return fmt.Errorf("--private-users=yes: pods of flavor %s have the host's users", o.Flavor.Name())
+		}
+		return nil
+	}
 	if o.Users == poddir.UsersHost {
 		return nil
 	}
@@ -64,7 +70,7 @@ func reserve(p *poddir.Pod, pods poddir.Pods, r poddir.Reserved) error {
 		if skip--; skip >= 0 || isTaken(others.ranges[r.Range]) {
 			continue
 		}
-		if _, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", r.Range.Base)); err == nil { // of another container
+		if userns.OfContainer(r.Range) {
 			continue
 		}
 		if err := os.WriteFile(p.Path(poddir.ReservedFile), []byte(r.String()), 0o600); err != nil {

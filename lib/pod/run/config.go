@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -13,16 +12,14 @@ import (
 
 // app is an app of the pod, and what becomes known of it on the way to its start.
 type app struct {
-	name     string
-	prepared *specs.Spec // nil if an older rkt prepared the pod: its units say all of it
-	final    stage1.Final
-	secrets  map[string]secret // by name
+	*stage1.Starting
+	secrets map[string]secret // by name
 }
 
 // readApps reads what rkt-prepare has settled of the pod's apps.
 func readApps(p *poddir.Pod, hostname string, given given) ([]*app, error) {
 	if hostname == "" {
-		hostname = stage1.MachineName(p.UUID)
+		hostname = stage1.PodName(p.UUID)
 	}
 	entries, err := os.ReadDir(p.Path(poddir.AppsDir))
 	if err != nil {
@@ -35,20 +32,21 @@ func readApps(p *poddir.Pod, hostname string, given given) ([]*app, error) {
 	_, noTun := os.Stat(stage1.TunDevice)
 	var apps []*app
 	for _, entry := range entries {
-		a := &app{name: entry.Name(), final: stage1.Final{Hostname: hostname, NoTun: noTun != nil, Limits: given.limits, Umask: given.umask}}
+		final := stage1.Final{Hostname: hostname, NoTun: noTun != nil, Limits: given.limits, Umask: given.umask}
+		a := &app{Starting: &stage1.Starting{Name: entry.Name(), Final: final}}
 		apps = append(apps, a)
 		if former {
 			continue
 		}
-		file := poddir.ConfigDir + "/" + a.name + "/" + poddir.PreparedConfigFile
+		file := poddir.ConfigDir + "/" + a.Name + "/" + poddir.PreparedConfigFile
 		text, err := p.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		if a.prepared, err = stage1.ParseConfig(text); err != nil {
+		if a.Prepared, err = stage1.ParseConfig(text); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Path(file), err)
 		}
-		if a.prepared.Process == nil {
+		if a.Prepared.Process == nil {
 			return nil, fmt.Errorf("%s: has no process", p.Path(file))
 		}
 	}
@@ -67,14 +65,14 @@ func isFormer(p *poddir.Pod) (bool, error) {
 // writeConfigs writes the final configurations of the apps, which rkt-stage2 follows.
 func writeConfigs(p *poddir.Pod, apps []*app) error {
 	for _, a := range apps {
-		if a.prepared == nil {
+		if a.Prepared == nil {
 			continue
 		}
-		text, err := json.Marshal(stage1.Finish(a.prepared, a.final))
+		text, err := json.Marshal(stage1.Finish(a.Prepared, a.Final))
 		if err != nil {
-			return fmt.Errorf("app %q: configuration: %w", a.name, err)
+			return fmt.Errorf("app %q: configuration: %w", a.Name, err)
 		}
-		if err := durable.WriteForNow(p.Path(poddir.ConfigDir+"/"+a.name+"/"+stage1.ConfigFile), append(text, '\n'), 0o600); err != nil {
+		if err := durable.WriteForNow(p.Path(poddir.ConfigDir+"/"+a.Name+"/"+stage1.ConfigFile), append(text, '\n'), 0o600); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func showDev(p *poddir.Pod, app string, dev int) error {
 // The units of a pod that an older rkt prepared mount a pipe at /dev/stdout and /dev/stderr, unless it is interactive: these are files
 // then.
 func mountDev(p *poddir.Pod, appRoot string, a *app, interactive bool, users *shifted) error {
-	hasPipes := a.prepared == nil && !interactive
+	hasPipes := a.Prepared == nil && !interactive
 	root, err := os.Open(appRoot)
 	if err != nil {
 		return err
@@ -77,10 +77,10 @@ func mountDev(p *poddir.Pod, appRoot string, a *app, interactive bool, users *sh
 	if err := overlay.MoveTo(dev, target); err != nil {
 		return fmt.Errorf("%s/dev: %w", appRoot, err)
 	}
-	if err := showDev(p, a.name, dev); err != nil {
+	if err := showDev(p, a.Name, dev); err != nil {
 		return err
 	}
-	if a.prepared == nil || !stage1.HasDevices(a.prepared) {
+	if a.Prepared == nil || !stage1.HasDevices(a.Prepared) {
 		for _, name := range formerDevices {
 			if err := overlay.BindNode(unix.AT_FDCWD, "/dev/"+name, root, "/dev/"+name); err != nil {
 				return fmt.Errorf("%s/dev/%s: %w", appRoot, name, err)

@@ -2,17 +2,12 @@ package run
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
-	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
@@ -20,15 +15,6 @@ import (
 // devices are those of the host that the apps of a pod may use besides stage1.DeviceRules, by their paths on the host,
 // and how: letters of "rwm".
 type devices map[string]string
-
-// properties are arguments by which the scope that systemd-nspawn asks for allows the devices. Systemd gives it a filter
-// (DevicePolicy=closed) because systemd-nspawn asks for one.
-func (d devices) properties() (options []string) {
-	for _, source := range slices.Sorted(maps.Keys(d)) {
-		options = append(options, "--property=DeviceAllow="+source+" "+d[source])
-	}
-	return options
-}
 
 // rules are those of the pod's device filter.
 func (d devices) rules(tun bool) ([]devfilter.Rule, error) {
@@ -43,97 +29,6 @@ func (d devices) rules(tun bool) ([]devfilter.Rule, error) {
 	return rules, nil
 }
 
-// partial returns a device that may be used in part only, or "".
-func (d devices) partial() string {
-	for _, source := range slices.Sorted(maps.Keys(d)) {
-		if !strings.Contains(d[source], "r") || !strings.Contains(d[source], "w") {
-			return source
-		}
-	}
-	return ""
-}
-
-// filterDevices keeps the pod from all devices but those that its apps have. In a scope systemd does so, where the kernel
-// lets it. Elsewhere the pod gets a BPF filter on its own cgroup: that which systemd-nspawn makes in a unit, below the
-// unit's, and without systemd the one that the process is in. Where the kernel has no such filters the devices controller
-// of version 1 does it, in a group that is noted first, for rkt-gc.
-func filterDevices(p *poddir.Pod, d devices, tun, keepUnit bool, o Options) error {
-	rules, err := d.rules(tun)
-	if err != nil {
-		return err
-	}
-	if systemd.Booted() && !keepUnit {
-		if v1, err := cgroup.In(cgroup.Devices); err != nil || v1 != "" || devfilter.Supported(rules) {
-			return err
-		}
-		return noFilter(d, o)
-	}
-	err = attachFilter(rules)
-	if errors.Is(err, devfilter.ErrUnsupported) {
-		var limited bool
-		if limited, err = limitDevices(p, rules); err == nil && !limited {
-			return noFilter(d, o)
-		}
-	}
-	return err
-}
-
-// attachFilter attaches a filter to the cgroup of version 2 that becomes the pod's. It is devfilter.ErrUnsupported where
-// there is none.
-func attachFilter(rules []devfilter.Rule) error {
-	dir, err := cgroup.In(cgroup.Unified)
-	if err != nil {
-		return err
-	}
-	if dir == "" {
-		return devfilter.ErrUnsupported
-	}
-	if systemd.Booted() {
-		dir = filepath.Join(dir, payload)
-		if err := cgroup.Make(dir); err != nil {
-			return err
-		}
-	}
-	return devfilter.Attach(dir, rules)
-}
-
-// limitDevices moves the process into a group of its own in the hierarchy of the devices controller, and reports whether
-// there is one.
-func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
-	parent, err := cgroup.In(cgroup.Devices)
-	if err != nil || parent == "" {
-		return false, err
-	}
-	dirs, err := noteGroups(p, []string{parent})
-	if err != nil {
-		return false, err
-	}
-	if err := cgroup.Make(dirs...); err != nil {
-		return false, err
-	}
-	for _, dir := range dirs {
-		if err := devfilter.Limit(dir, rules); err != nil {
-			return false, fmt.Errorf("%s: %w", dir, err)
-		}
-	}
-	return true, cgroup.Enter(dirs, os.Getpid())
-}
-
-// noFilter is what happens on a kernel without device filters: an error where a device may be used in part only, or with
-// --strict-isolators. Else the pod starts with a warning: an app can write to nothing that is not mounted nodev.
-func noFilter(d devices, o Options) error {
-	source := d.partial()
-	switch {
-	case source != "":
-		return fmt.Errorf("--device=%s:%s: %w, so that nothing can enforce %[2]q; allow rw, or enable that option",
-			source, d[source], devfilter.ErrUnsupported)
-	case o.Strict:
-		return fmt.Errorf("--strict-isolators: %w", devfilter.ErrUnsupported)
-	}
-	o.Warn(devfilter.ErrUnsupported.Error() + ": the pod starts without one")
-	return nil
-}
-
 // readDevices returns the devices that the apps have as volumes.
 func readDevices(p *poddir.Pod, apps []*app) (devices, error) {
 	binds, err := readMounts(p)
@@ -142,12 +37,12 @@ func readDevices(p *poddir.Pod, apps []*app) (devices, error) {
 	}
 	said := map[string]string{}
 	for _, a := range apps {
-		if a.prepared == nil || a.prepared.Annotations[stage1.DevicesAnnotation] == "" {
+		if a.Prepared == nil || a.Prepared.Annotations[stage1.DevicesAnnotation] == "" {
 			continue
 		}
 		var list []string
-		if err := json.Unmarshal([]byte(a.prepared.Annotations[stage1.DevicesAnnotation]), &list); err != nil {
-			return nil, fmt.Errorf("app %q: annotation %s: %w", a.name, stage1.DevicesAnnotation, err)
+		if err := json.Unmarshal([]byte(a.Prepared.Annotations[stage1.DevicesAnnotation]), &list); err != nil {
+			return nil, fmt.Errorf("app %q: annotation %s: %w", a.Name, stage1.DevicesAnnotation, err)
 		}
 		for _, s := range list {
 			source, how := s[:max(0, strings.LastIndexByte(s, ' '))], s[strings.LastIndexByte(s, ' ')+1:]
@@ -160,7 +55,7 @@ func readDevices(p *poddir.Pod, apps []*app) (devices, error) {
 	}
 	d := devices{}
 	for _, b := range binds {
-		if _, _, ok := inApp(b.Target); !ok || b.NoDev {
+		if _, _, ok := poddir.InApp(b.Target); !ok || b.NoDev {
 			continue
 		}
 		if d[b.Source] = said[b.Source]; d[b.Source] == "" {
@@ -172,5 +67,5 @@ func readDevices(p *poddir.Pod, apps []*app) (devices, error) {
 
 // usesTun reports whether an app has stage1.TunDevice.
 func usesTun(apps []*app) bool {
-	return slices.ContainsFunc(apps, func(a *app) bool { return a.prepared != nil && stage1.HasTun(a.prepared) })
+	return slices.ContainsFunc(apps, func(a *app) bool { return a.Prepared != nil && stage1.HasTun(a.Prepared) })
 }

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/host/confine"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
@@ -69,38 +68,20 @@ func forgetRaised() error {
 	return nil
 }
 
-// raise has the pod's init, and systemd-nspawn, held up by no limit that is meant for the apps, and returns arguments of
-// systemd-nspawn. In a pod with users of its own no process can have a hard limit above that of the init.
-func (g given) raise(apps []*app) (options []string, err error) {
-	var lists [][]specs.POSIXRlimit
-	for _, a := range apps {
-		if a.prepared != nil {
-			lists = append(lists, stage1.Finish(a.prepared, a.final).Process.Rlimits)
-		}
-	}
-	limits, options := stage1.InitLimits(lists...)
-	for _, l := range limits {
-		if err := confine.SetLimit(stage1.Limits[l.Type], unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
-			return nil, fmt.Errorf("resource limit %s: %w", l.Type, err)
-		}
-	}
-	return options, checkAsked(apps)
-}
-
 // checkAsked refuses limits that were asked for and are above what the process itself could get, where root may not raise its own.
 func checkAsked(apps []*app) error {
 	for _, a := range apps {
-		if a.prepared == nil {
+		if a.Prepared == nil {
 			continue
 		}
-		for _, l := range a.prepared.Process.Rlimits {
+		for _, l := range a.Prepared.Process.Rlimits {
 			var own unix.Rlimit
 			if err := unix.Getrlimit(stage1.Limits[l.Type], &own); err != nil {
 				return fmt.Errorf("resource limit %s: %w", l.Type, err)
 			}
 			if l.Hard > own.Max {
 				return fmt.Errorf("app %q: --ulimit: %s=%d is above %d, the most that this process may have (it lacks CAP_SYS_RESOURCE)",
-					a.name, strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), l.Hard, own.Max)
+					a.Name, strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), l.Hard, own.Max)
 			}
 		}
 	}

@@ -18,14 +18,14 @@ func chooseProfiles(apps []*app) error {
 		return err
 	}
 	for _, a := range apps {
-		if a.prepared == nil {
+		if a.Prepared == nil {
 			continue
 		}
-		p := a.prepared.Process
+		p := a.Prepared.Process
 		switch p.ApparmorProfile {
 		case "":
 			if loaded && !slices.Contains(p.Capabilities.Bounding, "CAP_SYS_ADMIN") {
-				a.final.AppArmor = defaultProfile
+				a.Final.AppArmor = defaultProfile
 			}
 		case apparmor.Unconfined:
 		default:
@@ -34,7 +34,7 @@ func chooseProfiles(apps []*app) error {
 				return err
 			}
 			if !there {
-				return fmt.Errorf("app %q: AppArmor profile %q is not loaded; load it with apparmor_parser --replace FILE", a.name, p.ApparmorProfile)
+				return fmt.Errorf("app %q: AppArmor profile %q is not loaded; load it with apparmor_parser --replace FILE", a.Name, p.ApparmorProfile)
 			}
 		}
 	}

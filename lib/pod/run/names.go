@@ -26,7 +26,7 @@ type names struct {
 // readNames puts together what rkt-net has left.
 func readNames(p *poddir.Pod, hostname string) (*names, error) {
 	if hostname == "" {
-		hostname = stage1.MachineName(p.UUID)
+		hostname = stage1.PodName(p.UUID)
 	}
 	n := names{hostname: []byte(hostname + "\n")}
 	for name, to := range map[string]*[]byte{network.ResolvFile: &n.resolv, network.HostResolvFile: &n.resolvStub, network.HostsFile: &n.hosts} {

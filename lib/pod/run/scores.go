@@ -26,8 +26,8 @@ func allowScores(apps []*app) error {
 	}
 	lowest := own
 	for _, a := range apps {
-		if a.prepared != nil && a.prepared.Process.OOMScoreAdj != nil {
-			lowest = min(lowest, *a.prepared.Process.OOMScoreAdj)
+		if a.Prepared != nil && a.Prepared.Process.OOMScoreAdj != nil {
+			lowest = min(lowest, *a.Prepared.Process.OOMScoreAdj)
 		}
 	}
 	if lowest == own || os.WriteFile(file, []byte(strconv.Itoa(lowest)), 0) != nil { // rkt-prepare has told of a refusal

@@ -36,28 +36,33 @@ func readSecrets(apps []*app, env []string) error {
 		return err
 	}
 	for _, a := range apps {
-		if a.prepared == nil {
+		if a.Prepared == nil {
 			continue
 		}
-		user := a.prepared.Process.User
+		user := a.Prepared.Process.User
 		a.secrets = map[string]secret{}
 		for name, content := range unit {
 			a.secrets[name] = secret{content: content, mode: 0o400, uid: user.UID, gid: user.GID}
 		}
-		own, err := stage1.Secrets(a.prepared)
+		own, err := stage1.Secrets(a.Prepared)
 		if err != nil {
-			return fmt.Errorf("app %q: %w", a.name, err)
+			return fmt.Errorf("app %q: %w", a.Name, err)
 		}
 		for _, s := range own {
 			content, err := readSecret(s.Source)
 			if err != nil {
-				return fmt.Errorf("app %q: secret %q: %w", a.name, s.Name, err)
+				return fmt.Errorf("app %q: secret %q: %w", a.Name, s.Name, err)
 			}
 			a.secrets[s.Name] = secret{content, s.Target, or(s.Mode, 0o400), or(s.UID, user.UID), or(s.GID, user.GID)}
 		}
+		for _, name := range slices.Sorted(maps.Keys(a.secrets)) {
+			if to := a.secrets[name].target; to != "" {
+				a.Starting.Secrets = append(a.Starting.Secrets, to)
+			}
+		}
 		if len(a.secrets) > 0 {
-			a.final.Secrets = true
-			a.final.Environment = append(a.final.Environment, credentialsVariable+"="+stage1.SecretsDir)
+			a.Final.Secrets = true
+			a.Final.Environment = append(a.Final.Environment, credentialsVariable+"="+stage1.SecretsDir)
 		}
 	}
 	return nil
@@ -166,7 +171,7 @@ func (a *app) newSecrets(first uint32) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	user, dirMode := a.prepared.Process.User, uint32(0o500)
+	user, dirMode := a.Prepared.Process.User, uint32(0o500)
 	for _, s := range a.secrets {
 		if s.uid != user.UID || s.mode&0o077 != 0 { // others are to have it
 			dirMode = 0o555

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/activation"
@@ -34,21 +32,19 @@ type appPort struct {
 	chosen              bool // by --port
 }
 
-// activate gives the apps the sockets that were passed to this process and that are meant for them, and returns the environment by
-// which systemd-nspawn knows which descriptors those are. What no app is to have is closed, and told of in the second value, and so is
-// a port of the host that was chosen for a socket, where none was passed: nobody listens there.
-func activate(p *poddir.Pod, env []string) ([]string, []string, error) {
-	env, sockets, err := passed(env)
+// activate finds the sockets that were passed to this process and that are meant for apps: they are descriptors from activation.First on
+// then, in their order. rest is the environment without what tells of them. What no app is to have is closed, and told of, and so is a
+// port of the host that was chosen for a socket, where none was passed: nobody listens there.
+func activate(p *poddir.Pod, env []string) (rest []string, kept []stage1.Socket, ignored []string, err error) {
+	rest, sockets, err := passed(env)
 	if err != nil {
-		return env, nil, err
+		return nil, nil, nil, err
 	}
 	ports, err := activatedPorts(p)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	ignored := missing(ports, sockets)
-	var groups []*group // of one app and one unit of the host each
-	kept := 0
+	ignored = missing(ports, sockets)
 	for _, s := range sockets {
 		to := slices.IndexFunc(ports, s.belongs)
 		if to < 0 && s.protocol == "unix" { // whose one name in the unit of the host is the unit's
@@ -59,99 +55,12 @@ func activate(p *poddir.Pod, env []string) ([]string, []string, error) {
 			unix.CloseOnExec(s.fd)
 			continue
 		}
-		if err := move(s.fd, activation.First+kept); err != nil {
-			return nil, nil, err
+		if err := move(s.fd, activation.First+len(kept)); err != nil {
+			return nil, nil, nil, err
 		}
-		kept++
-		in := slices.IndexFunc(groups, func(g *group) bool { return g.app == ports[to].app && g.sockets[0].name == s.name })
-		if in < 0 {
-			in = len(groups)
-			groups = append(groups, &group{app: ports[to].app})
-		}
-		groups[in].sockets = append(groups[in].sockets, s)
-		groups[in].ports = append(groups[in].ports, ports[to].name)
+		kept = append(kept, stage1.Socket{App: ports[to].app, Name: s.name, Kind: s.kind, Address: s.address, Port: ports[to].name})
 	}
-	byApp := map[string][]string{}
-	var all []string
-	for i, g := range groups {
-		unit := g.app + "-" + strconv.Itoa(i) + ".socket"
-		if err := os.WriteFile(unitPath(p, unit), g.unit(), 0o600); err != nil {
-			return nil, nil, err
-		}
-		byApp[g.app] = append(byApp[g.app], unit)
-		all = append(all, unit)
-	}
-	for app, units := range byApp {
-		list := strings.Join(units, " ")
-		// A connection that waits when the app has ended is for the next pod: nothing is started a second time in this one.
-		text := "[Unit]\nRequires=" + list + "\nAfter=" + list + "\nStartLimitIntervalSec=infinity\nStartLimitBurst=1\n\n[Service]\nSockets=" + list + "\n"
-		if err := dropIn(p, app+".service", "sockets.conf", text); err != nil {
-			return nil, nil, err
-		}
-	}
-	if kept == 0 {
-		return env, ignored, nil
-	}
-	// systemd closes descriptors for which it has no unit when it starts. It loads few by itself so early, and with them those that they
-	// are ordered before.
-	if err := dropIn(p, "-.slice", "sockets.conf", "[Unit]\nBefore="+strings.Join(all, " ")+"\n"); err != nil {
-		return nil, nil, err
-	}
-	return append(env, "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(kept)), ignored, nil
-}
-
-// group is what one .socket unit of the pod holds: the sockets of one unit of the host's, in their order.
-type group struct {
-	app     string
-	sockets []socket
-	ports   []string // of each socket
-}
-
-// unit is the group as a .socket unit. The app sees the name that FileDescriptorName= of the host's unit gives, or the port's name where
-// the host's unit gives none and all is one port's.
-func (g *group) unit() []byte {
-	name := g.sockets[0].name
-	if distinct := slices.Compact(slices.Sorted(slices.Values(g.ports))); len(distinct) == 1 && (name == "" || name == "unknown" || strings.HasSuffix(name, ".socket")) {
-		name = distinct[0]
-	}
-	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is about to be stopped when its service ends
-	// (flush_ports), and that is for the next pod.
-	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n[Socket]\n"
-	for _, s := range g.sockets {
-		text += s.kind + "=" + strings.ReplaceAll(s.address, "%", "%%") + "\n"
-	}
-	return []byte(text + "FileDescriptorName=" + strings.ReplaceAll(name, "%", "%%") + "\nService=" + g.app + ".service\n")
-}
-
-func unitPath(p *poddir.Pod, unit string) string {
-	return p.Path(poddir.RootDir + stage1.UnitPath + "/" + unit)
-}
-
-// dropIn writes a part of a unit of the pod's that is settled only when it starts.
-func dropIn(p *poddir.Pod, unit, name, text string) error {
-	dir := unitPath(p, unit+".d")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
-}
-
-// clearDropIns removes what a start that failed may have left.
-func clearDropIns(p *poddir.Pod) error {
-	units := unitPath(p, "")
-	entries, err := os.ReadDir(units)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") && !strings.Contains(e.Name(), "@")
-		if socket || strings.HasSuffix(e.Name(), ".d") {
-			if err := os.RemoveAll(filepath.Join(units, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return rest, kept, ignored, nil
 }
 
 // move has a descriptor end up at another number, and open across exec(2).

@@ -22,16 +22,16 @@ func setParameters(p *poddir.Pod, apps []*app, o Options) error {
 	}
 	wanted := map[string]string{}
 	for _, a := range apps {
-		if a.prepared == nil || a.prepared.Linux == nil {
+		if a.Prepared == nil || a.Prepared.Linux == nil {
 			continue
 		}
-		for name, value := range a.prepared.Linux.Sysctl {
+		for name, value := range a.Prepared.Linux.Sysctl {
 			if err := sysctl.Check(name, value); err != nil {
-				return fmt.Errorf("app %q: linux.sysctl: %s: %w", a.name, name, err)
+				return fmt.Errorf("app %q: linux.sysctl: %s: %w", a.Name, name, err)
 			}
 			canonical := sysctl.Canonical(name)
 			if other, ok := wanted[canonical]; ok && other != value {
-				return fmt.Errorf("app %q: linux.sysctl: %s: another app of the pod has %q, not %q", a.name, name, other, value)
+				return fmt.Errorf("app %q: linux.sysctl: %s: another app of the pod has %q, not %q", a.Name, name, other, value)
 			}
 			wanted[canonical] = value
 		}

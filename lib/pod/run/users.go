@@ -83,7 +83,7 @@ func formerUsers(p *poddir.Pod, apps []*app) (*shifted, error) {
 // giveOwn is for apps whose pod has users of its own. They can't use TunDevice: their network is the host's root's.
 func giveOwn(apps []*app) {
 	for _, a := range apps {
-		a.final.NoTun = true
+		a.Final.NoTun = true
 	}
 }
 
@@ -130,13 +130,13 @@ func needsHost(p *poddir.Pod, apps []*app, o Options, reserved *poddir.Reserved)
 		return &hostReason{"it may write to /proc and /sys (--insecure-options=paths)", "leave that out"}, nil
 	}
 	for _, a := range apps {
-		if a.prepared == nil || a.prepared.Process.Capabilities == nil || reserved.Mode == poddir.UsersOwn { // who says yes wants them in the pod
+		if a.Prepared == nil || a.Prepared.Process.Capabilities == nil || reserved.Mode == poddir.UsersOwn { // who says yes wants them in the pod
 			continue
 		}
-		for _, c := range a.prepared.Process.Capabilities.Bounding {
+		for _, c := range a.Prepared.Process.Capabilities.Bounding {
 			asked := slices.Contains(reserved.Asked, c) || !slices.Contains(stage1.DefaultCapabilities, c)
 			if asked && slices.Contains(hostCapabilities, c) {
-				return &hostReason{fmt.Sprintf("app %q has %s, which counts with the host's users only", a.name, c), "leave it out"}, nil
+				return &hostReason{fmt.Sprintf("app %q has %s, which counts with the host's users only", a.Name, c), "leave it out"}, nil
 			}
 		}
 	}
@@ -222,22 +222,21 @@ var powerful = []string{"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"
 // hostsRoot tells what an app amounts to that has such a capability in a pod with the host's users; "" is nothing.
 func hostsRoot(apps []*app) string {
 	for _, a := range apps {
-		if a.prepared == nil || a.prepared.Process.Capabilities == nil {
+		if a.Prepared == nil || a.Prepared.Process.Capabilities == nil {
 			continue
 		}
 		for _, c := range powerful {
-			if slices.Contains(a.prepared.Process.Capabilities.Bounding, c) {
+			if slices.Contains(a.Prepared.Process.Capabilities.Bounding, c) {
 				return fmt.Sprintf("app %q has %s, and the pod has the host's users: who takes over that app is root of the host; "+
-					"--private-users makes it root of the pod", a.name, c)
+					"--private-users makes it root of the pod", a.Name, c)
 			}
 		}
 	}
 	return ""
 }
 
-// mountShifted is mountAll for such a pod. The image store and the pod's files are mounted over themselves, shifted, so that whatever
-// comes from there is.
-func mountShifted(p *poddir.Pod, apps []*app, o Options, users *shifted) error {
+// shiftOver mounts the image store and the pod's files over themselves, shifted, so that whatever comes from there is.
+func shiftOver(p *poddir.Pod, users *shifted) error {
 	dirs := []string{filepath.Join(p.DataDir(), "cas")}
 	for _, name := range []string{poddir.RootDir, poddir.ConfigDir, "overlay", poddir.VolumesDir} {
 		if info, err := os.Lstat(p.Path(name)); err == nil && info.IsDir() {
@@ -249,13 +248,7 @@ func mountShifted(p *poddir.Pod, apps []*app, o Options, users *shifted) error {
 			return fmt.Errorf("user namespace: %w", err)
 		}
 	}
-	err := users.As(func() error { // systemd-nspawn would try so as a user that can own nothing here
-		return os.MkdirAll(p.Path(filepath.Join(poddir.RootDir, "var/log/journal", strings.ReplaceAll(p.UUID, "-", ""))), 0o755)
-	})
-	if err != nil {
-		return err
-	}
-	return mountAll(p, apps, o, users)
+	return nil
 }
 
 // enterNetwork moves the calling thread, and the program that it executes, into the pod's network namespace.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -14,17 +13,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"golang.org/x/sys/unix"
 )
-
-// inApp tells the app in whose root a target of the file "mounts" lies, and the path that the app has for it.
-func inApp(target string) (app, inside string, ok bool) {
-	rest, ok := strings.CutPrefix(path.Clean(target), poddir.AppsDir+"/")
-	if !ok {
-		return "", "", false
-	}
-	app, rest, ok = strings.Cut(rest, "/")
-	inside, found := strings.CutPrefix(rest, "rootfs/")
-	return app, "/" + inside, ok && found
-}
 
 // mountVolumes makes the mounts of an app in its root, which is mounted already, in the order of the file. A link of the image or of a
 // volume is resolved as the app would, so no mount lands outside of the app's root.
@@ -100,8 +88,8 @@ func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error 
 	if b.NoDev {
 		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
 	}
-	systemd := strings.HasPrefix(b.Source, poddir.SystemdLink+"/")
-	if systemd { // it is executed wherever the data directory is
+	programs := strings.HasPrefix(b.Source, poddir.SystemdLink+"/")
+	if programs { // it is executed wherever the data directory is
 		attr.Attr_set |= unix.MOUNT_ATTR_NOSUID
 		attr.Attr_clr |= unix.MOUNT_ATTR_NOEXEC
 	}
@@ -113,7 +101,7 @@ func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error 
 		if tree, err = users.copy(podDir, b); err != nil {
 			return fmt.Errorf("copy of %s: %w", b.Source, err)
 		}
-	} else if users != nil && (systemd || filepath.IsAbs(b.Source)) { // what is the pod's is shifted already
+	} else if users != nil && (programs || filepath.IsAbs(b.Source)) { // what is the pod's is shifted already
 		if err := userns.Shift(tree, users.ns); err != nil {
 			return fmt.Errorf("bind mount of %s: --private-users: %w", b.Source, err)
 		}

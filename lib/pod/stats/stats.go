@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
@@ -46,12 +46,12 @@ type Pod struct {
 }
 
 // Read looks at a running pod.
-func Read(p *poddir.Pod) (Pod, error) {
-	leader, err := running.Leader(p)
+func Read(p running.Pod) (Pod, error) {
+	leader, err := p.Leader()
 	if err != nil {
 		return Pod{}, err
 	}
-	groups, err := running.GroupsOf(leader)
+	group, err := p.Flavor.Group(leader, "")
 	if err != nil {
 		return Pod{}, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
@@ -60,11 +60,15 @@ func Read(p *poddir.Pod) (Pod, error) {
 		return Pod{}, err
 	}
 	pod := Pod{UUID: p.UUID, Name: p.Name(), Apps: []App{}}
-	if pod.Usage, err = usage(groups.Pod); err != nil {
+	if pod.Usage, err = usage(group); err != nil {
 		return Pod{}, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	for _, name := range names {
-		u, err := usage(groups.App(name))
+		group, err := p.Flavor.Group(leader, name)
+		if err != nil {
+			return Pod{}, fmt.Errorf("pod %s: app %q: %w", p.UUID, name, err)
+		}
+		u, err := usage(group)
 		if errors.Is(err, fs.ErrNotExist) { // it has exited
 			continue
 		}
@@ -73,7 +77,7 @@ func Read(p *poddir.Pod) (Pod, error) {
 		}
 		pod.Apps = append(pod.Apps, App{name, u})
 	}
-	if !running.SameNamespace(leader, os.Getpid(), "net") {
+	if !process.SameNamespace(leader, os.Getpid(), "net") {
 		if pod.Received, pod.Sent, err = traffic(leader); err != nil {
 			return Pod{}, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}

@@ -1,37 +1,26 @@
 package status
 
 import (
-	"errors"
-	"io/fs"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1/running"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
-
-// healthDir is where rkt-stage2 counts, in a file for each app, how many health checks have failed one after another.
-const healthDir = "run/rkt/health/"
-
-// timers is where the pod's units are.
-const timers = poddir.RootDir + "/etc/systemd/system/"
 
 // health is what Docker calls the status of an app's health check: starting, healthy, or how many checks have failed one after another.
 // It is "" for an app without a check, one that does not run, and a caller who may not see it.
-func health(p *poddir.Pod, dir *poddir.Reader, app string) string {
-	if _, err := dir.ReadFile(timers + "health@" + app + ".timer"); err != nil {
+func health(f stage1.Flavor, p *poddir.Pod, dir *poddir.Reader, app App) string {
+	if f == nil || app.State != poddir.Running.String() {
 		return ""
 	}
-	text, err := running.ReadInside(p, healthDir+app)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "starting"
-	}
-	failed, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
+	failed, ok := f.Health(p, dir, app.Name)
 	switch {
-	case err != nil || parseErr != nil:
+	case !ok:
 		return ""
+	case failed < 0:
+		return "starting"
 	case failed == 0:
 		return "healthy"
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
 // Time is a point in time as rkt prints it in full; n is in nanoseconds since 1970, and nil is "".
@@ -136,8 +137,8 @@ func parse(text []byte) (*manifest, error) {
 }
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
-func Read(p *poddir.Pod) (Pod, error) {
-	return read(p, Want{Names: true, Ends: true, Live: true})
+func Read(p *poddir.Pod, flavors stage1.Flavors) (Pod, error) {
+	return read(p, Want{Names: true, Ends: true, Live: true, Flavors: flavors})
 }
 
 // Want is what of many pods is wanted, since each takes time.
@@ -145,6 +146,16 @@ type Want struct {
 	Names bool // of the pods
 	Ends  bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
 	Live  bool // forwarded ports, and how healthy running apps are
+
+	Flavors stage1.Flavors // those that know about health
+}
+
+// flavor is that of a running pod, if it is of use.
+func (w Want) flavor(p *poddir.Pod, state poddir.State) (stage1.Flavor, error) {
+	if !w.Live || w.Flavors == nil || state != poddir.Running {
+		return nil, nil
+	}
+	return w.Flavors.Of(p)
 }
 
 func read(p *poddir.Pod, want Want) (Pod, error) {
@@ -186,6 +197,10 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
+	flavor, err := want.flavor(p, facts.State)
+	if err != nil {
+		return e, err
+	}
 	e.Stopped = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile)
 	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
@@ -206,9 +221,7 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 				a.ExitCode, a.State, a.FinishedAt = &code, poddir.Exited.String(), nanoseconds(at)
 			}
 		}
-		if want.Live && a.State == poddir.Running.String() {
-			a.Health = health(p, dir, a.Name)
-		}
+		a.Health = health(flavor, p, dir, a)
 		e.AppNames = append(e.AppNames, a.Name)
 		e.Apps = append(e.Apps, a)
 	}

@@ -53,7 +53,7 @@ func TestHostileManifests(t *testing.T) {
 			if len(all) != 2 || all[0].UUID != bad.UUID && all[1].UUID != bad.UUID {
 				t.Errorf("pods %v", all)
 			}
-			if s, err := Read(good); err != nil || len(s.Apps) != 1 || s.Apps[0].ImageName != "example.com/a:1" || s.State != "prepared" {
+			if s, err := Read(good, nil); err != nil || len(s.Apps) != 1 || s.Apps[0].ImageName != "example.com/a:1" || s.State != "prepared" {
 				t.Errorf("the other: %+v, %v", s, err)
 			}
 		})
@@ -78,7 +78,7 @@ func TestJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := Read(p)
+	s, err := Read(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/rkt-toolkit/rkt/lib/host/openat"
-	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,15 +14,15 @@ const maxInside = 4096
 
 // ReadInside reads a small file of a running pod as its PID 1 sees it, at a path below "/". No link is followed, and nothing is waited
 // for. It is an error for a pod that does not run, or is starting.
-func ReadInside(p *poddir.Pod, path string) ([]byte, error) {
-	nspawn, err := p.Supervisor()
+func (p Pod) ReadInside(path string) ([]byte, error) {
+	supervisor, err := p.Supervisor()
 	if err != nil {
 		return nil, err
 	}
-	if held, err := p.HeldBy(nspawn); err != nil || !held {
+	if held, err := p.HeldBy(supervisor); err != nil || !held {
 		return nil, fmt.Errorf("pod %s: is not running", p.UUID)
 	}
-	leader, _ := Init(nspawn)
+	leader := p.Flavor.Init(supervisor)
 	if leader == 0 {
 		return nil, fmt.Errorf("pod %s: is still starting", p.UUID)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,7 @@ import (
 // killPatience is how long a killed process may take to be gone.
 const killPatience = 5 * time.Second
 
-// KillRemains kills what is left of a pod whose systemd-nspawn was killed: its PID 1 lives on then, and all other processes with it,
+// KillRemains kills what is left of a pod whose supervisor was killed: its PID 1 lives on then, and all other processes with it,
 // where no unit of the host's ends them. It returns when they are gone.
 func KillRemains(p *poddir.Pod, log *slog.Logger) error {
 	var root, own unix.Stat_t
@@ -28,18 +29,18 @@ func KillRemains(p *poddir.Pod, log *slog.Logger) error {
 		if err := unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &own); err != nil || own.Dev != root.Dev || own.Ino != root.Ino {
 			return false
 		}
-		numbers, err := status(pid, "NSpid")
+		numbers, err := process.Status(pid, "NSpid")
 		f := strings.Fields(numbers)
 		return err == nil && len(f) > 1 && f[len(f)-1] == "1"
 	}
 	var errs []error
-	for _, pid := range processes(isInit) {
+	for _, pid := range process.All(isInit) {
 		pidfd, err := unix.PidfdOpen(pid, 0)
 		if err == unix.ESRCH {
 			continue
 		}
 		if err == nil && isInit(pid) { // the number is still the same process's
-			log.Debug("kills what systemd-nspawn has left", "pod", p.UUID, "process", pid)
+			log.Debug("kills what has outlived the pod", "pod", p.UUID, "process", pid)
 			if err = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err == nil || err == unix.ESRCH {
 				err = awaitKilled(pidfd)
 			}
@@ -54,23 +55,9 @@ func KillRemains(p *poddir.Pod, log *slog.Logger) error {
 
 // awaitKilled waits until a process that was killed has ended.
 func awaitKilled(pidfd int) error {
-	ended, err := awaitEnd(pidfd, killPatience)
+	ended, err := process.AwaitEnd(pidfd, killPatience)
 	if err == nil && !ended {
 		err = errors.New("does not end, although it was killed")
 	}
 	return err
-}
-
-// awaitEnd waits until a process has ended, for as long as limit, or without one for 0.
-func awaitEnd(pidfd int, limit time.Duration) (ended bool, err error) {
-	for end := time.Now().Add(limit); ; {
-		left := -1 // for ever
-		if limit > 0 {
-			left = int(max(0, time.Until(end)+time.Millisecond-1) / time.Millisecond)
-		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, left)
-		if err != unix.EINTR {
-			return n > 0, err
-		}
-	}
 }

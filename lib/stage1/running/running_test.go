@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A pod has ended, another process has got the number of its systemd-nspawn, and rkt-gc holds the lock, by which the pod looks running: the
+// A pod has ended, another process has got the number of its first one, and rkt-gc holds the lock, by which the pod looks running: the
 // other process is not the pod's.
 func TestReusedNumber(t *testing.T) {
 	pods := poddir.In(t.TempDir())
@@ -37,11 +37,11 @@ func TestReusedNumber(t *testing.T) {
 	if state, err := p.State(); err != nil || state != poddir.Running {
 		t.Fatalf("state %v, %v", state, err)
 	}
-	log := slog.New(slog.DiscardHandler)
-	if err := errors.Join(Ask(p, log), Await(p, 0), Kill(p, log)); err != nil {
+	log, pod := slog.New(slog.DiscardHandler), Pod{Pod: p}
+	if err := errors.Join(pod.Ask(log), Await(p, 0), Kill(p, log)); err != nil {
 		t.Error(err)
 	}
-	if leader, err := Leader(p); err == nil {
+	if leader, err := pod.Leader(); err == nil {
 		t.Errorf("leader %d", leader)
 	}
 	select {

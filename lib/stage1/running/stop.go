@@ -5,40 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
 
-// haltSignal is SIGRTMIN+3, by which a systemd in a container is asked to halt (systemd(1)); glibc
-// keeps the first two real-time signals.
-const haltSignal = 34 + 3
-
-// startPatience is how long a pod may take until its systemd takes signals.
+// startPatience is how long a pod may take until its PID 1 takes signals.
 const startPatience = 30 * time.Second
 
 // ErrStillRuns says that a pod has not exited in time.
 var ErrStillRuns = errors.New("has not exited")
 
-// Ask asks a running pod to shut down cleanly, and does not wait for it. A pod that does not run is
-// no error.
-//
-// It signals the pod's systemd, which can be asked as often as you like, by anybody: apps are
-// stopped once. systemd-nspawn, which the host's systemd signals, passes the first SIGTERM on as
-// such a request and takes a second one for "at once"; so it gets none from here.
-func Ask(p *poddir.Pod, log *slog.Logger) error {
+// Ask asks a running pod to shut down in order, and does not wait for it. A pod that does not run is no error.
+func (p Pod) Ask(log *slog.Logger) error {
 	for end := time.Now().Add(startPatience); ; time.Sleep(5 * time.Millisecond) {
 		state, err := p.State()
 		if err != nil || state != poddir.Running || p.Ended() {
 			log.Debug("does not run", "pod", p.UUID, "state", state)
 			return err
 		}
-		asked, err := halt(p, log)
+		asked, err := p.ask(log)
 		if asked {
 			return nil
 		}
@@ -48,10 +36,9 @@ func Ask(p *poddir.Pod, log *slog.Logger) error {
 	}
 }
 
-// halt signals the pod's systemd if it takes signals by now. The kernel drops one that reaches a
-// PID 1 without a handler.
-func halt(p *poddir.Pod, log *slog.Logger) (asked bool, err error) {
-	leader, err := Leader(p)
+// ask signals the pod's PID 1 if it takes signals by now. The kernel drops one that reaches a PID 1 without a handler.
+func (p Pod) ask(log *slog.Logger) (asked bool, err error) {
+	leader, err := p.Leader()
 	if err != nil {
 		return false, err
 	}
@@ -60,37 +47,18 @@ func halt(p *poddir.Pod, log *slog.Logger) (asked bool, err error) {
 		return false, fmt.Errorf("process %d: %w", leader, err)
 	}
 	defer unix.Close(pidfd)
-	if !readsSignal(leader, haltSignal) {
+	signal, takes := p.Flavor.Stop(leader)
+	if !takes {
 		return false, nil
 	}
-	if again, err := Leader(p); err != nil || again != leader { // the number could be another process's by now
+	if again, err := p.Leader(); err != nil || again != leader { // the number could be another process's by now
 		return false, err
 	}
-	log.Debug("asks the pod's systemd to halt", "pod", p.UUID, "process", leader)
-	if err := unix.PidfdSendSignal(pidfd, haltSignal, nil, 0); err != nil {
+	log.Debug("asks the pod's PID 1 to end it", "pod", p.UUID, "process", leader)
+	if err := unix.PidfdSendSignal(pidfd, signal, nil, 0); err != nil {
 		return false, fmt.Errorf("process %d: %w", leader, err)
 	}
 	return true, nil
-}
-
-// readsSignal reports whether a process reads a signal from a descriptor (signalfd(2)), as systemd does from early on
-// until it ends. That it blocks the signal tells nothing: it does so for a moment at each fork, too, and what arrives
-// then is dropped when it handles no signals yet.
-func readsSignal(pid, signal int) bool {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil { // it was closed
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			hex, ok := strings.CutPrefix(line, "sigmask:")
-			if mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64); ok && err == nil && mask&(1<<(signal-1)) != 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Kill kills a running pod, and waits until it is gone. A pod that does not run is no error.
@@ -100,12 +68,12 @@ func Kill(p *poddir.Pod, log *slog.Logger) error {
 		return err
 	}
 	defer unix.Close(pidfd)
-	log.Debug("kills systemd-nspawn", "pod", p.UUID)
+	log.Debug("kills the pod", "pod", p.UUID)
 	if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
-		return fmt.Errorf("pod %s: systemd-nspawn: %w", p.UUID, err)
+		return fmt.Errorf("pod %s: kill: %w", p.UUID, err)
 	}
 	if err := awaitKilled(pidfd); err != nil {
-		return fmt.Errorf("pod %s: systemd-nspawn: %w", p.UUID, err)
+		return fmt.Errorf("pod %s: kill: %w", p.UUID, err)
 	}
 	return KillRemains(p, log)
 }
@@ -118,7 +86,7 @@ func Await(p *poddir.Pod, limit time.Duration) error {
 		return err
 	}
 	defer unix.Close(pidfd)
-	ended, err := awaitEnd(pidfd, limit)
+	ended, err := process.AwaitEnd(pidfd, limit)
 	if err == nil && !ended {
 		err = fmt.Errorf("%w after %s", ErrStillRuns, limit)
 	}
@@ -128,25 +96,24 @@ func Await(p *poddir.Pod, limit time.Duration) error {
 	return nil
 }
 
-// openSupervisor opens the systemd-nspawn of a running pod as a pidfd; it is -1 for a pod that does
-// not run.
+// openSupervisor opens the process that rkt-run-prepared has become as a pidfd; it is -1 for a pod that does not run.
 func openSupervisor(p *poddir.Pod) (pidfd int, err error) {
 	state, err := p.State()
 	if err != nil || state != poddir.Running {
 		return -1, err
 	}
-	nspawn, err := p.Supervisor()
+	supervisor, err := p.Supervisor()
 	if err != nil {
 		return -1, err
 	}
-	pidfd, err = unix.PidfdOpen(nspawn, 0)
+	pidfd, err = unix.PidfdOpen(supervisor, 0)
 	if err == unix.ESRCH {
 		return -1, nil
 	}
 	if err != nil {
-		return -1, fmt.Errorf("process %d: %w", nspawn, err)
+		return -1, fmt.Errorf("process %d: %w", supervisor, err)
 	}
-	held, err := p.HeldBy(nspawn)
+	held, err := p.HeldBy(supervisor)
 	if err == nil && held {
 		return pidfd, nil
 	}

@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
-	"github.com/rkt-toolkit/rkt/lib/stage1/running"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -66,7 +66,7 @@ func promise(dir, uuid string) error {
 	if !left {
 		return tooFew()
 	}
-	return os.Symlink(running.Process(os.Getpid()), link)
+	return os.Symlink(process.ID(os.Getpid()), link)
 }
 
 // promised counts the instances that starting pods have not taken yet, and removes the links of other pods.
@@ -86,8 +86,8 @@ func promised(dir string) (count int, err error) {
 		}
 		number, _, _ := strings.Cut(of, ".")
 		pid, err := strconv.Atoi(number)
-		if err == nil && of == running.Process(pid) {
-			init, up := running.Init(pid)
+		if err == nil && of == process.ID(pid) {
+			init, up := process.Init(pid)
 			if !up {
 				count += max(PerPod-held(init), 0)
 				continue

@@ -14,8 +14,8 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
-	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
 // Dir has a symbolic link for each machine under a name that somebody gave its pod: it leads to PID.STARTTIME of the process that is the
@@ -100,7 +100,7 @@ func claim(ctx context.Context, dir, name string) (bool, error) {
 	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	return true, os.Symlink(running.Process(os.Getpid()), link)
+	return true, os.Symlink(process.ID(os.Getpid()), link)
 }
 
 // isClaimed reports whether another process has the name.
@@ -108,7 +108,7 @@ func isClaimed(link string) bool {
 	of, err := os.Readlink(link)
 	number, _, _ := strings.Cut(of, ".")
 	pid, errPID := strconv.Atoi(number)
-	return err == nil && errPID == nil && pid != os.Getpid() && of == running.Process(pid)
+	return err == nil && errPID == nil && pid != os.Getpid() && of == process.ID(pid)
 }
 
 // forget has a dead machine forgotten, and reports whether there is none of the name then.
@@ -117,7 +117,7 @@ func forget(ctx context.Context, name string) (free bool, err error) {
 	if err == nil {
 		for line := range strings.Lines(string(note)) {
 			leader, ok := strings.CutPrefix(strings.TrimSpace(line), "LEADER=")
-			if pid, err := strconv.Atoi(leader); ok && (err != nil || running.Lives(pid)) {
+			if pid, err := strconv.Atoi(leader); ok && (err != nil || process.Lives(pid)) {
 				return false, nil
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rkt-toolkit/rkt/lib/stage1/running"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 )
 
 func TestValidName(t *testing.T) {
@@ -26,7 +26,7 @@ func TestValidName(t *testing.T) {
 func TestClaim(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "machines")
 	link := filepath.Join(dir, "no-such-machine")
-	for of, want := range map[string]bool{running.Process(1): false, "1.5": true, "nonsense": true, running.Process(os.Getpid()): true} {
+	for of, want := range map[string]bool{process.ID(1): false, "1.5": true, "nonsense": true, process.ID(os.Getpid()): true} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func TestClaim(t *testing.T) {
 		if free != want || err != nil {
 			t.Errorf("%s: %v, %v", of, free, err)
 		}
-		if now, _ := os.Readlink(link); want && now != running.Process(os.Getpid()) || !want && now != of {
+		if now, _ := os.Readlink(link); want && now != process.ID(os.Getpid()) || !want && now != of {
 			t.Errorf("%s: then %s", of, now)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +15,7 @@ import (
 // there that syslog(3) writes to. The pod's systemd makes it before the app starts. It is no mount, so an app with a syslog daemon of its own
 // can put the daemon's in its place. Nothing of the pod's opens it by its path, which may lead anywhere then.
 const (
-	DevDir = "/rkt/dev"
+	DevDir = stage1.DevDir
 	Syslog = "log"
 )
 

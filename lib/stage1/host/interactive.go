@@ -1,0 +1,104 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"golang.org/x/sys/unix"
+)
+
+// stdin is the pipe, in the pod's root, that an interactive app reads where rkt was given something else than a terminal.
+const stdin = "/rkt/stdin"
+
+// giveTerminal has the pod's one app read from and write to the terminal. An interactive shell ends by SIGHUP only.
+func (s *starting) giveTerminal() error {
+	p, a := s.Pod, s.Apps[0]
+	if _, err := os.Lstat(unitPath(p, AttachUnit(a.Name))); err == nil {
+		return fmt.Errorf("pod %s: app %q: --interactive gives it the terminal, and --stdin, --stdout or --stderr says otherwise; give the one or the others",
+			p.UUID, a.Name)
+	}
+	input := "tty"
+	if !isTerminal(s.Stdin) {
+		input = "file:" + stdin
+		fifo := p.Path(poddir.RootDir + stdin)
+		if err := os.Remove(fifo); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that was killed
+			return err
+		}
+		if err := unix.Mkfifo(fifo, 0o600); err != nil {
+			return &fs.PathError{Op: "mkfifo", Path: fifo, Err: err}
+		}
+	}
+	text := "[Service]\nStandardInput=" + input + "\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\nSendSIGHUP=yes\n"
+	if a.Prepared == nil {
+		text += formerInteractive(a.Final.Environment)
+	}
+	return dropIn(p, a.Name+".service", "interactive.conf", text)
+}
+
+// formerInteractive are further lines for an app of a pod that an older rkt prepared.
+func formerInteractive(env []string) string {
+	term := ""
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, "TERM="); ok {
+			term = value
+		}
+	}
+	text := "BindPaths=\nBindPaths=/proc /sys /dev/console /dev/pts /dev/shm /dev/mqueue\n" +
+		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
+	if term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
+		text += "Environment=TERM=" + term + "\n"
+	}
+	return text
+}
+
+// feed has an interactive app read what standard input holds, up to its end. systemd-nspawn would put it into the terminal that it makes
+// for the pod, and a terminal has no end. So a cat(1) of the host's does it, which dies with systemd-nspawn: the calling thread is the one
+// that execs.
+func feed(p *poddir.Pod, in *os.File) error {
+	shell, err := program.Look("sh")
+	if err != nil {
+		return err
+	}
+	copier, err := program.Look("cat")
+	if err != nil {
+		return err
+	}
+	cat := exec.Command(shell, "-c", `exec "$1" >"$0"`, p.Path(poddir.RootDir+stdin), copier) // waits for the app to open the pipe
+	cat.Stdin = in
+	cat.SysProcAttr = &unix.SysProcAttr{
+		Pdeathsig:  unix.SIGKILL,
+		Cloneflags: unix.CLONE_NEWNS, // this process leaves the host's tree, where the shell still has to find cat
+	}
+	if err := cat.Start(); err != nil {
+		return err
+	}
+	if keepUnit() { // out of the way: a control group with controllers has no process of its own, and systemd-nspawn makes this one below it
+		dirs, err := cgroup.Below("supervisor")
+		if err == nil {
+			err = cgroup.Make(dirs...)
+		}
+		if err == nil {
+			err = cgroup.Enter(dirs, cat.Process.Pid)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	return unix.Dup3(int(null.Fd()), 0, 0) // systemd-nspawn must not read any of it
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

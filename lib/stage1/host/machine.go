@@ -1,0 +1,34 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
+)
+
+// nameMachine has the pod be known to systemd-machined by the name that it was given, if that can be a machine's and is free, and notes
+// that; else it returns "". The name of a pod is free of other pods of the same data directory only.
+func nameMachine(p *poddir.Pod) (string, error) {
+	if err := os.Remove(p.Path(poddir.MachineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
+		return "", err
+	}
+	name := p.Name()
+	unit, err := p.ReadFile(poddir.UnitFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if !machined.ValidName(name) || strings.HasPrefix(string(unit), name+" ") { // the latter is no name that was given
+		return "", nil
+	}
+	free, err := machined.Claim(context.Background(), name)
+	if err != nil || !free {
+		return "", err
+	}
+	return name, durable.WriteFile(p.Path(poddir.MachineFile), []byte(name+"\n"), 0o600)
+}

@@ -1,0 +1,166 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/inside"
+)
+
+// announce has the pod's systemd say when the pod is ready.
+func (s *starting) announce() error {
+	var names []string
+	for _, a := range s.Apps {
+		names = append(names, a.Name)
+	}
+	unit, text := Ready(names)
+	if err := os.WriteFile(unitPath(s.Pod, ReadyUnit), []byte(unit), 0o600); err != nil {
+		return err
+	}
+	return dropIn(s.Pod, "default.target", "ready.conf", text)
+}
+
+// notifications prepares that what the apps say by sd_notify(3) reaches the unit that this process is in: that the pod is ready
+// systemd-nspawn tells, the rest is rkt-notify's if the unit listens to it (NotifyAccess=all). Where it does not, the pod's own systemd
+// looks after the unit's WatchdogSec=, and systemd-nspawn says for itself that it is alive. It returns the environment of systemd-nspawn
+// and further arguments.
+func (s *starting) notifications(env []string) (changed, options []string, err error) {
+	p := s.Pod
+	values := map[string]string{}
+	for _, kv := range env {
+		name, value, _ := strings.Cut(kv, "=")
+		values[name] = value
+		if name != "WATCHDOG_USEC" && name != "WATCHDOG_PID" {
+			changed = append(changed, kv)
+		}
+	}
+	socket, watchdog := values["NOTIFY_SOCKET"], values["WATCHDOG_USEC"]
+	if _, err := strconv.ParseUint(watchdog, 10, 64); err != nil {
+		watchdog = ""
+	}
+	unit := systemd.Unit()
+	if !filepath.IsAbs(socket) || unit == "" {
+		return env, nil, nil
+	}
+	apps, err := s.notifying()
+	if err != nil || len(apps) == 0 {
+		return env, nil, err
+	}
+	if property(unit, "NotifyAccess") != "all" {
+		for _, a := range apps {
+			if watchdog == "" {
+				continue
+			}
+			if err := dropIn(p, a.Name+".service", "watchdog.conf", "[Service]\nWatchdogSec="+watchdog+"us\n"); err != nil {
+				return nil, nil, err
+			}
+		}
+		return env, nil, nil
+	}
+	notify, err := s.Look("rkt-notify")
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, a := range apps {
+		if err := listen(p, a, watchdog); err != nil {
+			return nil, nil, err
+		}
+	}
+	var sockets []string
+	for _, a := range apps {
+		sockets = append(sockets, a.Name+"-notify.socket")
+	}
+	if err := dropIn(p, "rkt-notify.service", "sockets.conf", "[Service]\nSockets="+strings.Join(sockets, " ")+"\n"); err != nil {
+		return nil, nil, err
+	}
+	for _, path := range []string{"/rkt/notify", inside.HostNotify} {
+		if err := mountable(p, path); err != nil {
+			return nil, nil, err
+		}
+	}
+	return changed, []string{"--bind-ro=" + notify + ":/rkt/notify", "--bind=" + socket + ":" + inside.HostNotify}, nil
+}
+
+// unheard tells that nobody hears from the pod at an abstract socket of the host's network namespace: systemd-nspawn is
+// in the pod's. "" is nothing to tell.
+func (s *starting) unheard(env []string) string {
+	if s.Network == "" {
+		return ""
+	}
+	for _, v := range env {
+		if socket, ok := strings.CutPrefix(v, "NOTIFY_SOCKET=@"); ok {
+			return fmt.Sprintf("NOTIFY_SOCKET=@%s: an abstract socket can't be reached from the pod's network, "+
+				"and nothing is told there; use one that has a path", socket)
+		}
+	}
+	return ""
+}
+
+// listen has rkt-notify take what an app says. watchdog is in microseconds; "" is none.
+func listen(p *poddir.Pod, a *stage1.Starting, watchdog string) error {
+	unit, socket := a.Name+"-notify.socket", "/run/rkt/notify/"+a.Name
+	text := "[Unit]\nDescription=Notifications of " + a.Name + "\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
+		"StartLimitIntervalSec=0\n\n[Socket]\nTriggerLimitIntervalSec=0\n" +
+		"ListenDatagram=" + socket + "\nPassCredentials=yes\nSocketMode=0666\nFileDescriptorName=" + a.Name + "\nService=rkt-notify.service\n"
+	if err := os.WriteFile(unitPath(p, unit), []byte(text), 0o600); err != nil {
+		return err
+	}
+	a.Final.Notify, a.Final.Without = socket, append(a.Final.Without, inside.PodNotify)
+	if watchdog != "" {
+		a.Final.Environment = append(a.Final.Environment, "WATCHDOG_USEC="+watchdog)
+	}
+	text = "[Unit]\nRequires=" + unit + "\nAfter=" + unit + "\n"
+	if a.Prepared == nil {
+		text += "\n[Service]\nBindPaths=" + socket + ":" + stage1.AppNotify + "\nEnvironment=NOTIFY_SOCKET=" + stage1.AppNotify + "\n"
+		if watchdog != "" {
+			text += "Environment=WATCHDOG_USEC=" + watchdog + "\n"
+		}
+	}
+	return dropIn(p, a.Name+".service", "notify.conf", text)
+}
+
+// notifying are the apps that call sd_notify(3).
+func (s *starting) notifying() (apps []*stage1.Starting, err error) {
+	for _, a := range s.Apps {
+		does := a.Prepared != nil && notifies(a.Prepared)
+		if a.Prepared == nil {
+			text, err := os.ReadFile(unitPath(s.Pod, a.Name+".service"))
+			if err != nil {
+				return nil, err
+			}
+			does = bytes.Contains(text, []byte("\nType=notify\n"))
+		}
+		if does {
+			apps = append(apps, a)
+		}
+	}
+	return apps, nil
+}
+
+// property asks the host's systemd for a setting of a unit; "" if there is no answer soon.
+func property(unit, name string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := program.Command(ctx, "systemctl", "show", "--property="+name, "--value", "--", unit).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// setProperty has the host's systemd change a setting NAME=VALUE of a unit until the next boot.
+func setProperty(unit, setting string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return program.Command(ctx, "systemctl", "set-property", "--runtime", "--", unit, setting).Run()
+}

@@ -1,0 +1,45 @@
+package host
+
+import (
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+// ReadyUnit is the unit that says so. No app's unit has an @ in its name.
+const ReadyUnit = "ready@pod.service"
+
+// Ready is the text of ReadyUnit for a pod with these apps, and of a drop-in of default.target that
+// starts it.
+//
+// It runs rkt-stage2, which waits until each app has been executed. What the pod's PID 1 would say
+// itself, that no job waits any more, is true of a pod whose app has failed, too (see Arguments).
+//
+// An app that ended has failed if its recorder says so, which After= waits for; the recorder then
+// ends the pod, and with it what waits here. Requires=pod.target keeps a pod whose apps have all
+// ended well from ending before it has been ready.
+func Ready(apps []string) (unit, dropIn string) {
+	after := ""
+	for _, app := range apps {
+		after += " " + app + ".service"
+	}
+	requires := "pod.target" + after
+	for _, app := range apps {
+		after += " app-succeeded@" + app + ".service app-failed@" + app + ".service"
+	}
+	return `[Unit]
+Description=Readiness of the pod
+DefaultDependencies=no
+Requires=` + requires + `
+After=pod.target` + after + `
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+Slice=-.slice
+ExecStart=` + stage1.Stage2 + ` ready ` + strings.Join(apps, " ") + `
+StandardOutput=null
+StandardError=journal
+`, "[Unit]\nWants=" + ReadyUnit + "\n"
+}

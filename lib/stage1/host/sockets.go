@@ -1,0 +1,112 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+)
+
+// activate has the pod's systemd take the sockets that were passed to the process, and returns the environment by which systemd-nspawn
+// knows which descriptors those are.
+func (s *starting) activate() ([]string, error) {
+	p := s.Pod
+	var groups []*group // of one app and one unit of the host each
+	for _, socket := range s.Sockets {
+		in := slices.IndexFunc(groups, func(g *group) bool { return g.app == socket.App && g.sockets[0].Name == socket.Name })
+		if in < 0 {
+			in = len(groups)
+			groups = append(groups, &group{app: socket.App})
+		}
+		groups[in].sockets = append(groups[in].sockets, socket)
+	}
+	byApp := map[string][]string{}
+	var all []string
+	for i, g := range groups {
+		unit := g.app + "-" + strconv.Itoa(i) + ".socket"
+		if err := os.WriteFile(unitPath(p, unit), g.unit(), 0o600); err != nil {
+			return nil, err
+		}
+		byApp[g.app] = append(byApp[g.app], unit)
+		all = append(all, unit)
+	}
+	for app, units := range byApp {
+		list := strings.Join(units, " ")
+		// A connection that waits when the app has ended is for the next pod: nothing is started a second time in this one.
+		text := "[Unit]\nRequires=" + list + "\nAfter=" + list + "\nStartLimitIntervalSec=infinity\nStartLimitBurst=1\n\n[Service]\nSockets=" + list + "\n"
+		if err := dropIn(p, app+".service", "sockets.conf", text); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.Sockets) == 0 {
+		return s.Env, nil
+	}
+	// systemd closes descriptors for which it has no unit when it starts. It loads few by itself so early, and with them those that they
+	// are ordered before.
+	if err := dropIn(p, "-.slice", "sockets.conf", "[Unit]\nBefore="+strings.Join(all, " ")+"\n"); err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(s.Env), "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(len(s.Sockets))), nil
+}
+
+// group is what one .socket unit of the pod holds: the sockets of one unit of the host's, in their order.
+type group struct {
+	app     string
+	sockets []stage1.Socket
+}
+
+// unit is the group as a .socket unit. The app sees the name that FileDescriptorName= of the host's unit gives, or the port's name where
+// the host's unit gives none and all is one port's.
+func (g *group) unit() []byte {
+	name := g.sockets[0].Name
+	var ports []string
+	for _, s := range g.sockets {
+		ports = append(ports, s.Port)
+	}
+	slices.Sort(ports)
+	if distinct := slices.Compact(ports); len(distinct) == 1 && (name == "" || name == "unknown" || strings.HasSuffix(name, ".socket")) {
+		name = distinct[0]
+	}
+	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is about to be stopped when its service ends
+	// (flush_ports), and that is for the next pod.
+	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n[Socket]\n"
+	for _, s := range g.sockets {
+		text += s.Kind + "=" + strings.ReplaceAll(s.Address, "%", "%%") + "\n"
+	}
+	return []byte(text + "FileDescriptorName=" + strings.ReplaceAll(name, "%", "%%") + "\nService=" + g.app + ".service\n")
+}
+
+func unitPath(p *poddir.Pod, unit string) string {
+	return p.Path(poddir.RootDir + UnitPath + "/" + unit)
+}
+
+// dropIn writes a part of a unit of the pod's that is settled only when it starts.
+func dropIn(p *poddir.Pod, unit, name, text string) error {
+	dir := unitPath(p, unit+".d")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
+}
+
+// clearDropIns removes what a start that failed may have left.
+func clearDropIns(p *poddir.Pod) error {
+	units := unitPath(p, "")
+	entries, err := os.ReadDir(units)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") && !strings.Contains(e.Name(), "@")
+		if socket || strings.HasSuffix(e.Name(), ".d") {
+			if err := os.RemoveAll(filepath.Join(units, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
