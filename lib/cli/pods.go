@@ -10,7 +10,7 @@ import (
 // OnePod resolves the POD operand of a program that takes one. With --uuid-file operands are ignored, as rkt did.
 func (p *Process) OnePod(pods poddir.Pods, operands []string, uuidFile string) (*poddir.Pod, error) {
 	if uuidFile != "" {
-		return pods.FromFile(uuidFile)
+		operands = []string{"@" + uuidFile}
 	}
 	if len(operands) == 0 {
 		return nil, errors.New("no pod given (--help shows how)")

@@ -8,14 +8,16 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // Names under a pod's net/ of the files by which its apps find names.
 const (
-	ResolvFile     = "resolv.conf"      // every app gets it as /etc/resolv.conf
-	HostResolvFile = "host-resolv.conf" // an app gets it whose image has none
-	HostsFile      = "hosts"            // every app gets it as /etc/hosts
-	HostHostsFile  = "host-hosts"       // every app gets the host's file, which is named here, as /etc/hosts
+	ResolvFile     = poddir.ResolvFile     // every app gets it as /etc/resolv.conf
+	HostResolvFile = poddir.HostResolvFile // an app gets it whose image has none
+	HostsFile      = poddir.HostsFile      // every app gets it as /etc/hosts
+	HostHostsFile  = poddir.HostHostsFile  // every app gets the host's file, which is named here, as /etc/hosts
 )
 
 // Names says how a pod's apps resolve names: --dns, --dns-search, --dns-opt, --dns-domain and --hosts-entry.

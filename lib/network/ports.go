@@ -6,10 +6,12 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // PortsFile is in the directory of the interface whose network forwards the pod's ports: a JSON array of Port.
-const PortsFile = "ports"
+const PortsFile = poddir.NetPortsFile
 
 // Port is a port of the host that is forwarded to the pod. Its JSON is that of CNI's portMappings capability (CNI's
 // CONVENTIONS.md).
@@ -46,50 +48,19 @@ func (p Port) any() bool {
 // maxPorts bounds what a manifest can ask for: each port is a handful of rules.
 const maxPorts = 1024
 
-// appPort is a port as an app's section of a pod manifest declares it.
-type appPort struct {
-	Name      string `json:"name"`
-	Protocol  string `json:"protocol"`
-	Port      int    `json:"port"`
-	Count     int    `json:"count"`
-	Activated bool   `json:"socketActivated"`
-}
-
-// exposedPort is a port of the host that a pod manifest names.
-type exposedPort struct {
-	Name     string   `json:"name"`
-	HostPort int      `json:"hostPort"`
-	HostIP   string   `json:"hostIP"`
-	PodPort  *appPort `json:"podPort"`
-}
-
-// portManifest is the part of a pod manifest that is about ports.
-type portManifest struct {
-	Ports []exposedPort `json:"ports"`
-	Apps  []struct {
-		App struct {
-			Ports []appPort `json:"ports"`
-		} `json:"app"`
-	} `json:"apps"`
-}
-
 // PodPorts reads the forwarded ports of a pod manifest (appc's PodManifest, "ports"): each names a port that an app declares,
 // or has the port itself. Ranges become single ports. A port that is socket activated is not forwarded.
-func PodPorts(manifest []byte) ([]Port, error) {
-	var pod portManifest
-	if err := unmarshal(manifest, &pod); err != nil {
-		return nil, err
-	}
+func PodPorts(pod *poddir.Manifest) ([]Port, error) {
 	var all []Port
 	for _, exposed := range pod.Ports {
-		to := pod.target(exposed)
+		to := target(pod, exposed)
 		if to == nil {
 			return nil, fmt.Errorf("port %q: no app of the pod declares it", exposed.Name)
 		}
 		if to.Activated { // the host's systemd listens there for the app
 			continue
 		}
-		ports, err := exposed.forward(*to, maxPorts-len(all))
+		ports, err := forward(exposed, *to, maxPorts-len(all))
 		if err != nil {
 			return nil, fmt.Errorf("port %q: %w", exposed.Name, err)
 		}
@@ -104,11 +75,14 @@ func PodPorts(manifest []byte) ([]Port, error) {
 }
 
 // target finds the app's port that an exposed one means: its own, or the first that an app declares under its name.
-func (m *portManifest) target(exposed exposedPort) *appPort {
+func target(m *poddir.Manifest, exposed poddir.ExposedPort) *poddir.AppPort {
 	if exposed.PodPort != nil {
 		return exposed.PodPort
 	}
 	for _, app := range m.Apps {
+		if app.App == nil {
+			continue
+		}
 		for _, port := range app.App.Ports {
 			if port.Name == exposed.Name {
 				return &port
@@ -119,7 +93,7 @@ func (m *portManifest) target(exposed exposedPort) *appPort {
 }
 
 // forward makes single ports, at most left, of an exposed port and the app's.
-func (e exposedPort) forward(to appPort, left int) (ports []Port, err error) {
+func forward(e poddir.ExposedPort, to poddir.AppPort, left int) (ports []Port, err error) {
 	if e.HostIP != "" {
 		ip, err := netip.ParseAddr(e.HostIP)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 func TestPodPorts(t *testing.T) {
@@ -27,10 +29,10 @@ func TestPodPorts(t *testing.T) {
 		{`{"name":"range","hostPort":80},{"name":"http","hostPort":82}`, "", `port "http": 82/tcp is forwarded twice`},
 		{`{"name":"http","hostPort":80,"hostIP":"0.0.0.0"},{"name":"range","hostPort":80,"hostIP":"10.0.0.1"}`, "", "10.0.0.1:80/tcp is forwarded twice"},
 		{`{"name":"x","hostPort":1,"podPort":{"name":"x","protocol":"tcp","port":1,"count":30000}}`, "", "more than 1024 ports"},
-		{`{"name":5}`, "", "JSON number"},
+		{`{"name":5}`, "", "cannot unmarshal number"},
 	} {
 		t.Run(test.ports, func(t *testing.T) {
-			ports, err := PodPorts([]byte(`{"ports":[` + test.ports + `],` + apps + `}`))
+			ports, err := parsePorts([]byte(`{"ports":[` + test.ports + `],` + apps + `}`))
 			if test.wrong != "" {
 				if err == nil || !strings.Contains(err.Error(), test.wrong) {
 					t.Fatalf("got %v, want %s", err, test.wrong)
@@ -53,7 +55,7 @@ func FuzzPodPorts(f *testing.F) {
 	f.Add([]byte(`{"ports":[{"name":"x","hostPort":1,"podPort":{"name":"x","protocol":"tcp","port":1,"count":3}}]}`))
 	f.Add([]byte(`{"ports":[{"name":"x","hostPort":65535}],"apps":[{"app":{"ports":[{"name":"x","protocol":"udp","port":1}]}}]}`))
 	f.Fuzz(func(t *testing.T, manifest []byte) {
-		ports, err := PodPorts(manifest)
+		ports, err := parsePorts(manifest)
 		if len(ports) > maxPorts {
 			t.Fatal(len(ports))
 		}
@@ -63,4 +65,12 @@ func FuzzPodPorts(f *testing.F) {
 			}
 		}
 	})
+}
+
+func parsePorts(text []byte) ([]Port, error) {
+	m, err := poddir.ParseManifest(text)
+	if err != nil {
+		return nil, err
+	}
+	return PodPorts(m)
 }

@@ -17,14 +17,14 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// Names under a pod's net/. docs/networking.md describes them.
+// Names under a pod's net/.
 const (
-	Dir        = "net"
-	NetnsFile  = "netns"  // the word host, or the path of the pod's namespace; written last
-	PathFile   = "path"   // directories of plugins, one a line
-	ConfigFile = "config" // in a directory per interface: the CNI configuration list as used
-	ArgsFile   = "args"   // in a directory per interface: CNI_ARGS
-	ResultFile = "result" // in a directory per interface: the CNI result
+	Dir        = poddir.NetDir
+	NetnsFile  = poddir.NetnsName
+	PathFile   = poddir.NetPathFile
+	ConfigFile = poddir.NetConfigFile
+	ArgsFile   = poddir.NetArgsFile
+	ResultFile = poddir.NetResultFile
 )
 
 // Interface is the name of a pod's n-th network interface, from 0.

@@ -1,10 +1,7 @@
 package poddir
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -27,29 +24,11 @@ func (p *Pod) ChooseApp(names []string, name string) (int, error) {
 
 // Apps are the names of the pod's apps, as the manifest has them. Each is a name of a file, too.
 func (p *Pod) Apps() ([]string, error) {
-	text, err := p.ReadFile(ManifestFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("pod %s: has no manifest; it was never prepared to the end", p.UUID)
-	}
+	m, err := p.Manifest()
 	if err != nil {
 		return nil, err
 	}
-	var manifest struct {
-		Apps []struct {
-			Name string `json:"name"`
-		} `json:"apps"`
-	}
-	if err := json.Unmarshal(text, &manifest); err != nil {
-		return nil, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
-	}
-	var names []string
-	for _, app := range manifest.Apps {
-		if !validAppName(app.Name) {
-			return nil, fmt.Errorf("pod %s: manifest: %q: not the name of an app", p.UUID, app.Name)
-		}
-		names = append(names, app.Name)
-	}
-	return names, nil
+	return m.AppNames(), nil
 }
 
 // validAppName reports whether a name is one of appc's AC Names.

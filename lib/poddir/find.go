@@ -25,21 +25,42 @@ func (p Pods) Find(operand, self string) (*Pod, error) {
 	return pod, r.Close()
 }
 
-func (p Pods) find(operand, self string) (*Pod, error) {
-	if operand == "self" {
-		if self == "" {
-			return nil, errors.New(`pod "self": only a process that systemd itself started has one ($INVOCATION_ID, $SYSTEMD_EXEC_PID)`)
+// UUIDOf is the UUID that an operand says without a look at the pods: a whole one, the one in @FILE, or self's. It is "" for others: a
+// name, the start of a UUID.
+func UUIDOf(operand, self string) (string, error) {
+	operand = strings.TrimSpace(operand)
+	file, isFile := strings.CutPrefix(operand, "@")
+	switch {
+	case operand == "self" && self == "":
+		return "", errors.New(`pod "self": only a process that systemd itself started has one ($INVOCATION_ID, $SYSTEMD_EXEC_PID)`)
+	case operand == "self":
+		return self, nil
+	case isFile:
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
 		}
-		return p.exact(self)
+		uuid := strings.ToLower(strings.TrimSpace(string(data)))
+		if !ValidUUID(uuid) {
+			return "", fmt.Errorf("%s: does not hold a pod's UUID", file)
+		}
+		return uuid, nil
+	case ValidUUID(strings.ToLower(operand)):
+		return strings.ToLower(operand), nil
 	}
-	if file, ok := strings.CutPrefix(operand, "@"); ok {
-		return p.FromFile(file)
+	return "", nil
+}
+
+func (p Pods) find(operand, self string) (*Pod, error) {
+	uuid, err := UUIDOf(operand, self)
+	if err != nil {
+		return nil, err
+	}
+	if uuid != "" {
+		return p.exact(uuid)
 	}
 	if operand == "" {
 		return nil, fmt.Errorf("no matches found for %q: %w", operand, ErrNotFound)
-	}
-	if ValidUUID(strings.ToLower(operand)) {
-		return p.exact(strings.ToLower(operand))
 	}
 	all, err := p.All()
 	if err != nil {
@@ -80,19 +101,6 @@ func list(pods []*Pod) string {
 func (p Pods) Gone(uuid string) bool {
 	_, err := p.Find(uuid, "")
 	return errors.Is(err, ErrNotFound)
-}
-
-// FromFile resolves the UUID that a file holds, as --uuid-file-save writes it.
-func (p Pods) FromFile(file string) (*Pod, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	uuid := strings.ToLower(strings.TrimSpace(string(data)))
-	if !ValidUUID(uuid) {
-		return nil, fmt.Errorf("%s: does not hold a pod's UUID", file)
-	}
-	return p.exact(uuid)
 }
 
 func (p Pods) exact(uuid string) (*Pod, error) {

@@ -27,9 +27,9 @@ func (p *Pod) Supervisor() (int, error) {
 	return supervisor, nil
 }
 
-// Ended reports whether a pod that was run and whose lock is taken has exited all the same: another
-// program has the lock, or the kernel has not yet released that of a killed one.
-func (p *Pod) Ended() bool {
+// ended reports whether a pod that was run and whose lock is taken has exited all the same: another
+// program has the lock, or the kernel has not yet released that of a killed one. Who may not look runs no risk in taking it for running.
+func (p *Pod) ended() bool {
 	supervisor, err := p.Supervisor()
 	if err != nil {
 		return false
@@ -102,7 +102,7 @@ func (p *Pod) LockEnded(ctx context.Context, patience time.Duration) (*os.File, 
 		if unknown != nil {
 			return nil, unknown
 		}
-		if state == Preparing || state == Running && !p.Ended() || ctx.Err() != nil || time.Now().After(end) {
+		if state.Lives() || ctx.Err() != nil || time.Now().After(end) {
 			return nil, err
 		}
 	}

@@ -5,8 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 )
 
 // Layers tells which layers of the image store the apps of the pods lie on, in every state of a pod: their names, lowest first, with a
@@ -18,25 +19,20 @@ func (p Pods) Layers() (map[string]string, error) {
 		return nil, err
 	}
 	for _, pod := range pods {
-		apps, err := os.ReadDir(pod.Path("overlay"))
+		apps, err := os.ReadDir(pod.Path(OverlayDir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		for _, app := range apps {
-			lower := filepath.Join(pod.Path("overlay"), app.Name(), "lower")
-			var names []string
-			for i := 0; ; i++ {
-				target, err := os.Readlink(filepath.Join(lower, strconv.Itoa(i)))
-				if errors.Is(err, fs.ErrNotExist) { // no more, or the pod was removed meanwhile
-					break
-				}
-				if err != nil {
-					return nil, err
-				}
-				names = append(names, filepath.Base(filepath.Dir(target))) // …/cas/layer/NAME/root
+			layers, err := overlay.Layers(pod.Path(AppOverlay(app.Name())))
+			if err != nil {
+				return nil, err
 			}
-			if names != nil {
-				used[strings.Join(names, " ")] = "pod " + pod.UUID
+			for i, layer := range layers {
+				layers[i] = filepath.Base(filepath.Dir(layer)) // …/cas/layer/NAME/root
+			}
+			if layers != nil {
+				used[strings.Join(layers, " ")] = "pod " + pod.UUID
 			}
 		}
 	}

@@ -101,7 +101,7 @@ func taken(name string, by *Pod, state State) error {
 // ownsName reports whether a pod in that state has its name for itself: any pod that has not
 // exited.
 func (p *Pod) ownsName(state State) bool {
-	return state == Preparing || state == Prepared || state == Running && !p.Ended()
+	return state == Prepared || state.Lives()
 }
 
 // leftBy reports whether an earlier start of the service made the pod. No line of the service calls

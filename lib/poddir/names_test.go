@@ -70,8 +70,7 @@ func TestNameInEachState(t *testing.T) {
 	}
 }
 
-// A pod has exited, and another program has its lock, by which it looks running: it does not have
-// its name any more.
+// A pod has exited, and another program has its lock: it does not have its name any more.
 func TestNameOfLockedExitedPod(t *testing.T) {
 	pods := In(t.TempDir())
 	gone := exec.Command("true")
@@ -82,7 +81,7 @@ func TestNameOfLockedExitedPod(t *testing.T) {
 	write(t, old, ManifestFile, "{}")
 	write(t, old, PIDFile, strconv.Itoa(gone.Process.Pid)+"\n")
 	write(t, old, StartedFile, "")
-	if state, err := old.State(); err != nil || state != Running {
+	if state, err := old.State(); err != nil || state != Exited {
 		t.Fatalf("state %v, %v", state, err)
 	}
 	next, lock := newNamed(t, pods, Claim{Name: "web"})

@@ -31,6 +31,7 @@ const (
 	MachineFile  = "machine"                  // its name at systemd-machined, where that is not rkt-UUID
 	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
+	Stage1Dir    = "stage1"                   // what the flavor of the pod has there
 	FlavorFile   = "stage1/flavor"            // the word that says which flavor of pod it is, see package stage1
 	LimitsFile   = "stage1/limits.json"       // limits of CPU, memory and the like, of all apps together and of each
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
@@ -42,18 +43,42 @@ const (
 	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
 	MetadataFile = "metadata"                 // what the pod is to the metadata service: the URL for its apps, with a secret token
 	NetDir       = "net"                      // what rkt-net did
-	NetnsFile    = "net/netns"                // the pod's network namespace: a path, or the word host
+	NetnsFile    = NetDir + "/" + NetnsName   // the pod's network namespace: a path, or the word host
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd
 	StatusDir    = "stage1/rootfs/rkt/status" // a file per app that has ended: its exit status
 	AppsDir      = "stage1/rootfs/opt/stage2"
 	ReadyFile    = "stage1/rootfs/rkt/ready"   // the pod's apps have been ready
 	StoppedFile  = "stage1/rootfs/rkt/stopped" // the pod was asked to stop, and did
+	OverlayDir   = "overlay"                   // what each app's root is made of, a directory each, see AppOverlay
 	VolumesDir   = "sharedVolumes"             // empty volumes, a folder each (rkt's name)
 )
 
-// PreparedConfigFile is in a directory of ConfigDir: the app's OCI runtime configuration as rkt-prepare knows it.
-// Beside it rkt-run-prepared writes the final one (stage1.ConfigFile).
-const PreparedConfigFile = "prepared.json"
+// Names in NetDir. docs/networking.md describes them.
+const (
+	NetnsName      = "netns"  // the word host, or the path of the pod's namespace; written last
+	NetPathFile    = "path"   // directories of plugins, one a line
+	NetConfigFile  = "config" // in a directory per interface: the CNI configuration list as used
+	NetArgsFile    = "args"   // in a directory per interface: CNI_ARGS
+	NetResultFile  = "result" // in a directory per interface: the CNI result
+	NetPortsFile   = "ports"  // in the directory of the interface whose network forwards the pod's ports
+	ResolvFile     = "resolv.conf"
+	HostsFile      = "hosts"
+	HostResolvFile = "host-resolv.conf"
+	HostHostsFile  = "host-hosts"
+)
+
+// Names in a directory of ConfigDir.
+const (
+	PreparedConfigFile = "prepared.json" // the app's OCI runtime configuration as rkt-prepare knows it
+	ConfigFile         = "config.json"   // the final one, of rkt-run-prepared
+	AppFilterFile      = "seccomp.bpf"   // the app's own seccomp filter, if it has one
+)
+
+// AppConfig is a file of an app in ConfigDir.
+func AppConfig(app, name string) string { return ConfigDir + "/" + app + "/" + name }
+
+// AppOverlay is the directory of what an app's root is made of (package overlay).
+func AppOverlay(app string) string { return OverlayDir + "/" + app }
 
 // Errors that callers tell apart.
 var (

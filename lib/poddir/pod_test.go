@@ -290,3 +290,25 @@ func TestSweepAgainstCreate(t *testing.T) {
 		t.Errorf("only %d sweeps meanwhile", n)
 	}
 }
+
+// An operand that says a whole UUID needs no look at the pods.
+func TestUUIDOf(t *testing.T) {
+	const uuid = "33333333-1111-4111-8111-111111111111"
+	file := filepath.Join(t.TempDir(), "uuid")
+	if err := os.WriteFile(file, []byte(strings.ToUpper(uuid)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for operand, want := range map[string]string{uuid: uuid, " " + strings.ToUpper(uuid) + "\n": uuid, "@" + file: uuid, "3": "", "web": "", "": ""} {
+		if got, err := UUIDOf(operand, ""); err != nil || got != want {
+			t.Errorf("%q: %q, %v; want %q", operand, got, err, want)
+		}
+	}
+	if got, err := UUIDOf("self", uuid); err != nil || got != uuid {
+		t.Errorf("self: %q, %v", got, err)
+	}
+	for _, operand := range []string{"self", "@/no/file", "@/dev/null"} {
+		if got, err := UUIDOf(operand, ""); err == nil {
+			t.Errorf("%q: %q", operand, got)
+		}
+	}
+}

@@ -95,7 +95,8 @@ func (r *Reader) Manifest() ([]byte, time.Time, error) {
 }
 
 // Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock last, and only where it counts: who
-// runs a pod takes the lock before it writes started, so one that is started and not locked has ended. That of a pod which nobody has is
+// runs a pod takes the lock before it writes started, so one that is started and not locked, or locked by another program than it was
+// started by, has ended. That of a pod which nobody has is
 // then the reader's, shared, until Close: who wants to have the pod waits for it, but not for long.
 func (r *Reader) Look(manifest time.Time) (Facts, error) {
 	f := Facts{Manifest: manifest, Started: r.time(StartedFile)}
@@ -106,6 +107,9 @@ func (r *Reader) Look(manifest time.Time) (Facts, error) {
 		var err error
 		if locked, err = r.locked(); err != nil {
 			return Facts{}, fmt.Errorf("pod %s: flock: %w", r.pod.UUID, err)
+		}
+		if has && locked && r.pod.ended() {
+			locked = false
 		}
 	}
 	if !has && !locked {

@@ -23,6 +23,9 @@ func (s State) String() string {
 // Ended tells whether the pod has run and does not run any more.
 func (s State) Ended() bool { return s == Exited || s == ExitedGarbage }
 
+// Lives tells whether somebody makes the pod or runs it at the moment.
+func (s State) Lives() bool { return s == Preparing || s == Running }
+
 // fact is what a state asks of one thing that can be seen of a pod.
 type fact int
 

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // Stage2 is rkt-stage2 as the pod's PID 1 sees it, ConfigDir the directory that has a directory for each app with
@@ -17,8 +18,8 @@ import (
 const (
 	Stage2     = "/rkt/stage2"
 	ConfigDir  = "/rkt/apps"
-	ConfigFile = "config.json"
-	FilterFile = "seccomp.bpf"
+	ConfigFile = poddir.ConfigFile    // config.json
+	FilterFile = poddir.AppFilterFile // seccomp.bpf
 )
 
 // HandlerAnnotation and one of the names below is the name of an annotation of an app's configuration: a JSON array,

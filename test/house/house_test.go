@@ -14,7 +14,7 @@ import (
 
 // heavy are modules that cost milliseconds at every start; who may link which.
 var heavy = map[string][]string{
-	"github.com/appc/spec":                   {"rkt-fetch", "rkt-image", "rkt-prepare", "rkt-enter", "rkt-export", "rkt-list", "rkt-metadata", "rkt-status", "rkt-trust", "rkt-unit"},
+	"github.com/appc/spec":                   {"rkt-fetch", "rkt-image", "rkt-prepare", "rkt-enter", "rkt-export", "rkt-metadata", "rkt-trust", "rkt-unit"},
 	"github.com/containernetworking/cni":     {"rkt-net"},
 	"github.com/google/go-containerregistry": {"rkt-fetch"},
 	"github.com/ProtonMail/go-crypto":        {"rkt-fetch", "rkt-trust"},

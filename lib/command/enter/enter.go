@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	_ "github.com/rkt-toolkit/rkt/lib/image/isolator" // manifests may have it
@@ -125,32 +124,24 @@ func sort(p *cli.Process, fs *flag.FlagSet, args []string) (flags, operand, argv
 
 // command completes what the user gave from the pod's manifest.
 func command(p *poddir.Pod, name string, argv []string, term string) (enter.Command, error) {
-	var manifest schema.PodManifest
-	text, err := p.ReadFile(poddir.ManifestFile)
-	if err == nil {
-		err = json.Unmarshal(text, &manifest)
-	}
-	if err != nil {
-		return enter.Command{}, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
-	}
-	var names []string
-	for _, a := range manifest.Apps {
-		names = append(names, a.Name.String())
-	}
-	i, err := p.ChooseApp(names, name)
+	manifest, err := p.Manifest()
 	if err != nil {
 		return enter.Command{}, err
 	}
-	name = names[i]
+	i, err := p.ChooseApp(manifest.AppNames(), name)
+	if err != nil {
+		return enter.Command{}, err
+	}
 	app := manifest.Apps[i]
+	name = app.Name
 	if app.App == nil {
 		return enter.Command{}, fmt.Errorf("pod %s: manifest: app %q has no field app", p.UUID, name)
 	}
-	c := enter.Command{App: app.Name.String(), Argv: argv, Dir: app.App.WorkingDirectory}
+	c := enter.Command{App: name, Argv: argv, Dir: app.App.WorkingDirectory}
 	for _, v := range app.App.Environment {
 		c.Env = append(c.Env, v.Name+"="+v.Value)
 	}
-	if text, ok := app.Annotations.Get(image.AnnotationEnvironment); ok {
+	if text := app.Annotation(image.AnnotationEnvironment); text != "" {
 		var odd []string
 		if err := json.Unmarshal([]byte(text), &odd); err != nil {
 			return enter.Command{}, fmt.Errorf("pod %s: app %q: annotation %s: %w", p.UUID, name, image.AnnotationEnvironment, err)
@@ -175,7 +166,7 @@ var atStart = []string{"CREDENTIALS_DIRECTORY", "HOSTNAME"}
 
 // given are those of them that the app has and env has not. One that an older rkt started has no configuration.
 func given(p *poddir.Pod, app string, env []string) (vars []string) {
-	text, err := p.ReadFile(poddir.ConfigDir + "/" + app + "/" + stage1.ConfigFile)
+	text, err := p.ReadFile(poddir.AppConfig(app, stage1.ConfigFile))
 	if err != nil {
 		return nil
 	}

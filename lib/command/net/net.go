@@ -165,26 +165,16 @@ func (c *config) run(ctx context.Context, p *cli.Process) error {
 
 // releaseAbsent takes away what is left of the network of a pod that is gone, if the command line tells which one it was.
 func (c *config) releaseAbsent(ctx context.Context, self string) error {
-	operand, file := "", c.uuidFile
-	if file == "" {
+	operand := "@" + c.uuidFile
+	if c.uuidFile == "" {
 		operand = c.operands[0]
 	}
-	if after, ok := strings.CutPrefix(operand, "@"); ok {
-		file = after
-	}
-	if operand == "self" {
-		operand = self
-	}
-	if file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		operand = strings.TrimSpace(string(data))
-	}
-	uuid := strings.ToLower(operand)
-	if !poddir.ValidUUID(uuid) {
+	uuid, err := poddir.UUIDOf(operand, self)
+	if errors.Is(err, fs.ErrNotExist) || uuid == "" && err == nil {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return cni.Forget(ctx, uuid)
 }

@@ -85,12 +85,12 @@ func (c *call) prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	o.Claim = claim(p, o.Claim.Name, o.UUID)
 	log := p.Log().With("pod", o.UUID)
 	p.Setenv("RKT_POD", o.UUID) // for what rkt-fetch tells the journal
-	o.Image = func(ctx context.Context, app prepare.App) (string, error) {
-		id, err := c.find(ctx, p, images, app)
+	o.Image = func(ctx context.Context, app prepare.App) (*store.Image, error) {
+		img, err := c.find(ctx, p, images, app)
 		if err == nil {
-			log.Debug("uses", "app", app.Name, "image", id, "name", app.Image, "pull-policy", c.pullPolicy)
+			log.Debug("uses", "app", app.Name, "image", img.ID, "name", app.Image, "pull-policy", c.pullPolicy)
 		}
-		return id, err
+		return img, err
 	}
 	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 		o.OOMScore, _ = strconv.Atoi(strings.TrimSpace(string(text)))
@@ -143,30 +143,30 @@ func remove(p *poddir.Pod) error {
 }
 
 // find looks an image up as the pull policy says, and runs rkt-fetch for what is to be fetched.
-func (c *call) find(ctx context.Context, p *cli.Process, images *store.Store, app prepare.App) (string, error) {
+func (c *call) find(ctx context.Context, p *cli.Process, images *store.Store, app prepare.App) (*store.Image, error) {
 	name := app.Image
 	ref, err := image.ParseReference(name)
 	if err != nil {
-		return "", fmt.Errorf("image %q: %w", name, err)
+		return nil, fmt.Errorf("image %q: %w", name, err)
 	}
 	if ref.Kind == image.ID || c.pullPolicy != "update" && !ref.Local() {
 		g := c.global
 		img, err := resolve.New(images, g.Insecure.Image, g.SystemConfig, g.LocalConfig, g.UserConfig).Lookup(ref)
 		switch {
 		case err == nil:
-			return img.ID, nil
+			return img, nil
 		case errors.Is(err, resolve.ErrUnverified): // rkt-fetch may lay it anew, and says why it does not
 		case ref.Kind == image.ID:
-			return "", fmt.Errorf("image %q: %w", name, err)
+			return nil, fmt.Errorf("image %q: %w", name, err)
 		case c.pullPolicy == "never" && errors.Is(err, store.ErrNotFound):
-			return "", fmt.Errorf("unable to fetch image from %s %q: not in the store (pull policy is never)", ref.Source(), name)
+			return nil, fmt.Errorf("unable to fetch image from %s %q: not in the store (pull policy is never)", ref.Source(), name)
 		case c.pullPolicy == "never":
-			return "", fmt.Errorf("image %q: %w", name, err)
+			return nil, fmt.Errorf("image %q: %w", name, err)
 		}
 	}
 	fetch, err := cli.Sibling("rkt-fetch")
 	if err != nil {
-		return "", fmt.Errorf("image %q: not in the store, and %w", name, err)
+		return nil, fmt.Errorf("image %q: not in the store, and %w", name, err)
 	}
 	args := append(c.global.Args(), "--full", "--pull-policy="+c.pullPolicy)
 	if app.Signature != "" {
@@ -183,11 +183,15 @@ func (c *call) find(ctx context.Context, p *cli.Process, images *store.Store, ap
 	if err := cmd.Run(); err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 			if app.Bare {
-				return "", fmt.Errorf("image %q: taken for one since it follows an image; the arguments of an app follow a --: IMAGE -- ARGS", name)
+				return nil, fmt.Errorf("image %q: taken for one since it follows an image; the arguments of an app follow a --: IMAGE -- ARGS", name)
 			}
-			return "", cli.ExitStatus(cli.ExitFailure) // rkt-fetch has said why
+			return nil, cli.ExitStatus(cli.ExitFailure) // rkt-fetch has said why
 		}
-		return "", fmt.Errorf("image %q: rkt-fetch: %w", name, err)
+		return nil, fmt.Errorf("image %q: rkt-fetch: %w", name, err)
 	}
-	return strings.TrimSpace(id.String()), nil
+	img, err := images.Image(strings.TrimSpace(id.String()))
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", name, err)
+	}
+	return img, nil
 }

@@ -11,6 +11,7 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -55,15 +56,44 @@ func rootOf(layers []string) string {
 	return layers[len(layers)-1]
 }
 
+// Names in such a directory.
+const (
+	lowerDir = "lower"
+	upperDir = "upper"
+	workDir  = "work"
+)
+
+// Upper is the directory of what was written, in one that Make laid out.
+func Upper(dir string) string { return dir + "/" + upperDir }
+
+// Layers are the layers that Make was given: absolute paths if dir is one. It ends before a link that is not there, as when the directory
+// is removed meanwhile.
+func Layers(dir string) (layers []string, err error) {
+	lower := filepath.Join(dir, lowerDir)
+	for i := 0; ; i++ {
+		layer, err := os.Readlink(filepath.Join(lower, strconv.Itoa(i)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return layers, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !filepath.IsAbs(layer) {
+			layer = filepath.Join(lower, layer)
+		}
+		layers = append(layers, layer)
+	}
+}
+
 // Make lays out dir for the given layers (lowest first; any path) and gives the app's root the mode and owner of the root of the topmost
 // layer that says one.
 func Make(dir string, layers []string) error {
-	for _, sub := range []string{"lower", "upper", "work"} {
+	for _, sub := range []string{lowerDir, upperDir, workDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return err
 		}
 	}
-	lower, err := filepath.Abs(filepath.Join(dir, "lower"))
+	lower, err := filepath.Abs(filepath.Join(dir, lowerDir))
 	if err != nil {
 		return err
 	}
@@ -84,7 +114,7 @@ func Make(dir string, layers []string) error {
 	if err := unix.Stat(like, &top); err != nil {
 		return fmt.Errorf("%s: %w", like, err)
 	}
-	upper := filepath.Join(dir, "upper")
+	upper := Upper(dir)
 	if err := os.Chmod(upper, os.FileMode(top.Mode&0o777)); err != nil {
 		return err
 	}
@@ -94,15 +124,15 @@ func Make(dir string, layers []string) error {
 // Mount mounts what Make laid out in dir on target, both absolute. It must run on a locked thread that shares its working
 // directory with no other (see Private). Device nodes of the image do nothing: an app gets its devices from the pod's own /dev.
 func Mount(dir, target string) error {
-	links, err := os.ReadDir(filepath.Join(dir, "lower"))
+	links, err := os.ReadDir(filepath.Join(dir, lowerDir))
 	if err != nil {
 		return err
 	}
 	lower := make([]string, len(links)) // overlayfs wants the topmost first
 	for i := range links {
-		lower[len(links)-1-i] = "lower/" + strconv.Itoa(i)
+		lower[len(links)-1-i] = lowerDir + "/" + strconv.Itoa(i)
 	}
-	options := "upperdir=upper,workdir=work,redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(lower, ":")
+	options := "upperdir=" + upperDir + ",workdir=" + workDir + ",redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(lower, ":")
 	if len(links) == 0 {
 		return fmt.Errorf("%s: no layer in it", dir)
 	}

@@ -367,7 +367,7 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 				return err
 			}
 		}
-		sum, err := s.sum(dir, roots)
+		sum, err := s.sumOf(dir, roots)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, sumFile), []byte(sum), 0o600)
 		}

@@ -25,7 +25,16 @@ func (s *Store) Check(img *Image) error {
 	if err != nil {
 		return fmt.Errorf("damaged: %w", err)
 	}
-	got, err := s.sum(s.path("image", img.ID), img.Layers)
+	config, noConfig := os.ReadFile(img.Config)
+	got, err := s.sum(func(name string) ([]byte, error) {
+		switch name {
+		case "manifest":
+			return img.manifest, nil
+		case "layers":
+			return img.layers, nil
+		}
+		return config, noConfig
+	}, img.Layers)
 	if err != nil {
 		return fmt.Errorf("damaged: %w", err)
 	}
@@ -36,18 +45,37 @@ func (s *Store) Check(img *Image) error {
 			return fmt.Errorf("damaged: %s is not what it was (rkt image verify tells more; rkt image rm and rkt fetch replace it)", name)
 		}
 	}
-	config, err := os.ReadFile(img.Config)
-	if err == nil && fmt.Sprintf("sha512-%x", sha512.Sum512(config)) != img.ID {
+	if noConfig == nil && fmt.Sprintf("sha512-%x", sha512.Sum512(config)) != img.ID {
 		return errors.New("damaged: config is not what the ID says (rkt image rm and rkt fetch replace it)")
 	}
 	return nil
 }
 
-// sum is the text of a sumFile, for the other files in a directory and these layers.
-func (s *Store) sum(dir string, layers []string) (string, error) {
+// Still tells whether an image that was read is in the store still, whole.
+func (s *Store) Still(img *Image) error {
+	if _, err := os.Lstat(s.path("image", img.ID, "manifest")); errors.Is(err, fs.ErrNotExist) {
+		return ErrNotFound
+	} else if err != nil {
+		return err
+	}
+	for _, layer := range img.Layers {
+		if name := LayerName(layer); !s.HasLayer(name) {
+			return fmt.Errorf("incomplete: layer %s is missing; fetch the image again", name)
+		}
+	}
+	return nil
+}
+
+// sumOf is sum for the files in a directory.
+func (s *Store) sumOf(dir string, layers []string) (string, error) {
+	return s.sum(func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(dir, name)) }, layers)
+}
+
+// sum is the text of a sumFile, for the other files of an image and these layers.
+func (s *Store) sum(read func(name string) ([]byte, error), layers []string) (string, error) {
 	text := ""
 	for _, name := range []string{"manifest", "layers", "config"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
+		data, err := read(name)
 		if errors.Is(err, fs.ErrNotExist) && name == "config" {
 			continue
 		}

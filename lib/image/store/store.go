@@ -41,6 +41,8 @@ type Image struct {
 	Manifest *schema.ImageManifest
 	Layers   []string // absolute paths of the unpacked layers, lowest first, no path twice
 	Config   string   // path of the OCI image config; there is no such file for an ACI
+
+	manifest, layers []byte // the files that Manifest and Layers were read from
 }
 
 // Open opens the store of a data directory. A store that does not exist yet is an empty one; adding to it makes it. One that is
@@ -101,7 +103,7 @@ func (s *Store) Image(id string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img.Manifest = new(schema.ImageManifest)
+	img.Manifest, img.manifest = new(schema.ImageManifest), text
 	if err := json.Unmarshal(text, img.Manifest); err != nil {
 		return nil, fmt.Errorf("damaged: %s: %w", s.path("image", id, "manifest"), err)
 	}
@@ -109,6 +111,7 @@ func (s *Store) Image(id string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("damaged: %w", err)
 	}
+	img.layers = list
 	for name := range strings.Lines(string(list)) {
 		name = strings.TrimSuffix(name, "\n")
 		if !validLayer(name) {

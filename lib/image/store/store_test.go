@@ -344,3 +344,28 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	})
 }
+
+// An image that was read is there still, until it or a layer of it is removed.
+func TestStill(t *testing.T) {
+	s := open(t)
+	id := addImage(t, s, 1, addLayer(t, s, 1))
+	img, err := s.Image(id)
+	if err == nil {
+		err = s.Still(img)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.path("layer", layerName(1)), s.path("layer", "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Still(img); err == nil || !strings.Contains(err.Error(), "layer "+layerName(1)+" is missing") {
+		t.Errorf("without its layer: %v", err)
+	}
+	if err := os.RemoveAll(s.path("image", id)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Still(img); !errors.Is(err, ErrNotFound) {
+		t.Errorf("removed: %v", err)
+	}
+}

@@ -54,10 +54,10 @@ func busy(p *poddir.Pod) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case state == poddir.Running && !p.Ended():
+	switch state {
+	case poddir.Running:
 		return fmt.Errorf("pod %s: is running; stop it first", p.UUID)
-	case state == poddir.Preparing:
+	case poddir.Preparing:
 		return fmt.Errorf("pod %s: is still being prepared", p.UUID)
 	}
 	return fmt.Errorf("pod %s: another program works on it", p.UUID)

@@ -28,7 +28,7 @@ const portsLock = "/run/rkt/ports"
 
 // podPorts reads the ports that are to be forwarded to a pod.
 func podPorts(p *poddir.Pod) ([]network.Port, error) {
-	manifest, err := p.ReadFile(poddir.ManifestFile)
+	manifest, err := p.Manifest()
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@
 package attach
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -50,44 +49,22 @@ const (
 	endPatience    = time.Second
 )
 
-// app is an app of a pod, as the pod's manifest has it.
-type app struct {
-	Name        string
-	Annotations []struct{ Name, Value string }
-}
-
 // find reads the app of that name, or the pod's one app, from the pod's manifest.
-func find(p *poddir.Pod, name string) (*app, error) {
-	var manifest struct{ Apps []*app }
-	text, err := p.ReadFile(poddir.ManifestFile)
-	if err == nil {
-		err = json.Unmarshal(text, &manifest)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
-	}
-	var names []string
-	for _, a := range manifest.Apps {
-		if a == nil || a.Name == "" || strings.ContainsAny(a.Name, "/.") { // appc allows none; it is a part of a path
-			return nil, fmt.Errorf("pod %s: manifest: an app without a valid name", p.UUID)
-		}
-		names = append(names, a.Name)
-	}
-	i, err := p.ChooseApp(names, name)
+func find(p *poddir.Pod, name string) (*poddir.ManifestApp, error) {
+	manifest, err := p.Manifest()
 	if err != nil {
 		return nil, err
 	}
-	return manifest.Apps[i], nil
+	i, err := p.ChooseApp(manifest.AppNames(), name)
+	if err != nil {
+		return nil, err
+	}
+	return &manifest.Apps[i], nil
 }
 
-func (a *app) stream(name string) stage1.Stream {
-	value := ""
-	for _, annotation := range a.Annotations {
-		if annotation.Name == stage1.StreamAnnotation+name {
-			value = annotation.Value
-		}
-	}
-	return stage1.Stream(value)
+// streamsOf are the streams of an app, by stdin, stdout and stderr.
+func streamsOf(a *poddir.ManifestApp) func(name string) stage1.Stream {
+	return func(name string) stage1.Stream { return stage1.Stream(a.Annotation(stage1.StreamAnnotation + name)) }
 }
 
 // endpoints are what the streams of an app, by stdin, stdout and stderr, can be attached to by.
@@ -144,7 +121,7 @@ func List(p *poddir.Pod, name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := choose("list", endpoints(a.stream))
+	found, err := choose("list", endpoints(streamsOf(a)))
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: app %q: %w", p.UUID, a.Name, err)
 	}

@@ -502,8 +502,8 @@ func TestList(t *testing.T) {
 		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "", "has the apps a, b; choose one with --app"},
 		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "c", `has no app "c"; it has a, b`},
 		{`{"apps":[{"name":"a"}]}`, "", `app "a": can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty`},
-		{`{"apps":[{"name":"../a"}]}`, "", "manifest: an app without a valid name"},
-		{`{"apps":[null]}`, "", "manifest: an app without a valid name"},
+		{`{"apps":[{"name":"../a"}]}`, "", `manifest: "../a": not the name of an app`},
+		{`{"apps":[null]}`, "", `manifest: "": not the name of an app`},
 		{`{`, "", "manifest: unexpected end of JSON input"},
 	} {
 		p, lock, err := pods.Create(poddir.NewUUID())

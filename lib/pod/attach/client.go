@@ -46,7 +46,7 @@ func (c Client) Attach(p running.Pod) error {
 		return err
 	}
 	fail := func(err error) error { return fmt.Errorf("pod %s: app %q: %w", p.UUID, a.Name, err) }
-	wanted, err := choose(c.Mode, endpoints(a.stream))
+	wanted, err := choose(c.Mode, endpoints(streamsOf(a)))
 	if err != nil {
 		return fail(err)
 	}

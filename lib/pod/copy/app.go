@@ -88,10 +88,10 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 	if err != nil {
 		return err
 	}
-	if state == poddir.Running && !a.Pod.Ended() {
+	if state == poddir.Running {
 		return a.running(func(root *os.File, users userns.Range) error { return f(root, users, uid, gid) })
 	}
-	if state != poddir.Prepared && state != poddir.Running && !state.Ended() {
+	if state != poddir.Prepared && !state.Ended() {
 		return fmt.Errorf("pod %s: has no files yet, or no more (its state is: %s)", a.Pod.UUID, state)
 	}
 	lock, err := a.Pod.LockEnded(ctx, lockPatience)
@@ -102,9 +102,9 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 	if state := a.Pod.StateHeld(); state == poddir.AbortedPrepare {
 		return fmt.Errorf("pod %s: its preparation was aborted", a.Pod.UUID)
 	}
-	overlayDir := "overlay/" + a.Name
+	overlayDir := poddir.AppOverlay(a.Name)
 	target := poddir.RootDir + stage1.AppRoot(a.Name)
-	for _, dir := range []string{overlayDir + "/upper", target} {
+	for _, dir := range []string{overlay.Upper(overlayDir), target} {
 		if err := a.Pod.CheckFolder(dir); err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 // user is the app's, as its configuration has it.
 func (a App) user() (uid, gid uint32, err error) {
 	for _, name := range []string{stage1.ConfigFile, poddir.PreparedConfigFile} {
-		text, err := a.Pod.ReadFile(poddir.ConfigDir + "/" + a.Name + "/" + name)
+		text, err := a.Pod.ReadFile(poddir.AppConfig(a.Name, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

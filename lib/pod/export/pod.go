@@ -2,16 +2,10 @@ package export
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strconv"
 
-	"github.com/appc/spec/schema"
+	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/image/store"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
@@ -23,48 +17,30 @@ func App(ctx context.Context, s *store.Store, p *poddir.Pod, app string, w io.Wr
 	if err := ended(p); err != nil {
 		return err
 	}
-	text, err := p.ReadFile(poddir.ManifestFile)
+	manifest, err := p.Manifest()
 	if err != nil {
 		return err
 	}
-	var manifest schema.PodManifest
-	if err := json.Unmarshal(text, &manifest); err != nil {
-		return fmt.Errorf("pod %s: manifest: %w", p.UUID, err)
-	}
-	var names []string
-	for _, a := range manifest.Apps {
-		names = append(names, a.Name.String())
-	}
-	i, err := p.ChooseApp(names, app)
+	i, err := p.ChooseApp(manifest.AppNames(), app)
 	if err != nil {
 		return err
 	}
 	found := manifest.Apps[i]
-	img, err := s.Image(found.Image.ID.String())
+	img, err := s.Image(found.Image.ID)
 	if err != nil {
 		return fmt.Errorf("pod %s: app %q: its image: %w", p.UUID, found.Name, err)
 	}
 	m := *img.Manifest
 	m.Dependencies, m.PathWhitelist = nil, nil
-	dir := p.Path(filepath.Join("overlay", found.Name.String()))
-	if err := p.CheckFolder(filepath.Join("overlay", found.Name.String(), "upper")); err != nil {
+	dir := poddir.AppOverlay(found.Name)
+	if err := p.CheckFolder(overlay.Upper(dir)); err != nil {
 		return err
 	}
-	var layers []string
-	for i := 0; ; i++ {
-		layer, err := os.Readlink(filepath.Join(dir, "lower", strconv.Itoa(i)))
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if !filepath.IsAbs(layer) {
-			layer = filepath.Join(dir, "lower", layer)
-		}
-		layers = append(layers, layer)
+	layers, err := overlay.Layers(p.Path(dir))
+	if err != nil {
+		return err
 	}
-	if err := pack(ctx, &m, append(layers, filepath.Join(dir, "upper")), p.Path(poddir.RootDir), w); err != nil {
+	if err := pack(ctx, &m, append(layers, p.Path(overlay.Upper(dir))), p.Path(poddir.RootDir), w); err != nil {
 		return fmt.Errorf("pod %s: app %q: %w", p.UUID, found.Name, err)
 	}
 	return ended(p) // whole only if nobody has taken it away

@@ -42,9 +42,6 @@ const workers = 8
 // patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
 const patience = 30 * time.Second
 
-// settling is how long the kernel may take to release the lock of a process that was killed.
-const settling = 5 * time.Second
-
 // Rules say how old what is to be removed must be.
 type Rules struct {
 	GracePeriod    time.Duration // since rkt-gc first saw an exited pod
@@ -80,7 +77,7 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 			return nil
 		} else if err != nil {
 			return err
-		} else if inUse(p, state) {
+		} else if state.Lives() {
 			return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
 		}
 	}
@@ -133,16 +130,11 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 // settle waits for a moment for a pod that is just ending.
 func settle(p *poddir.Pod) (state poddir.State, err error) {
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if state, err = p.State(); err != nil || !inUse(p, state) {
+		if state, err = p.State(); err != nil || !state.Lives() {
 			break
 		}
 	}
 	return state, err
-}
-
-// inUse tells whether a pod runs, or is being prepared; one whose lock another program has after its end is neither.
-func inUse(p *poddir.Pod, state poddir.State) bool {
-	return state == poddir.Preparing || state == poddir.Running && !p.Ended()
 }
 
 // releaseNetwork has rkt-net undo what it did for a pod, if it did anything.
@@ -231,16 +223,6 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	}
 	if err != nil {
 		return err
-	}
-	if state == poddir.Running && p.Ended() { // it was killed a moment ago, or another program looks at it
-		lock, err := p.LockEnded(ctx, settling)
-		if err == nil {
-			state = p.StateHeld()
-			err = lock.Close()
-		}
-		if err != nil && !errors.Is(err, durable.ErrLocked) && !errors.Is(err, poddir.ErrNotFound) {
-			return err
-		}
 	}
 	switch state {
 	case poddir.AbortedPrepare:

@@ -71,8 +71,8 @@ func TestKilledMomentsAgo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if state, err := p.State(); err != nil || state != poddir.Running {
-		t.Fatalf("state %v, %v; want running", state, err)
+	if state, err := p.State(); err != nil || state != poddir.Exited {
+		t.Fatalf("state %v, %v; want exited", state, err)
 	}
 	time.AfterFunc(300*time.Millisecond, func() { lock.Close() })
 	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {},
@@ -206,7 +206,7 @@ func TestTellsOfData(t *testing.T) {
 	if err := os.Symlink(t.TempDir()+"/..", p.Path(poddir.VolumesDir+"/link")); err != nil {
 		t.Fatal(err)
 	}
-	manifest := `{"apps":[{"mounts":[{"volume":"full","path":"/data\u001b[1m"},{"volume":"empty","path":"/e"}]}]}`
+	manifest := `{"apps":[{"name":"a","mounts":[{"volume":"full","path":"/data\u001b[1m"},{"volume":"empty","path":"/e"}]}]}`
 	if err := os.WriteFile(p.Path(poddir.ManifestFile), []byte(manifest), 0o640); err != nil {
 		t.Fatal(err)
 	}

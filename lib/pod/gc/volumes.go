@@ -1,7 +1,6 @@
 package gc
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -45,13 +44,8 @@ func entries(root *os.Root, name string, n int) ([]string, error) {
 
 // mounted tells of each volume where the pod's apps have it, as text to follow its name.
 func mounted(p *poddir.Pod) map[string]string {
-	var manifest struct {
-		Apps []struct {
-			Mounts []struct{ Volume, Path string }
-		}
-	}
-	text, err := p.ReadFile(poddir.ManifestFile)
-	if err != nil || json.Unmarshal(text, &manifest) != nil {
+	manifest, err := p.Manifest()
+	if err != nil {
 		return nil
 	}
 	places := map[string]string{}

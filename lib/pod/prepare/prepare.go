@@ -81,8 +81,8 @@ type Options struct {
 	Strict bool              // an isolator that is not honoured is an error
 	Warn   func(line string) // told of it otherwise
 
-	// Image finds the image that an App names, fetching it if the pull policy says so, and returns its ID.
-	Image func(ctx context.Context, app App) (id string, err error)
+	// Image finds the image that an App names, fetching it if the pull policy says so.
+	Image func(ctx context.Context, app App) (*store.Image, error)
 
 	mounts []schema.Mount
 	shm    uint64 // Shm, in bytes; 0 for none
@@ -96,12 +96,9 @@ func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) 
 	}
 	found := make([]*store.Image, len(o.Apps))
 	for i, app := range o.Apps { // before the pod is made: this may take as long as a download
-		id, err := o.Image(ctx, app)
-		if err != nil {
+		var err error
+		if found[i], err = o.Image(ctx, app); err != nil {
 			return nil, err
-		}
-		if found[i], err = images.Image(id); err != nil {
-			return nil, fmt.Errorf("image %q: %w", app.Image, err)
 		}
 		if !o.AnyPlatform {
 			if err := saysPlatform(found[i]); err != nil {
@@ -126,7 +123,7 @@ func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) 
 	defer lock.Close()
 	err = fill(p, pods, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
 		for i, img := range found {
-			if _, err := images.Image(img.ID); err != nil {
+			if err := images.Still(img); err != nil {
 				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
 			}
 			if err := images.Used(img.ID); err != nil {
@@ -147,8 +144,8 @@ var directories = []struct {
 	name string
 	mode os.FileMode
 }{
-	{"overlay", 0o700},
-	{"stage1", 0o711},
+	{poddir.OverlayDir, 0o700},
+	{poddir.Stage1Dir, 0o711},
 	{poddir.RootDir, 0o711},
 	{poddir.RootDir + "/opt", 0o700},
 	{poddir.RootDir + "/rkt", 0o711},
@@ -194,7 +191,7 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		if manifest.Apps.Get(name) != nil {
 			return fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
 		}
-		dir, target := p.Path("overlay/"+name.String()), p.Path(poddir.RootDir+stage1.AppRoot(name.String()))
+		dir, target := p.Path(poddir.AppOverlay(name.String())), p.Path(poddir.RootDir+stage1.AppRoot(name.String()))
 		if err := os.MkdirAll(target, 0o755); err != nil {
 			return err
 		}
@@ -262,7 +259,11 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 	if err != nil {
 		return fmt.Errorf("pod manifest: %w", err)
 	}
-	if _, err := network.PodPorts(text); err != nil { // what rkt-net would say
+	read, err := poddir.ParseManifest(text) // what other programs would say
+	if err == nil {
+		_, err = network.PodPorts(read)
+	}
+	if err != nil {
 		return err
 	}
 	if err := durable.SyncTree(p.Dir()); err != nil {

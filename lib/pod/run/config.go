@@ -38,7 +38,7 @@ func readApps(p *poddir.Pod, hostname string, given given) ([]*app, error) {
 		if former {
 			continue
 		}
-		file := poddir.ConfigDir + "/" + a.Name + "/" + poddir.PreparedConfigFile
+		file := poddir.AppConfig(a.Name, poddir.PreparedConfigFile)
 		text, err := p.ReadFile(file)
 		if err != nil {
 			return nil, err
@@ -72,7 +72,7 @@ func writeConfigs(p *poddir.Pod, apps []*app) error {
 		if err != nil {
 			return fmt.Errorf("app %q: configuration: %w", a.Name, err)
 		}
-		if err := durable.WriteForNow(p.Path(poddir.ConfigDir+"/"+a.Name+"/"+stage1.ConfigFile), append(text, '\n'), 0o600); err != nil {
+		if err := durable.WriteForNow(p.Path(poddir.AppConfig(a.Name, stage1.ConfigFile)), append(text, '\n'), 0o600); err != nil {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted, elsewhere f
 	for _, app := range apps {
 		root := p.Path(poddir.RootDir + stage1.AppRoot(app.Name))
 		mount := func() error {
-			if err := overlay.Mount(p.Path("overlay/"+app.Name), root); err != nil {
+			if err := overlay.Mount(p.Path(poddir.AppOverlay(app.Name)), root); err != nil {
 				return err
 			}
 			if err := mountDev(p, root, app, o.Interactive, users); err != nil {
@@ -72,7 +72,7 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted, elsewhere f
 			err = users.As(mount)
 		}
 		if err == nil {
-			err = overlay.Protect(p.Path("overlay/"+app.Name), root)
+			err = overlay.Protect(p.Path(poddir.AppOverlay(app.Name)), root)
 		}
 		if err != nil {
 			return fmt.Errorf("app %q: %w", app.Name, err)

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -164,35 +163,17 @@ func missing(ports []appPort, sockets []socket) (lines []string) {
 
 // activatedPorts are the ports of the pod's apps that are to be socket activated, where the host has them.
 func activatedPorts(p *poddir.Pod) ([]appPort, error) {
-	text, err := p.ReadFile(poddir.ManifestFile)
+	manifest, err := p.Manifest()
 	if err != nil {
 		return nil, err
 	}
-	var manifest struct {
-		Apps []struct {
-			Name string `json:"name"`
-			App  struct {
-				Ports []struct {
-					Name            string `json:"name"`
-					Protocol        string `json:"protocol"`
-					Port            int    `json:"port"`
-					Count           int    `json:"count"`
-					SocketActivated bool   `json:"socketActivated"`
-				} `json:"ports"`
-			} `json:"app"`
-		} `json:"apps"`
-		Ports []struct {
-			Name     string `json:"name"`
-			HostPort int    `json:"hostPort"`
-		} `json:"ports"`
-	}
-	if err := json.Unmarshal(text, &manifest); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.Path(poddir.ManifestFile), err)
-	}
 	var ports []appPort
 	for _, app := range manifest.Apps {
+		if app.App == nil {
+			continue
+		}
 		for _, port := range app.App.Ports {
-			if !port.SocketActivated {
+			if !port.Activated {
 				continue
 			}
 			a := appPort{app: app.Name, name: port.Name, protocol: port.Protocol, port: port.Port, count: max(port.Count, 1)}

@@ -238,7 +238,7 @@ func hostsRoot(apps []*app) string {
 // shiftOver mounts the image store and the pod's files over themselves, shifted, so that whatever comes from there is.
 func shiftOver(p *poddir.Pod, users *shifted) error {
 	dirs := []string{filepath.Join(p.DataDir(), "cas")}
-	for _, name := range []string{poddir.RootDir, poddir.ConfigDir, "overlay", poddir.VolumesDir} {
+	for _, name := range []string{poddir.RootDir, poddir.ConfigDir, poddir.OverlayDir, poddir.VolumesDir} {
 		if info, err := os.Lstat(p.Path(name)); err == nil && info.IsDir() {
 			dirs = append(dirs, p.Path(name))
 		}

@@ -3,7 +3,6 @@ package status
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -77,39 +75,10 @@ type Mount struct {
 	ReadOnly      bool   `json:"read_only"`
 }
 
-// manifest is the part of an appc pod manifest that is told. schema.PodManifest checks all of it, which takes ten times as long.
-type manifest struct {
-	Kind string `json:"acKind"`
-	Apps []struct {
-		Name  string `json:"name"`
-		Image struct {
-			ID     string                         `json:"id"`
-			Name   string                         `json:"name"`
-			Labels []struct{ Name, Value string } `json:"labels"`
-		} `json:"image"`
-		Mounts []struct {
-			Volume, Path string
-			AppVolume    *volume
-		} `json:"mounts"`
-		App *struct {
-			UserAnnotations map[string]string `json:"userAnnotations"`
-			UserLabels      map[string]string `json:"userLabels"`
-		} `json:"app"`
-	} `json:"apps"`
-	Volumes         []volume          `json:"volumes"`
-	UserAnnotations map[string]string `json:"userAnnotations"`
-	UserLabels      map[string]string `json:"userLabels"`
-}
-
-type volume struct {
-	Name, Source string
-	ReadOnly     bool
-}
-
 // mount is how a volume of the pod, or of the app alone, is told.
-func (m *manifest) mount(name, path string, own *volume) Mount {
+func mount(m *poddir.Manifest, name, path string, own *poddir.ManifestVolume) Mount {
 	if own == nil {
-		own = new(volume)
+		own = new(poddir.ManifestVolume)
 		for _, v := range m.Volumes {
 			if v.Name == name {
 				*own = v
@@ -119,21 +88,13 @@ func (m *manifest) mount(name, path string, own *volume) Mount {
 	return Mount{Name: name, ContainerPath: path, HostPath: own.Source, ReadOnly: own.ReadOnly}
 }
 
-// parse reads what is told of a manifest, and checks that its apps' names, which are files' names too, are such.
-func parse(text []byte) (*manifest, error) {
-	m := new(manifest)
-	if err := json.Unmarshal(text, m); err != nil {
-		return nil, err
+// parse reads a manifest.
+func parse(text []byte) (*poddir.Manifest, error) {
+	m, err := poddir.ParseManifest(text)
+	if err == nil && m.Kind != "PodManifest" {
+		err = fmt.Errorf("acKind is %q", m.Kind)
 	}
-	if m.Kind != "PodManifest" {
-		return nil, fmt.Errorf("acKind is %q", m.Kind)
-	}
-	for _, ra := range m.Apps {
-		if _, err := types.NewACName(ra.Name); err != nil {
-			return nil, fmt.Errorf("app %q: %w", ra.Name, err)
-		}
-	}
-	return m, nil
+	return m, err
 }
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
@@ -206,7 +167,7 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	for _, ra := range m.Apps {
 		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
 		for _, at := range ra.Mounts {
-			a.Mounts = append(a.Mounts, m.mount(at.Volume, at.Path, at.AppVolume))
+			a.Mounts = append(a.Mounts, mount(m, at.Volume, at.Path, at.AppVolume))
 		}
 		for _, l := range ra.Image.Labels {
 			if l.Name == "version" {

@@ -108,7 +108,7 @@ func TestSecondFlavor(t *testing.T) {
 	images, pods := testStore(t, data), poddir.In(data)
 	options := prepare.Options{UUID: poddir.NewUUID(), Flavor: chroot{}, AnyImage: true, AnyPlatform: true, Users: poddir.UsersAuto,
 		Stage2: "/usr/bin/rkt-stage2", Apps: []prepare.App{{Image: "one"}}, Warn: func(line string) { t.Error(line) },
-		Image: func(context.Context, prepare.App) (string, error) { return imageID, nil }}
+		Image: func(context.Context, prepare.App) (*store.Image, error) { return images.Image(imageID) }}
 	two := options
 	two.UUID, two.Apps = poddir.NewUUID(), []prepare.App{{Image: "one", Name: "a"}, {Image: "one", Name: "b"}}
 	if _, err := prepare.Pod(t.Context(), pods, images, two); err == nil || !strings.Contains(err.Error(), "more than one app: pods of flavor chroot") {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
@@ -85,7 +86,7 @@ func arguments(s machine) []string {
 	if s.Hostname == "" && s.Machine != "" { // which would be the machine's name
 		s.Hostname = stage1.PodName(s.UUID)
 	}
-	argv = append(argv, "--uuid="+s.UUID, "--machine="+machine, "--directory=stage1/rootfs",
+	argv = append(argv, "--uuid="+s.UUID, "--machine="+machine, "--directory="+poddir.RootDir,
 		"--notify-ready=yes", "--resolv-conf=off", "--timezone=off",
 		"--settings=no") // no file of the host's that has the machine's name
 	if s.Version >= 261 { // which asks for a choice; the pod's own seccomp filter makes it

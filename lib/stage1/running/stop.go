@@ -22,7 +22,7 @@ var ErrStillRuns = errors.New("has not exited")
 func (p Pod) Ask(log *slog.Logger) error {
 	for end := time.Now().Add(startPatience); ; time.Sleep(5 * time.Millisecond) {
 		state, err := p.State()
-		if err != nil || state != poddir.Running || p.Ended() {
+		if err != nil || state != poddir.Running {
 			log.Debug("does not run", "pod", p.UUID, "state", state)
 			return err
 		}
