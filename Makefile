@@ -1,5 +1,8 @@
 # make            build the programs into bin/
 # make install    install them, their manual pages and units (DESTDIR, PREFIX)
+# make uninstall  remove what make install has installed; images, pods and configuration stay
+# make deb        a package for Debian 12 and 13, in bin/dist
+# make tarball    the toolkit as a tarball, and as a system extension image (systemd-sysext), in bin/dist
 # make cni        build the CNI plugins of the CNI project and install them for the toolkit (DESTDIR, PREFIX), for hosts that have none
 # make demo       the main job, from nothing to a redis that answers and is gone again
 # make shell      a shell in a disposable host that has the toolkit and two images
@@ -19,7 +22,8 @@
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT   := $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
+VERSION  ?= 2.0.0-devel$(COMMIT:%=+%)
 PROGRAMS := rkt $(patsubst %/,%,$(wildcard rkt-*/))
 UNITS    := rkt-fetch.socket rkt-fetch@.service rkt-gc.service rkt-gc.timer rkt-metadata.service rkt-metadata.socket rkt@.service
 
@@ -34,7 +38,7 @@ DEMO_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 NEEDS := $(DEMO_NEEDS) pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
 	dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time systemd-analyze:systemd groff:groff-base \
-	apparmor_parser:apparmor zsh:zsh fish:fish \
+	apparmor_parser:apparmor zsh:zsh fish:fish lintian:lintian mksquashfs:squashfs-tools \
 	mmdebstrap:mmdebstrap gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
 NEEDS_FILES := $(DEMO_FILES)
 
@@ -49,7 +53,11 @@ RELEASE_SESSIONS := attach closed devices enter firewalls guide health isolation
 # Sessions that a kernel tells most of; make test-vm-releases runs them.
 VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
 
-.PHONY: all man install cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench \
+# Of packages: where they go, and the time of the commit, so that packing it twice gives the same bytes.
+DIST     ?= bin/dist
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+
+.PHONY: all man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench \
 	lint deps modules clean
 
 all:
@@ -73,6 +81,21 @@ install: all man
 	install -m 0644 units/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
 	install -D -m 0644 units/apparmor $(DESTDIR)/etc/apparmor.d/rkt-default
 	install -m 0644 units/sysctl.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-rkt.conf
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(patsubst %,$(DESTDIR)$(PREFIX)/share/man/man1/%.1,$(PROGRAMS) rkt-run)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(UNITS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,lib/tmpfiles.d/rkt.conf lib/sysusers.d/rkt.conf lib/sysctl.d/10-rkt.conf \
+		share/bash-completion/completions/rkt share/zsh/site-functions/_rkt share/fish/vendor_completions.d/rkt.fish)
+	rm -f $(DESTDIR)/etc/apparmor.d/rkt-default
+
+deb tarball: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
+deb tarball: export VERSION := $(VERSION)
+deb:
+	dist/deb/build.sh $(DIST) $(VERSION)
+
+tarball:
+	dist/tarball.sh $(DIST) $(VERSION)
 
 cni:
 	install -d $(DESTDIR)$(PREFIX)/libexec/rkt/cni

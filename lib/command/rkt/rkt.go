@@ -7,15 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
-
-// Version is set by the build.
-var Version = "devel"
 
 // Command is rkt.
 var Command = &cli.Command{
@@ -87,9 +83,7 @@ func front(ctx context.Context, p *cli.Process) error {
 		}
 		verb, args = args[0], []string{"--help"}
 	case "version":
-		_, err := fmt.Fprintf(p.Stdout, "rkt Version: %s\nappc Version: %s\nGo Version: %s\nGo OS/Arch: %s/%s\nFeatures: -TPM +SDJOURNAL\n",
-			Version, appcVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return err
+		return version(ctx, p)
 	}
 	switch verb {
 	case "completion":

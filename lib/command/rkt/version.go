@@ -1,0 +1,35 @@
+package rkt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
+)
+
+// Version is set by the build: a release, or the next one with "-devel+" and the commit.
+var Version = "2.0.0-devel"
+
+// version prints rkt's version, in the words of rkt 1.30, and to root what rkt-doctor says of the host's.
+func version(ctx context.Context, p *cli.Process) error {
+	_, err := fmt.Fprintf(p.Stdout, "rkt Version: %s\nappc Version: %s\nGo Version: %s\nGo OS/Arch: %s/%s\nFeatures: -TPM +SDJOURNAL\n",
+		Version, appcVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	doctor, err := cli.Sibling("rkt-doctor")
+	if err != nil {
+		return err
+	}
+	cmd := program.Command(ctx, doctor, "systemd", "nspawn", "kernel", "users", "cgroups", "apparmor")
+	cmd.Stdout, cmd.Stderr, cmd.Env = p.Stdout, p.Stderr, p.Environ()
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) { // the status tells how well the host does
+		return err
+	}
+	return nil
+}
