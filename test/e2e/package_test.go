@@ -87,7 +87,7 @@ func TestPackage(t *testing.T) {
 // pack makes all packages of version 2.0.0 in a directory.
 func pack(t *testing.T, dir, umask string) {
 	t.Helper()
-	command(t, "sh", "-c", "umask "+umask+"; make -C ../.. deb tarball VERSION=2.0.0 DIST="+dir+" SOURCE_DATE_EPOCH=1800000000")
+	command(t, "sh", "-c", "umask "+umask+"; make -C ../.. deb tarball VERSION=2.0.0 DIST="+dir+" SOURCE_DATE_EPOCH=1750000000")
 }
 
 func sum(t *testing.T, file string) string {

@@ -9,7 +9,6 @@ import (
 	"runtime"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
-	"github.com/rkt-toolkit/rkt/lib/host/program"
 )
 
 // Version is set by the build: a release, or the next one with "-devel+" and the commit.
@@ -26,7 +25,7 @@ func version(ctx context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	cmd := program.Command(ctx, doctor, "systemd", "nspawn", "kernel", "users", "cgroups", "apparmor")
+	cmd := exec.CommandContext(ctx, doctor, "systemd", "nspawn", "kernel", "users", "cgroups", "apparmor")
 	cmd.Stdout, cmd.Stderr, cmd.Env = p.Stdout, p.Stderr, p.Environ()
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) { // the status tells how well the host does
 		return err
