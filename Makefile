@@ -38,7 +38,7 @@ DEMO_FILES := /usr/lib/cni/ptp:containernetworking-plugins
 NEEDS := $(DEMO_NEEDS) pgrep:procps jq:jq \
 	xz:xz-utils bzip2:bzip2 zstd:zstd skopeo:skopeo podman:podman umoci:umoci setfattr:attr setcap:libcap2-bin \
 	dnsmasq:dnsmasq-base etcd:etcd-server socat:socat curl:curl time:time systemd-analyze:systemd groff:groff-base \
-	apparmor_parser:apparmor zsh:zsh fish:fish lintian:lintian mksquashfs:squashfs-tools \
+	apparmor_parser:apparmor secilc:secilc zsh:zsh fish:fish lintian:lintian mksquashfs:squashfs-tools \
 	mmdebstrap:mmdebstrap gpg:gpg gpg-agent:gpg-agent openssl:openssl qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs mkfs.xfs:xfsprogs nft:nftables
 NEEDS_FILES := $(DEMO_FILES)
 
@@ -46,12 +46,12 @@ NEEDS_FILES := $(DEMO_FILES)
 RELEASES := trixie forky
 RELEASE_PACKAGES := attr bsdutils busybox-static ca-certificates containernetworking-plugins curl dbus dnsmasq-base docker-registry e2fsprogs \
 	etcd-server gpg gpg-agent groff-base iproute2 iptables jq libcap2-bin libpam-systemd mount nftables openssl procps redis-server \
-	redis-tools skopeo socat systemd systemd-container time umoci util-linux xfsprogs xz-utils bzip2 zstd
+	redis-tools secilc skopeo socat systemd systemd-container time umoci util-linux xfsprogs xz-utils bzip2 zstd
 # Sessions that tell most of a release; make test runs these, make torture all.
 RELEASE_SESSIONS := attach closed devices enter firewalls guide health isolation logs masks redis-service reload soft-reboot terminal units users volumes
 
 # Sessions that a kernel tells most of; make test-vm-releases runs them.
-VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan vm/limits vm/tasks
+VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan vm/limits vm/selinux vm/tasks
 
 # Of packages: where they go, and the time of the commit, so that packing it twice gives the same bytes.
 DIST     ?= bin/dist

@@ -221,6 +221,7 @@ var table = []Program{
 		{"volume", true, "SOURCE:TARGET[:ro]: mount the host's directory or file SOURCE at TARGET\nNAME:TARGET[:ro]: mount the named volume NAME, which is made if it does not exist\nNAME,kind=host,source=PATH[,readOnly=true][,recursive=false][,propagation=slave]:\nNAME,kind=named[,source=VOLUME][,readOnly=true]:\nNAME,kind=empty[,mode=0755][,uid=0][,gid=0][,readOnly=true]: a volume for the apps of the pod to mount", ""},
 		{"mount", true, "volume=NAME,target=PATH: mount it, in every app; this flag and --volume may also follow an image, and mount in that app only", ""},
 		{"private-users", false, "auto, yes or no: run the pod in its own user namespace: root in it has no rights outside. Files keep their owners' numbers. auto (default): unless it needs the host's users; alone: yes", ""},
+		{"selinux", true, "auto, yes, no, type:TYPE, filetype:TYPE or level:LEVEL: whether the apps get an SELinux context with categories that no other pod has, and what else is in it (default: auto, where the host has SELinux)", ""},
 		{"shm-size", true, "SIZE: the size of /dev/shm, which all apps share, such as 64m (in units of 1024)", ""},
 		{"pids-max", true, "N: how many processes and threads the apps may have together (default 4096); max for no limit but the unit's TasksMax=", ""},
 		{"sysctl", true, "NAME=VALUE: set a kernel parameter of the pod's own network or IPC (net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*)", ""},

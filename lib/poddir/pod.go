@@ -41,6 +41,7 @@ const (
 	SystemdLink  = "stage1/systemd"           // a link to the copy of the host's systemd that the pod runs, see package systree
 	ReservedFile = "users-reserved"           // the range of user IDs that the pod may have for itself, and what was asked for, see Reserved
 	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
+	LabelsFile   = "selinux"                  // the pod's own SELinux contexts, see Labels
 	MetadataFile = "metadata"                 // what the pod is to the metadata service: the URL for its apps, with a secret token
 	NetDir       = "net"                      // what rkt-net did
 	NetnsFile    = NetDir + "/" + NetnsName   // the pod's network namespace: a path, or the word host

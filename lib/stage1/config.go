@@ -287,6 +287,8 @@ type Final struct {
 	Secrets     bool          // the app has files in SecretsDir
 	Mounts      []specs.Mount // further ones
 	AppArmor    string        // the profile; "" is as prepared
+	SELinux     string        // the context, for an app that was prepared without
+	MountLabel  string        // the SELinux context of file systems that are made for the app
 }
 
 // AppNotify is that socket as the app sees it.
@@ -312,6 +314,14 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	process.Terminal = f.Terminal
 	if f.AppArmor != "" {
 		process.ApparmorProfile = f.AppArmor
+	}
+	if process.SelinuxLabel == "" {
+		process.SelinuxLabel = f.SELinux
+	}
+	if f.MountLabel != "" {
+		linux := *config.Linux
+		linux.MountLabel = f.MountLabel
+		config.Linux = &linux
 	}
 	process.User.Umask = &f.Umask
 	process.Rlimits = slices.Clone(process.Rlimits)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
@@ -22,6 +23,8 @@ type Start struct {
 
 	Devices map[string]string // of the host, by their paths, that apps have, and how: letters of "rwm"
 	Rules   []devfilter.Rule  // of the pod's device filter
+
+	Label *selinux.Context // SELinux: of what is mounted or made for the pod; nil is none
 
 	Hostname    string // "" is PodName
 	Interactive bool   // the one app gets the terminal, or what standard input is

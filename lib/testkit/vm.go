@@ -31,6 +31,7 @@ type VM struct {
 	Bare    bool     // no systemd: the command is run by PID 1, without a network and without the modules that pods need
 	Disk    string   // a second disk, /dev/vdb, as qemu names it; its flushes are passed on
 	Memory  int      // MiB; 0 is 2048
+	Options string   // further words of the kernel's command line
 	Env     []string // of the command, besides PATH and HOME
 	Args    []string // the command; it has the machine's files below /machine, and where it would have them there
 	WorkDir string
@@ -137,7 +138,7 @@ func (v VM) arguments(image string) []string {
 	}
 	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", memory, "-nodefaults", "-no-reboot", "-display", "none",
 		"-object", "memory-backend-memfd,id=mem,share=on,size=" + memory + "M", "-numa", "node,memdev=mem",
-		"-kernel", image, "-initrd", filepath.Join(v.Dir, "initrd"), "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.gpt_auto=0",
+		"-kernel", image, "-initrd", filepath.Join(v.Dir, "initrd"), "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.gpt_auto=0 " + v.Options,
 		"-serial", "file:" + filepath.Join(v.Dir, "console.log"),
 		"-chardev", "socket,id=fs,path=" + filepath.Join(v.Dir, "fs.sock"), "-device", "vhost-user-fs-pci,chardev=fs,tag=host",
 		"-drive", "file=" + filepath.Join(v.Dir, "disk") + ",if=virtio,format=raw,cache=unsafe", "-device", "virtio-serial-pci"}

@@ -20,14 +20,24 @@ const (
 	slowness         = 6
 )
 
+// bootOptions are words of the kernel's command line, by the names of the sessions that need them.
+var bootOptions = map[string]string{"testdata/vm/selinux.txtar": "security=selinux"} // or the kernel has AppArmor
+
 // TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs controllers or a kernel that the machine
-// may not have.
+// may not have. Those with boot options have another.
 func TestVM(t *testing.T) {
-	sessions, err := filepath.Glob("testdata/vm/*.txtar")
-	if err != nil || len(sessions) == 0 {
+	all, err := filepath.Glob("testdata/vm/*.txtar")
+	if err != nil || len(all) == 0 {
 		t.Fatalf("no sessions: %v", err)
 	}
-	playVM(t, vm{}, sessions, 20*time.Minute)
+	sessions := map[string][]string{}
+	for _, session := range all {
+		options := bootOptions[session]
+		sessions[options] = append(sessions[options], session)
+	}
+	for options, sessions := range sessions {
+		playVM(t, vm{options: options}, sessions, 20*time.Minute)
+	}
 }
 
 // vmReleasesVariable names releases of Debian, trees in the directory that releasesVariable names: the virtual machines
@@ -52,20 +62,22 @@ func TestSessionsVM(t *testing.T) {
 			if err != nil {
 				t.Fatalf("no tree of the release %s: %v; run make test-vm-releases", name, err)
 			}
-			machines = append(machines, vm{name, root})
+			machines = append(machines, vm{release: name, root: root})
 		}
 	}
 	for _, machine := range machines {
 		for _, name := range names {
+			session := "testdata/" + name + ".txtar"
+			machine.options = bootOptions[session]
 			t.Run(filepath.Join(machine.release, name), func(t *testing.T) {
-				playVM(t, machine, []string{"testdata/" + name + ".txtar"}, 30*time.Minute)
+				playVM(t, machine, []string{session}, 30*time.Minute)
 			})
 		}
 	}
 }
 
-// vm is what a virtual machine is of: a release of Debian and the tree of its files, or the machine's own.
-type vm struct{ release, root string }
+// vm is what a virtual machine is of: a release of Debian and the tree of its files, or the machine's own; and its boot options.
+type vm struct{ release, root, options string }
 
 // kernel is the directory with the unpacked kernel.
 func (m vm) kernel() string {
@@ -115,7 +127,7 @@ func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 	defer cancel()
 	var out bytes.Buffer
 	start := time.Now()
-	status, err := testkit.VM{Dir: dir, Kernel: of.kernel(), Root: of.root, Overlay: []string{overlay},
+	status, err := testkit.VM{Dir: dir, Kernel: of.kernel(), Root: of.root, Options: of.options, Overlay: []string{overlay},
 		Args: []string{"/bin/sh", machine + file}, WorkDir: "/", Stdout: &out, Stderr: &out}.Run(ctx)
 	if err != nil || status != 0 {
 		t.Fatalf("status %d, %v\n%s", status, err, out.String())

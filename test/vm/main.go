@@ -1,6 +1,6 @@
 // Vm runs a command in a virtual machine that boots Debian's kernel and systemd with the machine's own files.
 //
-//	go run ./test/vm [--kernel=DIR] [--root=DIR] [--overlay=DIR] [--memory=MIB] -- COMMAND [ARG …]
+//	go run ./test/vm [--kernel=DIR] [--root=DIR] [--overlay=DIR] [--memory=MIB] [--options=WORDS] -- COMMAND [ARG …]
 //
 // It is slower than test/host, by a boot of a whole machine, and has all of a machine: control groups with every controller, and a kernel
 // with ipvlan. The exit status is the command's. The same program is the init of the virtual machine.
@@ -31,6 +31,7 @@ func run(ctx context.Context) (status int, err error) {
 	flag.StringVar(&v.Kernel, "kernel", "bin/vm", "the unpacked kernel package")
 	flag.StringVar(&v.Root, "root", "", "a tree with the files of another release")
 	flag.Func("overlay", "a directory that lies over the machine's root", func(s string) error { v.Overlay = append(v.Overlay, s); return nil })
+	flag.StringVar(&v.Options, "options", "", "further words of the kernel's command line")
 	flag.IntVar(&v.Memory, "memory", 0, "MiB")
 	flag.Parse()
 	if flag.NArg() == 0 {

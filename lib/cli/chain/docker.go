@@ -32,7 +32,7 @@ var docker = []struct{ flags, here string }{
 	{"add-host", "--hosts-entry=ADDRESS=NAME"},
 	{"no-hosts", "nothing: /etc/hosts is the image's unless --hosts-entry says otherwise"},
 	{"dns-option", "--dns-opt=OPTION"},
-	{"security-opt", "--no-new-privileges, --apparmor=..., --seccomp=mode=... after the image"},
+	{"security-opt", "--no-new-privileges, --apparmor=..., --seccomp=mode=... after the image, --selinux=no, type:... or level:... before it"},
 	{"seccomp-policy", "--seccomp=mode=... after the image"},
 	{"cpus, cpu-period, cpu-quota", "--cpu=N after the image"},
 	{"cpuset-cpus, cpuset-mems", "AllowedCPUs= and AllowedMemoryNodes= of the unit"},

@@ -66,6 +66,8 @@ func register(fs *cli.Flags) func(*cli.Process) (*call, error) {
 	fs.BoolFunc("private-users", "auto, yes or no: run the pod in its own user namespace: root in it has no rights outside. Files keep "+
 		"their owners' numbers. auto (default): unless it needs the host's users; alone: yes",
 		func(s string) (err error) { o.Users, err = poddir.ParseUsersMode(s); return err })
+	fs.Func("selinux", "auto, yes, no, type:TYPE, filetype:TYPE or level:LEVEL: whether the apps get an SELinux context with categories that "+
+		"no other pod has, and what else is in it (default: auto, where the host has SELinux)", o.SELinux.Set)
 	fs.Func("shm-size", "SIZE: the size of /dev/shm, which all apps share, such as 64m (in units of 1024)",
 		func(s string) error { _, err := prepare.ParseSize(s); o.Shm = s; return err })
 	fs.Func("pids-max", "N: how many processes and threads the apps may have together (default 4096); max for no limit but the unit's "+

@@ -23,10 +23,11 @@ var Command = &cli.Command{
 	Synopsis: []string{"[FLAGS] POD"},
 	Text: `
 Prints what is known of a pod: state, uuid, name, created, started, ran (for how
-long), networks, ports that are forwarded to it, of each app image-NAME,
-status-NAME (its state) and health-NAME (starting, healthy, or failing:N after N
-failed checks), and of a pod that was started pid, exited, stopped (if somebody has
-stopped it), and app-NAME=STATUS for each app that has exited.
+long), networks, ports that are forwarded to it, selinux (the context of its apps,
+if it has one of its own), of each app image-NAME, status-NAME (its state) and
+health-NAME (starting, healthy, or failing:N after N failed checks), and of a pod
+that was started pid, exited, stopped (if somebody has stopped it), and
+app-NAME=STATUS for each app that has exited.
 
 ` + cli.PodOperand,
 	Examples: []cli.Example{
@@ -184,6 +185,9 @@ func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 	}
 	if len(s.Ports) > 0 {
 		lines = append(lines, "ports="+strings.Join(s.Ports, ","))
+	}
+	if s.SELinux != "" {
+		lines = append(lines, "selinux="+s.SELinux)
 	}
 	for _, a := range s.Apps {
 		lines = append(lines, fmt.Sprintf("image-%s=%s", a.Name, a.ImageName), fmt.Sprintf("status-%s=%s", a.Name, a.State))

@@ -30,6 +30,14 @@ func NewFileSystem(kind string, attributes int, options ...string) (int, error) 
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attributes)
 }
 
+// Context is the option of NewFileSystem by which all files have an SELinux context; none for "".
+func Context(label string) []string {
+	if label == "" {
+		return nil
+	}
+	return []string{"context=" + label}
+}
+
 // MoveTo mounts a tree, which is mounted nowhere, on an opened target.
 func MoveTo(tree int, target *os.File) error {
 	return unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)

@@ -123,7 +123,8 @@ func Make(dir string, layers []string) error {
 
 // Mount mounts what Make laid out in dir on target, both absolute. It must run on a locked thread that shares its working
 // directory with no other (see Private). Device nodes of the image do nothing: an app gets its devices from the pod's own /dev.
-func Mount(dir, target string) error {
+// context is the SELinux context that all files have there; "" is their own.
+func Mount(dir, target, context string) error {
 	links, err := os.ReadDir(filepath.Join(dir, lowerDir))
 	if err != nil {
 		return err
@@ -133,6 +134,9 @@ func Mount(dir, target string) error {
 		lower[len(links)-1-i] = lowerDir + "/" + strconv.Itoa(i)
 	}
 	options := "upperdir=" + upperDir + ",workdir=" + workDir + ",redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(lower, ":")
+	if context != "" { // whose commas are no separators between quotes
+		options += `,context="` + context + `"`
+	}
 	if len(links) == 0 {
 		return fmt.Errorf("%s: no layer in it", dir)
 	}
@@ -250,7 +254,7 @@ func View(dir, target string, f func(root *os.File) error) error {
 			if err := Private(); err != nil {
 				return err
 			}
-			if err := Mount(dir, target); err != nil {
+			if err := Mount(dir, target, ""); err != nil {
 				return err
 			}
 			root, err := os.Open(target)

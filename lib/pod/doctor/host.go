@@ -13,6 +13,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -185,4 +186,15 @@ func checkAppArmor(context.Context, Host) []Finding {
 		return bad(Warning, "the profile rkt-default is not loaded: apps run unconfined | apparmor_parser --replace /etc/apparmor.d/rkt-default")
 	}
 	return ok("apps run under the profile rkt-default")
+}
+
+func checkSELinux(context.Context, Host) []Finding {
+	if !selinux.Enabled() {
+		return ok("the host has none")
+	}
+	c, err := selinux.OfPolicy()
+	if err != nil {
+		return bad(Warning, "%v: apps have no SELinux context of their own | install container-selinux, or your distribution's policy for containers", err)
+	}
+	return ok("apps run as %s, each pod with categories of its own", c.Process)
 }

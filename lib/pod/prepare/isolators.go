@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/apparmor"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/image/isolator"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
@@ -137,7 +137,7 @@ func honour(out *stage1.App, i types.Isolator) (why string, err error) {
 		if strings.ContainsFunc(out.SELinuxContext, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }) {
 			return "", fmt.Errorf("%q is no context", out.SELinuxContext)
 		}
-		if _, err := os.Stat("/sys/fs/selinux/enforce"); err != nil {
+		if !selinux.Enabled() {
 			out.SELinuxContext = ""
 			return "not honoured: the host has no SELinux", nil
 		}

@@ -69,6 +69,7 @@ type Options struct {
 	AnyPlatform bool                // --any-platform
 	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
 	Users       poddir.UsersMode    // whether it gets a user namespace of its own
+	SELinux     SELinux             // whether it gets SELinux contexts of its own
 	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
 	Shm         string              // size of /dev/shm, see ParseSize; "" is the manifest's, or the flavor's own
 	Tasks       string              // processes and threads that all apps may have together, see ParseTasks; "" is the manifest's, or DefaultTasks
@@ -177,10 +178,15 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 			return err
 		}
 	}
+	labels, err := labelPod(p, pods, o)
+	if err != nil {
+		return err
+	}
 	volumes, err := newStorage(p.Dir(), p.DataDir(), &o)
 	if err != nil {
 		return err
 	}
+	volumes.labels = labels
 	defer volumes.close() // once the pod is prepared, its file mounts says which it has
 	var apps []stage1.App
 	for i := range o.Apps {
@@ -245,6 +251,9 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		})
 	}
 	volumes.finish(o.Manifest != nil)
+	if err := labels.labelFiles(p, images); err != nil {
+		return err
+	}
 	if err := reserveUsers(p, pods, o); err != nil {
 		return err
 	}

@@ -61,13 +61,13 @@ func reserve(p *poddir.Pod, pods poddir.Pods, r poddir.Reserved) error {
 	if err != nil {
 		return err
 	}
-	others := reservations{ranges: map[userns.Range][]*poddir.Pod{}, settled: map[string]bool{p.UUID: true}}
+	others := othersThan(p, rangeOf)
 	if err := others.read(pods); err != nil {
 		return err
 	}
 	skip := 0
 	for r.Range = range userns.Free(rand.Uint32N(starts), taken) {
-		if skip--; skip >= 0 || isTaken(others.ranges[r.Range]) {
+		if skip--; skip >= 0 || isTaken(others.pods[r.Range]) {
 			continue
 		}
 		if userns.OfContainer(r.Range) {
@@ -79,7 +79,7 @@ func reserve(p *poddir.Pod, pods poddir.Pods, r poddir.Reserved) error {
 		if err := others.read(pods); err != nil {
 			return err
 		}
-		if !isTaken(others.ranges[r.Range]) {
+		if !isTaken(others.pods[r.Range]) {
 			return nil
 		}
 		skip = rand.IntN(2 * starts) // the other one has seen this pod, too
@@ -87,31 +87,15 @@ func reserve(p *poddir.Pod, pods poddir.Pods, r poddir.Reserved) error {
 	return errNoRange
 }
 
-// reservations are the ranges of other pods.
-type reservations struct {
-	ranges  map[userns.Range][]*poddir.Pod
-	settled map[string]bool // pods, by UUID, that will not take another range; they need not be read again
-}
-
-// read adds the pods that have come, or may have taken another range. What of a pod can't be read is that pod's matter.
-func (r *reservations) read(pods poddir.Pods) error {
-	all, err := pods.All()
-	if err != nil {
-		return err
+// rangeOf is the range of a pod.
+func rangeOf(p *poddir.Pod) (userns.Range, bool) {
+	if reserved, err := p.Reserved(); err == nil && reserved != nil {
+		return reserved.Range, true
 	}
-	for _, p := range all {
-		if r.settled[p.UUID] {
-			continue
-		}
-		_, err := os.Lstat(p.Path(poddir.ManifestFile)) // the last file that rkt-prepare writes; so it is looked for first
-		r.settled[p.UUID] = err == nil
-		if reserved, err := p.Reserved(); err == nil && reserved != nil {
-			r.ranges[reserved.Range] = append(r.ranges[reserved.Range], p)
-		} else if own, err := p.Users(); err == nil && own != nil { // an older rkt prepared it
-			r.ranges[*own] = append(r.ranges[*own], p)
-		}
+	if own, err := p.Users(); err == nil && own != nil { // an older rkt prepared it
+		return *own, true
 	}
-	return nil
+	return userns.Range{}, false
 }
 
 // isTaken reports whether one of the pods has not ended. Nothing on a disk belongs to the users of one that has.

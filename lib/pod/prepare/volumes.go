@@ -276,6 +276,7 @@ type storage struct {
 	slaves  []types.ACName        // those in which what the host mounts later appears
 	used    map[types.ACName]bool // has a mount
 	lines   string                // of the file "mounts"
+	labels  *labels               // the pod's SELinux contexts; nil for none
 	warn    func(string)
 }
 
@@ -486,7 +487,9 @@ func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points [
 		volume := s.find(m.Volume)
 		s.used[m.Volume] = true
 		if s.isNamed(*volume) {
-			held, err := s.named.Ensure(path.Base(volume.Source), func(dir *os.File) error { return fillNew(root, dir, m.Path, fresh[i]) })
+			held, err := s.named.Ensure(path.Base(volume.Source), func(dir *os.File) error {
+				return errors.Join(fillNew(root, dir, m.Path, fresh[i]), s.labels.labelShared(dir.Name()))
+			})
 			if err != nil {
 				return fmt.Errorf("volume %q: %w", volume.Name, err)
 			}

@@ -71,7 +71,8 @@ func (s *shifted) copy(podDir *os.File, b fstab.Bind) (int, error) {
 	if st.Flags&unix.ST_NOEXEC != 0 {
 		attributes |= unix.MOUNT_ATTR_NOEXEC
 	}
-	files, err := overlay.NewFileSystem("tmpfs", attributes, "source=tmpfs", "mode=0700", "size="+strconv.Itoa(2*maxCopy))
+	options := []string{"source=tmpfs", "mode=0700", "size=" + strconv.Itoa(2*maxCopy)}
+	files, err := overlay.NewFileSystem("tmpfs", attributes, append(options, overlay.Context(s.label)...)...)
 	if err != nil {
 		return -1, err
 	}

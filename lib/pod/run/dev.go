@@ -68,8 +68,9 @@ func mountDev(p *poddir.Pod, appRoot string, a *app, interactive bool, users *sh
 	if users != nil {
 		owner = strconv.FormatUint(uint64(users.Base), 10)
 	}
+	options := []string{"source=tmpfs", "mode=0755", "size=1m", "nr_inodes=1k", "uid=" + owner, "gid=" + owner}
 	dev, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-		"source=tmpfs", "mode=0755", "size=1m", "nr_inodes=1k", "uid="+owner, "gid="+owner)
+		append(options, overlay.Context(a.Final.MountLabel)...)...)
 	if err != nil {
 		return fmt.Errorf("%s/dev: %w", appRoot, err)
 	}

@@ -1,10 +1,14 @@
 package run
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/host/apparmor"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
 // defaultProfile is the AppArmor profile of apps for which none is asked, where it is loaded: units/apparmor.
@@ -39,4 +43,26 @@ func chooseProfiles(apps []*app) error {
 		}
 	}
 	return nil
+}
+
+// chooseLabels gives the apps the SELinux contexts that rkt-prepare has noted for the pod, and returns that of what is
+// mounted for it; nil is none. A pod that starts when the host has no SELinux any more has none.
+func chooseLabels(p *poddir.Pod, apps []*app, users *shifted) (mounted *selinux.Context, err error) {
+	labels, err := p.Labels()
+	if err != nil || labels == nil {
+		return nil, err
+	}
+	if !selinux.Enabled() {
+		if labels.Asked {
+			return nil, errors.New("--selinux: the host has no SELinux")
+		}
+		return nil, os.Remove(p.Path(poddir.LabelsFile))
+	}
+	for _, a := range apps {
+		a.Final.SELinux, a.Final.MountLabel = labels.Process.String(), labels.File.String()
+	}
+	if users != nil {
+		users.label = labels.File.String()
+	}
+	return &labels.File, nil
 }

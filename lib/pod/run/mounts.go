@@ -48,7 +48,7 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted, elsewhere f
 	for _, app := range apps {
 		root := p.Path(poddir.RootDir + stage1.AppRoot(app.Name))
 		mount := func() error {
-			if err := overlay.Mount(p.Path(poddir.AppOverlay(app.Name)), root); err != nil {
+			if err := overlay.Mount(p.Path(poddir.AppOverlay(app.Name)), root, app.Final.MountLabel); err != nil {
 				return err
 			}
 			if err := mountDev(p, root, app, o.Interactive, users); err != nil {

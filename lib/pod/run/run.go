@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -108,8 +109,9 @@ type starting struct {
 	pod     *poddir.Pod
 	o       Options
 	apps    []*app
-	users   *shifted // nil is the host's
-	warning string   // not told of a start that fails for another reason
+	users   *shifted         // nil is the host's
+	label   *selinux.Context // of what is mounted for it; nil is none
+	warning string           // not told of a start that fails for another reason
 }
 
 // settle decides what is the same in every flavor.
@@ -124,10 +126,8 @@ func (s *starting) settle() (err error) {
 	if err := chooseProfiles(apps); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	if o.Interactive {
-		if err := giveTerminal(p, apps, o); err != nil {
-			return err
-		}
+	if s.label, err = chooseLabels(p, apps, s.users); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := os.Remove(p.Path(poddir.MetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
 		return err
@@ -172,7 +172,7 @@ func (s *starting) shared() (*stage1.Start, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	shared := &stage1.Start{Pod: p, Network: network, Sockets: sockets, Binds: binds, Devices: devices, Rules: rules,
+	shared := &stage1.Start{Pod: p, Network: network, Sockets: sockets, Binds: binds, Devices: devices, Rules: rules, Label: s.label,
 		Hostname: o.Hostname, Interactive: o.Interactive, Strict: o.Strict, Unfiltered: o.Unfiltered, HostIPC: o.HostIPC, Writable: o.Writable,
 		Stdin: o.Stdin, Stdout: o.Stdout, Env: env, Look: o.Look, Warn: o.Warn, Log: o.Log}
 	for _, a := range s.apps {

@@ -167,7 +167,8 @@ func isBelow(name, dir string) bool { return name == dir || strings.HasPrefix(na
 
 // newSecrets makes that file system, mounted nowhere. first is the pod's root, as the host numbers it.
 func (a *app) newSecrets(first uint32) (int, error) {
-	files, err := overlay.NewFileSystem("ramfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, "source=credentials")
+	files, err := overlay.NewFileSystem("ramfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC,
+		append([]string{"source=credentials"}, overlay.Context(a.Final.MountLabel)...)...)
 	if err != nil {
 		return -1, err
 	}

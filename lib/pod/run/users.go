@@ -21,6 +21,7 @@ type shifted struct {
 	userns.Range
 	ns     *os.File
 	copies map[string]bool // sources of volumes that the pod has a copy of, since they can't be shifted
+	label  string          // the SELinux context of these copies; "" for none
 }
 
 func (s *shifted) close() {

@@ -47,6 +47,7 @@ type Pod struct {
 	CreatedAt       *int64            `json:"created_at,omitempty"`
 	StartedAt       *int64            `json:"started_at,omitempty"`
 	Stopped         bool              `json:"stopped,omitempty"` // somebody has stopped it; not in rkt
+	SELinux         string            `json:"selinux,omitempty"` // the context of its apps; not in rkt
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
 }
@@ -99,14 +100,15 @@ func parse(text []byte) (*poddir.Manifest, error) {
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
 func Read(p *poddir.Pod, flavors stage1.Flavors) (Pod, error) {
-	return read(p, Want{Names: true, Ends: true, Live: true, Flavors: flavors})
+	return read(p, Want{Names: true, Ends: true, Labels: true, Live: true, Flavors: flavors})
 }
 
 // Want is what of many pods is wanted, since each takes time.
 type Want struct {
-	Names bool // of the pods
-	Ends  bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
-	Live  bool // forwarded ports, and how healthy running apps are
+	Names  bool // of the pods
+	Ends   bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
+	Labels bool // SELinux contexts
+	Live   bool // forwarded ports, and how healthy running apps are
 
 	Flavors stage1.Flavors // those that know about health
 }
@@ -117,6 +119,16 @@ func (w Want) flavor(p *poddir.Pod, state poddir.State) (stage1.Flavor, error) {
 		return nil, nil
 	}
 	return w.Flavors.Of(p)
+}
+
+// context is the SELinux context of a pod's apps; "" if they have none.
+func context(dir *poddir.Reader) string {
+	text, _ := dir.ReadFile(poddir.LabelsFile)
+	labels, err := poddir.ParseLabels(string(text))
+	if err != nil {
+		return ""
+	}
+	return labels.Process.String()
 }
 
 func read(p *poddir.Pod, want Want) (Pod, error) {
@@ -157,6 +169,9 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 		if e.Ports, err = ports(p); err != nil {
 			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
+	}
+	if want.Labels {
+		e.SELinux = context(dir)
 	}
 	flavor, err := want.flavor(p, facts.State)
 	if err != nil {

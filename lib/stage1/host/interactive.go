@@ -10,6 +10,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,11 @@ func (s *starting) giveTerminal() error {
 		}
 		if err := unix.Mkfifo(fifo, 0o600); err != nil {
 			return &fs.PathError{Op: "mkfifo", Path: fifo, Err: err}
+		}
+		if s.Label != nil {
+			if err := selinux.SetFile(fifo, *s.Label); err != nil {
+				return fmt.Errorf("pod %s: %w", p.UUID, err)
+			}
 		}
 	}
 	text := "[Service]\nStandardInput=" + input + "\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\nSendSIGHUP=yes\n"

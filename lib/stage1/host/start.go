@@ -108,6 +108,9 @@ func (s *starting) tell(env, options []string) error {
 	}
 	binds := s.placeSlaves()
 	s.machine.Options = slices.Concat(s.machine.Options, options, output, rlimits, binds)
+	if s.Label != nil {
+		s.machine.Options = append(s.machine.Options, "--selinux-apifs-context="+s.Label.String())
+	}
 	if !s.machine.KeepUnit {
 		s.machine.Options = append(s.machine.Options, devices(s.Devices).properties()...)
 	}

@@ -31,7 +31,7 @@ func check(c *specs.Spec) error {
 		{"linux.uidMappings", c.Linux.UIDMappings != nil}, {"linux.gidMappings", c.Linux.GIDMappings != nil},
 		{"linux.resources", c.Linux.Resources != nil},
 		{"linux.cgroupsPath", c.Linux.CgroupsPath != ""},
-		{"linux.rootfsPropagation", c.Linux.RootfsPropagation != ""}, {"linux.mountLabel", c.Linux.MountLabel != ""},
+		{"linux.rootfsPropagation", c.Linux.RootfsPropagation != ""},
 		{"linux.intelRdt", c.Linux.IntelRdt != nil}, {"linux.personality", c.Linux.Personality != nil},
 		{"linux.timeOffsets", c.Linux.TimeOffsets != nil},
 	} {

@@ -17,14 +17,14 @@ var nodeTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": uni
 // makeDevices gives the app its device nodes, each a mount of its own: /dev is mounted nodev, since apps keep CAP_MKNOD,
 // and no node that an app makes there works. The pod's own node is mounted if there is one of the same path that is
 // right, and else a new one, which takes CAP_MKNOD on the host, and so a pod without a user namespace of its own.
-func makeDevices(root *os.File, devices []specs.LinuxDevice) error {
+func makeDevices(root *os.File, config *specs.Spec) error {
 	made := -1
 	defer func() {
 		if made >= 0 {
 			unix.Close(made)
 		}
 	}()
-	for i, d := range devices {
+	for i, d := range config.Linux.Devices {
 		if st, err := overlay.Stat(root, d.Path); err == nil && isNode(&st, d) { // a volume
 			continue
 		}
@@ -36,7 +36,7 @@ func makeDevices(root *os.File, devices []specs.LinuxDevice) error {
 		}
 		if err != nil || !isNode(&st, d) {
 			if made < 0 {
-				if made, err = newNodes(); err != nil {
+				if made, err = newNodes(config); err != nil {
 					return fmt.Errorf("device %s: %w", d.Path, err)
 				}
 			}
@@ -68,8 +68,9 @@ func isNode(st *unix.Stat_t, d specs.LinuxDevice) bool {
 func number(d specs.LinuxDevice) uint64 { return unix.Mkdev(uint32(d.Major), uint32(d.Minor)) }
 
 // newNodes returns the root of a new file system in which device nodes work. Nobody gets there but by a mount of a node.
-func newNodes() (int, error) {
-	nodes, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "source=devices", "mode=0000", "size=4k")
+func newNodes(config *specs.Spec) (int, error) {
+	nodes, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
+		labelled(config, "source=devices", "mode=0000", "size=4k")...)
 	if err != nil {
 		return -1, err
 	}

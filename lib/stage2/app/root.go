@@ -37,7 +37,7 @@ func enterRoot(config *specs.Spec) error {
 	if err := mountAll(root, config); err != nil {
 		return err
 	}
-	if err := makeDevices(root, config.Linux.Devices); err != nil {
+	if err := makeDevices(root, config); err != nil {
 		return err
 	}
 	if err := protect(root, config); err != nil {
@@ -121,6 +121,11 @@ func clone(dir int, path string, recursive bool) (int, error) {
 	return unix.OpenTree(dir, path, flags)
 }
 
+// labelled are options of a new file system, whose files have the SELinux context that the configuration has for them.
+func labelled(config *specs.Spec, options ...string) []string {
+	return append(options, overlay.Context(config.Linux.MountLabel)...)
+}
+
 // nofail is the option of a mount that is not made if the app's root has no place for it, or a volume is there.
 const nofail = "nofail"
 
@@ -144,7 +149,7 @@ func mountAll(root *os.File, config *specs.Spec) error {
 		}
 	}()
 	for _, m := range config.Mounts {
-		tree, err := source(root, config.Root.Path, m)
+		tree, err := source(root, config, m)
 		if err != nil {
 			return fmt.Errorf("mount on %s: %w", m.Destination, err)
 		}
@@ -205,8 +210,8 @@ func mountID(fd int) (uint64, error) {
 }
 
 // source returns what is to be mounted: a copy of a mount of the pod, or the /proc of the process's PID namespace. A
-// path below the app's root, rootPath, is resolved inside of it.
-func source(root *os.File, rootPath string, m specs.Mount) (tree int, err error) {
+// path below the app's root is resolved inside of it.
+func source(root *os.File, config *specs.Spec, m specs.Mount) (tree int, err error) {
 	if m.Type != "bind" && m.Type != "proc" && m.Type != "tmpfs" || m.UIDMappings != nil || m.GIDMappings != nil {
 		return -1, fmt.Errorf("type %q: none of a simple bind mount, proc and tmpfs", m.Type)
 	}
@@ -224,12 +229,12 @@ func source(root *os.File, rootPath string, m specs.Mount) (tree int, err error)
 		attributes.Attr_set |= a.Attr_set
 		attributes.Propagation |= a.Propagation
 	}
-	inside, isInside := strings.CutPrefix(m.Source, rootPath+"/")
+	inside, isInside := strings.CutPrefix(m.Source, config.Root.Path+"/")
 	switch {
 	case m.Type == "proc":
 		tree, err = overlay.NewFileSystem("proc", 0) // of the process's PID namespace
 	case m.Type == "tmpfs":
-		tree, err = overlay.NewFileSystem("tmpfs", 0, own...)
+		tree, err = overlay.NewFileSystem("tmpfs", 0, labelled(config, own...)...)
 	case isInside:
 		var f *os.File
 		if f, err = overlay.Open(root, inside, unix.O_PATH); err == nil {
@@ -268,7 +273,7 @@ func protect(root *os.File, config *specs.Spec) error {
 			return fmt.Errorf("read-only %s: %w", path, err)
 		}
 	}
-	if err := mask(root, config.Linux.MaskedPaths); err != nil {
+	if err := mask(root, config); err != nil {
 		return err
 	}
 	if !config.Root.Readonly {
@@ -302,11 +307,12 @@ func readOnly(root *os.File, path string) error {
 }
 
 // mask hides each path: a directory under an empty one, anything else under an empty file. Neither can be written to.
-func mask(root *os.File, paths []string) error {
+func mask(root *os.File, config *specs.Spec) error {
+	paths := config.Linux.MaskedPaths
 	if len(paths) == 0 {
 		return nil
 	}
-	masks, err := newMasks()
+	masks, err := newMasks(config)
 	if err != nil {
 		return fmt.Errorf("masks: %w", err)
 	}
@@ -358,9 +364,9 @@ func park(tree int) error {
 }
 
 // newMasks returns the root of a new read-only file system that has an empty directory and an empty file.
-func newMasks() (int, error) {
+func newMasks(config *specs.Spec) (int, error) {
 	masks, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC,
-		"source=masked", "mode=0000", "size=4k", "nr_inodes=3")
+		labelled(config, "source=masked", "mode=0000", "size=4k", "nr_inodes=3")...)
 	if err != nil {
 		return -1, err
 	}
