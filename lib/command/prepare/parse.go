@@ -98,10 +98,10 @@ func register(fs *cli.Flags) func(*cli.Process) (*call, error) {
 
 // Flags that a pod and an app have alike.
 const (
-	volumeHelp = "SOURCE:TARGET[:ro]: mount the host's directory or file SOURCE at TARGET\n" +
-		"NAME:TARGET[:ro]: mount the named volume NAME, which is made if it does not exist\n" +
-		"NAME,kind=host,source=PATH[,readOnly=true][,recursive=false][,propagation=slave]:\n" +
-		"NAME,kind=named[,source=VOLUME][,readOnly=true]:\n" +
+	volumeHelp = "SOURCE:TARGET[:ro,z]: mount the host's directory or file SOURCE at TARGET\n" +
+		"NAME:TARGET[:ro,z]: mount the named volume NAME, which is made if it does not exist\n" +
+		"NAME,kind=host,source=PATH[,readOnly=true][,recursive=false][,propagation=slave][,relabel=shared]:\n" +
+		"NAME,kind=named[,source=VOLUME][,readOnly=true][,relabel=shared]:\n" +
 		"NAME,kind=empty[,mode=0755][,uid=0][,gid=0][,readOnly=true]: a volume for the apps of the pod to mount"
 	mountHelp = "volume=NAME,target=PATH: mount it, in every app; this flag and --volume may also follow an image, and mount in that app only"
 )

@@ -254,6 +254,9 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 	if err := labels.labelFiles(p, images); err != nil {
 		return err
 	}
+	if err := volumes.relabelVolumes(); err != nil {
+		return err
+	}
 	if err := reserveUsers(p, pods, o); err != nil {
 		return err
 	}

@@ -199,7 +199,5 @@ func (l *labels) labelShared(dir string) error {
 	if l == nil {
 		return nil
 	}
-	c := l.File
-	c.Level = c.Sensitivity()
-	return selinux.SetTree(dir, c)
+	return selinux.SetTree(dir, shared(l.File))
 }

@@ -26,6 +26,7 @@ import (
 type Volumes struct {
 	Volumes []types.Volume
 	Slaves  []types.ACName // those of Volumes in which what the host mounts later appears
+	Relabel map[types.ACName]relabel
 	Mounts  []schema.Mount
 	Binds   []Bind
 }
@@ -35,12 +36,13 @@ type Bind struct {
 	Source, Target string // a source without a slash is the name of a volume below the data directory
 	ReadOnly       bool
 	Slave          bool // what the host mounts later appears
+	Relabel        relabel
 }
 
-// AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave] or
+// AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave][,relabel=shared|private] or
 // NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL],
-// NAME,kind=named[,source=VOLUME][,readOnly=BOOL], or the short form SOURCE:TARGET[:OPTION,…], in
-// which SOURCE is a path of the host or the name of a volume, and OPTION ro, rw, private or slave.
+// NAME,kind=named[,source=VOLUME][,readOnly=BOOL][,relabel=shared|private], or the short form SOURCE:TARGET[:OPTION,…], in
+// which SOURCE is a path of the host or the name of a volume, and OPTION ro, rw, private, slave, z or Z.
 func (v *Volumes) AddVolume(s string) error {
 	name, rest, long := strings.Cut(s, ",")
 	if strings.Contains(name, ":") || strings.HasPrefix(s, "/") || !long {
@@ -50,7 +52,7 @@ func (v *Volumes) AddVolume(s string) error {
 	if err != nil {
 		return fmt.Errorf("volume name %q: %w", name, err)
 	}
-	volume, propagation := types.Volume{Name: *ac}, ""
+	volume, propagation, label := types.Volume{Name: *ac}, "", relabel("")
 	if err := eachSetting(rest, func(key, value string) (err error) {
 		switch key {
 		case "kind":
@@ -65,6 +67,10 @@ func (v *Volumes) AddVolume(s string) error {
 			if propagation = value; value != "private" && value != "slave" {
 				return fmt.Errorf("volume %q: propagation=%s is none of private, slave", name, value)
 			}
+		case "relabel":
+			if label = relabel(value); label != relabelShared && label != relabelPrivate {
+				return fmt.Errorf("volume %q: relabel=%s is none of shared, private", name, value)
+			}
 		case "mode":
 			var mode uint64
 			if mode, err = strconv.ParseUint(value, 8, 32); err == nil && mode > 0o7777 {
@@ -76,7 +82,7 @@ func (v *Volumes) AddVolume(s string) error {
 		case "gid":
 			volume.GID, err = id(value)
 		default:
-			return fmt.Errorf("volume %q: %q is none of kind, source, readOnly, recursive, propagation, mode, uid, gid", name, key)
+			return fmt.Errorf("volume %q: %q is none of kind, source, readOnly, recursive, propagation, relabel, mode, uid, gid", name, key)
 		}
 		if err != nil {
 			return fmt.Errorf("volume %q: %s=%s: not a valid value", name, key, value)
@@ -87,6 +93,15 @@ func (v *Volumes) AddVolume(s string) error {
 	}
 	if err := checkVolume(&volume); err != nil {
 		return err
+	}
+	if label != "" {
+		if volume.Kind == "empty" {
+			return fmt.Errorf("volume %q: relabel is for kind=host and kind=named; an empty volume is the pod's already", name)
+		}
+		if v.Relabel == nil {
+			v.Relabel = map[types.ACName]relabel{}
+		}
+		v.Relabel[volume.Name] = label
 	}
 	switch {
 	case propagation != "" && volume.Kind != "host":
@@ -152,8 +167,12 @@ func (v *Volumes) addBind(s string) error {
 			case "slave", "rslave": // Podman's and Docker's words
 				b.Slave = true
 			case "rw", "private", "rprivate":
+			case "z":
+				b.Relabel = relabelShared
+			case "Z":
+				b.Relabel = relabelPrivate
 			default:
-				return fmt.Errorf("option %q is none of ro, rw, private, slave", option)
+				return fmt.Errorf("option %q is none of ro, rw, private, slave, z, Z", option)
 			}
 		}
 	}
@@ -277,12 +296,13 @@ type storage struct {
 	used    map[types.ACName]bool // has a mount
 	lines   string                // of the file "mounts"
 	labels  *labels               // the pod's SELinux contexts; nil for none
+	relabel map[string]relabel    // sources that are to get one of them
 	warn    func(string)
 }
 
 // newStorage collects the volumes of a pod, whose directory is dir in the data directory data, and of its apps, and gives those of the short form names. Sources must be there.
 func newStorage(dir, data string, o *Options) (*storage, error) {
-	s := &storage{dir: dir, named: volume.In(data), used: map[types.ACName]bool{}, warn: o.Warn}
+	s := &storage{dir: dir, named: volume.In(data), used: map[types.ACName]bool{}, relabel: map[string]relabel{}, warn: o.Warn}
 	all := []*Volumes{&o.Volumes}
 	for i := range o.Apps {
 		all = append(all, &o.Apps[i].Volumes)
@@ -294,6 +314,9 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 			}
 			if volume.Kind == kindNamed {
 				volume.Kind, volume.Source = "host", s.named.Path(volume.Source)
+			}
+			if label, ok := v.Relabel[volume.Name]; ok {
+				s.relabel[volume.Source] = label
 			}
 			s.volumes = append(s.volumes, volume)
 		}
@@ -352,6 +375,11 @@ func (s *storage) short(b Bind) (types.ACName, error) {
 	from, source := "volume"+b.Target, b.Source
 	if !path.IsAbs(b.Source) {
 		from, source = b.Source, s.named.Path(b.Source)
+	}
+	if b.Relabel != "" {
+		s.relabel[source] = b.Relabel
+	}
+	if !path.IsAbs(b.Source) {
 		for _, v := range s.volumes {
 			if v.Source == source && v.ReadOnly != nil && *v.ReadOnly == b.ReadOnly {
 				return v.Name, nil
