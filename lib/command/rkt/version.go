@@ -25,7 +25,7 @@ func version(ctx context.Context, p *cli.Process) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, doctor, "systemd", "nspawn", "kernel", "users", "cgroups", "apparmor")
+	cmd := exec.CommandContext(ctx, doctor, "systemd", "kernel", "users", "cgroups", "apparmor", "selinux")
 	cmd.Stdout, cmd.Stderr, cmd.Env = p.Stdout, p.Stderr, p.Environ()
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) { // the status tells how well the host does
 		return err

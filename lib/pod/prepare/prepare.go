@@ -178,15 +178,13 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 			return err
 		}
 	}
-	labels, err := labelPod(p, pods, o)
-	if err != nil {
-		return err
-	}
 	volumes, err := newStorage(p.Dir(), p.DataDir(), &o)
 	if err != nil {
 		return err
 	}
-	volumes.labels = labels
+	if volumes.labels, err = labelPod(p, pods, o); err != nil {
+		return err
+	}
 	defer volumes.close() // once the pod is prepared, its file mounts says which it has
 	var apps []stage1.App
 	for i := range o.Apps {
@@ -227,14 +225,9 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 			return fmt.Errorf("app %q: %w", name, err)
 		}
 		apps = append(apps, app)
-		annotations := o.Apps[i].Annotations
-		if _, odd := image.Environment(assignments(app)); len(odd) > 0 {
-			text, err := json.Marshal(odd)
-			if err != nil {
-				return fmt.Errorf("app %q: %w", name, err)
-			}
-			annotations = slices.Clone(annotations)
-			annotations.Set(image.AnnotationEnvironment, string(text))
+		annotations, err := annotated(o.Apps[i].Annotations, app)
+		if err != nil {
+			return fmt.Errorf("app %q: %w", name, err)
 		}
 		hash, err := types.NewHash(images[i].ID)
 		if err != nil {
@@ -250,11 +243,7 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 			Annotations:    annotations,
 		})
 	}
-	volumes.finish(o.Manifest != nil)
-	if err := labels.labelFiles(p, images); err != nil {
-		return err
-	}
-	if err := volumes.relabelVolumes(); err != nil {
+	if err := volumes.settle(p, images, o.Manifest != nil); err != nil {
 		return err
 	}
 	if err := reserveUsers(p, pods, o); err != nil {
@@ -282,6 +271,30 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		return err
 	}
 	return durable.WriteFile(p.Path(poddir.ManifestFile), append(text, '\n'), 0o640)
+}
+
+// annotated are the annotations of an app, with variables that appc's environment can't have.
+func annotated(given types.Annotations, app stage1.App) (types.Annotations, error) {
+	_, odd := image.Environment(assignments(app))
+	if len(odd) == 0 {
+		return given, nil
+	}
+	text, err := json.Marshal(odd)
+	if err != nil {
+		return nil, err
+	}
+	annotations := slices.Clone(given)
+	annotations.Set(image.AnnotationEnvironment, string(text))
+	return annotations, nil
+}
+
+// settle finishes the volumes when those of all apps are known.
+func (s *storage) settle(p *poddir.Pod, images []*store.Image, byManifest bool) error {
+	s.finish(byManifest)
+	if err := s.labels.labelFiles(p, images); err != nil {
+		return err
+	}
+	return s.relabelVolumes()
 }
 
 // writeRoot writes what the flavor and rkt-stage2 need of the pod, and notes what is to be mounted into it; the lines for volumes come last.

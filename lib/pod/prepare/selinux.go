@@ -181,7 +181,7 @@ func (l *labels) labelFiles(p *poddir.Pod, images []*store.Image) error {
 			}
 		}
 	}
-	written, err := filepath.Glob(p.Path("overlay/*/upper"))
+	written, err := filepath.Glob(filepath.Join(p.Path(poddir.AppOverlay("*")), "upper"))
 	if err != nil {
 		return err
 	}

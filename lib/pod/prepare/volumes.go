@@ -94,25 +94,42 @@ func (v *Volumes) AddVolume(s string) error {
 	if err := checkVolume(&volume); err != nil {
 		return err
 	}
-	if label != "" {
-		if volume.Kind == "empty" {
-			return fmt.Errorf("volume %q: relabel is for kind=host and kind=named; an empty volume is the pod's already", name)
-		}
-		if v.Relabel == nil {
-			v.Relabel = map[types.ACName]relabel{}
-		}
-		v.Relabel[volume.Name] = label
+	if err := v.setRelabel(volume, label); err != nil {
+		return err
 	}
+	if err := v.setPropagation(volume, propagation); err != nil {
+		return err
+	}
+	v.Volumes = append(v.Volumes, volume)
+	return nil
+}
+
+// setRelabel notes whom the files of a volume are to be labelled for; "" is nobody.
+func (v *Volumes) setRelabel(volume types.Volume, label relabel) error {
+	if label == "" {
+		return nil
+	}
+	if volume.Kind == "empty" {
+		return fmt.Errorf("volume %q: relabel is for kind=host and kind=named; an empty volume is the pod's already", volume.Name)
+	}
+	if v.Relabel == nil {
+		v.Relabel = map[types.ACName]relabel{}
+	}
+	v.Relabel[volume.Name] = label
+	return nil
+}
+
+// setPropagation notes whether what the host mounts later appears in a volume; "" is private.
+func (v *Volumes) setPropagation(volume types.Volume, propagation string) error {
 	switch {
 	case propagation != "" && volume.Kind != "host":
-		return fmt.Errorf("volume %q: propagation is for kind=host", name)
+		return fmt.Errorf("volume %q: propagation is for kind=host", volume.Name)
 	case propagation == "slave" && volume.Recursive != nil && !*volume.Recursive:
 		return fmt.Errorf("volume %q: propagation=slave is for mounts below its source, and recursive=false is without these; "+
-			"leave out one of them", name)
+			"leave out one of them", volume.Name)
 	case propagation == "slave":
 		v.Slaves = append(v.Slaves, volume.Name)
 	}
-	v.Volumes = append(v.Volumes, volume)
 	return nil
 }
 

@@ -121,6 +121,12 @@ func (w Want) flavor(p *poddir.Pod, state poddir.State) (stage1.Flavor, error) {
 	return w.Flavors.Of(p)
 }
 
+// line is the content of a file of one line; "" if it can't be read.
+func line(dir *poddir.Reader, file string) string {
+	text, _ := dir.ReadFile(file)
+	return strings.TrimSuffix(string(text), "\n")
+}
+
 // context is the SELinux context of a pod's apps; "" if they have none.
 func context(dir *poddir.Reader) string {
 	text, _ := dir.ReadFile(poddir.LabelsFile)
@@ -144,8 +150,7 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	}
 	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
 	if want.Names {
-		name, _ := dir.ReadFile(poddir.NameFile)
-		e.PodName = strings.TrimSuffix(string(name), "\n")
+		e.PodName = line(dir, poddir.NameFile)
 	}
 	if errors.Is(unread, os.ErrNotExist) {
 		if _, err := p.State(); err != nil { // deleted under our hands
@@ -177,8 +182,7 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Stopped = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile)
-	e.UserAnnotations, e.UserLabels = m.UserAnnotations, m.UserLabels
+	e.Stopped, e.UserAnnotations, e.UserLabels = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile), m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
 		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
 		for _, at := range ra.Mounts {
