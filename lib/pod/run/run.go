@@ -129,6 +129,11 @@ func (s *starting) settle() (err error) {
 	if s.label, err = chooseLabels(p, apps, s.users); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
+	if o.Interactive {
+		if err := giveTerminal(p, apps, o); err != nil {
+			return err
+		}
+	}
 	if err := os.Remove(p.Path(poddir.MetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
 		return err
 	}
