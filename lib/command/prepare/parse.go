@@ -452,7 +452,7 @@ func parseSysctl(parameters map[string]string, s string) error {
 func parsePort(s string) (types.ExposedPort, error) {
 	name, host, ok := strings.Cut(s, ":")
 	if !ok {
-		return types.ExposedPort{}, errors.New("not NAME:[IP:]PORT")
+		return types.ExposedPort{}, errors.New("not NAME:[IP:]PORT; give the port of the host, too: 80-tcp:8080")
 	}
 	ac, err := types.NewACName(name)
 	if err != nil {

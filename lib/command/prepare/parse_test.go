@@ -108,7 +108,7 @@ func TestWrongUses(t *testing.T) {
 		"--store-only --pull-policy=update a": "--store-only is --pull-policy=never, and --pull-policy=update is given too",
 		"a --seccomp=mode=remove,mkdir --seccomp=mode=remove,rmdir": "is there twice; name all system calls in one",
 		"--uuid=../../etc a":            "not a UUID",
-		"--port=80 a":                   "not NAME:[IP:]PORT",
+		"--port=80 a":                   "not NAME:[IP:]PORT; give the port of the host, too: 80-tcp:8080",
 		"--port=http:0 a":               `"0" is not a port number`,
 		"--port=http:65536 a":           "not a port number",
 		"--port=http:nowhere:80 a":      "not an IP address",
