@@ -29,9 +29,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// attach KEY HOST/NAME:TAG [OPTION=VALUE]... signs an image as cosign's specs/SIGNATURE_SPEC.md has it. Options: how=referrer instead of
-// a tag, of=platform instead of what the tag names, reference=NAME and digest=DIGEST to say in the payload, junk=N signatures before it
-// that are none, size=BYTES of the payload, as=HOST/NAME:TAG to attach it to another image.
+// attach KEY HOST/NAME:TAG [OPTION=VALUE]... signs an image as cosign's specs/SIGNATURE_SPEC.md has
+// it. Options: how=referrer instead of a tag, of=platform instead of what the tag names,
+// reference=NAME and digest=DIGEST to say in the payload, junk=N signatures before it that are
+// none, size=BYTES of the payload, as=HOST/NAME:TAG to attach it to another image.
 func attach(args []string) error {
 	options := map[string]string{}
 	for _, o := range args[2:] {
@@ -135,7 +136,8 @@ func signatureLayer(payload []byte, signature string) mutate.Addendum {
 	}
 }
 
-// pushindex DIR HOST/NAME:TAG pushes the image of a layout for this machine, in an index with one for another.
+// pushindex DIR HOST/NAME:TAG pushes the image of a layout for this machine, in an index with one
+// for another.
 func pushindex(args []string) error {
 	from, err := layout.ImageIndexFromPath(args[0])
 	if err != nil {
@@ -171,7 +173,8 @@ func rootFS(img v1.Image) v1.RootFS {
 	return config.RootFS
 }
 
-// memregistry ADDRESS LOG is a registry that lists referrers (distribution-spec 1.1), and writes down requests.
+// memregistry ADDRESS LOG is a registry that lists referrers (distribution-spec 1.1), and writes
+// down requests.
 func memregistry(args []string) error {
 	log, err := os.OpenFile(args[1], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {

@@ -40,8 +40,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the sessions in testdata. $REGISTRY and $PROXY are addresses on which nobody listens yet, $RKT_DIR is a store of
-// the session's own.
+// TestScripts runs the sessions in testdata. $REGISTRY and $PROXY are addresses on which nobody
+// listens yet, $RKT_DIR is a store of the session's own.
 func TestScripts(t *testing.T) {
 	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux", "ip": "iproute2", "jq": "jq",
 		"skopeo": "skopeo", "podman": "podman", "xz": "xz-utils", "gpg": "gpg", "zstd": "zstd", "bzip2": "bzip2"} {
@@ -58,7 +58,8 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			// example NAME FILE [OLD NEW]... takes a file from docs/registries.md, where a line that is its name introduces it.
+			// example NAME FILE [OLD NEW]... takes a file from docs/registries.md, where a line
+			// that is its name introduces it.
 			"example": func(ts *testscript.TestScript, _ bool, args []string) {
 				page, err := os.ReadFile("../docs/registries.md")
 				ts.Check(err)
@@ -97,7 +98,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// TestKilled kills fetches at random instants. Whatever is in the store then is whole, and the next fetch makes it right.
+// TestKilled kills fetches at random instants. Whatever is in the store then is whole, and the next
+// fetch makes it right.
 func TestKilled(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the store needs root")
@@ -118,7 +120,8 @@ func TestKilled(t *testing.T) {
 	killAll(t, work, nil, "oci:"+layout)
 }
 
-// TestKilledURL does the same with an ACI from a web server of which a whitelist hides something, and that lies on another.
+// TestKilledURL does the same with an ACI from a web server of which a whitelist hides something,
+// and that lies on another.
 func TestKilledURL(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the store needs root")
@@ -152,7 +155,8 @@ func TestKilledURL(t *testing.T) {
 	}
 }
 
-// killAll kills fetches of an image into new stores, which have some images already, and compares the stores with one without kills.
+// killAll kills fetches of an image into new stores, which have some images already, and compares
+// the stores with one without kills.
 func killAll(t *testing.T, work string, before []string, name string) {
 	t.Helper()
 	fill := func(dir string) {
@@ -219,8 +223,8 @@ func rktFetch(t *testing.T, dir, name string) string {
 	return string(out)
 }
 
-// tree writes down what is in a store, but for the times of what nothing in an image has a time for, and for the notes on files, which
-// are not made of a file that is a moment old.
+// tree writes down what is in a store, but for the times of what nothing in an image has a time
+// for, and for the notes on files, which are not made of a file that is a moment old.
 func tree(t *testing.T, dir string) string {
 	t.Helper()
 	out, err := exec.Command("sh", "-c", `cd "$1/cas" && rm -rf remote/file && find . -printf '%p %y %m %U:%G\n' | sort && find . -type f -exec sha256sum {} + | sort`, "-", dir).CombinedOutput()

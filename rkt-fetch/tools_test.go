@@ -46,8 +46,8 @@ func tool(f func(args []string) error) func() {
 	}
 }
 
-// tarStream writes an archive of entries NAME/, NAME=TEXT, NAME->TARGET, NAME=>TARGET (a hard link) and NAME:SIZE (noise, the same each
-// time).
+// tarStream writes an archive of entries NAME/, NAME=TEXT, NAME->TARGET, NAME=>TARGET (a hard link)
+// and NAME:SIZE (noise, the same each time).
 func tarStream(w io.Writer, entries []string) error {
 	archive := tar.NewWriter(w)
 	for _, e := range entries {
@@ -140,9 +140,10 @@ func mkaci(args []string) error {
 	return tarStream(f, append([]string{manifest, "rootfs/"}, entries...))
 }
 
-// webserver ADDRESS DIR LOG [CERT KEY] serves files, with ETags, and writes down requests and what came of them. If there is a file
-// DIR/break, the next answer is cut after that many bytes; if there is DIR/stall, it stands still there until the other side has gone.
-// If there is DIR/login, USER:PASSWORD, nobody else gets anything. The page of / is DIR/index.
+// webserver ADDRESS DIR LOG [CERT KEY] serves files, with ETags, and writes down requests and what
+// came of them. If there is a file DIR/break, the next answer is cut after that many bytes; if
+// there is DIR/stall, it stands still there until the other side has gone. If there is DIR/login,
+// USER:PASSWORD, nobody else gets anything. The page of / is DIR/index.
 func webserver(args []string) error {
 	dir := args[1]
 	log, err := os.OpenFile(args[2], os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)

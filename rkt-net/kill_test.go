@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestKilled kills rkt-net at random instants, alone or with all that it started, and then takes the network away.
+// TestKilled kills rkt-net at random instants, alone or with all that it started, and then takes
+// the network away.
 func TestKilled(t *testing.T) {
 	isolate(t)
 	rounds := 60
@@ -115,7 +116,8 @@ func killRounds(t *testing.T, nets string, ports []string, rounds int) {
 	t.Logf("%d rounds: %d adds (of %v) and %d dels (of %v) killed before their end; nothing left", rounds, kills["add"], took["add"], kills["del"], took["del"])
 }
 
-// TestKilledRepair kills rkt-net check --repair at random instants, after all rules have gone: it can be run again, and del takes all of it.
+// TestKilledRepair kills rkt-net check --repair at random instants, after all rules have gone: it
+// can be run again, and del takes all of it.
 func TestKilledRepair(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
@@ -166,8 +168,8 @@ func whole(dir, uuid string) bool {
 	return err == nil
 }
 
-// killSession kills what is left of a session and tells whether there was anything: systemd does so with a service that does not
-// stop in time.
+// killSession kills what is left of a session and tells whether there was anything: systemd does so
+// with a service that does not stop in time.
 func killSession(session int) (found bool) {
 	processes, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range processes {

@@ -36,8 +36,8 @@ var commands = map[string]func(){
 	"guard":   guard,
 }
 
-// TestMain runs everything in a network and a mount namespace of its own: neither the machine's addresses and rules nor its
-// /run and /var/lib/cni are touched.
+// TestMain runs everything in a network and a mount namespace of its own: neither the machine's
+// addresses and rules nor its /run and /var/lib/cni are touched.
 func TestMain(m *testing.M) {
 	if _, isCommand := commands[filepath.Base(os.Args[0])]; !isCommand && os.Getenv("RKT_NET_TEST") == "" {
 		os.Exit(private())
@@ -87,15 +87,15 @@ func isolate(t *testing.T) {
 	os.Setenv("RKT_NET_TEST", "ready")
 }
 
-// pluginsVariable names a directory of plugins to test with instead of Debian's; firewallVariable says by
-// what the host has its rules made, see firewall.
+// pluginsVariable names a directory of plugins to test with instead of Debian's; firewallVariable
+// says by what the host has its rules made, see firewall.
 const pluginsVariable, firewallVariable = "RKT_NET_TEST_PLUGINS", "RKT_NET_TEST_FIREWALL"
 
 // The programs that iptables and the like are symbolic links to.
 const iptablesNFT, iptablesLegacy = "/usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-legacy-multi"
 
-// firewall makes the host one with iptables-nft (""), with iptables-legacy under the name of iptables
-// ("legacy"), or without iptables ("nft").
+// firewall makes the host one with iptables-nft (""), with iptables-legacy under the name of
+// iptables ("legacy"), or without iptables ("nft").
 func firewall(kind string) error {
 	switch kind {
 	case "legacy":
@@ -140,8 +140,8 @@ func TestUpstream(t *testing.T) {
 	again(t, "^(TestScripts|TestMany)$", "TestScripts/types", pluginsVariable+"="+upstream(t))
 }
 
-// TestFirewalls runs scripts with each version of the plugins on each kind of host that TestScripts and
-// TestUpstream do not have, and kills rkt-net on one without iptables.
+// TestFirewalls runs scripts with each version of the plugins on each kind of host that TestScripts
+// and TestUpstream do not have, and kills rkt-net on one without iptables.
 func TestFirewalls(t *testing.T) {
 	if variant() {
 		return
@@ -227,7 +227,8 @@ func (s serial) Run(name string, f func(testscript.T)) {
 	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
 }
 
-// ours are the network devices that are not a pod's: lo, and those that isolate and the scripts make.
+// ours are the network devices that are not a pod's: lo, and those that isolate and the scripts
+// make.
 var ours = regexp.MustCompile(`^\d+: (lo|out0|eth\d)[@:]`)
 
 func TestScripts(t *testing.T) {
@@ -260,7 +261,8 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("left behind: %s", left)
 				}
 			},
-			// example NAME FILE takes a file from the documentation, where a line that is its name introduces it.
+			// example NAME FILE takes a file from the documentation, where a line that is its name
+			// introduces it.
 			"example": func(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Check(example(args[0], ts.MkAbs(args[1])))
 			},
@@ -275,7 +277,8 @@ func TestScripts(t *testing.T) {
 			// hide PROGRAM takes iptables or nft from the host; show PROGRAM gives it back.
 			"hide": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(hide(args[0])) },
 			"show": func(ts *testscript.TestScript, neg bool, args []string) { ts.Check(show(args[0])) },
-			// locked DIRECTORY holds the lock of a directory until unlock, or until the script ends, as a running pod does.
+			// locked DIRECTORY holds the lock of a directory until unlock, or until the script
+			// ends, as a running pod does.
 			"locked": func(ts *testscript.TestScript, neg bool, args []string) {
 				f, err := os.Open(ts.MkAbs(args[0]))
 				ts.Check(err)
@@ -288,8 +291,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition has those of scripts: nft and legacy, the kind of host; upstream, plugins of 1.6 and later,
-// which know nftables; 1.10; and flannel, where there is this plugin.
+// condition has those of scripts: nft and legacy, the kind of host; upstream, plugins of 1.6 and
+// later, which know nftables; 1.10; and flannel, where there is this plugin.
 func condition(name string) (bool, error) {
 	switch name {
 	case "nft", "legacy":
@@ -354,8 +357,8 @@ func prepare(dir, uuid string) error {
 	return os.WriteFile(p.Path(poddir.ManifestFile), []byte("{}\n"), 0o644)
 }
 
-// manifest is a pod manifest with the ports tcp (80/tcp), second (81/tcp), udp (53/udp) and range (7000-7009/tcp), of which
-// those given are forwarded.
+// manifest is a pod manifest with the ports tcp (80/tcp), second (81/tcp), udp (53/udp) and range
+// (7000-7009/tcp), of which those given are forwarded.
 func manifest(forward ...string) []byte {
 	type object = map[string]any
 	ports := []object{}
@@ -375,8 +378,8 @@ func manifest(forward ...string) []byte {
 	return text
 }
 
-// ofAllPods reports whether a line of a table is about the chains that portmap and firewall make once for all pods and never remove, and
-// about no pod.
+// ofAllPods reports whether a line of a table is about the chains that portmap and firewall make
+// once for all pods and never remove, and about no pod.
 func ofAllPods(line string) bool {
 	return chainOfAll.MatchString(line) && !chainOfPod.MatchString(line)
 }
@@ -386,8 +389,8 @@ var (
 	chainOfPod = regexp.MustCompile(`CNI-DN-|id: |([0-9]+\.){3}[0-9]+|[0-9a-f]+::`)
 )
 
-// leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a namespace some time after its
-// last user has gone, so it gets that time.
+// leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a
+// namespace some time after its last user has gone, so it gets that time.
 func leftovers() string {
 	var left []string
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -447,7 +450,8 @@ func listen() {
 	answer(l)
 }
 
-// serve tcp|udp ADDRESS tells every caller whom it sees, until it is killed; curl understands it, too.
+// serve tcp|udp ADDRESS tells every caller whom it sees, until it is killed; curl understands it,
+// too.
 func serve() {
 	if os.Args[1] == "udp" {
 		c, err := net.ListenPacket("udp", os.Args[2])

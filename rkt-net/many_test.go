@@ -59,8 +59,8 @@ func TestMany(t *testing.T) {
 	}
 }
 
-// TestSmallSubnet: of eight pods that want an address of a /29 at once, the five that it has room for get one, and the others are
-// told so and leave nothing.
+// TestSmallSubnet: of eight pods that want an address of a /29 at once, the five that it has room
+// for get one, and the others are told so and leave nothing.
 func TestSmallSubnet(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
@@ -105,8 +105,8 @@ func TestSmallSubnet(t *testing.T) {
 	}
 }
 
-// TestHostLocalLock: host-local takes the lock under which empty reservations are swept (lib/network/cni), or that would be a
-// race.
+// TestHostLocalLock: host-local takes the lock under which empty reservations are swept
+// (lib/network/cni), or that would be a race.
 func TestHostLocalLock(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()

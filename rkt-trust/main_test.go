@@ -59,8 +59,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// keyserver DIR serves files to https://example.com and http://example.com, with a certificate of a new authority, ca.pem. The page of
-// each directory is its file index. /redirect leads to http.
+// keyserver DIR serves files to https://example.com and http://example.com, with a certificate of a
+// new authority, ca.pem. The page of each directory is its file index. /redirect leads to http.
 func keyserver(dir string) error {
 	caKey, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -103,7 +103,8 @@ func keyserver(dir string) error {
 	return <-ended
 }
 
-// TestKilled kills rkt-trust at random instants: the keystore has the key or not, and never half of it.
+// TestKilled kills rkt-trust at random instants: the keystore has the key or not, and never half of
+// it.
 func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

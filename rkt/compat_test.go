@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// Every verb and flag of rkt 1.30 is taken as it is, or docs/rkt-1.30.md says why not. testdata/rkt-1.30.txt has them all. A line is tried by asking
-// for help behind it: programs read their flags in order, and say of the first that they do not know that they don't.
+// Every verb and flag of rkt 1.30 is taken as it is, or docs/rkt-1.30.md says why not.
+// testdata/rkt-1.30.txt has them all. A line is tried by asking for help behind it: programs read
+// their flags in order, and say of the first that they do not know that they don't.
 func TestRkt130(t *testing.T) {
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir+"/", "../rkt...")
@@ -93,7 +94,8 @@ func TestRkt130(t *testing.T) {
 	t.Logf("%d command lines", taken)
 }
 
-// about tells whether an entry of the page, such as "rkt attach", "--no-overlay" or "--stdin=tty", is about a line.
+// about tells whether an entry of the page, such as "rkt attach", "--no-overlay" or "--stdin=tty",
+// is about a line.
 func about(entry string, words []string) bool {
 	if verb, ok := strings.CutPrefix(entry, "rkt "); ok {
 		return words[0] == verb
@@ -103,7 +105,8 @@ func about(entry string, words []string) bool {
 	return i >= 0 && (value == "" || slices.Contains(words[i:], value))
 }
 
-// spellings are the forms in which a flag may be given: with its value behind a "=" or in the next word.
+// spellings are the forms in which a flag may be given: with its value behind a "=" or in the next
+// word.
 func spellings(words []string) [][]string {
 	n := len(words)
 	switch {

@@ -122,7 +122,8 @@ func TestFlagsBeforeCommand(t *testing.T) {
 
 const uuid = "0f1e2d3c-0000-4000-8000-000000000001"
 
-// Each flag of rkt run, in each place where it may stand, comes to the same program; an app's stay with their image.
+// Each flag of rkt run, in each place where it may stand, comes to the same program; an app's stay
+// with their image.
 func TestRunAnywhere(t *testing.T) {
 	t.Parallel()
 	dir := double(t, "rkt-prepare", "rkt-net", "rkt-run-prepared", "systemd-nspawn")

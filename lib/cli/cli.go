@@ -1,5 +1,6 @@
-// Package cli is the frame that every program of the toolkit runs in: flags, exit status, how an error is printed, and how
-// one program becomes or calls the next. It is the only package under lib that prints, exits or looks at os.Args.
+// Package cli is the frame that every program of the toolkit runs in: flags, exit status, how an
+// error is printed, and how one program becomes or calls the next. It is the only package under lib
+// that prints, exits or looks at os.Args.
 package cli
 
 import (
@@ -20,12 +21,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExitFailure is the exit status of every error of the toolkit's own, as rkt had it since 1.18, so that it can be told
-// from the status of an app.
+// ExitFailure is the exit status of every error of the toolkit's own, as rkt had it since 1.18, so
+// that it can be told from the status of an app.
 const ExitFailure = 254
 
-// ExitStatus is an error that ends the program with that status and prints nothing: whoever returns it has said, or
-// another program has said, all there is to say.
+// ExitStatus is an error that ends the program with that status and prints nothing: whoever returns
+// it has said, or another program has said, all there is to say.
 type ExitStatus int
 
 func (s ExitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
@@ -41,8 +42,8 @@ type Process struct {
 	Getenv  func(string) string
 	PID     int // its own process ID
 
-	// Chosen are the flags that the caller has set, on the command line or by a variable, by name, with what they were set to. Parsing
-	// the command line fills it.
+	// Chosen are the flags that the caller has set, on the command line or by a variable, by name,
+	// with what they were set to. Parsing the command line fills it.
 	Chosen map[string]string
 
 	debug bool
@@ -57,12 +58,13 @@ func (p *Process) Setenv(name, value string) error { return os.Setenv(name, valu
 // Unsetenv removes a variable from it.
 func (p *Process) Unsetenv(name string) { os.Unsetenv(name) }
 
-// Streams are the descriptors of the standard streams, for a terminal or a program that is to have them.
+// Streams are the descriptors of the standard streams, for a terminal or a program that is to have
+// them.
 func (p *Process) Streams() (stdin, stdout, stderr *os.File) { return os.Stdin, os.Stdout, os.Stderr }
 
-// Interruptible gives a context that SIGINT and SIGTERM cancel, for programs that take back what they have begun. After stop those
-// signals do what they do by default; it returns the error of a signal that came before, so that a program that is to become
-// another one loses none.
+// Interruptible gives a context that SIGINT and SIGTERM cancel, for programs that take back what
+// they have begun. After stop those signals do what they do by default; it returns the error of a
+// signal that came before, so that a program that is to become another one loses none.
 func Interruptible(parent context.Context) (_ context.Context, stop func() error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	caught := make(chan os.Signal, 1)
@@ -110,8 +112,8 @@ func (p *Process) report(usage func() string, err error) int {
 	return int(status)
 }
 
-// print writes a line for each error that errors.Join has joined, other than an ExitStatus. One that only wraps several has words of
-// its own.
+// print writes a line for each error that errors.Join has joined, other than an ExitStatus. One
+// that only wraps several has words of its own.
 func (p *Process) print(err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == errors.Join(joined.Unwrap()...).Error() {
 		for _, err := range joined.Unwrap() {
@@ -173,8 +175,9 @@ func (g *Global) Args() []string {
 	return args
 }
 
-// Parse sorts the command line into flags and operands and reads the flags, then RKT_* variables, then rkt.conf in the administrator's
-// configuration directory; the data directory last of all from rkt's paths.d. The operands are fs.Args. It returns flag.ErrHelp for --help.
+// Parse sorts the command line into flags and operands and reads the flags, then RKT_* variables,
+// then rkt.conf in the administrator's configuration directory; the data directory last of all from
+// rkt's paths.d. The operands are fs.Args. It returns flag.ErrHelp for --help.
 func (p *Process) Parse(fs *Flags) error {
 	sort := fs.Sort
 	if sort == nil {
@@ -190,8 +193,9 @@ func (p *Process) Parse(fs *Flags) error {
 	return p.parseSorted(fs, flags, operands)
 }
 
-// unreadable reports whether rkt.conf was not read because the caller may not read the directory, or because there is none. That stops
-// no program: the files of the directory that one needs it reads later.
+// unreadable reports whether rkt.conf was not read because the caller may not read the directory,
+// or because there is none. That stops no program: the files of the directory that one needs it
+// reads later.
 func unreadable(err error) bool {
 	_, isPath := errors.AsType[*fs.PathError](err)
 	return isPath && (errors.Is(err, fs.ErrPermission) && unix.Geteuid() != 0 || errors.Is(err, unix.ENOTDIR))
@@ -243,8 +247,9 @@ func (p *Process) parseSorted(set *Flags, flags, operands []string) error {
 	return err
 }
 
-// absoluteDir makes the data directory an absolute path: the programs that get it change their working directory. A
-// relative one in rkt.conf would be another in each directory that a program is started in, so it is an error.
+// absoluteDir makes the data directory an absolute path: the programs that get it change their
+// working directory. A relative one in rkt.conf would be another in each directory that a program
+// is started in, so it is an error.
 func (p *Process) absoluteDir(g *Global) (err error) {
 	if filepath.IsAbs(g.Dir) {
 		return nil
@@ -270,8 +275,8 @@ func Sibling(name string) (string, error) {
 	return program.Look(name)
 }
 
-// Exec becomes the program at path. Descriptors that are to stay open must not be close-on-exec. It returns only on
-// failure.
+// Exec becomes the program at path. Descriptors that are to stay open must not be close-on-exec. It
+// returns only on failure.
 func Exec(path string, argv, env []string) error {
 	if err := unix.Exec(path, argv, env); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

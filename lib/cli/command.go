@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// Command is a program of the toolkit as a value: how it is called, what its flags are, and what it does. Its usage text, its manual
-// page, its completion and its part of the table of flags are made from it. Any main can run it, by Main.
+// Command is a program of the toolkit as a value: how it is called, what its flags are, and what it
+// does. Its usage text, its manual page, its completion and its part of the table of flags are made
+// from it. Any main can run it, by Main.
 type Command struct {
 	Name     string   // of the program, or of a command of rkt's own: "rkt run"
 	Summary  string   // what it does, in a few words
@@ -26,11 +27,14 @@ type Command struct {
 
 	Front bool // its usage text has the flags of every program in full
 
-	// Setup registers the flags, and returns what the program does after the command line has been parsed.
+	// Setup registers the flags, and returns what the program does after the command line has been
+	// parsed.
 	Setup func(*Flags) Run
-	// Verbs are what a program does that has several things to do, each named by the first operand; Setup is nil then.
+	// Verbs are what a program does that has several things to do, each named by the first operand;
+	// Setup is nil then.
 	Verbs []Verb
-	// First, if there is one, is called before the command line is parsed; it reports whether that was all.
+	// First, if there is one, is called before the command line is parsed; it reports whether that
+	// was all.
 	First func(context.Context, *Process) (done bool, err error)
 }
 
@@ -53,7 +57,8 @@ type File struct{ Path, Text string }
 // PodOperand is what every usage text says of POD.
 const PodOperand = `POD is a UUID, the unique start of one, @FILE, a pod's name, or self.`
 
-// Main runs a program and exits. The exit status is 0, that of an ExitStatus, or ExitFailure after one line on standard error.
+// Main runs a program and exits. The exit status is 0, that of an ExitStatus, or ExitFailure after
+// one line on standard error.
 func Main(c *Command) {
 	p := &Process{
 		Name: c.Name, Invoked: os.Args[0], Args: os.Args[1:],

@@ -18,7 +18,8 @@ import (
 // confFile is in the administrator's configuration directory.
 const confFile = "rkt.conf"
 
-// foreign are variables that begin with RKT_ and set no flag: rkt's own, by name or, with a "_" at the end, by their beginning.
+// foreign are variables that begin with RKT_ and set no flag: rkt's own, by name or, with a "_" at
+// the end, by their beginning.
 var foreign = []string{"RKT_POD", "RKT_VERSION", "RKT_LOCK_FD", "RKT_EXPERIMENT_", "RKT_STAGE1_"}
 
 // variable is the environment variable that sets a flag.
@@ -33,8 +34,9 @@ func given(fs *flag.FlagSet) map[string]bool {
 	return names
 }
 
-// warnOfVariables warns of misspelt RKT_* variables, and takes them out of the environment, so that the programs
-// that this one starts do not warn again. One that is like no flag's may be somebody else's.
+// warnOfVariables warns of misspelt RKT_* variables, and takes them out of the environment, so that
+// the programs that this one starts do not warn again. One that is like no flag's may be somebody
+// else's.
 func (p *Process) warnOfVariables(fs *flag.FlagSet, environ []string) {
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
@@ -58,8 +60,9 @@ func (p *Process) warnOfVariables(fs *flag.FlagSet, environ []string) {
 // appPrograms are those that read the flags of apps, each after its image.
 var appPrograms = []string{"rkt-prepare", "rkt-unit"}
 
-// noEffect returns why a flag that is another program's too, such as --user of rkt-enter, says nothing of the apps that
-// this program makes, though they have a flag of that name; or "" if it is not such a flag.
+// noEffect returns why a flag that is another program's too, such as --user of rkt-enter, says
+// nothing of the apps that this program makes, though they have a flag of that name; or "" if it is
+// not such a flag.
 func (p *Process) noEffect(name string) string {
 	programs := having(name)
 	if !slices.Contains(appPrograms, p.Name) || !slices.Contains(programs, "app") || len(programs) < 2 ||
@@ -69,7 +72,8 @@ func (p *Process) noEffect(name string) string {
 	return fmt.Sprintf("--%s is an app flag; put it after the image", name)
 }
 
-// parseVariables sets the flags that were not given from RKT_* variables. The operands stay fs.Args.
+// parseVariables sets the flags that were not given from RKT_* variables. The operands stay
+// fs.Args.
 func parseVariables(fs *flag.FlagSet, operands []string) error {
 	checkValues(fs)
 	err := ff.Parse(fs, append([]string{"--"}, operands...), ff.WithEnvVarPrefix("RKT"))
@@ -79,7 +83,8 @@ func parseVariables(fs *flag.FlagSet, operands []string) error {
 	return err
 }
 
-// unknownVariable returns why a variable has no effect, or "" if a program knows it or it seems to be meant for something else.
+// unknownVariable returns why a variable has no effect, or "" if a program knows it or it seems to
+// be meant for something else.
 func unknownVariable(name, flagName string) string {
 	programs := having(flagName)
 	switch {
@@ -106,8 +111,9 @@ func didYouMean(name string, spell func(string) string) string {
 	return ""
 }
 
-// parseFile sets the flags that are not set yet from a configuration file: one flag a line, its value after a space or
-// a "=". Lines for other programs are passed over; one that is for none is an error.
+// parseFile sets the flags that are not set yet from a configuration file: one flag a line, its
+// value after a space or a "=". Lines for other programs are passed over; one that is for none is
+// an error.
 func (p *Process) parseFile(flags *flag.FlagSet, operands []string, path string) error {
 	parse := func(file io.Reader, set func(name, value string) error) error {
 		text, err := config.Read(file)

@@ -104,7 +104,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// A flag of an app that another program has as well is warned of by the program that makes apps, and by no other.
+// A flag of an app that another program has as well is warned of by the program that makes apps,
+// and by no other.
 func TestNoEffect(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "rkt.conf"), []byte("full\nuser 1000\n"), 0o600); err != nil {

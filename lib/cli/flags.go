@@ -19,10 +19,11 @@ type Flag struct {
 	Default string
 }
 
-// Program is a program in the table: its name, what it does, and its flags. Those of "" are every program's, those of "app" follow an image,
-// and those of "rkt run" are of no other program. A program needs those of the others to find the command among rkt's words, to pass flags
-// on, and to tell a line of rkt.conf that is meant for another program from one that is misspelt. The table is made from the programs'
-// Commands, which a program does not link.
+// Program is a program in the table: its name, what it does, and its flags. Those of "" are every
+// program's, those of "app" follow an image, and those of "rkt run" are of no other program. A
+// program needs those of the others to find the command among rkt's words, to pass flags on, and to
+// tell a line of rkt.conf that is meant for another program from one that is misspelt. The table is
+// made from the programs' Commands, which a program does not link.
 type Program struct {
 	Name    string
 	Summary string
@@ -112,7 +113,8 @@ func Known(programs ...string) *flag.FlagSet {
 	return fs
 }
 
-// Borrowed registers flags of another program, whose help they have. set is called with what each is given; it may be nil.
+// Borrowed registers flags of another program, whose help they have. set is called with what each
+// is given; it may be nil.
 func (f *Flags) Borrowed(program string, names []string, set func(name, value string) error) {
 	for _, of := range InTable(program).Flags {
 		if slices.Contains(names, of.Name) {
@@ -175,8 +177,8 @@ func JoinNet(args []string) []string {
 	return joined
 }
 
-// FlagWords returns how many words the flag at the beginning of args takes, itself and its value, or 0 if it is no flag. A flag that
-// the set does not have is an UnknownFlag, except help.
+// FlagWords returns how many words the flag at the beginning of args takes, itself and its value,
+// or 0 if it is no flag. A flag that the set does not have is an UnknownFlag, except help.
 func FlagWords(fs *flag.FlagSet, args []string) (int, error) {
 	word := args[0]
 	if word == "-" || word == "--" || !strings.HasPrefix(word, "-") {
@@ -203,7 +205,8 @@ func FlagWords(fs *flag.FlagSet, args []string) (int, error) {
 	return 2, nil
 }
 
-// Anywhere sorts a command line into flags and operands: flags may also follow operands, up to a "--".
+// Anywhere sorts a command line into flags and operands: flags may also follow operands, up to a
+// "--".
 func Anywhere(fs *flag.FlagSet, args []string) (flags, operands []string, err error) {
 	for len(args) > 0 {
 		if args[0] == "--" {
@@ -281,7 +284,8 @@ func Near(typed string, names []string) string {
 	return best
 }
 
-// distance is how many letters have to be added, removed, replaced, or swapped with the next, to make a of b.
+// distance is how many letters have to be added, removed, replaced, or swapped with the next, to
+// make a of b.
 func distance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
@@ -333,11 +337,13 @@ func ParseFlags(fs *flag.FlagSet, words []string) error {
 	return nil
 }
 
-// mayBeEmpty are flags for which an empty value means something: no capability, no group, no such directory.
+// mayBeEmpty are flags for which an empty value means something: no capability, no group, no such
+// directory.
 var mayBeEmpty = strings.Fields(`caps-retain cap-retain caps-remove cap-remove supplementary-gids system-config local-config
 	user-config`)
 
-// checkValues has each flag of a set refuse, with a ValueError, what it would take for something else.
+// checkValues has each flag of a set refuse, with a ValueError, what it would take for something
+// else.
 func checkValues(fs *flag.FlagSet) {
 	fs.VisitAll(func(f *flag.Flag) {
 		if _, done := f.Value.(*checked); !done {
@@ -368,8 +374,8 @@ func (c *checked) IsBoolFlag() bool {
 	return ok && b.IsBoolFlag()
 }
 
-// Set refuses an empty value, as of a variable that is not set: --user= would be root, and rkt gc --uuid-file= all
-// pods. Other errors are in words that say what to write.
+// Set refuses an empty value, as of a variable that is not set: --user= would be root, and rkt gc --uuid-file=
+// all pods. Other errors are in words that say what to write.
 func (c *checked) Set(value string) error {
 	c.text = value
 	err := c.Value.Set(value)

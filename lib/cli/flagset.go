@@ -6,10 +6,12 @@ import (
 	"time"
 )
 
-// Flags are the flags of a command, each registered once: its name, what it sets, and its help. A help text of a flag that takes a value
-// begins with a word for the value and a colon: "FILE: the pod whose UUID is in FILE". That of another flag may show a value in this
-// way, too, "=false: ..." or "[=TIME]: ...". Further lines are further forms of the flag, each with a help text of its own or, if it
-// ends with the colon, with that of the next. A flag with the help text of the flag before it, or with none, is another name of that.
+// Flags are the flags of a command, each registered once: its name, what it sets, and its help. A
+// help text of a flag that takes a value begins with a word for the value and a colon: "FILE: the
+// pod whose UUID is in FILE". That of another flag may show a value in this way, too, "=false: ..."
+// or "[=TIME]: ...". Further lines are further forms of the flag, each with a help text of its own
+// or, if it ends with the colon, with that of the next. A flag with the help text of the flag
+// before it, or with none, is another name of that.
 type Flags struct {
 	*flag.FlagSet
 	Global *Global
@@ -24,7 +26,8 @@ type Flags struct {
 	sections []section
 }
 
-// section is a part of the flags, under a title of its own. Those of others are not in the flag set: they are shown only.
+// section is a part of the flags, under a title of its own. Those of others are not in the flag
+// set: they are shown only.
 type section struct {
 	title   string
 	of      *flag.FlagSet
@@ -47,7 +50,8 @@ func NoFlags(name string) *Flags {
 	return &Flags{FlagSet: fs, sections: []section{{of: fs}}}
 }
 
-// Section begins a part of the flags: those that are registered from here on are under a title of their own.
+// Section begins a part of the flags: those that are registered from here on are under a title of
+// their own.
 func (f *Flags) Section(title string) {
 	f.sections = append(f.sections, section{title: title, of: f.FlagSet})
 }
@@ -57,7 +61,8 @@ func (f *Flags) Borrow(program, title string) {
 	f.sections = append(f.sections, section{title: title, of: f.FlagSet, program: program})
 }
 
-// Show has the help list the flags of another set, which stand elsewhere on the command line: those of an app.
+// Show has the help list the flags of another set, which stand elsewhere on the command line: those
+// of an app.
 func (f *Flags) Show(program, title string, other *Flags) {
 	for _, s := range other.sections {
 		f.sections = append(f.sections, section{title: title, of: s.of, program: program, shown: true, names: s.names})

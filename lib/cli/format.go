@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Format is how a program prints its result: as text, or as JSON, on one line or indented. It is the value of --format, "" being text.
+// Format is how a program prints its result: as text, or as JSON, on one line or indented. It is
+// the value of --format, "" being text.
 type Format string
 
 const formatHelp = "FORMAT: text (default), json, or json-pretty"

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Insecure is the value of --insecure-options: the checks to leave out, by rkt's names. It is a flag.Value.
+// Insecure is the value of --insecure-options: the checks to leave out, by rkt's names. It is a
+// flag.Value.
 type Insecure struct {
 	Image, TLS, HTTP, Pubkey, OnDisk bool // while fetching
 	Capabilities, Paths, Seccomp     bool // while running

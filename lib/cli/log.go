@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Log is where the program tells, with --debug, what it decides and does: a line each on standard error. Where that is the journal's
-// stream, the line goes there with fields by which journalctl finds it: RKT_POD, RKT_APP, RKT_IMAGE for the attributes pod, app and image.
-// Packages that decide something take this value; they print nothing themselves.
+// Log is where the program tells, with --debug, what it decides and does: a line each on standard
+// error. Where that is the journal's stream, the line goes there with fields by which journalctl
+// finds it: RKT_POD, RKT_APP, RKT_IMAGE for the attributes pod, app and image. Packages that decide
+// something take this value; they print nothing themselves.
 func (p *Process) Log() *slog.Logger { return slog.New(&logHandler{p: p}) }
 
 // Debugf is Log().Debug of a formatted line.
@@ -64,13 +65,15 @@ func quoted(s string) string {
 	return s
 }
 
-// toJournal tells whether standard error is the journal's stream ($JOURNAL_STREAM, systemd.exec(5)).
+// toJournal tells whether standard error is the journal's stream ($JOURNAL_STREAM,
+// systemd.exec(5)).
 func (p *Process) toJournal() bool {
 	var st unix.Stat_t
 	return unix.Fstat(2, &st) == nil && p.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// sendToJournal is sd_journal_send(3). go-systemd's package for it links net, which is a third of a small program.
+// sendToJournal is sd_journal_send(3). go-systemd's package for it links net, which is a third of a
+// small program.
 func sendToJournal(program, line string, attrs []slog.Attr) error {
 	var b strings.Builder
 	field := func(name, value string) { // systemd.io/JOURNAL_NATIVE_PROTOCOL, the form for any bytes

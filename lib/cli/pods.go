@@ -7,7 +7,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// OnePod resolves the POD operand of a program that takes one. With --uuid-file operands are ignored, as rkt did.
+// OnePod resolves the POD operand of a program that takes one. With --uuid-file operands are
+// ignored, as rkt did.
 func (p *Process) OnePod(pods poddir.Pods, operands []string, uuidFile string) (*poddir.Pod, error) {
 	if uuidFile != "" {
 		operands = []string{"@" + uuidFile}

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// PullPolicy is what --pull-policy says together with --store-only and --no-store, rkt's older names of never and
-// update. words are the flags of the command line, which take precedence over variables and rkt.conf: there, two that
-// say different things are an error.
+// PullPolicy is what --pull-policy says together with --store-only and --no-store, rkt's older
+// names of never and update. words are the flags of the command line, which take precedence over
+// variables and rkt.conf: there, two that say different things are an error.
 func PullPolicy(words []string, policy string, storeOnly, noStore bool) (string, error) {
 	given := func(name string) bool {
 		return slices.ContainsFunc(words, func(word string) bool {

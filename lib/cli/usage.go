@@ -48,7 +48,8 @@ func (c *Command) verbEntries() (all []Entry) {
 	return all
 }
 
-// Help returns the help of all flags. A program's verbs have theirs together, each with the names of the verbs that take it, if not all do.
+// Help returns the help of all flags. A program's verbs have theirs together, each with the names
+// of the verbs that take it, if not all do.
 func (c *Command) Help() []Section {
 	if c.Setup != nil {
 		fs := NewFlags(c.Name)
@@ -200,8 +201,8 @@ func wrap(text string, columns int) (lines []string) {
 	return lines
 }
 
-// Programs returns what the table has of a program: itself, and the flags of an app if it lists them. Flags that it passes on are those of
-// other programs.
+// Programs returns what the table has of a program: itself, and the flags of an app if it lists
+// them. Flags that it passes on are those of other programs.
 func (c *Command) Programs() []Program {
 	own, apps := Program{Name: c.Name, Summary: c.Summary}, Program{Name: "app"}
 	if c.Verbs == nil {

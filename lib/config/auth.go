@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Auth are the credentials for one host: one entry of a file in auth.d, of the kind auth or dockerAuth.
+// Auth are the credentials for one host: one entry of a file in auth.d, of the kind auth or
+// dockerAuth.
 type Auth struct {
 	Type                                 string // basic, oauth or aws
 	User, Password                       string // basic
@@ -46,8 +47,9 @@ func (c credentials) other(kind string) string {
 	return ""
 }
 
-// ReadAuth reads auth.d of configuration directories: the credentials for web servers and for registries, by HOST[:PORT] as it is
-// written there. A host in a later directory wins; one that is in two files of one directory is an error.
+// ReadAuth reads auth.d of configuration directories: the credentials for web servers and for
+// registries, by HOST[:PORT] as it is written there. A host in a later directory wins; one that is
+// in two files of one directory is an error.
 func ReadAuth(dirs ...string) (servers, registries map[string]Auth, err error) {
 	servers, registries = map[string]Auth{}, map[string]Auth{}
 	for _, dir := range dirs {

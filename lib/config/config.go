@@ -1,5 +1,5 @@
-// Package config reads rkt's own configuration: JSON files in the directories paths.d, auth.d and stage1.d of a configuration directory
-// (rkt 1.30, Documentation/configuration.md).
+// Package config reads rkt's own configuration: JSON files in the directories paths.d, auth.d and
+// stage1.d of a configuration directory (rkt 1.30, Documentation/configuration.md).
 package config
 
 import (
@@ -26,8 +26,9 @@ type File struct {
 	JSON []byte
 }
 
-// Files reads the files of the directory sub of a configuration directory, in the order of their names: those that end in ".json". Each
-// must be of one of the kinds. A directory that is not there has none, and so has the directory "".
+// Files reads the files of the directory sub of a configuration directory, in the order of their
+// names: those that end in ".json". Each must be of one of the kinds. A directory that is not there
+// has none, and so has the directory "".
 func Files(dir, sub string, kinds ...string) ([]File, error) {
 	if dir == "" {
 		return nil, nil
@@ -74,8 +75,8 @@ type head struct {
 	Version string `json:"rktVersion"`
 }
 
-// decode reads JSON into a struct. A field that it does not have is an error, since it may be a misspelt one.
-// fields are those that it has.
+// decode reads JSON into a struct. A field that it does not have is an error, since it may be a
+// misspelt one. fields are those that it has.
 func decode(text []byte, into any, fields string) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()

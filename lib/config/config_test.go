@@ -55,7 +55,8 @@ func TestBrokenPaths(t *testing.T) {
 	}
 }
 
-// FuzzFiles has one file of every kind. What is read of it comes back when it is printed and read again.
+// FuzzFiles has one file of every kind. What is read of it comes back when it is printed and read
+// again.
 func FuzzFiles(f *testing.F) {
 	for _, text := range []string{
 		`{"rktKind":"auth","rktVersion":"v1","domains":["a.b:1"],"type":"basic","credentials":{"user":"<&>","password":"p"}}`,

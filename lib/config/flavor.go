@@ -8,14 +8,16 @@ import (
 	"strings"
 )
 
-// isolated are the stage1 images of rkt's that run a pod as it is run here: under a systemd, in systemd-nspawn.
+// isolated are the stage1 images of rkt's that run a pod as it is run here: under a systemd, in
+// systemd-nspawn.
 var isolated = []string{"coreos", "host", "src"}
 
 var stage1Name = regexp.MustCompile(`^stage1-([a-z0-9]+)`)
 
-// CheckStage1 reports whether a pod is run here as it would be by a stage1 image: an error for rkt's other ones, fly and kvm, whose pods
-// are of another kind, and for an image that is not known. The image is the value of a flag --stage1-… or of a file in stage1.d: a name,
-// with or without a version, a path, a URL or a hash.
+// CheckStage1 reports whether a pod is run here as it would be by a stage1 image: an error for
+// rkt's other ones, fly and kvm, whose pods are of another kind, and for an image that is not
+// known. The image is the value of a flag --stage1-… or of a file in stage1.d: a name, with or
+// without a version, a path, a URL or a hash.
 func CheckStage1(image string) error {
 	base := path.Base(strings.TrimRight(image, "/"))
 	if m := stage1Name.FindStringSubmatch(base); m != nil {

@@ -59,7 +59,8 @@ type Stage1 struct {
 	Location string `json:"location,omitempty"`
 }
 
-// ReadStage1 reads stage1.d of configuration directories, of which a later one wins: name and version together, and the location.
+// ReadStage1 reads stage1.d of configuration directories, of which a later one wins: name and
+// version together, and the location.
 func ReadStage1(dirs ...string) (Stage1, error) {
 	var all Stage1
 	for _, dir := range dirs {

@@ -20,8 +20,9 @@ type entry struct {
 	*Stage1
 }
 
-// Print gives the configuration of these directories as rkt printed it, secrets and all: JSON with an entry for each host, in the order of
-// their names, one with the paths, and one of stage1 if anything is configured. data is the data directory where no file names one.
+// Print gives the configuration of these directories as rkt printed it, secrets and all: JSON with
+// an entry for each host, in the order of their names, one with the paths, and one of stage1 if
+// anything is configured. data is the data directory where no file names one.
 func Print(data string, dirs ...string) ([]byte, error) {
 	servers, registries, err := ReadAuth(dirs...)
 	if err != nil {

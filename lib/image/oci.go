@@ -15,39 +15,45 @@ import (
 	"github.com/appc/spec/schema/types"
 )
 
-// Annotations of the appc manifest of an image that was a Docker or OCI one. The first three are docker2aci's.
+// Annotations of the appc manifest of an image that was a Docker or OCI one. The first three are
+// docker2aci's.
 const (
 	AnnotationEntrypoint = "appc.io/docker/entrypoint" // JSON array
 	AnnotationCmd        = "appc.io/docker/cmd"        // JSON array
 	AnnotationStopSignal = "appc.io/docker/stopsignal" // as the image says: a number or a name
-	// AnnotationUser is Docker's "user[:group]". docker2aci gave an image that names a user but no group the group 0, and so does
-	// FromOCI, for other readers of the manifest; the image means the user's own group, which UserGroup tells.
+	// AnnotationUser is Docker's "user[:group]". docker2aci gave an image that names a user but no
+	// group the group 0, and so does FromOCI, for other readers of the manifest; the image means
+	// the user's own group, which UserGroup tells.
 	AnnotationUser = "appc.io/docker/user"
-	// AnnotationEnvironment is a JSON array of those NAME=VALUE strings of the image that appc's environment cannot hold
-	// (types.environment: names are letters, digits, "_", "." and "-").
+	// AnnotationEnvironment is a JSON array of those NAME=VALUE strings of the image that appc's
+	// environment cannot hold (types.environment: names are letters, digits, "_", "." and "-").
 	AnnotationEnvironment = "appc.io/docker/environment"
-	// AnnotationHealth is Docker's HEALTHCHECK, a JSON object as in the image's configuration (see Health).
+	// AnnotationHealth is Docker's HEALTHCHECK, a JSON object as in the image's configuration (see
+	// Health).
 	AnnotationHealth = "appc.io/docker/healthcheck"
 )
 
 // What an ACI says by its ports and annotations, an OCI image says by labels.
 const (
-	// AnnotationNotify is rkt's: an app of an image with the value "true" calls sd_notify(3). As a label it has the same name.
+	// AnnotationNotify is rkt's: an app of an image with the value "true" calls sd_notify(3). As a
+	// label it has the same name.
 	AnnotationNotify = "appc.io/executor/supports-systemd-notify"
-	// AnnotationPID1, with the value "true", gives an app a PID namespace of its own, in which it is PID 1; AnnotationInit
-	// one in which rkt's small init is. As labels they have the same names.
+	// AnnotationPID1, with the value "true", gives an app a PID namespace of its own, in which it
+	// is PID 1; AnnotationInit one in which rkt's small init is. As labels they have the same
+	// names.
 	AnnotationPID1 = "coreos.com/rkt/stage2/pid1"
 	AnnotationInit = "coreos.com/rkt/stage2/init"
-	// labelActivated holds names of ports, separated by commas, that are socket activated: "80-tcp,443-tcp", or a name of no exposed
-	// port for a unix socket.
+	// labelActivated holds names of ports, separated by commas, that are socket activated:
+	// "80-tcp,443-tcp", or a name of no exposed port for a unix socket.
 	labelActivated = "appc.io/executor/socket-activated"
 )
 
-// maxList bounds each list of an image configuration. No program could be started with more variables of any length: the kernel takes 2
-// MiB of them.
+// maxList bounds each list of an image configuration. No program could be started with more
+// variables of any length: the kernel takes 2 MiB of them.
 const maxList = 4096
 
-// config is the part of an OCI image configuration (image-spec, config.md) that means something to a pod.
+// config is the part of an OCI image configuration (image-spec, config.md) that means something to
+// a pod.
 type config struct {
 	Created      string `json:"created"`
 	Author       string `json:"author"`
@@ -75,10 +81,11 @@ type Health struct {
 	Retries                        int
 }
 
-// FromOCI makes the appc view of an OCI or Docker image configuration, as docker2aci made it. The image's name and its version
-// label come from the reference it was fetched by. Exec is entry point and command together, and may be empty; user and group
-// are "0" when the image says nothing. Of an environment variable that is set twice, the last value counts. The result always
-// passes appc's validation, which a manifest is held to when it is written and read.
+// FromOCI makes the appc view of an OCI or Docker image configuration, as docker2aci made it. The
+// image's name and its version label come from the reference it was fetched by. Exec is entry point
+// and command together, and may be empty; user and group are "0" when the image says nothing. Of an
+// environment variable that is set twice, the last value counts. The result always passes appc's
+// validation, which a manifest is held to when it is written and read.
 func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	var c config
 	if err := json.Unmarshal(configJSON, &c); err != nil {
@@ -182,8 +189,9 @@ func (c *config) dropEmpty() {
 	delete(c.Config.Volumes, "")
 }
 
-// UserGroup gives the user and group that an image's app is to run as. A group of "" means the user's own, by the image's
-// passwd file: a Docker image that names only a user means that, and appc has no way to say it.
+// UserGroup gives the user and group that an image's app is to run as. A group of "" means the
+// user's own, by the image's passwd file: a Docker image that names only a user means that, and
+// appc has no way to say it.
 func UserGroup(m *schema.ImageManifest) (user, group string) {
 	if m.App == nil {
 		return "0", "0"
@@ -218,7 +226,8 @@ func (r Reference) appcName() (name, version string) {
 	return r.Name(), ""
 }
 
-// platformLabels are os and arch by appc's names. Platforms that appc does not know have no name there, and no label.
+// platformLabels are os and arch by appc's names. Platforms that appc does not know have no name
+// there, and no label.
 func platformLabels(c *config) types.Labels {
 	variant := strings.TrimPrefix(c.Variant, "v")
 	if c.Architecture == "arm64" || c.Architecture == "amd64" {
@@ -234,8 +243,9 @@ func platformLabels(c *config) types.Labels {
 	return nil
 }
 
-// Environment reads NAME=VALUE strings. It keeps the first position and the last value of each name, as an assignment would, and returns
-// apart what appc cannot hold (see AnnotationEnvironment).
+// Environment reads NAME=VALUE strings. It keeps the first position and the last value of each
+// name, as an assignment would, and returns apart what appc cannot hold (see
+// AnnotationEnvironment).
 func Environment(list []string) (env types.Environment, odd []string) {
 	env = types.Environment{}
 	for _, s := range list {
@@ -250,8 +260,8 @@ func Environment(list []string) (env types.Environment, odd []string) {
 	return env, odd
 }
 
-// ports reads config.md's "port/protocol", "port" (tcp) and Docker's ranges "first-last/protocol"; the port's name is the same
-// with a dash: "80-tcp".
+// ports reads config.md's "port/protocol", "port" (tcp) and Docker's ranges "first-last/protocol";
+// the port's name is the same with a dash: "80-tcp".
 func ports(exposed map[string]struct{}) ([]types.Port, error) {
 	var all []types.Port
 	for _, s := range slices.Sorted(maps.Keys(exposed)) {
@@ -280,7 +290,8 @@ func ports(exposed map[string]struct{}) ([]types.Port, error) {
 	return all, nil
 }
 
-// activate marks the ports that labelActivated names. A name of its own is a unix socket's; appc has none without a number.
+// activate marks the ports that labelActivated names. A name of its own is a unix socket's; appc
+// has none without a number.
 func activate(app *types.App, names string) error {
 	if names == "" {
 		return nil
@@ -300,8 +311,8 @@ func activate(app *types.App, names string) error {
 	return nil
 }
 
-// mountPoints names a volume "volume-" and its path with dashes, as docker2aci did; a number after it keeps two paths apart
-// whose names would be one.
+// mountPoints names a volume "volume-" and its path with dashes, as docker2aci did; a number after
+// it keeps two paths apart whose names would be one.
 func mountPoints(volumes map[string]struct{}) ([]types.MountPoint, error) {
 	var all []types.MountPoint
 	for _, s := range slices.Sorted(maps.Keys(volumes)) {

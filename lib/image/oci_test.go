@@ -207,7 +207,8 @@ func TestFromOCIPlatformAndName(t *testing.T) {
 	}
 }
 
-// TestFromOCIEmpty has what tools leave in a configuration that says nothing; Docker and Podman run such images.
+// TestFromOCIEmpty has what tools leave in a configuration that says nothing; Docker and Podman run
+// such images.
 func TestFromOCIEmpty(t *testing.T) {
 	none := manifest(t, `{"config":{}}`, "docker://x")
 	for _, c := range []string{

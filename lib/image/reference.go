@@ -1,5 +1,6 @@
-// Package image has the names that images go by, and the appc view of an OCI image. It knows nothing of where images are kept
-// or fetched from, and links neither a registry client nor net/http, because every start of a pod loads it.
+// Package image has the names that images go by, and the appc view of an OCI image. It knows
+// nothing of where images are kept or fetched from, and links neither a registry client nor
+// net/http, because every start of a pod loads it.
 package image
 
 import (
@@ -18,7 +19,8 @@ import (
 	"github.com/appc/spec/schema/types"
 )
 
-// Kind is the way an image is named. It is also the name of the directory that holds such names in the image store.
+// Kind is the way an image is named. It is also the name of the directory that holds such names in
+// the image store.
 type Kind string
 
 const (
@@ -65,16 +67,18 @@ var (
 
 const maxTag = 128 // bytes
 
-// Hex tells whether a text is prefix and from min to max hex digits, lower case. A regular expression with such a number in it takes a
-// millisecond to compile, at every start of a program, and milliseconds for the names of a thousand images.
+// Hex tells whether a text is prefix and from min to max hex digits, lower case. A regular
+// expression with such a number in it takes a millisecond to compile, at every start of a program,
+// and milliseconds for the names of a thousand images.
 func Hex(s, prefix string, min, max int) bool {
 	digits, ok := strings.CutPrefix(s, prefix)
 	return ok && len(digits) >= min && len(digits) <= max && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
-// ParseReference reads what a user calls an image. A path is told from an appc name as rkt did: it begins with "/", "./" or
-// "../", or it ends in ".aci". A newline at the end is ignored. Relative paths are taken from the working directory, so that one file has one name. The error
-// says what is wrong and does not repeat the name.
+// ParseReference reads what a user calls an image. A path is told from an appc name as rkt did: it
+// begins with "/", "./" or "../", or it ends in ".aci". A newline at the end is ignored. Relative
+// paths are taken from the working directory, so that one file has one name. The error says what is
+// wrong and does not repeat the name.
 func ParseReference(s string) (Reference, error) {
 	s = strings.TrimRight(s, "\r\n") // as of a file with an ID in it
 	if s == "" {
@@ -178,7 +182,8 @@ func parseURL(s string) (Reference, error) {
 	return Reference{Kind: URL, URL: s}, nil
 }
 
-// parseTagged reads KIND:PATH[:TAG], the path up to the first colon, as in skopeo: tags may have more.
+// parseTagged reads KIND:PATH[:TAG], the path up to the first colon, as in skopeo: tags may have
+// more.
 func parseTagged(kind Kind, what, s string) (Reference, error) {
 	file, tag, hasTag := strings.Cut(s[len(kind)+1:], ":")
 	if file == "" || hasTag && !layoutTagPattern.MatchString(tag) {
@@ -231,7 +236,8 @@ func parseAppc(s string) (Reference, error) {
 	return AppcReference(name, labels)
 }
 
-// AppcReference is the reference to an image by its appc name and labels, the version being one of them.
+// AppcReference is the reference to an image by its appc name and labels, the version being one of
+// them.
 func AppcReference(name string, labels map[string]string) (Reference, error) {
 	if _, err := types.NewACIdentifier(name); err != nil {
 		return Reference{}, fmt.Errorf("%q is not the name of an image: %w", name, err)
@@ -254,8 +260,9 @@ func AppcReference(name string, labels map[string]string) (Reference, error) {
 	return r, nil
 }
 
-// Describes tells of an appc reference why an image of that manifest is not the one that it names, or nil if it is: the manifest has
-// its name and all of its labels, and maybe more (appc spec, discovery.md, "Validation").
+// Describes tells of an appc reference why an image of that manifest is not the one that it names,
+// or nil if it is: the manifest has its name and all of its labels, and maybe more (appc spec,
+// discovery.md, "Validation").
 func (r Reference) Describes(m *schema.ImageManifest) error {
 	if m.Name.String() != r.App {
 		return fmt.Errorf("it is called %s in its manifest", m.Name)
@@ -272,8 +279,8 @@ func (r Reference) Describes(m *schema.ImageManifest) error {
 	return nil
 }
 
-// Local tells whether the reference names a file or directory of this machine, which may have changed since it was fetched and costs
-// little to look at.
+// Local tells whether the reference names a file or directory of this machine, which may have
+// changed since it was fetched and costs little to look at.
 func (r Reference) Local() bool { return r.Path != "" }
 
 // Source is what kind of thing the image comes from, in a word for errors.
@@ -289,7 +296,8 @@ func (r Reference) Source() string {
 	return "file"
 }
 
-// Name is the reference in full, as it is shown: with the default registry and tag filled in, labels sorted.
+// Name is the reference in full, as it is shown: with the default registry and tag filled in,
+// labels sorted.
 func (r Reference) Name() string {
 	switch r.Kind {
 	case Docker:
@@ -323,9 +331,10 @@ func (r Reference) dockerName() string {
 	return r.Repository + ":" + r.Tag
 }
 
-// Key is where the image store keeps the reference, a relative path that two references share only if they mean the same.
-// Registry and appc names are nested directories, and the last part of such a key has a ":" or "@" in it that no directory below a
-// registry has, so that no name is in the way of another. Paths and URLs are one component, percent-escaped. An ID has no key.
+// Key is where the image store keeps the reference, a relative path that two references share only
+// if they mean the same. Registry and appc names are nested directories, and the last part of such
+// a key has a ":" or "@" in it that no directory below a registry has, so that no name is in the
+// way of another. Paths and URLs are one component, percent-escaped. An ID has no key.
 func (r Reference) Key() string {
 	switch r.Kind {
 	case Docker:
@@ -348,7 +357,8 @@ func (r Reference) Key() string {
 	return ""
 }
 
-// ParseKey gives the reference whose Key that is. A key from which something was cut off, and one that no reference has, is none.
+// ParseKey gives the reference whose Key that is. A key from which something was cut off, and one
+// that no reference has, is none.
 func ParseKey(key string) (Reference, bool) {
 	kind, rest, _ := strings.Cut(key, "/")
 	text, err := url.PathUnescape(rest)
@@ -386,7 +396,8 @@ func (r Reference) Typed() string {
 // component makes any text one file name.
 func component(s string) string { return shorten(escape(s)) }
 
-// escape percent-escapes what is not a letter, a digit or one of "-_.~:+@=". A name of dots only would be "." or "..".
+// escape percent-escapes what is not a letter, a digit or one of "-_.~:+@=". A name of dots only
+// would be "." or "..".
 func escape(s string) string {
 	if strings.Trim(s, ".") == "" {
 		return strings.ReplaceAll(s, ".", "%2E")

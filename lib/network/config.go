@@ -24,8 +24,8 @@ type Config struct {
 // maxConfig bounds a configuration file.
 const maxConfig = 1 << 20
 
-// builtin are the networks of every host, by rkt's names and with rkt's subnets. CNI 0.4.0 is spoken by every plugin
-// of 2019 and later, and is the first version with CHECK.
+// builtin are the networks of every host, by rkt's names and with rkt's subnets. CNI 0.4.0 is
+// spoken by every plugin of 2019 and later, and is the first version with CHECK.
 var builtin = []Config{
 	{Name: Default, Type: "ptp", List: []byte(`{"cniVersion":"0.4.0","name":"default","plugins":[{"type":"ptp","ipMasq":true,` +
 		`"ipam":{"type":"host-local","subnet":"172.16.28.0/24","routes":[{"dst":"0.0.0.0/0"}]}}]}`)},
@@ -33,8 +33,9 @@ var builtin = []Config{
 		`"ipam":{"type":"host-local","subnet":"172.31.0.0/16"}}]}`)},
 }
 
-// Load reads the networks of the net.d directories dirs, of which an earlier one overrides a later one by a network's name. They
-// are in the order of their files' names, with the built-in ones last. A directory that is not there is empty.
+// Load reads the networks of the net.d directories dirs, of which an earlier one overrides a later
+// one by a network's name. They are in the order of their files' names, with the built-in ones
+// last. A directory that is not there is empty.
 func Load(dirs ...string) ([]Config, error) {
 	var all []Config
 	for _, dir := range dirs {
@@ -160,7 +161,8 @@ func parseConfig(data []byte) (*Config, error) {
 	return &Config{Name: head.Name, Type: head.Type, List: data}, err
 }
 
-// validType keeps a plugin's type, which is the name of a program, inside of the plugin directories.
+// validType keeps a plugin's type, which is the name of a program, inside of the plugin
+// directories.
 func validType(t string) error {
 	if t == "" {
 		return errors.New(`no "type"`)
@@ -198,9 +200,9 @@ func (c Choice) Label() string {
 	return "network " + c.Name + " (" + c.File + ")"
 }
 
-// Resolve finds the networks that a Selection means, in its order; those of all follow in the order of configs. A request is by
-// name; where no network has the name, the one that has it as its type is meant: the only one among the files, else a built-in
-// one.
+// Resolve finds the networks that a Selection means, in its order; those of all follow in the order
+// of configs. A request is by name; where no network has the name, the one that has it as its type
+// is meant: the only one among the files, else a built-in one.
 func (s Selection) Resolve(configs []Config) ([]Choice, error) {
 	if len(s) == 0 {
 		s = Selection{{Name: Default}}

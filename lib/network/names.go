@@ -133,7 +133,8 @@ func (n *Names) SetHosts(value string) error {
 	return nil
 }
 
-// validDomain tells whether s can stand in resolv.conf and hosts. It is no more strict than resolvers are.
+// validDomain tells whether s can stand in resolv.conf and hosts. It is no more strict than
+// resolvers are.
 func validDomain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !alphanumeric(c) && c != '-' && c != '.' && c != '_' {
@@ -146,11 +147,13 @@ func validDomain(s string) bool {
 // HostHosts is the host's hosts(5).
 const HostHosts = "/etc/hosts"
 
-// Localhost are the lines that every /etc/hosts of the toolkit's starts with: rkt's names and Debian's.
+// Localhost are the lines that every /etc/hosts of the toolkit's starts with: rkt's names and
+// Debian's.
 const Localhost = "127.0.0.1 localhost localhost.domain localhost4 localhost4.localdomain4\n::1 localhost ip6-localhost ip6-loopback\n"
 
-// Files are the contents of ResolvFile, HostResolvFile and HostsFile for a pod with the given CNI results; one that is not there is
-// not to be. In hostNetwork the pod reaches what listens on the host's loopback.
+// Files are the contents of ResolvFile, HostResolvFile and HostsFile for a pod with the given CNI
+// results; one that is not there is not to be. In hostNetwork the pod reaches what listens on the
+// host's loopback.
 func (n *Names) Files(results [][]byte, hostNetwork bool) (map[string]string, error) {
 	files := map[string]string{}
 	host, err := hostResolv(hostNetwork)
@@ -206,7 +209,8 @@ func lines(list []string) string {
 	return strings.Join(list, "\n") + "\n"
 }
 
-// resultDNS is the DNS of the first network that says something of it. A plugin's words are checked as the user's are.
+// resultDNS is the DNS of the first network that says something of it. A plugin's words are checked
+// as the user's are.
 func resultDNS(results [][]byte) (DNS, error) {
 	for _, text := range results {
 		var result struct {
@@ -242,10 +246,12 @@ func resultDNS(results [][]byte) (DNS, error) {
 	return DNS{}, nil
 }
 
-// resolvConf is the host's. Where it names a stub on the host's loopback, systemd-resolved has the servers behind it in the other.
+// resolvConf is the host's. Where it names a stub on the host's loopback, systemd-resolved has the
+// servers behind it in the other.
 var resolvConf, resolvedConf = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 
-// hostResolv is the host's resolv.conf, without the servers that a pod in a network of its own can't reach; "" when none is left.
+// hostResolv is the host's resolv.conf, without the servers that a pod in a network of its own
+// can't reach; "" when none is left.
 func hostResolv(hostNetwork bool) (string, error) {
 	for _, file := range []string{resolvConf, resolvedConf} {
 		text, err := readResolv(file)

@@ -67,7 +67,8 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// FuzzSelection: what is taken is written as it would be taken again, and can go into an environment variable.
+// FuzzSelection: what is taken is written as it would be taken again, and can go into an
+// environment variable.
 func FuzzSelection(f *testing.F) {
 	for _, seed := range []string{"default", "a,b:IP=1.2.3.4;K=V", "all,x:K=", "a:K=v:w", ",", "host,a", "a:K=\n"} {
 		f.Add(seed)
@@ -91,7 +92,8 @@ func FuzzSelection(f *testing.F) {
 	})
 }
 
-// FuzzConfig: a file that is taken is a list of plugins whose names stay in their directory, and it reads the same again.
+// FuzzConfig: a file that is taken is a list of plugins whose names stay in their directory, and it
+// reads the same again.
 func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
 		`{"name":"b","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"172.16.28.0/24"}}`,

@@ -10,11 +10,12 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// PortsFile is in the directory of the interface whose network forwards the pod's ports: a JSON array of Port.
+// PortsFile is in the directory of the interface whose network forwards the pod's ports: a JSON
+// array of Port.
 const PortsFile = poddir.NetPortsFile
 
-// Port is a port of the host that is forwarded to the pod. Its JSON is that of CNI's portMappings capability (CNI's
-// CONVENTIONS.md).
+// Port is a port of the host that is forwarded to the pod. Its JSON is that of CNI's portMappings
+// capability (CNI's CONVENTIONS.md).
 type Port struct {
 	HostPort      int    `json:"hostPort"`
 	ContainerPort int    `json:"containerPort"`
@@ -39,7 +40,8 @@ func (p Port) Conflicts(q Port) bool {
 	return p.HostPort == q.HostPort && p.Protocol == q.Protocol && (p.any() || q.any() || p.HostIP == q.HostIP)
 }
 
-// any tells whether all of the host's addresses are meant. That 0.0.0.0 is not :: makes no difference to who may have a port.
+// any tells whether all of the host's addresses are meant. That 0.0.0.0 is not :: makes no
+// difference to who may have a port.
 func (p Port) any() bool {
 	ip, err := netip.ParseAddr(p.HostIP)
 	return err != nil || ip.IsUnspecified()
@@ -48,8 +50,9 @@ func (p Port) any() bool {
 // maxPorts bounds what a manifest can ask for: each port is a handful of rules.
 const maxPorts = 1024
 
-// PodPorts reads the forwarded ports of a pod manifest (appc's PodManifest, "ports"): each names a port that an app declares,
-// or has the port itself. Ranges become single ports. A port that is socket activated is not forwarded.
+// PodPorts reads the forwarded ports of a pod manifest (appc's PodManifest, "ports"): each names a
+// port that an app declares, or has the port itself. Ranges become single ports. A port that is
+// socket activated is not forwarded.
 func PodPorts(pod *poddir.Manifest) ([]Port, error) {
 	var all []Port
 	for _, exposed := range pod.Ports {
@@ -74,7 +77,8 @@ func PodPorts(pod *poddir.Manifest) ([]Port, error) {
 	return all, nil
 }
 
-// target finds the app's port that an exposed one means: its own, or the first that an app declares under its name.
+// target finds the app's port that an exposed one means: its own, or the first that an app declares
+// under its name.
 func target(m *poddir.Manifest, exposed poddir.ExposedPort) *poddir.AppPort {
 	if exposed.PodPort != nil {
 		return exposed.PodPort

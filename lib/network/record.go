@@ -30,8 +30,8 @@ const (
 // Interface is the name of a pod's n-th network interface, from 0.
 func Interface(n int) string { return "eth" + strconv.Itoa(n) }
 
-// Attachment is what a pod's directory says of one interface: what was intended before any plugin was called, and what came of
-// it.
+// Attachment is what a pod's directory says of one interface: what was intended before any plugin
+// was called, and what came of it.
 type Attachment struct {
 	Interface string
 	Config    []byte
@@ -40,7 +40,8 @@ type Attachment struct {
 	Result    []byte // nil when no plugin has answered yet
 }
 
-// Attachments reads the attachments of the pod in podDir, in the order they were made in. None is not an error.
+// Attachments reads the attachments of the pod in podDir, in the order they were made in. None is
+// not an error.
 func Attachments(podDir string) ([]Attachment, error) {
 	dir := filepath.Join(podDir, Dir)
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
@@ -62,7 +63,8 @@ func Attachments(podDir string) ([]Attachment, error) {
 		if a.Result, err = readForNow(dir, e.Name(), ResultFile); err != nil {
 			return nil, err
 		}
-		// Taken down already; or a loss of power came before the record was on the disk, and no plugin was called.
+		// Taken down already; or a loss of power came before the record was on the disk, and no
+		// plugin was called.
 		if a.Config == nil || a.Result == nil && durable.Lost(a.Config) {
 			continue
 		}
@@ -99,7 +101,8 @@ func read(path ...string) ([]byte, error) {
 	return data, err
 }
 
-// readForNow is read for what a loss of power may have left empty, or with zeros, see durable.WriteForNow: then it returns nil too.
+// readForNow is read for what a loss of power may have left empty, or with zeros, see
+// durable.WriteForNow: then it returns nil too.
 func readForNow(path ...string) ([]byte, error) {
 	data, err := read(path...)
 	if durable.Lost(data) {
@@ -108,13 +111,15 @@ func readForNow(path ...string) ([]byte, error) {
 	return data, err
 }
 
-// Namespace is where the pod in podDir has its network: a path, or "host", or "" as long as rkt-net has not finished.
+// Namespace is where the pod in podDir has its network: a path, or "host", or "" as long as rkt-net
+// has not finished.
 func Namespace(podDir string) (string, error) {
 	data, err := readForNow(podDir, Dir, NetnsFile)
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 
-// Network is a network that a pod has joined, with rkt's names in JSON, and beside them all its addresses.
+// Network is a network that a pod has joined, with rkt's names in JSON, and beside them all its
+// addresses.
 type Network struct {
 	Name       string       `json:"netName"`
 	Config     string       `json:"netConf"`    // the configuration as used, in the pod's directory
@@ -144,7 +149,8 @@ func (n Network) String() string {
 	return s
 }
 
-// Read lists the networks of the pod in podDir, those that have an answer. It is what `rkt list` shows.
+// Read lists the networks of the pod in podDir, those that have an answer. It is what `rkt list`
+// shows.
 func Read(podDir string) ([]Network, error) {
 	attachments, err := Attachments(podDir)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package network is the networks a pod can join: the grammar of --net, the configuration files in net.d, and the files that
-// rkt-net keeps under a pod's net/. It calls no plugin; package cni does.
+// Package network is the networks a pod can join: the grammar of --net, the configuration files in
+// net.d, and the files that rkt-net keeps under a pod's net/. It calls no plugin; package cni does.
 package network
 
 import (
@@ -32,8 +32,9 @@ func (r Request) String() string {
 	return r.Name + ":" + r.Args
 }
 
-// Selection is the value of --net, in rkt's grammar: n1,n2:KEY=VALUE;KEY=VALUE. It is a flag.Value, to be given any number of
-// times, with --net alone for the default network. The empty Selection means the default network too.
+// Selection is the value of --net, in rkt's grammar: n1,n2:KEY=VALUE;KEY=VALUE. It is a flag.Value,
+// to be given any number of times, with --net alone for the default network. The empty Selection
+// means the default network too.
 type Selection []Request
 
 // Set adds the networks of one --net.

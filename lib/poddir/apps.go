@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// ChooseApp is the index, in the names of the pod's apps, of the one that --app names; without --app that of the only one.
+// ChooseApp is the index, in the names of the pod's apps, of the one that --app names; without --app
+// that of the only one.
 func (p *Pod) ChooseApp(names []string, name string) (int, error) {
 	if name == "" && len(names) == 1 {
 		return 0, nil
@@ -41,7 +42,8 @@ func validAppName(s string) bool {
 	return s != ""
 }
 
-// InApp tells the app in whose root a target of the file "mounts" lies, and the path that the app has for it.
+// InApp tells the app in whose root a target of the file "mounts" lies, and the path that the app
+// has for it.
 func InApp(target string) (app, inside string, ok bool) {
 	rest, ok := strings.CutPrefix(path.Clean(target), AppsDir+"/")
 	if !ok {

@@ -8,11 +8,11 @@ import (
 )
 
 // Find resolves a POD operand: a UUID or a unique start of one, @FILE (a file that holds one),
-// self, or a pod's name; white space around it is ignored. A name means the pod of that name that has not exited, else the newest
-// one, and takes precedence over the start of a UUID. self is the UUID that Self gave, "" outside
-// of a service. Find returns ErrNotFound if there is no such pod, and an error that lists the pods
-// if there are several; a pod found may be gone when the caller looks at it. One of another Format
-// is refused.
+// self, or a pod's name; white space around it is ignored. A name means the pod of that name that
+// has not exited, else the newest one, and takes precedence over the start of a UUID. self is the
+// UUID that Self gave, "" outside of a service. Find returns ErrNotFound if there is no such pod,
+// and an error that lists the pods if there are several; a pod found may be gone when the caller
+// looks at it. One of another Format is refused.
 func (p Pods) Find(operand, self string) (*Pod, error) {
 	pod, err := p.find(strings.TrimSpace(operand), self)
 	if err != nil {
@@ -25,8 +25,8 @@ func (p Pods) Find(operand, self string) (*Pod, error) {
 	return pod, r.Close()
 }
 
-// UUIDOf is the UUID that an operand says without a look at the pods: a whole one, the one in @FILE, or self's. It is "" for others: a
-// name, the start of a UUID.
+// UUIDOf is the UUID that an operand says without a look at the pods: a whole one, the one in
+// @FILE, or self's. It is "" for others: a name, the start of a UUID.
 func UUIDOf(operand, self string) (string, error) {
 	operand = strings.TrimSpace(operand)
 	file, isFile := strings.CutPrefix(operand, "@")

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Supervisor is the process ID that the pod has or had on the host: that of rkt-run-prepared, and of what this has become.
+// Supervisor is the process ID that the pod has or had on the host: that of rkt-run-prepared, and
+// of what this has become.
 func (p *Pod) Supervisor() (int, error) {
 	text, err := p.ReadFile(PIDFile)
 	if err != nil {
@@ -28,7 +29,8 @@ func (p *Pod) Supervisor() (int, error) {
 }
 
 // ended reports whether a pod that was run and whose lock is taken has exited all the same: another
-// program has the lock, or the kernel has not yet released that of a killed one. Who may not look runs no risk in taking it for running.
+// program has the lock, or the kernel has not yet released that of a killed one. Who may not look
+// runs no risk in taking it for running.
 func (p *Pod) ended() bool {
 	supervisor, err := p.Supervisor()
 	if err != nil {
@@ -90,8 +92,8 @@ func holds(thread string, want unix.Stat_t) (bool, error) {
 	return false, nil
 }
 
-// LockEnded is Lock for a pod that does not run: it waits for other programs that work on the pod, for as long as patience. It is
-// durable.ErrLocked for one that runs or is being prepared, at once.
+// LockEnded is Lock for a pod that does not run: it waits for other programs that work on the pod,
+// for as long as patience. It is durable.ErrLocked for one that runs or is being prepared, at once.
 func (p *Pod) LockEnded(ctx context.Context, patience time.Duration) (*os.File, error) {
 	for end := time.Now().Add(patience); ; {
 		lock, err := p.Lock()

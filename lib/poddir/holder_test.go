@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain is, in a process that TestHeldByExec starts, one that executes a program from a thread that is not its first, again and again.
+// TestMain is, in a process that TestHeldByExec starts, one that executes a program from a thread
+// that is not its first, again and again.
 func TestMain(m *testing.M) {
 	if rounds, err := strconv.Atoi(os.Getenv("RKT_TEST_EXEC")); err == nil {
 		execAgain(rounds)

@@ -9,7 +9,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 )
 
-// Labels are a pod's own pair of SELinux contexts: that of its apps' processes, and that of the files that these have.
+// Labels are a pod's own pair of SELinux contexts: that of its apps' processes, and that of the
+// files that these have.
 type Labels struct {
 	Process, File selinux.Context
 	Asked         bool // a flag asks for them, so that the pod must not start without

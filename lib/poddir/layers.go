@@ -10,8 +10,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 )
 
-// Layers tells which layers of the image store the apps of the pods lie on, in every state of a pod: their names, lowest first, with a
-// space between them, and for each such list a pod that has it. It is what the links overlay/APP/lower/N lead to.
+// Layers tells which layers of the image store the apps of the pods lie on, in every state of a
+// pod: their names, lowest first, with a space between them, and for each such list a pod that has
+// it. It is what the links overlay/APP/lower/N lead to.
 func (p Pods) Layers() (map[string]string, error) {
 	used := map[string]string{}
 	pods, err := p.All()
@@ -39,7 +40,8 @@ func (p Pods) Layers() (map[string]string, error) {
 	return used, nil
 }
 
-// Systemd returns the names of the copies of the host's systemd on which pods lie, in every state of a pod.
+// Systemd returns the names of the copies of the host's systemd on which pods lie, in every state
+// of a pod.
 func (p Pods) Systemd() (map[string]bool, error) {
 	used := map[string]bool{}
 	pods, err := p.All()

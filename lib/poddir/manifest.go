@@ -7,8 +7,9 @@ import (
 	"io/fs"
 )
 
-// Manifest is a pod's manifest, appc's PodManifest, as far as more than one program reads it. schema.PodManifest of appc's library
-// checks all of it, which takes ten times as long, and its package costs milliseconds at the start of a program.
+// Manifest is a pod's manifest, appc's PodManifest, as far as more than one program reads it.
+// schema.PodManifest of appc's library checks all of it, which takes ten times as long, and its
+// package costs milliseconds at the start of a program.
 type Manifest struct {
 	Kind            string            `json:"acKind"`
 	Apps            []ManifestApp     `json:"apps"`

@@ -19,8 +19,8 @@ type Claim struct {
 	Taken func(from *Pod) // told of each pod that an earlier start of the service left prepared, and which has lost the name
 }
 
-// namesPatience outlasts other programs that give names away, each of which looks at all pods: a hundred of them on a
-// slow machine.
+// namesPatience outlasts other programs that give names away, each of which looks at all pods: a
+// hundred of them on a slow machine.
 const namesPatience = 5 * time.Minute
 
 // reserve locks tmp for the time in which a new pod is made there and gets its name in pods: for

@@ -1,5 +1,6 @@
-// Package poddir is the pod directory: the names of its files, the states that follow from them, its lock, and how a pod is
-// named on a command line. docs/pod-directory.md describes it for people and for other programs.
+// Package poddir is the pod directory: the names of its files, the states that follow from them,
+// its lock, and how a pod is named on a command line. docs/pod-directory.md describes it for people
+// and for other programs.
 package poddir
 
 import (
@@ -87,14 +88,15 @@ var (
 	ErrExists   = errors.New("a pod of this UUID exists already")
 )
 
-// Registrations has a link for each pod that is registered with the metadata service, by its UUID, to the data directory that the pod
-// is in: the service is one, and pods may be in several.
+// Registrations has a link for each pod that is registered with the metadata service, by its UUID,
+// to the data directory that the pod is in: the service is one, and pods may be in several.
 const Registrations = "/run/rkt/metadata"
 
-// Format is the format of a pod's directory that this package writes. It reads all from firstFormat on, and the
-// files of a pod show what an earlier format lacks: in format 1 VersionFile is a file, or not there at all; in format 2
-// ConfigDir is a file; in format 3 there is neither FlavorFile nor LimitsFile. The text of a link is read by one call, for each pod that is listed, and after a loss of power
-// it is whole or not there.
+// Format is the format of a pod's directory that this package writes. It reads all from firstFormat
+// on, and the files of a pod show what an earlier format lacks: in format 1 VersionFile is a file,
+// or not there at all; in format 2 ConfigDir is a file; in format 3 there is neither FlavorFile nor
+// LimitsFile. The text of a link is read by one call, for each pod that is listed, and after a loss
+// of power it is whole or not there.
 const Format, firstFormat = "4", "1"
 
 // Pods is the folder of pods in a data directory.
@@ -148,8 +150,9 @@ func (p Pods) CreateNamed(uuid string, claim Claim) (pod *Pod, lock *os.File, er
 	if err := errors.Join(os.MkdirAll(p.Path(), 0o750), os.MkdirAll(p.tmp(), 0o700)); err != nil {
 		return nil, nil, err
 	}
-	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a manifest that is alive; and Sweep
-	// stays out of tmp for the instant in which the new one is not locked.
+	// Locked before it gets its name, so that rkt-gc never sees an unlocked directory without a
+	// manifest that is alive; and Sweep stays out of tmp for the instant in which the new one is
+	// not locked.
 	stay, err := p.reserve(claim)
 	if err != nil {
 		return nil, nil, err
@@ -197,7 +200,8 @@ func (p *Pod) place(tmp string) error {
 	return nil
 }
 
-// share gives a new pod's directory the group of pods/, as tmpfiles.d has it (rkt), which may list pods; what is made in it is of that group.
+// share gives a new pod's directory the group of pods/, as tmpfiles.d has it (rkt), which may list
+// pods; what is made in it is of that group.
 func (p Pods) share(dir string) error {
 	info, err := os.Stat(p.Path())
 	if err != nil {
@@ -212,7 +216,8 @@ func (p Pods) share(dir string) error {
 	return os.Chmod(dir, 0o750|os.ModeSetgid)
 }
 
-// Mkdir makes a folder of a new pod with root's group and not that of the pod's directory; neither has what is made in it.
+// Mkdir makes a folder of a new pod with root's group and not that of the pod's directory; neither
+// has what is made in it.
 func Mkdir(path string, mode os.FileMode) error {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
@@ -241,7 +246,8 @@ func (p Pods) All() ([]*Pod, error) {
 	return pods, err
 }
 
-// StateHeld is State for the holder of the pod's lock: what the pod's state was when the lock was taken.
+// StateHeld is State for the holder of the pod's lock: what the pod's state was when the lock was
+// taken.
 func (p *Pod) StateHeld() State {
 	return stateOf(false, p.has(ManifestFile), p.has(StartedFile), p.has(GarbageFile))
 }
@@ -251,11 +257,12 @@ func (p *Pod) has(name string) bool {
 	return err == nil
 }
 
-// lockPatience outlasts the readers, who hold the lock of a pod that has ended for the time of some system calls.
+// lockPatience outlasts the readers, who hold the lock of a pod that has ended for the time of some
+// system calls.
 const lockPatience = 200 * time.Millisecond
 
-// Lock takes the pod's lock: durable.ErrLocked when the pod is being prepared, runs, or another program works on it.
-// The lock is of the directory that has the pod's name now.
+// Lock takes the pod's lock: durable.ErrLocked when the pod is being prepared, runs, or another
+// program works on it. The lock is of the directory that has the pod's name now.
 func (p *Pod) Lock() (*os.File, error) {
 	lock, err := durable.Lock(p.Dir(), lockPatience)
 	if err == nil {
@@ -285,8 +292,8 @@ func (p *Pod) Lock() (*os.File, error) {
 // Wait blocks until the pod is not locked: for a running pod, until it has ended.
 func (p *Pod) Wait() error { return durable.WaitUnlocked(p.Dir()) }
 
-// Delete takes a pod away; the caller holds its lock. The directory leaves pods/ with one rename, so that no other program
-// sees half of it; what a kill leaves behind is removed by Sweep.
+// Delete takes a pod away; the caller holds its lock. The directory leaves pods/ with one rename,
+// so that no other program sees half of it; what a kill leaves behind is removed by Sweep.
 func (p *Pod) Delete() error {
 	if err := os.MkdirAll(p.pods.garbage(), 0o700); err != nil {
 		return err
@@ -338,7 +345,8 @@ func sweep(dir string) error {
 	return errors.Join(errs...)
 }
 
-// removeAll removes a tree that the last processes of a killed pod may still write to for an instant.
+// removeAll removes a tree that the last processes of a killed pod may still write to for an
+// instant.
 func removeAll(path string) error {
 	var err error
 	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
@@ -367,8 +375,8 @@ func NewUUID() string {
 	return dashed(fmt.Sprintf("%x", b))
 }
 
-// Invocation is the UUID form of the ID of the running start of the systemd service that the process belongs to, or "". See
-// $INVOCATION_ID in systemd.exec(5).
+// Invocation is the UUID form of the ID of the running start of the systemd service that the
+// process belongs to, or "". See $INVOCATION_ID in systemd.exec(5).
 func Invocation(getenv func(string) string) string {
 	id := getenv("INVOCATION_ID")
 	if len(id) != 32 || !ValidUUID(dashed(id)) {
@@ -377,8 +385,8 @@ func Invocation(getenv func(string) string) string {
 	return dashed(id)
 }
 
-// Self is the UUID of the pod that belongs to the running start of a service: Invocation, if systemd started this very process
-// ($SYSTEMD_EXEC_PID is pid) and not some parent of it, else "".
+// Self is the UUID of the pod that belongs to the running start of a service: Invocation, if
+// systemd started this very process ($SYSTEMD_EXEC_PID is pid) and not some parent of it, else "".
 func Self(getenv func(string) string, pid int) string {
 	if getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(pid) {
 		return ""
@@ -390,7 +398,8 @@ func dashed(hex string) string {
 	return hex[:8] + "-" + hex[8:12] + "-" + hex[12:16] + "-" + hex[16:20] + "-" + hex[20:]
 }
 
-// ValidName tells whether a pod may be given that name: a unit may have it, too (systemd.unit(5)), and no operand means something else.
+// ValidName tells whether a pod may be given that name: a unit may have it, too (systemd.unit(5)),
+// and no operand means something else.
 func ValidName(s string) bool {
 	if s == "" || len(s) > 255 || s == "self" || ValidUUID(strings.ToLower(s)) {
 		return false

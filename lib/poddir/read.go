@@ -17,13 +17,15 @@ import (
 // MaxFile bounds a file of the pod's directory that is read as a whole, in bytes.
 const MaxFile = 4 << 20
 
-// Reader is a pod's directory, opened: what it reads is of this pod, even if the directory loses its name meanwhile.
+// Reader is a pod's directory, opened: what it reads is of this pod, even if the directory loses
+// its name meanwhile.
 type Reader struct {
 	pod *Pod
 	fd  int
 }
 
-// Open opens the pod's directory for reading. It is ErrNotFound when there is none; a link is none. One of another Format is refused.
+// Open opens the pod's directory for reading. It is ErrNotFound when there is none; a link is none.
+// One of another Format is refused.
 func (p *Pod) Open() (*Reader, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Open(p.Dir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -57,7 +59,8 @@ func (r *Reader) known() error {
 		if err != nil {
 			return err
 		}
-		// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may get its length on the disk before its content.
+		// An empty one, or one of zeros, is of a prepare that a power cut has aborted: a file may
+		// get its length on the disk before its content.
 		if durable.Lost(text) {
 			return nil
 		}
@@ -75,7 +78,8 @@ func (r *Reader) known() error {
 // Close lets go of the directory, and of the shared lock that Look may have taken.
 func (r *Reader) Close() error { return unix.Close(r.fd) }
 
-// Facts are a pod's state and times of the files that it follows from: of their last change, zero for one that is not there.
+// Facts are a pod's state and times of the files that it follows from: of their last change, zero
+// for one that is not there.
 type Facts struct {
 	State             State
 	Manifest, Started time.Time
@@ -84,8 +88,8 @@ type Facts struct {
 // Has tells whether the directory has an entry of a name.
 func (r *Reader) Has(name string) bool { return !r.time(name).IsZero() }
 
-// Manifest reads the manifest. The time of its last change is told also where it cannot be read, and
-// zero where there is none.
+// Manifest reads the manifest. The time of its last change is told also where it cannot be read,
+// and zero where there is none.
 func (r *Reader) Manifest() ([]byte, time.Time, error) {
 	text, at, err := r.read(ManifestFile)
 	if err != nil {
@@ -94,10 +98,11 @@ func (r *Reader) Manifest() ([]byte, time.Time, error) {
 	return text, at, err
 }
 
-// Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock last, and only where it counts: who
-// runs a pod takes the lock before it writes started, so one that is started and not locked, or locked by another program than it was
-// started by, has ended. That of a pod which nobody has is
-// then the reader's, shared, until Close: who wants to have the pod waits for it, but not for long.
+// Look looks at the facts of a pod whose manifest is of a time, zero for none. It asks for the lock
+// last, and only where it counts: who runs a pod takes the lock before it writes started, so one
+// that is started and not locked, or locked by another program than it was started by, has ended.
+// That of a pod which nobody has is then the reader's, shared, until Close: who wants to have the
+// pod waits for it, but not for long.
 func (r *Reader) Look(manifest time.Time) (Facts, error) {
 	f := Facts{Manifest: manifest, Started: r.time(StartedFile)}
 	has, started := !f.Manifest.IsZero(), !f.Started.IsZero()
@@ -138,8 +143,8 @@ func (r *Reader) time(name string) time.Time {
 	return time.Unix(st.Mtim.Unix())
 }
 
-// ReadFile reads a regular file of the pod's directory, of MaxFile bytes at most. No link is followed on the way to it, and no fifo or
-// device is waited for.
+// ReadFile reads a regular file of the pod's directory, of MaxFile bytes at most. No link is
+// followed on the way to it, and no fifo or device is waited for.
 func (r *Reader) ReadFile(name string) ([]byte, error) {
 	text, _, err := r.read(name)
 	return text, err
@@ -202,8 +207,9 @@ func readBelow(in int, name string, path func() string) ([]byte, time.Time, erro
 	}
 }
 
-// open opens a file for reading. A running pod's root may plant links below stage1/rootfs and overlay, and none of them is followed,
-// wherever in the path it stands. openat2(2) would do it at once, but RestrictSUIDSGID= of a unit forbids it.
+// open opens a file for reading. A running pod's root may plant links below stage1/rootfs and
+// overlay, and none of them is followed, wherever in the path it stands. openat2(2) would do it at
+// once, but RestrictSUIDSGID= of a unit forbids it.
 func open(in int, name string) (int, error) {
 	dir := in
 	for more := true; more; {
@@ -228,7 +234,8 @@ func open(in int, name string) (int, error) {
 	return dir, nil
 }
 
-// CheckFolder tells whether name is a folder of the pod's directory, without a link on the way to it, for those who must use its path.
+// CheckFolder tells whether name is a folder of the pod's directory, without a link on the way to
+// it, for those who must use its path.
 func (p *Pod) CheckFolder(name string) error {
 	r, err := p.Open()
 	if err != nil {

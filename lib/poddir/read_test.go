@@ -100,7 +100,8 @@ func TestPodIsLink(t *testing.T) {
 	}
 }
 
-// TestFormat has what tells a directory's format: a link's text, or the content of a file in format 1, after a power cut too.
+// TestFormat has what tells a directory's format: a link's text, or the content of a file in format
+// 1, after a power cut too.
 func TestFormat(t *testing.T) {
 	pods := In(t.TempDir())
 	p, lock, err := pods.Create(NewUUID())

@@ -2,7 +2,8 @@ package poddir
 
 import "slices"
 
-// State is what a pod's directory says of it. The caller must treat it as past: another program may change it at once.
+// State is what a pod's directory says of it. The caller must treat it as past: another program may
+// change it at once.
 type State int
 
 // The states of a pod; their text is rkt's.
@@ -37,7 +38,8 @@ const (
 
 func (f fact) fits(is bool) bool { return f == either || (f == yes) == is }
 
-// states is the one place where facts become a state: the first that fits. Deleting is none of them: such a pod has left pods/.
+// states is the one place where facts become a state: the first that fits. Deleting is none of
+// them: such a pod has left pods/.
 var states = []struct {
 	state                              State
 	locked, manifest, started, garbage fact

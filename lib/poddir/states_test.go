@@ -42,7 +42,8 @@ func TestStatesAreComplete(t *testing.T) {
 	}
 }
 
-// The picture and the table in docs/pod-lifecycle.md are those of the code. RKT_UPDATE=1 writes them.
+// The picture and the table in docs/pod-lifecycle.md are those of the code. RKT_UPDATE=1 writes
+// them.
 func TestLifecyclePage(t *testing.T) {
 	const page, begin, end = "../../docs/pod-lifecycle.md", "<!-- made of lib/poddir/states.go -->\n", "<!-- end -->\n"
 	text, err := os.ReadFile(page)

@@ -45,7 +45,8 @@ func (r Reserved) String() string {
 	return strings.Join(append([]string{r.Range.String(), string(r.Mode)}, r.Asked...), " ") + "\n"
 }
 
-// Reserved reads that file; nil if the pod has none, since it is to have the host's users, or an older rkt prepared it.
+// Reserved reads that file; nil if the pod has none, since it is to have the host's users, or an
+// older rkt prepared it.
 func (p *Pod) Reserved() (*Reserved, error) {
 	text, err := p.ReadFile(ReservedFile)
 	if errors.Is(err, fs.ErrNotExist) {

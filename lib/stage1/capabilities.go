@@ -1,7 +1,8 @@
 package stage1
 
-// DefaultCapabilities are those that an app keeps in its bounding set when neither its image nor the command line says otherwise: appc's
-// default (ace.md, os/linux/capabilities-retain-set), which rkt used.
+// DefaultCapabilities are those that an app keeps in its bounding set when neither its image nor
+// the command line says otherwise: appc's default (ace.md, os/linux/capabilities-retain-set), which
+// rkt used.
 var DefaultCapabilities = []string{
 	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_KILL", "CAP_MKNOD", "CAP_NET_RAW",
 	"CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETFCAP", "CAP_SYS_CHROOT",

@@ -13,8 +13,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// Stage2 is rkt-stage2 as the pod's PID 1 sees it, ConfigDir the directory that has a directory for each app with
-// its ConfigFile and, if the app has a seccomp filter of its own, its FilterFile. Nothing in the pod can write there.
+// Stage2 is rkt-stage2 as the pod's PID 1 sees it, ConfigDir the directory that has a directory for
+// each app with its ConfigFile and, if the app has a seccomp filter of its own, its FilterFile.
+// Nothing in the pod can write there.
 const (
 	Stage2     = "/rkt/stage2"
 	ConfigDir  = "/rkt/apps"
@@ -22,11 +23,12 @@ const (
 	FilterFile = poddir.AppFilterFile // seccomp.bpf
 )
 
-// HandlerAnnotation and one of the names below is the name of an annotation of an app's configuration: a JSON array,
-// a program of the app and its arguments, which rkt-stage2 runs as the app itself.
+// HandlerAnnotation and one of the names below is the name of an annotation of an app's
+// configuration: a JSON array, a program of the app and its arguments, which rkt-stage2 runs as the
+// app itself.
 //
-// BytesAnnotation is there for an app whose arguments are not UTF-8, which JSON can't hold: a JSON array of them in
-// base64, which counts in the place of process.args.
+// BytesAnnotation is there for an app whose arguments are not UTF-8, which JSON can't hold: a JSON
+// array of them in base64, which counts in the place of process.args.
 const (
 	BytesAnnotation   = "coreos.com/rkt/stage2/args"
 	InitAnnotation    = "coreos.com/rkt/stage2/init" // "true": rkt-stage2 init is PID 1 of the app's namespace
@@ -36,16 +38,17 @@ const (
 	HealthCheck       = "health"
 )
 
-// HandlersAnnotation is the name of an annotation of an app, in its configuration and in a pod's manifest, whose value HandlersAsApp has
-// the handlers PreStart and PostStop run as the app's user. Without it they run as root.
+// HandlersAnnotation is the name of an annotation of an app, in its configuration and in a pod's
+// manifest, whose value HandlersAsApp has the handlers PreStart and PostStop run as the app's user.
+// Without it they run as root.
 const (
 	HandlersAnnotation = "coreos.com/rkt/stage2/handlers"
 	HandlersAsApp      = "app"
 )
 
-// maskedPaths tell too much of the host, or change it: root in a pod is the host's root to /proc/sysrq-trigger.
-// systemd-nspawn means to hide some of them, and does not in its version 252: what it would mount over them is not
-// there yet.
+// maskedPaths tell too much of the host, or change it: root in a pod is the host's root to
+// /proc/sysrq-trigger. systemd-nspawn means to hide some of them, and does not in its version 252:
+// what it would mount over them is not there yet.
 var maskedPaths = []string{
 	"/proc/acpi", "/proc/asound", "/proc/config.gz", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/kmem",
 	"/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats", "/proc/mem", "/proc/sched_debug",
@@ -60,11 +63,13 @@ var readonlyPaths = []string{"/sys"}
 // Umask is that of an app for which nobody says another.
 const Umask = 0o022
 
-// Config returns what rkt-stage2 makes of the app, as an OCI runtime configuration, as far as it is known when the
-// pod is prepared; Finish adds the rest. own are what the app has of the pod besides what every app has. Paths of root
-// and mounts are those of the pod's PID 1. Calls of the seccomp filter are names of system calls, without groups.
+// Config returns what rkt-stage2 makes of the app, as an OCI runtime configuration, as far as it is
+// known when the pod is prepared; Finish adds the rest. own are what the app has of the pod besides
+// what every app has. Paths of root and mounts are those of the pod's PID 1. Calls of the seccomp
+// filter are names of system calls, without groups.
 //
-// Only what is below the app's root already, volumes and what /dev has besides devices, is not in it.
+// Only what is below the app's root already, volumes and what /dev has besides devices, is not in
+// it.
 func (a App) Config(own ...specs.Mount) (*specs.Spec, error) {
 	if len(a.Exec) == 0 {
 		return nil, errors.New("nothing to execute")
@@ -174,8 +179,8 @@ func annotate(config *specs.Spec, name, value string) {
 // OwnsPIDs reports whether the app has a PID namespace of its own.
 func (a App) OwnsPIDs() bool { return a.PID1 || a.Init }
 
-// separatePIDs gives the app a PID namespace, and the /proc that shows it. That is a new one, so what systemd-nspawn has
-// made read-only in the pod's is said again.
+// separatePIDs gives the app a PID namespace, and the /proc that shows it. That is a new one, so
+// what systemd-nspawn has made read-only in the pod's is said again.
 func (a App) separatePIDs(config *specs.Spec) {
 	config.Linux.Namespaces = append(config.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	for i, m := range config.Mounts {
@@ -219,7 +224,8 @@ func bytesOf(list []string) (b [][]byte) {
 	return b
 }
 
-// podMounts are what every app has of the pod. A fresh /proc would be without the read-only and masked parts of the pod's.
+// podMounts are what every app has of the pod. A fresh /proc would be without the read-only and
+// masked parts of the pod's.
 func podMounts() []specs.Mount {
 	var mounts []specs.Mount
 	add := func(from, to string) {
@@ -237,7 +243,8 @@ func InSys(path string) bool { return IsIn(path, "/sys") }
 // IsIn reports whether a clean path is a directory or below it.
 func IsIn(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// mountInSys has the app see its volumes on /sys and below it, which lie in its root already: under the pod's /sys.
+// mountInSys has the app see its volumes on /sys and below it, which lie in its root already: under
+// the pod's /sys.
 func (a App) mountInSys(config *specs.Spec) {
 	linux := config.Linux
 	covered := func(path string) bool {
@@ -262,8 +269,8 @@ func (a App) mountInSys(config *specs.Spec) {
 	}
 }
 
-// ParseConfig reads a configuration of an app. A field that is not known is an error: it could limit the app in a way
-// that this version does not know.
+// ParseConfig reads a configuration of an app. A field that is not known is an error: it could
+// limit the app in a way that this version does not know.
 func ParseConfig(text []byte) (*specs.Spec, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -294,7 +301,8 @@ type Final struct {
 // AppNotify is that socket as the app sees it.
 const AppNotify = "/run/rkt/notify"
 
-// Finish returns the configuration with what is known when the pod starts. It does not change prepared.
+// Finish returns the configuration with what is known when the pod starts. It does not change
+// prepared.
 func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	config, process := *prepared, *prepared.Process
 	config.Process = &process

@@ -8,23 +8,26 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 )
 
-// devices are the nodes that every app has (appc's ace.md, "Filesystem Setup"); /dev/console, pts, shm and mqueue are
-// mounts of the pod's.
+// devices are the nodes that every app has (appc's ace.md, "Filesystem Setup"); /dev/console, pts,
+// shm and mqueue are mounts of the pod's.
 var devices = []specs.LinuxDevice{
 	{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}, {Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
 	{Path: "/dev/full", Type: "c", Major: 1, Minor: 7}, {Path: "/dev/random", Type: "c", Major: 1, Minor: 8},
 	{Path: "/dev/urandom", Type: "c", Major: 1, Minor: 9}, {Path: "/dev/tty", Type: "c", Major: 5, Minor: 0},
 }
 
-// DevicesAnnotation is the name of an annotation of an app in a pod's manifest and its configuration: a JSON array of "SOURCE rwm", how
-// the pod may use a device of the host's that the app has as a volume.
+// DevicesAnnotation is the name of an annotation of an app in a pod's manifest and its
+// configuration: a JSON array of "SOURCE rwm", how the pod may use a device of the host's that the
+// app has as a volume.
 const DevicesAnnotation = "coreos.com/rkt/stage2/devices"
 
-// TunDevice makes network interfaces for who has CAP_NET_ADMIN. Every app of rkt 1.30 had it; now an app that may use it.
+// TunDevice makes network interfaces for who has CAP_NET_ADMIN. Every app of rkt 1.30 had it; now
+// an app that may use it.
 const TunDevice = "/dev/net/tun"
 
-// DeviceRules are what a pod may do with devices, without those of the host that its apps have: with those of every app, with
-// terminals (ptmx, the slaves that devpts has, and the console of the pod's systemd), and with TunDevice where an app has it.
+// DeviceRules are what a pod may do with devices, without those of the host that its apps have:
+// with those of every app, with terminals (ptmx, the slaves that devpts has, and the console of the
+// pod's systemd), and with TunDevice where an app has it.
 func DeviceRules(tun bool) []devfilter.Rule {
 	var rules []devfilter.Rule
 	for _, d := range devices {
@@ -57,8 +60,8 @@ func (a App) devices() []specs.LinuxDevice {
 	})
 }
 
-// HasDevices reports whether rkt-stage2 makes the devices of the app with this configuration, as prepared. A pod that an older rkt
-// prepared has none there.
+// HasDevices reports whether rkt-stage2 makes the devices of the app with this configuration, as
+// prepared. A pod that an older rkt prepared has none there.
 func HasDevices(prepared *specs.Spec) bool {
 	return prepared.Linux != nil && len(prepared.Linux.Devices) > 0
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// What an app has of devices depends on its capabilities and volumes, and on the host when the pod starts.
+// What an app has of devices depends on its capabilities and volumes, and on the host when the pod
+// starts.
 func TestDevices(t *testing.T) {
 	paths := func(config *specs.Spec) string {
 		var list []string

@@ -15,54 +15,65 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flavor is a way to run a prepared pod: what its PID 1 is, how that comes to be, and how it is found, asked to stop and cleaned up
-// after. docs/stage1.md has what each method promises. The order is that of a pod's life.
+// Flavor is a way to run a prepared pod: what its PID 1 is, how that comes to be, and how it is
+// found, asked to stop and cleaned up after. docs/stage1.md has what each method promises. The
+// order is that of a pod's life.
 type Flavor interface {
 	// Name is the word in the file stage1/flavor of its pods.
 	Name() string
 	// Features are what its pods can do.
 	Features() Features
-	// Usable tells what this host lacks for pods of the flavor; nil is nothing. It is asked before anything is made for a pod.
+	// Usable tells what this host lacks for pods of the flavor; nil is nothing. It is asked before
+	// anything is made for a pod.
 	Usable() error
 
-	// Prepare says what a pod's directory has for the flavor. It reads and writes nothing: the same pod makes the same tree.
+	// Prepare says what a pod's directory has for the flavor. It reads and writes nothing: the same
+	// pod makes the same tree.
 	Prepare(Spec) (*Tree, error)
-	// Lay gives a pod that is being prepared the programs that it has besides its apps, which pods may share, and returns what is
-	// to be mounted for that.
+	// Lay gives a pod that is being prepared the programs that it has besides its apps, which pods
+	// may share, and returns what is to be mounted for that.
 	Lay(p *poddir.Pod) ([]fstab.Bind, error)
 
-	// Start decides what the process becomes that is about to run a pod, and writes what is known only now. It is called once, by
-	// the holder of the pod's lock; where it or what follows fails, the pod is prepared as before, and may be started again.
+	// Start decides what the process becomes that is about to run a pod, and writes what is known
+	// only now. It is called once, by the holder of the pod's lock; where it or what follows fails,
+	// the pod is prepared as before, and may be started again.
 	Start(*Start) (*Process, error)
 
-	// Init is the process ID of the pod's PID 1, given that of what Start's process has become, or 0 if there is none yet.
+	// Init is the process ID of the pod's PID 1, given that of what Start's process has become, or
+	// 0 if there is none yet.
 	Init(supervisor int) int
 	// Processes are those of an app, by the pod's PID 1, the oldest first. Each has the app's root.
 	Processes(init int, app string) []int
-	// Main is the process of an app to which signals go that are meant for the app, or 0 if it has none.
+	// Main is the process of an app to which signals go that are meant for the app, or 0 if it has
+	// none.
 	Main(init int, app string) int
-	// Group is the directory of the cgroup that all processes of an app are in, or below, or of the pod if app is "".
+	// Group is the directory of the cgroup that all processes of an app are in, or below, or of the
+	// pod if app is "".
 	Group(init int, app string) (string, error)
-	// Stop is the signal by which the pod's PID 1 is asked to end the pod in order, however many ask, and reports whether it would
-	// take it now.
+	// Stop is the signal by which the pod's PID 1 is asked to end the pod in order, however many
+	// ask, and reports whether it would take it now.
 	Stop(init int) (signal unix.Signal, takes bool)
 
-	// Ready reports whether a pod is ready, or has been. It is an error if that will never be known.
+	// Ready reports whether a pod is ready, or has been. It is an error if that will never be
+	// known.
 	Ready(dir *poddir.Reader) (bool, error)
-	// Health reports how many health checks of an app have failed one after another: a number, -1 before the first check, and
-	// ok is whether it is checked and the caller may know.
+	// Health reports how many health checks of an app have failed one after another: a number, -1
+	// before the first check, and ok is whether it is checked and the caller may know.
 	Health(p *poddir.Pod, dir *poddir.Reader, app string) (failed int, ok bool)
 	// Log is where the log of a pod is, and what of it is of one app, "" for all.
 	Log(p *poddir.Pod, app string) Journal
 
-	// Release removes what a pod that has ended, or never started, has left outside of its directory, and processes that live on.
-	// The caller holds the pod's lock. It can be called again.
+	// Release removes what a pod that has ended, or never started, has left outside of its
+	// directory, and processes that live on. The caller holds the pod's lock. It can be called
+	// again.
 	Release(ctx context.Context, p *poddir.Pod, log *slog.Logger) error
-	// Sweep removes what is left of pods whose directories are gone, and what none of the pods needs.
+	// Sweep removes what is left of pods whose directories are gone, and what none of the pods
+	// needs.
 	Sweep(ctx context.Context, pods poddir.Pods, log *slog.Logger) error
 }
 
-// Features are what pods of a flavor can do. What is asked for in vain is an error of rkt-prepare, or of the program that asks.
+// Features are what pods of a flavor can do. What is asked for in vain is an error of rkt-prepare,
+// or of the program that asks.
 type Features struct {
 	Apps   bool // more than one app
 	Users  bool // users of their own
@@ -143,7 +154,8 @@ func (f Flavors) Named(name string) (Flavor, error) {
 	return nil, fmt.Errorf("there is no flavor %q here, only %s", name, strings.Join(names, ", "))
 }
 
-// Default is the flavor of pods for which none is chosen, and of those that an older rkt has prepared, which do not say.
+// Default is the flavor of pods for which none is chosen, and of those that an older rkt has
+// prepared, which do not say.
 const Default = "host"
 
 // Of is the flavor of a pod.

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits are the resource limits of a process (getrlimit(2)), by the names in an OCI runtime configuration.
+// Limits are the resource limits of a process (getrlimit(2)), by the names in an OCI runtime
+// configuration.
 var Limits = map[string]int{
 	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_DATA": unix.RLIMIT_DATA,
 	"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
@@ -30,7 +31,8 @@ func LimitNames() (names []string) {
 	return names
 }
 
-// ParseLimit reads NAME and SOFT[:HARD] of a resource limit. A value is a number in the unit of the kernel, or unlimited.
+// ParseLimit reads NAME and SOFT[:HARD] of a resource limit. A value is a number in the unit of the
+// kernel, or unlimited.
 func ParseLimit(name, text string) (limit specs.POSIXRlimit, err error) {
 	limit.Type = "RLIMIT_" + strings.TrimPrefix(strings.ToUpper(name), "RLIMIT_")
 	resource, ok := Limits[limit.Type]

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Record is what a process of an app may be and do at most. It is decided when the pod is prepared, and kept
-// where nothing in the pod can write.
+// Record is what a process of an app may be and do at most. It is decided when the pod is prepared,
+// and kept where nothing in the pod can write.
 type Record struct {
 	Name              string
 	UID               uint32
@@ -24,8 +24,8 @@ type Record struct {
 	SELinuxLabel      string
 }
 
-// RecordOf returns the record of an app that has this configuration. Its seccomp filter, if it has one, is in
-// FilterFile, assembled.
+// RecordOf returns the record of an app that has this configuration. Its seccomp filter, if it has
+// one, is in FilterFile, assembled.
 func RecordOf(name string, config *specs.Spec) (*Record, error) {
 	if config.Process == nil || config.Process.Capabilities == nil {
 		return nil, errors.New("no process, or no capabilities, not even an empty list")

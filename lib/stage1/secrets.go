@@ -14,13 +14,15 @@ import (
 // SecretsDir is where an app has its credentials, one file each: $CREDENTIALS_DIRECTORY.
 const SecretsDir = "/run/secrets"
 
-// SecretsAnnotation is the name of an annotation of an app, in its configuration and in a pod's manifest: a JSON array of Secret.
+// SecretsAnnotation is the name of an annotation of an app, in its configuration and in a pod's
+// manifest: a JSON array of Secret.
 const SecretsAnnotation = "coreos.com/rkt/stage2/secrets"
 
 // MaxSecret bounds a credential, bytes, as systemd does.
 const MaxSecret = 1 << 20
 
-// Secret is a file of the host whose content an app gets when it starts. What it says is in no file of the pod's.
+// Secret is a file of the host whose content an app gets when it starts. What it says is in no file
+// of the pod's.
 type Secret struct {
 	Name   string  `json:"name"` // in SecretsDir
 	Source string  `json:"source"`
@@ -65,7 +67,8 @@ func ParseSecrets(text string) (secrets []Secret, err error) {
 	return secrets, nil
 }
 
-// CheckSecretName refuses what is not the name of a credential (systemd.exec(5)): a file name without odd characters.
+// CheckSecretName refuses what is not the name of a credential (systemd.exec(5)): a file name
+// without odd characters.
 func CheckSecretName(name string) error {
 	isOdd := func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }
 	if name == "" || name == "." || name == ".." || len(name) > 255 || !utf8.ValidString(name) || strings.ContainsFunc(name, isOdd) {

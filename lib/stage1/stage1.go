@@ -1,5 +1,6 @@
-// Package stage1 is what stands between a pod and its apps, as far as that is the same in every flavor: what an app is (App), what
-// rkt-stage2 makes of it (Config), and what a flavor is (Flavor), of which each has a package below.
+// Package stage1 is what stands between a pod and its apps, as far as that is the same in every
+// flavor: what an app is (App), what rkt-stage2 makes of it (Config), and what a flavor is
+// (Flavor), of which each has a package below.
 package stage1
 
 import (
@@ -9,7 +10,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 )
 
-// App is an app with everything resolved: names of users to numbers, the program to an absolute path in the app's root.
+// App is an app with everything resolved: names of users to numbers, the program to an absolute
+// path in the app's root.
 type App struct {
 	Name              string
 	Exec              []string
@@ -42,7 +44,8 @@ type App struct {
 // Stream is where an app's standard input comes from, or where what it prints goes.
 type Stream string
 
-// StreamAnnotation and the word stdin, stdout or stderr is the name of rkt's annotation, in a pod's manifest, that has an app's Stream.
+// StreamAnnotation and the word stdin, stdout or stderr is the name of rkt's annotation, in a pod's
+// manifest, that has an app's Stream.
 const StreamAnnotation = "coreos.com/rkt/stage2/"
 
 // The values of a Stream, as rkt named them.
@@ -66,13 +69,15 @@ func (a App) Attachable() bool {
 	return false
 }
 
-// AttachFile is rkt-attach, seen by the pod's PID 1, and AttachDir the folder that has a folder for each app that it serves.
+// AttachFile is rkt-attach, seen by the pod's PID 1, and AttachDir the folder that has a folder for
+// each app that it serves.
 const (
 	AttachFile = "/rkt/attach"
 	AttachDir  = "/run/rkt/attach"
 )
 
-// Names in an app's folder in AttachDir. A pipe is there if the stream is Attached, the link to the terminal if one of them is TTY.
+// Names in an app's folder in AttachDir. A pipe is there if the stream is Attached, the link to the
+// terminal if one of them is TTY.
 const (
 	StdinPipe    = "stdin"
 	StdoutPipe   = "stdout"
@@ -102,8 +107,8 @@ type Resources struct {
 	TasksMax       uint64 `json:"tasksMax,omitempty"`       // processes and threads
 }
 
-// DefaultTasks is how many processes and threads the apps of a pod may have together where nobody says otherwise:
-// enough for any of them, and little beside the 4 million of a host (pid_max).
+// DefaultTasks is how many processes and threads the apps of a pod may have together where nobody
+// says otherwise: enough for any of them, and little beside the 4 million of a host (pid_max).
 const DefaultTasks = 4096
 
 // Variable is one environment variable.
@@ -121,12 +126,14 @@ type Health struct {
 	Retries     int           // how many checks have to fail one after another
 }
 
-// PodName is what a pod is called that nobody has given a name to: by its own host name, and where a flavor makes it known.
+// PodName is what a pod is called that nobody has given a name to: by its own host name, and where
+// a flavor makes it known.
 func PodName(uuid string) string { return "rkt-" + uuid }
 
-// DevDir has a directory of the pod's root for each app, on which the app's /dev is mounted, where a flavor wants it.
+// DevDir has a directory of the pod's root for each app, on which the app's /dev is mounted, where
+// a flavor wants it.
 const DevDir = "/rkt/dev"
 
-// ReadyFile is there, in the pod's root, once the pod is ready: each app that calls sd_notify(3) has said READY=1, each other one runs or
-// has run, and none has failed.
+// ReadyFile is there, in the pod's root, once the pod is ready: each app that calls sd_notify(3)
+// has said READY=1, each other one runs or has run, and none has failed.
 const ReadyFile = "/rkt/ready"

@@ -57,18 +57,18 @@ type Socket struct {
 	Port    string // name of the app's port
 }
 
-// Process is what the process becomes. The functions are called in this order, in a mount namespace of the thread's own; nil is nothing
-// to do.
+// Process is what the process becomes. The functions are called in this order, in a mount namespace
+// of the thread's own; nil is nothing to do.
 type Process struct {
 	Program string // what it is called
 	Argv    []string
 	Env     []string
 	// Mounts reports whether the flavor itself mounts a volume in the app's root.
 	Mounts func(b fstab.Bind, app *Starting) bool
-	// Placed is called when the pod's mounts are there, and the working directory is the pod's: for cgroups, filters of devices and
-	// descriptors.
+	// Placed is called when the pod's mounts are there, and the working directory is the pod's: for
+	// cgroups, filters of devices and descriptors.
 	Placed func() error
-	// Leave is called last, when the pod counts as started and the process is in the pod's network namespace: for taking away what
-	// the pod is not to have of the host.
+	// Leave is called last, when the pod counts as started and the process is in the pod's network
+	// namespace: for taking away what the pod is not to have of the host.
 	Leave func() error
 }

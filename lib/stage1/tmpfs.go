@@ -74,7 +74,8 @@ func ParseTmpfsList(text string) (mounts []specs.Mount, err error) {
 	return mounts, nil
 }
 
-// tmpfsMounts are those of the app, and after them what lies in its root already and they would cover: volumes and credentials.
+// tmpfsMounts are those of the app, and after them what lies in its root already and they would
+// cover: volumes and credentials.
 func (a App) tmpfsMounts(covered []string) []specs.Mount {
 	mounts := slices.Clone(a.Tmpfs)
 	for _, p := range covered {

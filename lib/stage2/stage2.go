@@ -1,5 +1,6 @@
-// Package stage2 is what rkt-stage2 does: each subcommand does one thing that a pod needs, so that no shell and no program of the host's but
-// systemd is started in a pod. Each start of an app waits for this program: it links as little as it can, and is no cli.Command.
+// Package stage2 is what rkt-stage2 does: each subcommand does one thing that a pod needs, so that
+// no shell and no program of the host's but systemd is started in a pod. Each start of an app waits
+// for this program: it links as little as it can, and is no cli.Command.
 package stage2
 
 import (
@@ -39,7 +40,8 @@ streams    pass on what the apps print, to the journal or the console
 // failed is rkt's own exit status.
 const failed = 254
 
-// commands are the subcommands. Each start of an app waits for this program: it links as little as it can.
+// commands are the subcommands. Each start of an app waits for this program: it links as little as
+// it can.
 var commands = map[string]func(args []string) (status int, err error){
 	"app":       runApp,
 	"init":      runInit,
@@ -107,7 +109,8 @@ func runTold(args []string) (int, error) {
 	return failed, reaper.Told(args[0], args[1:])
 }
 
-// Main runs a subcommand, and returns the exit status of the process. What it prints besides is on the standard streams of the process.
+// Main runs a subcommand, and returns the exit status of the process. What it prints besides is on
+// the standard streams of the process.
 func Main(args []string, stdout, stderr io.Writer) int {
 	status, err := dispatch(args, stdout)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// masked are units that a machine in namespaces has no use for, or that would reach the machine itself: kernel settings, modules,
-// devices, the clock.
+// masked are units that a machine in namespaces has no use for, or that would reach the machine
+// itself: kernel settings, modules, devices, the clock.
 var masked = []string{
 	"systemd-firstboot.service", "systemd-timesyncd.service", "systemd-networkd.service", "systemd-networkd.socket",
 	"systemd-networkd-wait-online.service", "systemd-resolved.service", "systemd-udevd.service", "systemd-udevd-control.socket",
@@ -33,7 +33,8 @@ type mount struct {
 	data                   string
 }
 
-// become makes the file system of the host in the namespaces that the process was started in, and executes systemd.
+// become makes the file system of the host in the namespaces that the process was started in, and
+// executes systemd.
 func (s *setup) become() error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("control group namespace: %w", err)
@@ -111,8 +112,8 @@ func (s *setup) become() error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	// A systemd that finds itself in a container leaves / private; on a real host it is shared, and only then can a test see a mount
-	// that leaks.
+	// A systemd that finds itself in a container leaves / private; on a real host it is shared, and
+	// only then can a test see a mount that leaks.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("/: %w", err)
 	}
@@ -155,8 +156,8 @@ func (m mount) make() error {
 	return nil
 }
 
-// configure makes the machine's own configuration a new host's: no unit of the machine's administrator, an identity of its own, a
-// journal that is kept.
+// configure makes the machine's own configuration a new host's: no unit of the machine's
+// administrator, an identity of its own, a journal that is kept.
 func configure(at func(string) string) error {
 	for _, dir := range []string{"/etc/systemd/system", "/var/log/journal", "/var/lib/cni", "/etc/rkt", "/etc/cni/net.d"} {
 		if err := os.RemoveAll(at(dir)); err != nil {

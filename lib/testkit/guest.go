@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guest turns the process into the systemd of a virtual machine if it is that machine's init. The program of test/vm calls it first.
+// Guest turns the process into the systemd of a virtual machine if it is that machine's init. The
+// program of test/vm calls it first.
 func Guest() {
 	if os.Getpid() != 1 {
 		return
@@ -106,7 +107,8 @@ func becomeGuest() error {
 	if err := unix.Chroot("."); err != nil {
 		return err
 	}
-	// As systemd does on a host, and does not where it takes the machine for a container, by a /.dockerenv of the machine that is booted over.
+	// As systemd does on a host, and does not where it takes the machine for a container, by a
+	// /.dockerenv of the machine that is booted over.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("/: %w", err)
 	}
@@ -122,7 +124,8 @@ const commandFile = "/etc/vm-command"
 
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// insert loads modules; one that is there, or that this machine has no device for, is in nobody's way.
+// insert loads modules; one that is there, or that this machine has no device for, is in nobody's
+// way.
 func insert(files []string) error {
 	for _, name := range files {
 		file, err := os.Open(name)

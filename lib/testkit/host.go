@@ -1,5 +1,6 @@
-// Package testkit boots disposable systemd hosts for tests: a real systemd, machined, logind, D-Bus and journald in namespaces, on
-// an overlay of the machine's own root, up in half a second and gone without a trace. It needs root and Linux 5.7.
+// Package testkit boots disposable systemd hosts for tests: a real systemd, machined, logind, D-Bus
+// and journald in namespaces, on an overlay of the machine's own root, up in half a second and gone
+// without a trace. It needs root and Linux 5.7.
 package testkit
 
 import (
@@ -47,7 +48,8 @@ type setup struct {
 	Tmpfs bool // Dir is on an overlay itself, which takes no second one
 }
 
-// Main turns the process into a host's systemd if it was started for that. Every program that calls Boot calls it first.
+// Main turns the process into a host's systemd if it was started for that. Every program that calls
+// Boot calls it first.
 func Main() {
 	if os.Args[0] != initName {
 		return
@@ -152,7 +154,8 @@ func (h *Host) await(ctx context.Context) error {
 	}
 }
 
-// askPatience is how long a command may take in a host that starts, which can miss the event that it waits for.
+// askPatience is how long a command may take in a host that starts, which can miss the event that
+// it waits for.
 const askPatience = 10 * time.Second
 
 // ask returns what a command says in the host, or what it has said when askPatience is over.
@@ -179,7 +182,8 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 	return cmd
 }
 
-// Close takes the host down at once and reports what it left on the machine: nothing, if all is well.
+// Close takes the host down at once and reports what it left on the machine: nothing, if all is
+// well.
 func (h *Host) Close() error {
 	if err := unix.Kill(h.pid, unix.SIGKILL); err != nil && err != unix.ESRCH { // takes every process in its PID namespace with it
 		return fmt.Errorf("disposable host: %w", err)

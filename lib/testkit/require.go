@@ -12,7 +12,8 @@ var packages = map[string]string{
 	"nsenter": "util-linux", "systemctl": "systemd", "jq": "jq", "socat": "socat", "dnsmasq": "dnsmasq-base", "curl": "curl", "etcd": "etcd-server", "qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "mkfs.xfs": "xfsprogs", "pgrep": "procps",
 }
 
-// Require fails the test when the machine lacks a program, and says how to get it. A test never passes by not running.
+// Require fails the test when the machine lacks a program, and says how to get it. A test never
+// passes by not running.
 func Require(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, name := range programs {

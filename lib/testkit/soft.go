@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// keep has the host's systemd leave all file systems mounted that are mounted now: in a real host the disks are
-// mounted again, and what Boot has mounted is nothing that a host could mount.
+// keep has the host's systemd leave all file systems mounted that are mounted now: in a real host
+// the disks are mounted again, and what Boot has mounted is nothing that a host could mount.
 const keep = `set -e
 findmnt --list --noheadings --output=TARGET | sort -u | while read -r target; do
 	unit=$(systemd-escape --path --suffix=mount "$target")
@@ -19,9 +19,9 @@ done
 systemctl daemon-reload
 `
 
-// SoftReboot restarts the host's userspace and keeps its kernel, as systemctl soft-reboot does: all units are stopped
-// and all processes end, and /run stays. It returns
-// when the host's systemd has reached the state "running" again. It needs systemd 256.
+// SoftReboot restarts the host's userspace and keeps its kernel, as systemctl soft-reboot does: all
+// units are stopped and all processes end, and /run stays. It returns when the host's systemd has
+// reached the state "running" again. It needs systemd 256.
 func (h *Host) SoftReboot(ctx context.Context) error {
 	if out, err := h.Command(ctx, "sh", "-c", keep).CombinedOutput(); err != nil {
 		return fmt.Errorf("disposable host: mounts: %w: %s", err, out)

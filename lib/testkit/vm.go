@@ -21,8 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// VM is a virtual machine that boots Debian's kernel with the machine's own files, runs one command, and is gone: for what needs the
-// control groups of a whole machine, or what its kernel does not have.
+// VM is a virtual machine that boots Debian's kernel with the machine's own files, runs one
+// command, and is gone: for what needs the control groups of a whole machine, or what its kernel
+// does not have.
 type VM struct {
 	Dir     string   // an empty directory for what the virtual machine needs
 	Kernel  string   // a directory with an unpacked kernel package, see test/kernel.sh
@@ -59,7 +60,8 @@ var (
 		"xt_multiport", "xt_nat", "xt_tcpudp", "bridge", "br_netfilter", "veth", "ipvlan", "macvlan", "ifb", "sch_tbf", "sch_ingress", "cls_u32", "act_mirred", "af_packet"}
 )
 
-// Run boots the virtual machine and returns the command's exit status. KVM is used where the machine has it.
+// Run boots the virtual machine and returns the command's exit status. KVM is used where the
+// machine has it.
 func (v VM) Run(ctx context.Context) (status int, err error) {
 	if runtime.GOARCH != "amd64" {
 		return 0, errors.New("virtual machine: only for amd64")
@@ -115,8 +117,9 @@ func (v VM) Run(ctx context.Context) (status int, err error) {
 	return status, nil
 }
 
-// virtiofsd is a script that becomes what shows the machine's files to the guest, at the socket $0: a program of its own, or in Debian 12
-// and before qemu's, whose options are others. An overlay can't be mounted over the machine's mounts once they are announced.
+// virtiofsd is a script that becomes what shows the machine's files to the guest, at the socket $0:
+// a program of its own, or in Debian 12 and before qemu's, whose options are others. An overlay
+// can't be mounted over the machine's mounts once they are announced.
 const virtiofsd = `own=/usr/libexec/virtiofsd
 test ! -e $own || exec $own --socket-path="$0" --shared-dir=/ --sandbox=chroot --xattr --cache=always --no-announce-submounts
 exec /usr/lib/qemu/virtiofsd --socket-path="$0" -o source=/ -o sandbox=chroot -o xattr -o cache=always`
@@ -218,8 +221,8 @@ func (c *child) stop() {
 	}
 }
 
-// initramfs writes the file system that the kernel starts with: the init, the modules to reach the machine's own files, and what the guest
-// has to know.
+// initramfs writes the file system that the kernel starts with: the init, the modules to reach the
+// machine's own files, and what the guest has to know.
 func (v VM) initramfs(init, version string) error {
 	root, err := filepath.Abs(filepath.Join(v.Kernel, "lib/modules", version))
 	if err != nil {
@@ -283,8 +286,8 @@ func modules(root string) (moduleFiles, error) {
 	return all, err
 }
 
-// order lists modules with those that they depend on before them, without those that are loaded already. A module that the kernel has built
-// in is left out.
+// order lists modules with those that they depend on before them, without those that are loaded
+// already. A module that the kernel has built in is left out.
 func (m moduleFiles) order(names, loaded []string) (list []string, err error) {
 	var add func(name string) error
 	add = func(name string) error {
@@ -322,7 +325,8 @@ func (m moduleFiles) order(names, loaded []string) (list []string, err error) {
 	return list, nil
 }
 
-// newc is an archive as the kernel takes it (Documentation/driver-api/early-userspace/buffer-format.rst).
+// newc is an archive as the kernel takes it
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
 type newc struct {
 	b     bytes.Buffer
 	inode int

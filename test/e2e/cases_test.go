@@ -12,9 +12,10 @@ import (
 
 var report = regexp.MustCompile(`\{.*\}`)
 
-// cases runs a table of pods whose app is "testapp inspect", and compares what it sees: cases FILE LEAST. A case is a line with what follows
-// "rkt run", as a shell reads it, and indented lines with what is expected: NAME=VALUE, NAME~REGEXP, "NAME is the host's", "NAME is its own",
-// or "fails REGEXP" for a run that ends with 254.
+// cases runs a table of pods whose app is "testapp inspect", and compares what it sees: cases FILE
+// LEAST. A case is a line with what follows "rkt run", as a shell reads it, and indented lines with
+// what is expected: NAME=VALUE, NAME~REGEXP, "NAME is the host's", "NAME is its own", or "fails
+// REGEXP" for a run that ends with 254.
 func cases(ts *testscript.TestScript, neg bool, args []string) {
 	text := ts.ReadFile(args[0])
 	count, failed := 0, 0

@@ -119,7 +119,8 @@ func (e *entry) below(directory, apps string) bool {
 	return false
 }
 
-// namePattern is for the page's names: APP is an app of the pod, NAME and ID are anything, N a number.
+// namePattern is for the page's names: APP is an app of the pod, NAME and ID are anything, N a
+// number.
 func namePattern(name, apps string) *regexp.Regexp {
 	text := regexp.QuoteMeta(strings.TrimSuffix(strings.TrimSuffix(name, "…"), "/"))
 	text = regexp.MustCompile(`NAME|ID`).ReplaceAllString(text, `[^/]+`)

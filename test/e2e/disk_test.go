@@ -11,8 +11,9 @@ import (
 	"sync"
 )
 
-// fickleDisk is a disk as a power cut finds it: what was written since the last flush is there, in part, or not. It serves a file by the
-// network block device protocol (its doc/proto.md), with the fixed newstyle handshake and simple replies.
+// fickleDisk is a disk as a power cut finds it: what was written since the last flush is there, in
+// part, or not. It serves a file by the network block device protocol (its doc/proto.md), with the
+// fixed newstyle handshake and simple replies.
 type fickleDisk struct {
 	file *os.File
 	lies bool // a flush does nothing
@@ -28,7 +29,8 @@ type diskWrite struct {
 
 const sector = 512
 
-// cut ends the power: of what nobody has flushed, each write is there to the end, to some sector, or not at all.
+// cut ends the power: of what nobody has flushed, each write is there to the end, to some sector,
+// or not at all.
 func (d *fickleDisk) cut() (lost int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,5 +1,6 @@
-// Package e2e runs whole pods under a real systemd. Each file in testdata is a session at a terminal of a disposable host that has
-// the toolkit in /usr/bin and the images of test/mkimage in /images.
+// Package e2e runs whole pods under a real systemd. Each file in testdata is a session at a
+// terminal of a disposable host that has the toolkit in /usr/bin and the images of test/mkimage in
+// /images.
 package e2e
 
 import (
@@ -54,8 +55,9 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// hostUsers are sessions that are played a second time, in a host whose pods have the host's users unless they say
-// otherwise. With RKT_TORTURE=1 all are, except those of ownUsers, which are about the default.
+// hostUsers are sessions that are played a second time, in a host whose pods have the host's users
+// unless they say otherwise. With RKT_TORTURE=1 all are, except those of ownUsers, which are about
+// the default.
 var (
 	hostUsers = []string{"attach", "cp", "enter", "everyday", "export", "guide", "health", "logs", "named-volumes", "notify", "redis-service", "run",
 		"stage2", "stop", "terminal"}
@@ -92,7 +94,8 @@ func TestSessionsHostUsers(t *testing.T) {
 	}
 }
 
-// besideOthers has a session run beside others, unless it begins with "# Alone": it takes so much of what the machine has a limited number of.
+// besideOthers has a session run beside others, unless it begins with "# Alone": it takes so much
+// of what the machine has a limited number of.
 func besideOthers(t *testing.T, session string) {
 	t.Helper()
 	text, err := os.ReadFile(session)
@@ -104,8 +107,8 @@ func besideOthers(t *testing.T, session string) {
 	}
 }
 
-// installed is a directory with what "make install" installs, mkimage, and in /images the images and the documentation. It is made once, and
-// nobody writes to it.
+// installed is a directory with what "make install" installs, mkimage, and in /images the images
+// and the documentation. It is made once, and nobody writes to it.
 func installed(t *testing.T) string {
 	t.Helper()
 	installation.Do(func() { install(t) })
@@ -115,8 +118,8 @@ func installed(t *testing.T) string {
 	return installation.dir
 }
 
-// journalctl is that of the sessions' hosts: it waits until journald has read what it was sent before, which it does when
-// it has the time.
+// journalctl is that of the sessions' hosts: it waits until journald has read what it was sent
+// before, which it does when it has the time.
 const journalctl = "#!/bin/sh\n/usr/bin/journalctl --sync 2>/dev/null\nexec /usr/bin/journalctl \"$@\"\n"
 
 func install(t *testing.T) {
@@ -162,7 +165,8 @@ func install(t *testing.T) {
 	// appc's own validator of what runs apps, and the manifests of its two images.
 	command(t, "sh", "-c", "mkdir $1/ace && cp $(go list -m -f '{{.Dir}}' github.com/appc/spec)/ace/*.json.in $1/ace && "+
 		"CGO_ENABLED=0 go build -o $1/ace/ace-validator github.com/appc/spec/ace", "sh", images)
-	// OCI's test of what a runtime makes of a configuration, in a module of its own: what it needs is of other versions.
+	// OCI's test of what a runtime makes of a configuration, in a module of its own: what it needs
+	// is of other versions.
 	command(t, "sh", "-c", "cd ../runtimetest && CGO_ENABLED=0 go build -o $1/runtimetest tool", "sh", images)
 	installation.dir = dir
 }
@@ -174,8 +178,8 @@ func command(t *testing.T, name string, args ...string) {
 	}
 }
 
-// play runs a session in a host of its own and looks at what it left. The host has the files of the tree root, or
-// the machine's own.
+// play runs a session in a host of its own and looks at what it left. The host has the files of the
+// tree root, or the machine's own.
 func play(t *testing.T, root string, overlays []string, session string) {
 	t.Helper()
 	ctx := context.Background()
@@ -237,11 +241,13 @@ func inside(t *testing.T, h *testkit.Host, self, session string, env ...string) 
 	}
 }
 
-// made filters the names of files: it passes on those that are not there for a mount of the host's. A session's host has
-// the checkout and the test's program mounted where they are, which may be below /tmp.
+// made filters the names of files: it passes on those that are not there for a mount of the host's.
+// A session's host has the checkout and the test's program mounted where they are, which may be
+// below /tmp.
 const made = ` | while read -r f; do grep -qF -e " $f " -e " $f/" /proc/self/mountinfo || echo "$f"; done`
 
-// ofPods leaves the chains out that portmap and firewall make once for all pods and never remove, and no rule of a pod.
+// ofPods leaves the chains out that portmap and firewall make once for all pods and never remove,
+// and no rule of a pod.
 const ofPods = `sed -E '/CNI-(HOSTPORT|FORWARD|ADMIN)|CNI portfwd/{/CNI-DN-|([0-9]+\.){3}/!d}'`
 
 // leakScripts print what is left behind, by what it is.
@@ -258,12 +264,13 @@ var leakScripts = map[string]string{
 	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
 	"a journal's link":  "find /var/log/journal -type l",
 	"a file in /tmp":    "find /tmp -xdev -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'" + made,
-	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the session in a virtual machine, at its end.
+	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the
+	// session in a virtual machine, at its end.
 	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')' -not -path '*/vm-command.service/*'",
 }
 
-// leaks lists what a session left, counted from the system and not from the toolkit's own records. What a unit that has just been stopped
-// is still at is given the time to end.
+// leaks lists what a session left, counted from the system and not from the toolkit's own records.
+// What a unit that has just been stopped is still at is given the time to end.
 func leaks(t *testing.T, h *testkit.Host) (found []string) {
 	t.Helper()
 	for end := time.Now().Add(patience(10)); ; time.Sleep(200 * time.Millisecond) {
@@ -306,9 +313,9 @@ func TestInside(t *testing.T) {
 	})
 }
 
-// condition is what a line of a session may begin with: controllers, where those of cgroup v2 are the host's,
-// virtual, where the host is a virtual machine, systemd:N, where the host's systemd is of version N or later, and
-// nftables, where its CNI plugins know these.
+// condition is what a line of a session may begin with: controllers, where those of cgroup v2 are
+// the host's, virtual, where the host is a virtual machine, systemd:N, where the host's systemd is
+// of version N or later, and nftables, where its CNI plugins know these.
 func condition(name string) (bool, error) {
 	if name == "virtual" {
 		return os.Getenv(slownessVariable) != "", nil
@@ -354,7 +361,8 @@ func patience(seconds int) time.Duration {
 	return limit
 }
 
-// waitedInVain is set after a waitfor that has failed: what comes later in the session most likely fails, too.
+// waitedInVain is set after a waitfor that has failed: what comes later in the session most likely
+// fails, too.
 const waitedInVain = "WAITED_IN_VAIN"
 
 // waitfor runs a command until it succeeds: waitfor [-t SECONDS] COMMAND…

@@ -18,7 +18,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// pieces are what random strings are put together of: all that means something to a unit file, a shell, systemd, a path or JSON.
+// pieces are what random strings are put together of: all that means something to a unit file, a
+// shell, systemd, a path or JSON.
 var pieces = []string{"%", "%%", "%n", "%H", "$", "$$", "${HOME}", "$HOME", `"`, "'", `\`, `\\`, `\n`, `\x41`, `\u00e9`, ";", " ; ", "#", "\n", "\r", "\t",
 	" ", "  ", "[Service]", "\nExecStart=/bin/false\n", "=", ":", "-", "--", "+", "!", "@", "|", "*", "?", "~", "{", "}", "(", ")", "<", ">", "&", "`", ",", "/",
 	"..", ".", "a", "é", "€", "😀", "\x01", "\x1b[0m", "\x7f", "\x80", "\xff", "\xc3", "\xed\xa0\x80", strings.Repeat("x", 3000)}

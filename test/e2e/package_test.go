@@ -12,8 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
-// TestPackage makes the packages, looks at them, and installs, upgrades and removes the one of Debian in hosts that have
-// nothing of the toolkit. The session is testdata/package/debian.txtar.
+// TestPackage makes the packages, looks at them, and installs, upgrades and removes the one of
+// Debian in hosts that have nothing of the toolkit. The session is testdata/package/debian.txtar.
 func TestPackage(t *testing.T) {
 	testkit.Require(t, "dpkg-deb", "lintian", "mksquashfs", "unsquashfs", "systemd-nspawn", "redis-server")
 	dir := t.TempDir()

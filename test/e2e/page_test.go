@@ -13,10 +13,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// page does what a page of the documentation says, from the top to the bottom: it writes each file that a line with its path introduces,
-// runs each command after a "# " of a console block, and compares what it prints with the lines that follow, where "…" is anything. What a
-// command is to print may take a few seconds to come true. A block of "console picture" is what a command really printed, see picture.
-// With -whole a block that is neither is an error, since nothing would run it.
+// page does what a page of the documentation says, from the top to the bottom: it writes each file
+// that a line with its path introduces, runs each command after a "# " of a console block, and
+// compares what it prints with the lines that follow, where "…" is anything. What a command is to
+// print may take a few seconds to come true. A block of "console picture" is what a command really
+// printed, see picture. With -whole a block that is neither is an error, since nothing would run
+// it.
 func page(ts *testscript.TestScript, neg bool, args []string) {
 	whole := args[0] == "-whole"
 	if whole {
@@ -88,8 +90,9 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// picture compares an excerpt of what a command prints: lines in a row that are those of the page, in any order, but for numbers, UUIDs,
-// lines of trees, and what was cut off. It returns them as they are now, for whom make pictures writes them into the page.
+// picture compares an excerpt of what a command prints: lines in a row that are those of the page,
+// in any order, but for numbers, UUIDs, lines of trees, and what was cut off. It returns them as
+// they are now, for whom make pictures writes them into the page.
 func picture(ts *testscript.TestScript, file string, at int, command string, want []string) []string {
 	var masked []string
 	for _, line := range want {
@@ -117,7 +120,8 @@ func picture(ts *testscript.TestScript, file string, at int, command string, wan
 	return nil
 }
 
-// cut is how long a line is that the terminal's width has cut, and which ends with a part of a word then.
+// cut is how long a line is that the terminal's width has cut, and which ends with a part of a word
+// then.
 const cut = 110
 
 func mask(line string) string {

@@ -17,8 +17,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
-// TestPowerKilled cuts the power in the middle of work, again and again: the data directory is on an ext4 of its own, on a loop device whose
-// file is copied at a random instant, at once as a reflink. What the copy lacks is what was in memory. Then the copy is mounted, which replays its
+// TestPowerKilled cuts the power in the middle of work, again and again: the data directory is on
+// an ext4 of its own, on a loop device whose file is copied at a random instant, at once as a
+// reflink. What the copy lacks is what was in memory. Then the copy is mounted, which replays its
 // journal: what a program had said was done is there, and the store verifies.
 func TestPowerKilled(t *testing.T) {
 	testkit.Require(t, "mke2fs", "mkfs.xfs", "busybox")
@@ -44,8 +45,9 @@ func TestPowerKilled(t *testing.T) {
 	t.Logf("%s", out)
 }
 
-// TestPowerLossKilled kills a virtual machine in the middle of work, again and again, and boots it over the same disk, which has lost some of what
-// was written since the last flush, in any order. In the long form the same is done with a disk for whose flushes nothing happens: it has to be
+// TestPowerLossKilled kills a virtual machine in the middle of work, again and again, and boots it
+// over the same disk, which has lost some of what was written since the last flush, in any order.
+// In the long form the same is done with a disk for whose flushes nothing happens: it has to be
 // seen there that what was done is lost.
 func TestPowerLossKilled(t *testing.T) {
 	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "busybox")

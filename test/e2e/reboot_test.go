@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestReboot kills a host with pods in every state and boots it again over its own files. The sessions are testdata/reboot/1-before.txtar, and
-// 2-after.txtar, in the host that has come up again.
+// TestReboot kills a host with pods in every state and boots it again over its own files. The
+// sessions are testdata/reboot/1-before.txtar, and 2-after.txtar, in the host that has come up
+// again.
 func TestReboot(t *testing.T) {
 	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli", "busybox", "pgrep", "jq")
 	overlay := installed(t)

@@ -12,9 +12,10 @@ import (
 	"testing"
 )
 
-// releasesVariable names a directory of trees, one for each release of Debian, which "make releases" makes;
-// sessionsVariable has the names of sessions to run there, or all are run; tableVariable names a page to write the
-// table into. In a host, releaseVariable has the name of its release, or "." for the machine's own.
+// releasesVariable names a directory of trees, one for each release of Debian, which "make
+// releases" makes; sessionsVariable has the names of sessions to run there, or all are run;
+// tableVariable names a page to write the table into. In a host, releaseVariable has the name of
+// its release, or "." for the machine's own.
 const (
 	releaseVariable  = "RKT_E2E_RELEASE"
 	releasesVariable = "RKT_RELEASES"
@@ -22,7 +23,8 @@ const (
 	tableVariable    = "RKT_RELEASES_TABLE"
 )
 
-// TestReleases runs sessions on hosts of other releases, each with a systemd of its own, and prints which passed.
+// TestReleases runs sessions on hosts of other releases, each with a systemd of its own, and prints
+// which passed.
 func TestReleases(t *testing.T) {
 	dir := os.Getenv(releasesVariable)
 	if dir == "" {

@@ -8,7 +8,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
-// softReboot is a session of two parts, between which the host is soft-rebooted. systemd has that since 254.
+// softReboot is a session of two parts, between which the host is soft-rebooted. systemd has that
+// since 254.
 const softReboot = "soft-reboot"
 
 // playSoftReboot runs the session in a host with the files of the tree root.

@@ -12,8 +12,8 @@ import (
 // upgradeVariable has, in a host, the tree of the release to which the session upgrades it.
 const upgradeVariable = "RKT_E2E_UPGRADE"
 
-// TestHostUpgrade replaces the files of a host by those of the next release while pods of every kind run there. The
-// session is testdata/upgrade/host.txtar.
+// TestHostUpgrade replaces the files of a host by those of the next release while pods of every
+// kind run there. The session is testdata/upgrade/host.txtar.
 func TestHostUpgrade(t *testing.T) {
 	dir := os.Getenv(releasesVariable)
 	if dir == "" {
@@ -30,7 +30,8 @@ func TestHostUpgrade(t *testing.T) {
 	}
 }
 
-// playUpgrade runs a session in a host that has the directories binds, too, and further environment variables.
+// playUpgrade runs a session in a host that has the directories binds, too, and further environment
+// variables.
 func playUpgrade(t *testing.T, root, overlay, session string, binds []string, env ...string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -62,14 +63,16 @@ func playUpgrade(t *testing.T, root, overlay, session string, binds []string, en
 	}
 }
 
-// formerCommit is the last commit whose programs make pods of the former format: the former version of the toolkit.
+// formerCommit is the last commit whose programs make pods of the former format: the former version
+// of the toolkit.
 const formerCommit = "b11faea20107df1c59dbb77a3a948d07be584c29"
 
-// formerVariable has, in a host, the tree of the former version, while upgradeVariable has that of this one.
+// formerVariable has, in a host, the tree of the former version, while upgradeVariable has that of
+// this one.
 const formerVariable = "RKT_E2E_FORMER"
 
-// TestToolkitUpgrade replaces the toolkit by the next version while there are pods in every state, and goes back. The
-// session is testdata/upgrade/toolkit.txtar.
+// TestToolkitUpgrade replaces the toolkit by the next version while there are pods in every state,
+// and goes back. The session is testdata/upgrade/toolkit.txtar.
 func TestToolkitUpgrade(t *testing.T) {
 	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli", "busybox",
 		"pgrep", "jq")
@@ -86,8 +89,8 @@ func TestToolkitUpgrade(t *testing.T) {
 		formerVariable+"="+former, upgradeVariable+"="+next)
 }
 
-// installFormer does "make install" of the former version into dir. It is built in source, from the repository's
-// history.
+// installFormer does "make install" of the former version into dir. It is built in source, from the
+// repository's history.
 func installFormer(t *testing.T, source, dir string) {
 	t.Helper()
 	out, err := exec.Command("git", "rev-parse", "--is-shallow-repository").Output()

@@ -14,7 +14,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
-// slownessVariable has the number that limits of time are multiplied by, slowness, in a virtual machine whose processor is emulated.
+// slownessVariable has the number that limits of time are multiplied by, slowness, in a virtual
+// machine whose processor is emulated.
 const (
 	slownessVariable = "RKT_E2E_SLOWNESS"
 	slowness         = 6
@@ -23,8 +24,8 @@ const (
 // bootOptions are words of the kernel's command line, by the names of the sessions that need them.
 var bootOptions = map[string]string{"testdata/vm/selinux.txtar": "security=selinux"} // or the kernel has AppArmor
 
-// TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs controllers or a kernel that the machine
-// may not have. Those with boot options have another.
+// TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs
+// controllers or a kernel that the machine may not have. Those with boot options have another.
 func TestVM(t *testing.T) {
 	all, err := filepath.Glob("testdata/vm/*.txtar")
 	if err != nil || len(all) == 0 {
@@ -40,12 +41,14 @@ func TestVM(t *testing.T) {
 	}
 }
 
-// vmReleasesVariable names releases of Debian, trees in the directory that releasesVariable names: the virtual machines
-// of TestSessionsVM have their files and kernels in place of the machine's own.
+// vmReleasesVariable names releases of Debian, trees in the directory that releasesVariable names:
+// the virtual machines of TestSessionsVM have their files and kernels in place of the machine's
+// own.
 const vmReleasesVariable = "RKT_VM_RELEASES"
 
-// TestSessionsVM runs the sessions that $RKT_VM_SESSIONS names in virtual machines, each in its own: on a whole machine's systemd, with its
-// control groups. Each takes two to six minutes where the processor is emulated.
+// TestSessionsVM runs the sessions that $RKT_VM_SESSIONS names in virtual machines, each in its
+// own: on a whole machine's systemd, with its control groups. Each takes two to six minutes where
+// the processor is emulated.
 func TestSessionsVM(t *testing.T) {
 	names := strings.Fields(os.Getenv("RKT_VM_SESSIONS"))
 	if len(names) == 0 {
@@ -76,7 +79,8 @@ func TestSessionsVM(t *testing.T) {
 	}
 }
 
-// vm is what a virtual machine is of: a release of Debian and the tree of its files, or the machine's own; and its boot options.
+// vm is what a virtual machine is of: a release of Debian and the tree of its files, or the
+// machine's own; and its boot options.
 type vm struct{ release, root, options string }
 
 // kernel is the directory with the unpacked kernel.

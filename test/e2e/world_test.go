@@ -21,8 +21,8 @@ import (
 // worldNames are hosts of the world, as the host of a session sees them.
 var worldNames = []string{"coreos.com", "myapp.com", "registry-1.docker.io"}
 
-// world makes the session's host believe in a web server for coreos.com and myapp.com, which serves the directory web/HOST, and in Docker
-// Hub, a real registry, all by HTTPS.
+// world makes the session's host believe in a web server for coreos.com and myapp.com, which serves
+// the directory web/HOST, and in Docker Hub, a real registry, all by HTTPS.
 func world(ts *testscript.TestScript, neg bool, args []string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)

@@ -5,10 +5,11 @@
 //	fault ERRNO N PROGRAM [ARG...]       the Nth does nothing and fails: ENOSPC, EIO, EMFILE, ENOMEM
 //	fault without FEATURE PROGRAM [ARG...]   what needs a feature of the kernel fails as where there is none: mount_setattr, overlay
 //
-// All threads of PROGRAM count together, the programs that it calls do not, and when it becomes another one, it is let go. Calls that change something
-// are those that make, write, rename or remove files, mount, send messages, change namespaces, make processes, execute, lock. Fault exits as
-// PROGRAM does, with 128+n for a signal, and with 125 if PROGRAM made fewer than N such calls, or none that needs the feature, and so
-// nothing went wrong.
+// All threads of PROGRAM count together, the programs that it calls do not, and when it becomes
+// another one, it is let go. Calls that change something are those that make, write, rename or
+// remove files, mount, send messages, change namespaces, make processes, execute, lock. Fault exits
+// as PROGRAM does, with 128+n for a signal, and with 125 if PROGRAM made fewer than N such calls,
+// or none that needs the feature, and so nothing went wrong.
 package main
 
 import (
@@ -72,7 +73,8 @@ func changes(pid int, regs *unix.PtraceRegs) bool {
 	return true
 }
 
-// features are what a kernel may lack, with the system calls that need it, and the error of those where there is none.
+// features are what a kernel may lack, with the system calls that need it, and the error of those
+// where there is none.
 var features = map[string]struct {
 	errno unix.Errno
 	needs func(pid int, regs *unix.PtraceRegs) bool

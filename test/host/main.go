@@ -2,8 +2,9 @@
 //
 //	go run ./test/host [--bare] [--root=DIR] [--overlay=DIR] [--bind=DIR] -- COMMAND [ARG …]
 //
-// The command sees the machine's own files, or those of another release in --root=DIR, with the overlay over them, a systemd that has just booted, and a /var/lib/rkt that is empty;
-// nothing that it does lasts. The exit status is the command's.
+// The command sees the machine's own files, or those of another release in --root=DIR, with the
+// overlay over them, a systemd that has just booted, and a /var/lib/rkt that is empty; nothing that
+// it does lasts. The exit status is the command's.
 package main
 
 import (

@@ -28,7 +28,8 @@ func main() {
 }
 `
 
-// Every program can be called from one binary: another main, outside of the programs' directories, chooses a Command by its name.
+// Every program can be called from one binary: another main, outside of the programs' directories,
+// chooses a Command by its name.
 func TestOneBinary(t *testing.T) {
 	dir := t.TempDir()
 	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "all")

@@ -17,8 +17,8 @@ import (
 var podFiles = regexp.MustCompile(`^(stage1|overlay|sharedVolumes|net|rkt/status)/|^(sharedVolumes|subcgroup|ppid|users-reserved|prepared\.json|` +
 	`nspawn-options|resolv\.conf|host-resolv\.conf|host-hosts)$`)
 
-// contract are functions and types that look at the contract between programs, and who may use each besides lib/poddir; what others need,
-// poddir tells.
+// contract are functions and types that look at the contract between programs, and who may use each
+// besides lib/poddir; what others need, poddir tells.
 var contract = []struct {
 	name, instead string
 	may           []string
@@ -30,7 +30,8 @@ var contract = []struct {
 	{"poddir.PIDFile", "Pod.Supervisor", []string{"lib/pod/run", "lib/command/status"}},
 }
 
-// The names of a pod's files, who reads its manifest, and who finds out whether it lives are in lib/poddir.
+// The names of a pod's files, who reads its manifest, and who finds out whether it lives are in
+// lib/poddir.
 func TestOneContract(t *testing.T) {
 	used := map[string]bool{}
 	files := 0

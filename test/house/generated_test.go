@@ -33,8 +33,8 @@ func goList(t *testing.T, args ...string) (lines [][]string) {
 	return lines
 }
 
-// compareGenerated compares a generated part of a page, which stands between "<!-- generated: NAME -->" and
-// "<!-- end -->", with what it should be. With RKT_WRITE_DOCS=1 it writes the part anew.
+// compareGenerated compares a generated part of a page, which stands between "<!-- generated: NAME -->"
+// and "<!-- end -->", with what it should be. With RKT_WRITE_DOCS=1 it writes the part anew.
 func compareGenerated(t *testing.T, page, name string, generate func(old string) string) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -59,7 +59,8 @@ func compareGenerated(t *testing.T, page, name string, generate func(old string)
 	}
 }
 
-// roomOf returns the room of a package, which is a directory below lib; programs are one room together.
+// roomOf returns the room of a package, which is a directory below lib; programs are one room
+// together.
 func roomOf(pkg string) string {
 	local, ours := strings.CutPrefix(pkg, module)
 	if !ours {
@@ -183,7 +184,8 @@ func TestDrawRooms(t *testing.T) {
 	}
 }
 
-// identifiers are the Go names that a sentence of docs/architecture.md puts into backquotes after a file.
+// identifiers are the Go names that a sentence of docs/architecture.md puts into backquotes after a
+// file.
 var (
 	walkHeading = regexp.MustCompile(`(?m)^### (One .*)\n`)
 	walkFile    = regexp.MustCompile(`\]\(\.\./([-a-z0-9_/]+\.go)\)`)
@@ -193,7 +195,8 @@ var (
 // maxWalk is in how many files a reader can follow a value.
 const maxWalk = 3
 
-// The walks in docs/architecture.md name files that exist, in each item those names that its file defines, and at most three files.
+// The walks in docs/architecture.md name files that exist, in each item those names that its file
+// defines, and at most three files.
 func TestWalks(t *testing.T) {
 	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
@@ -236,7 +239,8 @@ func TestWalks(t *testing.T) {
 	}
 }
 
-// The walk of a pod in docs/architecture.md names programs and packages that exist, and functions that they have.
+// The walk of a pod in docs/architecture.md names programs and packages that exist, and functions
+// that they have.
 func TestWalkOfAPod(t *testing.T) {
 	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
@@ -286,8 +290,8 @@ func linkedBy(t *testing.T) map[string][]string {
 	return users
 }
 
-// The table in docs/dependencies.md has each module that a program links or that go.mod requires, and says by which programs it is linked. Why
-// it is linked is written by hand.
+// The table in docs/dependencies.md has each module that a program links or that go.mod requires,
+// and says by which programs it is linked. Why it is linked is written by hand.
 func TestDependenciesTable(t *testing.T) {
 	users, all := linkedBy(t), len(programs(t))
 	for _, line := range goList(t, "-m", "-f", "{{if not (or .Main .Indirect)}}{{.Path}}{{end}}", "all") {
@@ -300,7 +304,8 @@ func TestDependenciesTable(t *testing.T) {
 	})
 }
 
-// dependencies returns the rows of old with the programs of today, and a row for each module that has none.
+// dependencies returns the rows of old with the programs of today, and a row for each module that
+// has none.
 func dependencies(t *testing.T, old string, users map[string][]string, all int) string {
 	out := "| module | why | linked by |\n|---|---|---|\n"
 	row := func(name, why string) {

@@ -83,7 +83,8 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// Only lib/cli prints, exits, or looks at the command line; only main packages and tests do so besides.
+// Only lib/cli prints, exits, or looks at the command line; only main packages and tests do so
+// besides.
 func TestLibIsQuiet(t *testing.T) {
 	err := filepath.WalkDir("../../lib", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
@@ -106,11 +107,13 @@ func TestLibIsQuiet(t *testing.T) {
 	}
 }
 
-// around finds what only lib/cli looks at: the command line, the environment and the standard streams.
+// around finds what only lib/cli looks at: the command line, the environment and the standard
+// streams.
 var around = regexp.MustCompile(`\bos\.(Args|Stdin|Stdout|Stderr|Getenv|LookupEnv|Environ|Setenv|Unsetenv)\b`)
 
-// No program, and no package under lib, reads the command line, the environment or the standard streams but through lib/cli. Besides,
-// rkt-stage2, which does without it, does, and who looks for a program in $PATH.
+// No program, and no package under lib, reads the command line, the environment or the standard
+// streams but through lib/cli. Besides, rkt-stage2, which does without it, does, and who looks for
+// a program in $PATH.
 func TestThroughCLI(t *testing.T) {
 	if !around.MatchString("if os.Getenv(") {
 		t.Fatal("finds nothing")
@@ -145,7 +148,8 @@ func TestThroughCLI(t *testing.T) {
 	}
 }
 
-// Programs print by the functions of lib/cli, which make text printable. These files print constants, and what fmt has quoted.
+// Programs print by the functions of lib/cli, which make text printable. These files print
+// constants, and what fmt has quoted.
 func TestPrintsByCLI(t *testing.T) {
 	quoted := []string{"rkt/rkt.go", "rkt/completion.go", "attach/attach.go", "trust/trust.go"}
 	files, err := filepath.Glob("../../lib/command/*/*.go")
@@ -278,8 +282,8 @@ func TestOneSafeOpen(t *testing.T) {
 	}
 }
 
-// A unit in the documentation whose start may have to fetch an image gives it the time: systemd's own limit is 90
-// seconds, and a start that is cut off fetches again.
+// A unit in the documentation whose start may have to fetch an image gives it the time: systemd's
+// own limit is 90 seconds, and a start that is cut off fetches again.
 func TestDocumentedUnitsHaveTime(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {

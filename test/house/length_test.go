@@ -1,20 +1,26 @@
 package house
 
 import (
+	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
-// maxFunction is the most lines that a function has: what a second screen would need is two functions.
+// maxFunction is the most lines that a function has: what a second screen would need is two
+// functions.
 const maxFunction = 60
 
-// longFunctions are longer for now, by the directory and the name, with the most lines that each may have. What is shortened leaves
-// the list, and nothing joins it.
+// longFunctions are longer for now, by the directory and the name, with the most lines that each
+// may have. What is shortened leaves the list, and nothing joins it.
 var longFunctions = map[string]int{
 	"lib/command/image list":        70,
 	"lib/command/rkt front":         70,
@@ -89,5 +95,98 @@ func TestShortFunctions(t *testing.T) {
 	})
 	if all < 1500 {
 		t.Errorf("looked at %d functions only", all)
+	}
+}
+
+// maxProse and maxCode are the most columns of a line of prose, in pages and comments, and of code.
+const maxProse, maxCode = 100, 120
+
+// longLines has, for each file with longer lines than that, how many it may have: none joins the
+// list, and the numbers only fall. RKT_WRITE_DOCS=1 writes the list anew.
+const longLines = "long-lines.txt"
+
+// tooLong counts the lines of a file that are too long. A table's row can't be wrapped, nor what a
+// page shows as code.
+func tooLong(name, text string) (n int) {
+	fenced := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(strings.ReplaceAll(line, "\t", "    "), "\n")
+		columns, page, trimmed := utf8.RuneCountInString(line), strings.HasSuffix(name, ".md"), strings.TrimSpace(line)
+		limit := maxCode
+		switch {
+		case page && strings.HasPrefix(trimmed, "```"):
+			fenced = !fenced
+			continue
+		case page && (fenced || strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "|") || strings.HasPrefix(line, "#")):
+			continue
+		case page, strings.HasPrefix(trimmed, "// "):
+			limit = maxProse
+		}
+		if columns > limit {
+			n++
+		}
+	}
+	return n
+}
+
+func TestTooLong(t *testing.T) {
+	long := strings.Repeat("x", 101)
+	for _, c := range []struct {
+		name, text string
+		want       int
+	}{
+		{"a.md", long + "\n" + long[1:] + "\n| " + long + "\n# " + long + "\n```\n" + long + "\n```\n    " + long + "\n" + long, 2},
+		{"a.go", "// " + long + "\n\t// " + long[8:] + "\n" + long + "\n" + long + long + "\n\t\t// x\n", 2},
+	} {
+		if got := tooLong(c.name, c.text); got != c.want {
+			t.Errorf("%s: %d lines, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestLineLengths(t *testing.T) {
+	cmd := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.go", "*.md")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(longLines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		name, n := "", 0
+		if _, err := fmt.Sscan(line, &name, &n); err != nil {
+			t.Fatalf("%s: %q: %v", longLines, line, err)
+		}
+		allowed[name] = n
+	}
+	list, files := "", 0
+	for _, name := range strings.Fields(string(out)) {
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		files++
+		n := tooLong(name, string(text))
+		if least := min(n, allowed[name]); least > 0 {
+			list += fmt.Sprintln(name, least)
+		}
+		if n > allowed[name] {
+			t.Errorf("%s: %d lines are longer than %d columns of prose or %d of code; %d may be", name, n, maxProse, maxCode, allowed[name])
+		}
+	}
+	if files < 200 {
+		t.Errorf("looked at %d files only", files)
+	}
+	if os.Getenv("RKT_WRITE_DOCS") == "1" {
+		if err := os.WriteFile(longLines, []byte(list), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

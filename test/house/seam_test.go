@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// hostWords are what only flavor host knows: its programs and services, its unit files and cgroups, the paths of its systemd, the
-// signals by which that is asked to end.
+// hostWords are what only flavor host knows: its programs and services, its unit files and cgroups,
+// the paths of its systemd, the signals by which that is asked to end.
 var hostWords = regexp.MustCompile(`nspawn|machined|machinectl|RTMIN|/run/systemd/|etc/systemd/system|var/log/journal|_SYSTEMD_UNIT|` +
 	`system\.slice|init\.scope|/lib/stage1/host(/|")`)
 
@@ -35,7 +35,8 @@ var hostExcept = map[string][]struct{ part, why string }{
 	"lib/pod/doctor/upkeep.go": {{"lib/stage1/host/inotify", "the same"}, {"/var/log/journal", "the same"}},
 }
 
-// Outside of lib/stage1 nothing knows how flavor host runs pods: a flavor can be added without touching what is above. Comments may say it.
+// Outside of lib/stage1 nothing knows how flavor host runs pods: a flavor can be added without
+// touching what is above. Comments may say it.
 func TestSeam(t *testing.T) {
 	for _, line := range []string{`exec("systemd-nspawn")`, `"github.com/rkt-toolkit/rkt/lib/stage1/host"`, `kill(34 + 3) is SIGRTMIN+3`} {
 		if !hostWords.MatchString(line) {

@@ -1,6 +1,6 @@
-// Loopback talks to itself over TCP and says whether that worked. As a 32-bit program for i386 it is one that makes all
-// its socket calls by socketcall(2), as Debian's C library for i386 does (Go: syscall/syscall_linux_386.go; glibc
-// configured for Linux older than 4.3).
+// Loopback talks to itself over TCP and says whether that worked. As a 32-bit program for i386 it
+// is one that makes all its socket calls by socketcall(2), as Debian's C library for i386 does (Go:
+// syscall/syscall_linux_386.go; glibc configured for Linux older than 4.3).
 package main
 
 import (

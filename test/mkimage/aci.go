@@ -16,7 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// aci writes an ACI (appc spec, aci.md) with the content and the command of an OCI image. What follows is its name, and ports.
+// aci writes an ACI (appc spec, aci.md) with the content and the command of an OCI image. What
+// follows is its name, and ports.
 func aci(dir, file string, more []string) (err error) {
 	img, err := read(dir)
 	if err != nil {

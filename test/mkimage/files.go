@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 )
 
-// files are layers with count files of size bytes in all. Their sizes are as a system's are: many small ones and a few large ones
-// (log-normal, of a median of a fifth of the mean). What is in them is what is in the machine's own files, so that it compresses as images do.
+// files are layers with count files of size bytes in all. Their sizes are as a system's are: many
+// small ones and a few large ones (log-normal, of a median of a fifth of the mean). What is in them
+// is what is in the machine's own files, so that it compresses as images do.
 func files(count, size, layers int) []func(*tree) error {
 	random := rand.New(rand.NewPCG(1, 2))
 	weights, sum := make([]float64, count), 0.0

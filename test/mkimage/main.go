@@ -1,4 +1,5 @@
-// Mkimage makes the images that the tests and the demo run, out of programs of the machine, and pushes them.
+// Mkimage makes the images that the tests and the demo run, out of programs of the machine, and
+// pushes them.
 //
 //	mkimage busybox DIR          an OCI layout: a static busybox, two layers
 //	mkimage redis DIR            an OCI layout: redis-server with the libraries that ldd names

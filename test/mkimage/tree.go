@@ -154,7 +154,8 @@ func etcd(t *tree) error {
 	return nil
 }
 
-// program makes an image of busybox and a static program. What follows is LABEL=VALUE, PORT/PROTOCOL or an argument.
+// program makes an image of busybox and a static program. What follows is LABEL=VALUE,
+// PORT/PROTOCOL or an argument.
 func program(dir, file string, more []string) error {
 	config := v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/app"}, Labels: map[string]string{}, ExposedPorts: map[string]struct{}{}}
 	for _, item := range more {

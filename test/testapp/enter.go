@@ -10,8 +10,9 @@ import (
 	"unsafe"
 )
 
-// elude keeps processes in the app's root that are about to make a user namespace of their own, in which they have every capability. Who
-// looks at the oldest process of the app twice may see it before and after that. It is itself in another root, so that nobody takes it.
+// elude keeps processes in the app's root that are about to make a user namespace of their own, in
+// which they have every capability. Who looks at the oldest process of the app twice may see it
+// before and after that. It is itself in another root, so that nobody takes it.
 func elude() {
 	root, err := os.Open("/")
 	check(err)
@@ -57,8 +58,9 @@ const (
 	ptraceInterrupt = 0x4207
 )
 
-// seize attaches itself to every process that appears in the pod, as soon as the kernel lets it, and says what that was: its user, what
-// capabilities it can have, whether it is rkt-enter still, and whether its root directory has the file MARK, which is the host's.
+// seize attaches itself to every process that appears in the pod, as soon as the kernel lets it,
+// and says what that was: its user, what capabilities it can have, whether it is rkt-enter still,
+// and whether its root directory has the file MARK, which is the host's.
 func seize(mark string) {
 	runtime.LockOSThread()
 	trace := func(request, pid int) syscall.Errno {

@@ -19,8 +19,9 @@ const (
 	afAlg        = 38
 )
 
-// escape attacks the host as root in a pod can: a user namespace of its own in which it mounts a /proc that is not masked. With COMMAND
-// it has the kernel run that file as the host's root when a process dumps core.
+// escape attacks the host as root in a pod can: a user namespace of its own in which it mounts a
+// /proc that is not masked. With COMMAND it has the kernel run that file as the host's root when a
+// process dumps core.
 func escape(command string) {
 	inside := exec.Command("/proc/self/exe", "escape-inside", command)
 	inside.Stdout, inside.Stderr = os.Stdout, os.Stderr
@@ -53,8 +54,9 @@ func escapeInside(command string) {
 	time.Sleep(time.Second)
 }
 
-// tryCalls prints what each call that a pod's seccomp filter denies ends with. Where the filter lets one pass, it ends otherwise: unshare
-// of a user namespace by a program of several threads with EINVAL, and so on.
+// tryCalls prints what each call that a pod's seccomp filter denies ends with. Where the filter
+// lets one pass, it ends otherwise: unshare of a user namespace by a program of several threads
+// with EINVAL, and so on.
 func tryCalls() {
 	call := func(name string, number, a, b uintptr) {
 		fd, _, errno := syscall.RawSyscall(number, a, b, 0)

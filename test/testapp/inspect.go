@@ -29,9 +29,9 @@ func meet(point string) {
 	}
 }
 
-// inspect prints what the app sees, a JSON object of strings. $INSPECT names paths to look at, with colons between
-// them. With $INSPECT_MEET, a directory, it looks while another app of the pod does: the kernel gives the numbers of
-// namespaces that have gone to new ones.
+// inspect prints what the app sees, a JSON object of strings. $INSPECT names paths to look at, with
+// colons between them. With $INSPECT_MEET, a directory, it looks while another app of the pod does:
+// the kernel gives the numbers of namespaces that have gone to new ones.
 func inspect() {
 	meet("before")
 	seen := map[string]string{}
@@ -104,8 +104,9 @@ func inspect() {
 	fmt.Printf("%s\n", text)
 }
 
-// look tells of a path: what it is, its mode, owner, and what it holds; and whether something can be made there or written to it. Another
-// app may look at the same directory at the same moment, and what it makes there for that is no content.
+// look tells of a path: what it is, its mode, owner, and what it holds; and whether something can
+// be made there or written to it. Another app may look at the same directory at the same moment,
+// and what it makes there for that is no content.
 func look(path string) string {
 	st, err := os.Lstat(path)
 	if err != nil {

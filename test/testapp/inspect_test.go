@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Two apps that look at one directory at the same moment see the same, as they did not when each tried to make a directory of one name there.
+// Two apps that look at one directory at the same moment see the same, as they did not when each
+// tried to make a directory of one name there.
 func TestLookTogether(t *testing.T) {
 	dir := t.TempDir()
 	var all sync.WaitGroup

@@ -1,5 +1,5 @@
-// Testapp is an app as the tests need it and Debian has none: it serves the sockets that it was activated with and speaks
-// sd_notify(3).
+// Testapp is an app as the tests need it and Debian has none: it serves the sockets that it was
+// activated with and speaks sd_notify(3).
 //
 //	testapp serve              answers every connection or packet with what sd_listen_fds(3) says; ends with 3 if there is no socket
 //	testapp web                shows its environment on port 80

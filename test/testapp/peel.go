@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peel attacks the mount namespaces that the app can enter: its own and those of the pod's processes. It unmounts what
-// is at "/" and enters the namespace again, whose root is then what was below, until there is nothing more. It says of
-// each layer which mounts are there, and whether the host's file MARK is below one of them.
+// peel attacks the mount namespaces that the app can enter: its own and those of the pod's
+// processes. It unmounts what is at "/" and enters the namespace again, whose root is then what was
+// below, until there is nothing more. It says of each layer which mounts are there, and whether the
+// host's file MARK is below one of them.
 func peel(mark string) {
 	runtime.LockOSThread() // or another goroutine takes the first thread, whose namespace is "self"
 	seen := map[string]bool{}
@@ -147,7 +148,8 @@ func lookAround(where string, proc *os.File, mark string) error {
 	return nil
 }
 
-// under tells how many mounts the namespace has below the one that is "/" (statmount(2), listmount(2): Linux 6.8).
+// under tells how many mounts the namespace has below the one that is "/" (statmount(2),
+// listmount(2): Linux 6.8).
 func under() string {
 	type request struct {
 		size      uint32

@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marker is the fifth argument of a call that is tried: probe has the kernel refuse it with ENOSYS before it is
-// made, if no filter of the app's has refused it with another error.
+// marker is the fifth argument of a call that is tried: probe has the kernel refuse it with ENOSYS
+// before it is made, if no filter of the app's has refused it with another error.
 const marker = 0x52cb71d3
 
-// profile tries each system call of x86-64 and i386, and some with arguments, and compares the answer with the
-// default profile's for an app with these capabilities.
+// profile tries each system call of x86-64 and i386, and some with arguments, and compares the
+// answer with the default profile's for an app with these capabilities.
 func profile(capabilities []string) {
 	runtime.LockOSThread()
 	check(probe())

@@ -1,4 +1,5 @@
-// Package chain owns how the command line of "rkt run" is split into those of the programs that do the work.
+// Package chain owns how the command line of "rkt run" is split into those of the programs that do
+// the work.
 package chain
 
 import (
@@ -21,14 +22,16 @@ type Steps struct {
 	Detach            bool // the pod runs in a unit of its own
 }
 
-// notOfRun are flags of the programs that "rkt run" does not take, for it has no use for them, or gives them itself.
+// notOfRun are flags of the programs that "rkt run" does not take, for it has no use for them, or
+// gives them itself.
 var notOfRun = map[string][]string{
 	"rkt-prepare":      {"quiet", "uuid", "strict-isolators"},
 	"rkt-net":          {"format", "repair", "force", "uuid-file"},
 	"rkt-run-prepared": {"undo", "uuid-file", "strict-isolators"},
 }
 
-// borrow has flags of a program add themselves to lists, as they were given: all but those of notOfRun.
+// borrow has flags of a program add themselves to lists, as they were given: all but those of
+// notOfRun.
 func borrow(fs *cli.Flags, program, title string, list *[]string) {
 	fs.Borrow(program, title)
 	var names []string
@@ -69,7 +72,8 @@ func (s *Steps) RegisterOwn(fs *cli.Flags) {
 	fs.Borrowed("rkt-prepare", []string{"uuid"}, func(_, value string) error { s.UUID = value; return nil })
 }
 
-// AcceptOwn is RegisterOwn for a program that refuses these flags and says why. Its help does not list them.
+// AcceptOwn is RegisterOwn for a program that refuses these flags and says why. Its help does not
+// list them.
 func (s *Steps) AcceptOwn(fs *cli.Flags) {
 	own := cli.NewFlags("")
 	s.RegisterOwn(own)
@@ -100,7 +104,8 @@ func (s *Steps) Parse(fs *flag.FlagSet, args []string) error {
 	return s.check()
 }
 
-// check refuses flags that contradict each other before anything is fetched. The words are rkt's, for scripts.
+// check refuses flags that contradict each other before anything is fetched. The words are rkt's,
+// for scripts.
 func (s *Steps) check() error {
 	if slices.Contains(s.Run, "--mds-register=true") && slices.Contains(s.Net, "--net=none") {
 		return errors.New("--mds-register flag does not work with --net=none: the metadata service is reached over the pod's network")
@@ -139,9 +144,9 @@ func (s *Steps) ParsePrepared(fs *flag.FlagSet, args []string) error {
 	return cli.ParseFlags(fs, flags)
 }
 
-// Split sorts a command line that names images into the flags of the pod, which are those of fs and may stand anywhere up to a "--",
-// and the images, each with its flags and its arguments. What follows an image is the app's if an app has such a flag. --help after
-// an image stays there.
+// Split sorts a command line that names images into the flags of the pod, which are those of fs and
+// may stand anywhere up to a "--", and the images, each with its flags and its arguments. What
+// follows an image is the app's if an app has such a flag. --help after an image stays there.
 func Split(fs *flag.FlagSet, args []string) (flags, images []string, err error) {
 	app := cli.Known("app")
 	for len(args) > 0 {
@@ -208,7 +213,8 @@ func unknown(err error, app *flag.FlagSet, afterImage bool) error {
 	return fmt.Errorf("%w; the arguments of an app follow a --: IMAGE -- ARGS", err)
 }
 
-// survey counts images, and reports whether --help follows one of them, outside of an app's arguments.
+// survey counts images, and reports whether --help follows one of them, outside of an app's
+// arguments.
 func survey(images []string) (count int, wantsHelp bool) {
 	app, inArgs := cli.Known("app"), false
 	for len(images) > 0 {

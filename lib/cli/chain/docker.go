@@ -8,8 +8,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
 
-// docker are flags of "docker run" and "podman run" that are not ours, and what to write for them here.
-// TestPodman holds that all of podman's are among them, and docs/from-podman.md has them as a table.
+// docker are flags of "docker run" and "podman run" that are not ours, and what to write for them
+// here. TestPodman holds that all of podman's are among them, and docs/from-podman.md has them as a
+// table.
 var docker = []struct{ flags, here string }{
 	{"e, env", "--environment=NAME=VALUE after the image, or --set-env=NAME=VALUE before it"},
 	{"v", "--volume=SOURCE:TARGET[:ro]"},

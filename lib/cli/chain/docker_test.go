@@ -12,7 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
 
-// Each flag of "podman run" is one of ours, or is answered with what to write instead, as the table of the page says.
+// Each flag of "podman run" is one of ours, or is answered with what to write instead, as the table
+// of the page says.
 func TestPodman(t *testing.T) {
 	out, err := exec.Command("podman", "run", "--help").Output()
 	if err != nil {

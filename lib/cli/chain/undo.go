@@ -12,15 +12,15 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli"
 )
 
-// Undo has for each value of "rkt-run-prepared --undo" the command that takes back what was made for a start that failed, but for the pod's
-// UUID at its end.
+// Undo has for each value of "rkt-run-prepared --undo" the command that takes back what was made
+// for a start that failed, but for the pod's UUID at its end.
 var Undo = map[string][]string{
 	"network": {"rkt-net", "del"},
 	"pod":     {"rkt-gc"},
 }
 
-// TakeBack runs a command of Undo for a pod of the data directory dir. Its process group is its own: the interrupts of a terminal, by
-// which the start may have failed, do not reach it.
+// TakeBack runs a command of Undo for a pod of the data directory dir. Its process group is its
+// own: the interrupts of a terminal, by which the start may have failed, do not reach it.
 func TakeBack(command []string, dir, uuid string, stderr io.Writer) error {
 	program, err := cli.Sibling(command[0])
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package all has all programs, for what is made of them together: the table of flags, manual pages and tests. No program links it.
+// Package all has all programs, for what is made of them together: the table of flags, manual pages
+// and tests. No program links it.
 package all
 
 import (
@@ -69,7 +70,8 @@ var Programs = []*cli.Command{
 // Pages are the manual pages that there are besides those of programs.
 var Pages = []*cli.Command{rkt.Run}
 
-// Table is the source of lib/cli/table.go: every program with its flags, for the programs, which do not link each other.
+// Table is the source of lib/cli/table.go: every program with its flags, for the programs, which do
+// not link each other.
 func Table() ([]byte, error) {
 	programs := []cli.Program{cli.GlobalProgram()}
 	for _, c := range append(slices.Clone(Programs), Pages...) {

@@ -16,7 +16,8 @@ import (
 
 const tableFile = "../../cli/table.go"
 
-// The table that each program has of the others' flags is made from the programs. RKT_WRITE_TABLE has it written (make table).
+// The table that each program has of the others' flags is made from the programs. RKT_WRITE_TABLE
+// has it written (make table).
 func TestTable(t *testing.T) {
 	want, err := Table()
 	if err != nil {
@@ -153,7 +154,8 @@ func complete(t *testing.T, verb string) (words []string) {
 	return words
 }
 
-// Each program says what it is for, in lines that a terminal has room for, and shows how it is used.
+// Each program says what it is for, in lines that a terminal has room for, and shows how it is
+// used.
 func TestTexts(t *testing.T) {
 	names := map[string]bool{}
 	for _, c := range append(slices.Clone(Programs), Pages...) {

@@ -108,8 +108,8 @@ func enterPod(p *cli.Process, g *cli.Global, operand, argv []string, app, user, 
 	return err
 }
 
-// sort sorts the command line into flags, the pod, which --uuid-file may name instead, and the command. Flags may stand before and after
-// the pod; what follows them is the command's.
+// sort sorts the command line into flags, the pod, which --uuid-file may name instead, and the
+// command. Flags may stand before and after the pod; what follows them is the command's.
 func sort(p *cli.Process, fs *flag.FlagSet, args []string) (flags, operand, argv []string, err error) {
 	flags, argv, err = cli.Leading(fs, args)
 	isFile := func(word string) bool { return strings.HasPrefix(strings.TrimLeft(word, "-"), "uuid-file") }
@@ -164,7 +164,8 @@ func command(p *poddir.Pod, name string, argv []string, term string) (enter.Comm
 // atStart are variables that an app is given when it starts.
 var atStart = []string{"CREDENTIALS_DIRECTORY", "HOSTNAME"}
 
-// given are those of them that the app has and env has not. One that an older rkt started has no configuration.
+// given are those of them that the app has and env has not. One that an older rkt started has no
+// configuration.
 func given(p *poddir.Pod, app string, env []string) (vars []string) {
 	text, err := p.ReadFile(poddir.AppConfig(app, stage1.ConfigFile))
 	if err != nil {

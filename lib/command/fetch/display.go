@@ -20,9 +20,9 @@ const (
 	barWidth = 24
 )
 
-// display shows how far the fetch of one image has come. On a terminal each layer has a line: those that are on their way are drawn again
-// and again below those that are there. Elsewhere a layer that is downloaded gets a line when it is there, and one every ten seconds
-// until then.
+// display shows how far the fetch of one image has come. On a terminal each layer has a line: those
+// that are on their way are drawn again and again below those that are there. Elsewhere a layer
+// that is downloaded gets a line when it is there, and one every ten seconds until then.
 type display struct {
 	p       *cli.Process
 	name    string
@@ -105,7 +105,8 @@ func (d *display) line(b *bar, text string) {
 	d.p.Say("%s: %s", name, text)
 }
 
-// draw draws the layers that are on their way, and a layer that is there above them for the last time.
+// draw draws the layers that are on their way, and a layer that is there above them for the last
+// time.
 func (d *display) draw(at time.Time, b *bar, done bool) {
 	if !done && at.Sub(d.last) < redraw {
 		return
@@ -172,7 +173,8 @@ func (b *bar) soFar() string {
 	return size(b.Got) + " of " + size(b.Size)
 }
 
-// label is what a layer or an image is called: the beginning of a digest, a URL without what may be a secret in it.
+// label is what a layer or an image is called: the beginning of a digest, a URL without what may be
+// a secret in it.
 func label(name string) string {
 	if digest, ok := strings.CutPrefix(name, "sha256:"); ok {
 		return digest[:min(12, len(digest))]

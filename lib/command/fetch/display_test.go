@@ -31,7 +31,8 @@ func shown(t *testing.T, name string, local bool, columns int, steps ...fetch.Pr
 	return &out
 }
 
-// screen is what a terminal shows after it was sent a text, with only the controls that a display uses.
+// screen is what a terminal shows after it was sent a text, with only the controls that a display
+// uses.
 func screen(t *testing.T, text string, columns int) []string {
 	t.Helper()
 	lines, y, x := []string{""}, 0, 0

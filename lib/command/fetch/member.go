@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serve answers one member of group rkt, in the service that rkt-fetch.socket starts for each connection.
+// serve answers one member of group rkt, in the service that rkt-fetch.socket starts for each
+// connection.
 func serve(ctx context.Context, p *cli.Process) error {
 	if len(activation.Names(p.Getenv, p.PID)) != 1 {
 		return errors.New("--member: only rkt-fetch.socket starts it so")
@@ -70,7 +71,8 @@ func (c *config) askFor(p *cli.Process, img operand) (int, error) {
 	return member.Ask(member.Socket, r, files, p.Stdout, p.Stderr)
 }
 
-// opened opens an image that is a file or standard input, of which the service gets a descriptor. It returns nil for others.
+// opened opens an image that is a file or standard input, of which the service gets a descriptor.
+// It returns nil for others.
 func (c *config) opened(p *cli.Process, name string) (*os.File, error) {
 	if name == "-" {
 		stdin, ok := p.Stdin.(*os.File)

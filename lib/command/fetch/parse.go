@@ -73,7 +73,8 @@ func (c *config) complete(fs *cli.Flags, policy, signature string, storeOnly, no
 	return c, nil
 }
 
-// parseSize reads bytes, or a number with K, M, G or T behind it: powers of 1024, as systemd has them.
+// parseSize reads bytes, or a number with K, M, G or T behind it: powers of 1024, as systemd has
+// them.
 func parseSize(s string) (int64, error) {
 	number, shift := s, 0
 	if i := strings.IndexAny(s, "KMGT"); i >= 0 && i == len(s)-1 {
@@ -86,7 +87,8 @@ func parseSize(s string) (int64, error) {
 	return n << shift, nil
 }
 
-// split sorts a command line into flags, which may also follow images, and images, each with the --signature that follows it.
+// split sorts a command line into flags, which may also follow images, and images, each with the --signature
+// that follows it.
 func split(fs *flag.FlagSet, args []string) (flags, images []string, err error) {
 	for len(args) > 0 {
 		if args[0] == "--" {
@@ -110,8 +112,8 @@ func split(fs *flag.FlagSet, args []string) (flags, images []string, err error) 
 	return flags, images, nil
 }
 
-// operands reads IMAGE [--signature=FILE] …: like rkt, a signature belongs to the image before it. One before all images is that of the
-// only one.
+// operands reads IMAGE [--signature=FILE] …: like rkt, a signature belongs to the image before it.
+// One before all images is that of the only one.
 func operands(args []string, signature string) ([]operand, error) {
 	var all []operand
 	for _, arg := range args {

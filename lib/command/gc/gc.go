@@ -106,7 +106,8 @@ func collect(ctx context.Context, p *cli.Process, flags *cli.Flags, rules gc.Rul
 	return errors.Join(append(errs, failed)...)
 }
 
-// releaseNetwork runs rkt-net del. What can't be undone does not keep the pod: rkt-net says what is left.
+// releaseNetwork runs rkt-net del. What can't be undone does not keep the pod: rkt-net says what is
+// left.
 func releaseNetwork(ctx context.Context, p *cli.Process, g *cli.Global, uuid string) error {
 	program, err := cli.Sibling("rkt-net")
 	if err != nil {

@@ -76,7 +76,8 @@ digest. It prints what it restores, and leaves what is whole alone.`,
 	},
 }
 
-// find is the ID of an image in the store, by ID, by the name that it was fetched by, or by the one that list shows.
+// find is the ID of an image in the store, by ID, by the name that it was fetched by, or by the one
+// that list shows.
 func find(s *store.Store, name string) (string, error) {
 	ref, err := image.ParseReference(name)
 	if err != nil {

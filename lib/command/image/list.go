@@ -25,13 +25,15 @@ import (
 type entry struct {
 	ID   string `json:"id"`
 	Name string `json:"name"` // in its manifest, with the version
-	// Names are all that mean the image now, as they can be typed; Was is Name if that means another image by now.
+	// Names are all that mean the image now, as they can be typed; Was is Name if that means
+	// another image by now.
 	Names    []string `json:"names"`
 	Was      string   `json:"was,omitempty"`
 	Size     int64    `json:"size"`        // bytes of its unpacked layers, those that other images have as well included
 	Imported int64    `json:"import_time"` // nanoseconds since 1970
 	LastUsed int64    `json:"last_used_time"`
-	// Verified has each name that the image was verified for, with the key's fingerprint, as far as that counts today.
+	// Verified has each name that the image was verified for, with the key's fingerprint, as far as
+	// that counts today.
 	Verified []verified `json:"verified"`
 }
 

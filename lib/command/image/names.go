@@ -26,8 +26,8 @@ func namesIn(s *store.Store) (names, error) {
 	return all, nil
 }
 
-// of gives the names of an image as they can be typed: first the one in its manifest, as rkt 1.30 lists it, unless that means another image
-// by now. was is that one then.
+// of gives the names of an image as they can be typed: first the one in its manifest, as rkt 1.30
+// lists it, unless that means another image by now. was is that one then.
 func (n names) of(s *store.Store, img *store.Image) (typed []string, was string) {
 	first := described(img)
 	id, err := find(s, first)
@@ -57,7 +57,8 @@ func described(img *store.Image) string {
 	return name
 }
 
-// shown is the text of the column: all names, and what the image was called until that name came to mean another one.
+// shown is the text of the column: all names, and what the image was called until that name came to
+// mean another one.
 func (e entry) shown() string {
 	text := cmp.Or(strings.Join(e.Names, " "), "-")
 	if e.Was != "" {

@@ -95,7 +95,8 @@ func TestNoPods(t *testing.T) {
 	}
 }
 
-// Ten thousand pods are each listed once, as text and as JSON. test/bench.sh has the time that it takes.
+// Ten thousand pods are each listed once, as text and as JSON. test/bench.sh has the time that it
+// takes.
 func TestTenThousand(t *testing.T) {
 	const n = 10000
 	data := t.TempDir()

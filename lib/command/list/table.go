@@ -15,7 +15,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// columns are those that there are. One of a pod stands once, in the line of its first app; one of an app has no pod.
+// columns are those that there are. One of a pod stands once, in the line of its first app; one of
+// an app has no pod.
 var columns = []struct {
 	name, title string
 	pod         func(t table, p status.Pod) string

@@ -89,7 +89,8 @@ func listen(port uint) ([]net.Listener, error) {
 	return []net.Listener{tcp, unix}, os.Chmod(mds.Socket, 0o600)
 }
 
-// run serves until the context ends, or until there was no connection for as long as idle; 0 is for ever.
+// run serves until the context ends, or until there was no connection for as long as idle; 0 is for
+// ever.
 func run(ctx context.Context, handler http.Handler, listeners []net.Listener, idle time.Duration) error {
 	ctx, done := context.WithCancel(ctx)
 	defer done()

@@ -139,8 +139,9 @@ func (c *config) run(ctx context.Context, p *cli.Process) error {
 		results, err = attacher.Add(ctx, c.nets)
 	case "del":
 		err = attacher.Del(ctx)
-		// In an ExecStop= or ExecStopPost= line ($SERVICE_RESULT, systemd.exec(5)) a failure would keep the lines after
-		// it from being run, rkt-gc among them, which then gives the network up.
+		// In an ExecStop= or ExecStopPost= line ($SERVICE_RESULT, systemd.exec(5)) a failure would
+		// keep the lines after it from being run, rkt-gc among them, which then gives the network
+		// up.
 		if err != nil && p.Getenv("SERVICE_RESULT") != "" {
 			p.Say("%v", err)
 			err = nil
@@ -163,7 +164,8 @@ func (c *config) run(ctx context.Context, p *cli.Process) error {
 	return nil
 }
 
-// releaseAbsent takes away what is left of the network of a pod that is gone, if the command line tells which one it was.
+// releaseAbsent takes away what is left of the network of a pod that is gone, if the command line
+// tells which one it was.
 func (c *config) releaseAbsent(ctx context.Context, self string) error {
 	operand := "@" + c.uuidFile
 	if c.uuidFile == "" {

@@ -194,8 +194,8 @@ func readBounded(p *cli.Process, file string) ([]byte, error) {
 	return text, err
 }
 
-// parseApps reads IMAGE [flags] [-- args] [---] IMAGE …; the separator may be left out between images without arguments, as in
-// rkt.
+// parseApps reads IMAGE [flags] [-- args] [---] IMAGE …; the separator may be left out between
+// images without arguments, as in rkt.
 func parseApps(args []string) ([]prepare.App, error) {
 	var apps []prepare.App
 	separated := false
@@ -242,8 +242,8 @@ func parseApps(args []string) ([]prepare.App, error) {
 	return apps, nil
 }
 
-// appFlags are the flags that follow an image. They are never read from the environment: a stray RKT_EXEC would be every app's
-// --exec.
+// appFlags are the flags that follow an image. They are never read from the environment: a stray
+// RKT_EXEC would be every app's --exec.
 func appFlags(app *prepare.App) *cli.Flags {
 	fs := cli.NoFlags("")
 	fs.StringVar(&app.Name, "name", "", "NAME: the app's name (default: the last part of the image's)")
@@ -412,8 +412,8 @@ func parseVariable(s string) (stage1.Variable, error) {
 	return stage1.Variable{Name: name, Value: value}, nil
 }
 
-// variableName are names that a line of a file can mean: not the word export, nor quotes, nor a space before the "=". On a command
-// line, where a shell has taken those away, any name is meant.
+// variableName are names that a line of a file can mean: not the word export, nor quotes, nor a
+// space before the "=". On a command line, where a shell has taken those away, any name is meant.
 var variableName = regexp.MustCompile(`^[^\s\p{Z}"'\x00-\x1f\x7f\x{feff}]+$`)
 
 // parseLine is parseVariable for a line of an environment file.
@@ -491,8 +491,9 @@ func readVariables(files []envFile) (all []stage1.Variable, err error) {
 	return all, nil
 }
 
-// readFile reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in rkt. A value is taken as it
-// is, and one that begins with a quote is refused: some programs would take the quotes off.
+// readFile reads NAME=VALUE lines; empty lines and those that begin with # or ; are comments, as in
+// rkt. A value is taken as it is, and one that begins with a quote is refused: some programs would
+// take the quotes off.
 func readFile(file string) (all []stage1.Variable, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -517,7 +518,8 @@ func readFile(file string) (all []stage1.Variable, err error) {
 	return all, nil
 }
 
-// ownVariables belong to the process that systemd started, not to an app that inherits its environment.
+// ownVariables belong to the process that systemd started, not to an app that inherits its
+// environment.
 var ownVariables = []string{"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "SYSTEMD_EXEC_PID",
 	"JOURNAL_STREAM", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID", "MANAGERPID", "CREDENTIALS_DIRECTORY", "_", "PWD", "OLDPWD", "SHLVL"}
 

@@ -156,7 +156,8 @@ func TestPidsMax(t *testing.T) {
 	}
 }
 
-// A flag wins over the environment, which wins over the file; what follows an image is never read from either.
+// A flag wins over the environment, which wins over the file; what follows an image is never read
+// from either.
 func TestPrecedence(t *testing.T) {
 	dir := t.TempDir()
 	conf := "pull-policy never\ndir /from/file\ngrace-period 1h\n"

@@ -45,7 +45,8 @@ func completion(p *cli.Process, args []string) error {
 	return err
 }
 
-// follow returns what the last word of a command line may be, each with a tab and what it means. The first word is rkt's first.
+// follow returns what the last word of a command line may be, each with a tab and what it means.
+// The first word is rkt's first.
 func follow(p *cli.Process, words []string) []string {
 	if len(words) == 0 {
 		return nil
@@ -200,7 +201,8 @@ func operandWords(p *cli.Process, verb string, operands []string) (all []string)
 	return nil
 }
 
-// output returns the first word of each line that a program prints, with the rest of the line after a tab.
+// output returns the first word of each line that a program prints, with the rest of the line after
+// a tab.
 func output(p *cli.Process, name string, args ...string) (all []string) {
 	file, err := cli.Sibling(name)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// detach is rkt run --detach: the pod is prepared here, where errors are seen, and run by a transient service. systemd-run returns when
-// the apps have been started.
+// detach is rkt run --detach: the pod is prepared here, where errors are seen, and run by a
+// transient service. systemd-run returns when the apps have been started.
 func detach(ctx context.Context, p *cli.Process, dir string, s *chain.Steps) error {
 	if !systemd.Booted() {
 		return errors.New("run: --detach: systemd does not run here; use & of the shell: rkt run … &")
@@ -53,7 +53,8 @@ func detach(ctx context.Context, p *cli.Process, dir string, s *chain.Steps) err
 	return fmt.Errorf("run: --detach: %s has failed (%w); journalctl -u %[1]s says why", unit, err)
 }
 
-// transient decides the pod's UUID and the name of its service, and is the command line of systemd-run that starts it.
+// transient decides the pod's UUID and the name of its service, and is the command line of
+// systemd-run that starts it.
 func transient(p *cli.Process, s *chain.Steps) (unit string, argv []string, err error) {
 	if s.UUID == "" {
 		s.UUID = poddir.NewUUID()

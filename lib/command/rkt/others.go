@@ -1,7 +1,8 @@
 package rkt
 
-// others are commands that rkt had or that Docker and Podman have, and what to type instead. TestPodman holds that all of
-// podman's are among them, and docs/from-podman.md has those as a table.
+// others are commands that rkt had or that Docker and Podman have, and what to type instead.
+// TestPodman holds that all of podman's are among them, and docs/from-podman.md has those as a
+// table.
 var others = map[string]string{
 	"api-service": "no daemon answers: rkt list --format=json shows the pods",
 	"app":         "a pod is made once, with all its apps: rkt run IMAGE --- IMAGE",

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// Each of podman's commands is one of ours, or is answered with what to type instead, as the table of the page says.
+// Each of podman's commands is one of ours, or is answered with what to type instead, as the table
+// of the page says.
 func TestPodman(t *testing.T) {
 	out, err := exec.Command("podman", "--help").Output()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runAndRemove is the last step of rkt run --rm: it waits for the end of the program that becomes the pod, instead of becoming it, and
-// removes the pod. Its status is the pod's.
+// runAndRemove is the last step of rkt run --rm: it waits for the end of the program that becomes
+// the pod, instead of becoming it, and removes the pod. Its status is the pod's.
 func runAndRemove(p *cli.Process, argv []string, dir, uuid string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP) // until the pod is removed
@@ -38,8 +38,9 @@ func runAndRemove(p *cli.Process, argv []string, dir, uuid string) error {
 	return errors.Join(err, chain.TakeBack(chain.Undo["pod"], dir, uuid, p.Stderr))
 }
 
-// fromTerminal reports whether the process is in the foreground of its terminal, whose interrupts and hang-up reach the pod's process
-// then as well: systemd-nspawn takes a second one for "at once".
+// fromTerminal reports whether the process is in the foreground of its terminal, whose interrupts
+// and hang-up reach the pod's process then as well: systemd-nspawn takes a second one for "at
+// once".
 func fromTerminal() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

@@ -117,7 +117,8 @@ func front(ctx context.Context, p *cli.Process) error {
 	return cli.Exec(program, append([]string{program}, args...), p.Environ())
 }
 
-// sortFlags sorts a command line into the global flags before the command's name, the command's own flags there, and what follows.
+// sortFlags sorts a command line into the global flags before the command's name, the command's own
+// flags there, and what follows.
 func sortFlags(fs *flag.FlagSet, args []string) (global, own, words []string, err error) {
 	all := cli.Known(append(cli.Programs(), "", "app", "rkt run")...)
 	flags, words, err := cli.Leading(all, cli.JoinNet(args))

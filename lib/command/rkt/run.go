@@ -97,7 +97,8 @@ type invocation struct {
 	sockets []int  // descriptors that systemd has passed
 }
 
-// runChain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or with nothing of it left.
+// runChain is rkt run, and rkt run-prepared, which lacks the first step. It ends as the pod, or
+// with nothing of it left.
 func runChain(ctx context.Context, p *cli.Process, verb string, fs *flag.FlagSet, s *chain.Steps) error {
 	g, err := settings(p, fs)
 	if err != nil {
@@ -136,8 +137,8 @@ func runChain(ctx context.Context, p *cli.Process, verb string, fs *flag.FlagSet
 	return r.become(argv, err)
 }
 
-// settings has the flags that were given in the environment, for the programs of the chain, and returns those that all programs have: as
-// they were given, or as the environment and rkt.conf say.
+// settings has the flags that were given in the environment, for the programs of the chain, and
+// returns those that all programs have: as they were given, or as the environment and rkt.conf say.
 func settings(p *cli.Process, fs *flag.FlagSet) (*cli.Global, error) {
 	if err := export(p, fs); err != nil {
 		return nil, err
@@ -169,7 +170,8 @@ func (r *invocation) find(context.Context) error {
 	return err
 }
 
-// become becomes rkt-run-prepared, unless a step has failed. If it returns, all that was made is taken back.
+// become becomes rkt-run-prepared, unless a step has failed. If it returns, all that was made is
+// taken back.
 func (r *invocation) become(argv []string, err error) error {
 	if err == nil && r.Remove {
 		return runAndRemove(r.p, argv, r.dir, r.UUID)
@@ -212,8 +214,8 @@ func start(ctx context.Context, p *cli.Process, s *chain.Steps) ([]string, error
 	return slices.Concat([]string{program}, s.Run, []string{s.UUID}), nil
 }
 
-// newUUID is the ID of this start of the service that rkt is the main process of, unless a pod has it already (a service may
-// run several), or a random one.
+// newUUID is the ID of this start of the service that rkt is the main process of, unless a pod has
+// it already (a service may run several), or a random one.
 func newUUID(p *cli.Process, pods poddir.Pods) string {
 	uuid := poddir.Self(p.Getenv, p.PID)
 	if uuid != "" {
@@ -224,7 +226,8 @@ func newUUID(p *cli.Process, pods poddir.Pods) string {
 	return poddir.NewUUID()
 }
 
-// step runs a program of the chain and gives what it printed. The program has said on standard error why it failed.
+// step runs a program of the chain and gives what it printed. The program has said on standard
+// error why it failed.
 func step(ctx context.Context, p *cli.Process, name string, args ...string) (string, error) {
 	program, err := cli.Sibling(name)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 // Version is set by the build: a release, or the next one with "-devel+" and the commit.
 var Version = "2.0.0-devel"
 
-// version prints rkt's version, in the words of rkt 1.30, and to root what rkt-doctor says of the host's.
+// version prints rkt's version, in the words of rkt 1.30, and to root what rkt-doctor says of the
+// host's.
 func version(ctx context.Context, p *cli.Process) error {
 	_, err := fmt.Fprintf(p.Stdout, "rkt Version: %s\nappc Version: %s\nGo Version: %s\nGo OS/Arch: %s/%s\nFeatures: -TPM +SDJOURNAL\n",
 		Version, appcVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)

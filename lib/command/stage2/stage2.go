@@ -1,5 +1,5 @@
-// Package stage2 is the program rkt-stage2 as a Command, for its manual page and for a binary that has all programs. The program itself
-// does without lib/cli.
+// Package stage2 is the program rkt-stage2 as a Command, for its manual page and for a binary that
+// has all programs. The program itself does without lib/cli.
 package stage2
 
 import (

@@ -57,7 +57,8 @@ func setup(fs *cli.Flags) cli.Run {
 	}
 }
 
-// read looks at the pods that are named, or at all that run. One that cannot be read does not hide the others.
+// read looks at the pods that are named, or at all that run. One that cannot be read does not hide
+// the others.
 func read(p *cli.Process, pods poddir.Pods, operands []string) ([]stats.Pod, error) {
 	found := []stats.Pod{}
 	var errs []error

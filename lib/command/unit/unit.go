@@ -130,7 +130,8 @@ func checkSteps(s *chain.Steps, name string) error {
 	return nil
 }
 
-// variables are those by which the service has the flags that all programs have, as they were given here.
+// variables are those by which the service has the flags that all programs have, as they were given
+// here.
 func variables(fs *cli.Flags) (list [][2]string, err error) {
 	fs.Visit(func(f *flag.Flag) {
 		value := f.Value.String()
@@ -157,7 +158,8 @@ func printUnits(p *cli.Process, name string, service, socket []byte) error {
 	return err
 }
 
-// absolute has the flags that name a file name it for a service, too, which has another working directory.
+// absolute has the flags that name a file name it for a service, too, which has another working
+// directory.
 func absolute(flags []string) error {
 	for i, flag := range flags {
 		name, file, _ := strings.Cut(flag, "=")
@@ -173,8 +175,8 @@ func absolute(flags []string) error {
 	return nil
 }
 
-// references are the images of the command line that stand first or behind "---". A path becomes absolute: a service has another
-// working directory.
+// references are the images of the command line that stand first or behind "---". A path becomes
+// absolute: a service has another working directory.
 func references(s *chain.Steps) ([]image.Reference, error) {
 	var found []image.Reference
 	for i, operand := range s.Operands {

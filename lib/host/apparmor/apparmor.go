@@ -33,7 +33,8 @@ func Loaded(name string) (bool, error) {
 	return has(string(text), name), nil
 }
 
-// has looks for a profile in the kernel's list, whose lines are "NAME (MODE)"; a name may have spaces.
+// has looks for a profile in the kernel's list, whose lines are "NAME (MODE)"; a name may have
+// spaces.
 func has(profiles, name string) bool {
 	for line := range strings.Lines(profiles) {
 		line = strings.TrimSuffix(line, "\n")

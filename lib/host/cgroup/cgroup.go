@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Own lists the directories of the process's own groups: in the unified hierarchy, and in systemd's named one where that is mounted.
-// There is none where no such hierarchy is mounted.
+// Own lists the directories of the process's own groups: in the unified hierarchy, and in systemd's
+// named one where that is mounted. There is none where no such hierarchy is mounted.
 func Own() ([]string, error) { return Of(os.Getpid()) }
 
 // Of lists the same of another process, which must not be in a namespace that hides them.
@@ -29,7 +29,8 @@ const (
 	systemd = "name=systemd" // version 1, without a controller
 )
 
-// In returns the directory of the process's own group in one hierarchy, "" where that is not mounted.
+// In returns the directory of the process's own group in one hierarchy, "" where that is not
+// mounted.
 func In(hierarchy string) (string, error) {
 	dirs, err := groups(os.Getpid(), hierarchy)
 	if err != nil || len(dirs) == 0 {
@@ -50,7 +51,8 @@ func groups(pid int, hierarchies ...string) ([]string, error) {
 	return parse(string(groups), string(mounts), hierarchies...), nil
 }
 
-// parse lists the directories of a process's groups in some hierarchies, by its /proc/PID/cgroup and a mountinfo.
+// parse lists the directories of a process's groups in some hierarchies, by its /proc/PID/cgroup
+// and a mountinfo.
 func parse(groups, mounts string, hierarchies ...string) []string {
 	var dirs []string
 	for line := range strings.Lines(groups) { // hierarchy-ID:controllers:path
@@ -85,7 +87,8 @@ func Make(dirs ...string) error {
 	return nil
 }
 
-// Below lists the directories of groups of that name below the process's own, whether they are there or not.
+// Below lists the directories of groups of that name below the process's own, whether they are
+// there or not.
 func Below(name string) ([]string, error) {
 	parents, err := Own()
 	for i, parent := range parents {
@@ -104,7 +107,8 @@ func Enter(dirs []string, pid int) error {
 	return nil
 }
 
-// Remove removes a group and those below it. It waits for up to wait until the kernel has let go of their last processes.
+// Remove removes a group and those below it. It waits for up to wait until the kernel has let go of
+// their last processes.
 func Remove(dir string, wait time.Duration) (err error) {
 	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
 		var below []string
@@ -127,8 +131,8 @@ func Remove(dir string, wait time.Duration) (err error) {
 	}
 }
 
-// RemoveEmpty removes the groups of that name below the process's own, and those below them, if no process is in any
-// of them. None that is there is no error.
+// RemoveEmpty removes the groups of that name below the process's own, and those below them, if no
+// process is in any of them. None that is there is no error.
 func RemoveEmpty(name string) error {
 	dirs, err := Below(name)
 	if err != nil {
@@ -145,7 +149,8 @@ func RemoveEmpty(name string) error {
 	return nil
 }
 
-// HasProcess reports whether a process is in a group of systemd's, by its path in systemd's hierarchy, or in one below it.
+// HasProcess reports whether a process is in a group of systemd's, by its path in systemd's
+// hierarchy, or in one below it.
 func HasProcess(group string) bool {
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"} {
 		if processes, _ := below(filepath.Join(root, group)); len(processes) > 0 {
@@ -170,8 +175,8 @@ func empty(dir string) bool {
 	return err == nil
 }
 
-// Kill kills all processes in a group and in those below it. It tries for some seconds where the kernel
-// has no cgroup.kill and new processes appear faster than it kills them.
+// Kill kills all processes in a group and in those below it. It tries for some seconds where the
+// kernel has no cgroup.kill and new processes appear faster than it kills them.
 func Kill(dir string) error {
 	file, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0)
 	if err == nil {
@@ -214,8 +219,8 @@ func below(dir string) (processes []int, err error) {
 	return processes, err
 }
 
-// OfUnit lists the groups that a unit of the pod's systemd has below a slice, whether they are there or
-// not. The process must be in a unit that is in no slice.
+// OfUnit lists the groups that a unit of the pod's systemd has below a slice, whether they are
+// there or not. The process must be in a unit that is in no slice.
 func OfUnit(slice, unit string) ([]string, error) {
 	own, err := Own()
 	if err != nil {
@@ -224,8 +229,9 @@ func OfUnit(slice, unit string) ([]string, error) {
 	return Unit(own, slice, unit), nil
 }
 
-// Unit is OfUnit for groups, by their directories, that are those of a unit in no slice. It tries both names that a group can have: one that would mean something to the kernel has a "_"
-// in front (systemd's cg_escape).
+// Unit is OfUnit for groups, by their directories, that are those of a unit in no slice. It tries
+// both names that a group can have: one that would mean something to the kernel has a "_" in front
+// (systemd's cg_escape).
 func Unit(own []string, slice, unit string) (dirs []string) {
 	for _, dir := range own {
 		for _, name := range []string{unit, "_" + unit} {

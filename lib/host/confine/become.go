@@ -10,14 +10,15 @@ import (
 // errnos is more than the highest error number of the kernel.
 const errnos = 134
 
-// Failure is what a process says on standard error, and exits with, when it can't become the program.
+// Failure is what a process says on standard error, and exits with, when it can't become the
+// program.
 type Failure struct {
 	Filter, Exec             func(unix.Errno) string // a line; by the step that failed
 	FilterStatus, ExecStatus int
 }
 
-// Program is a program to execute, with all that is needed for it in memory: from the first seccomp filter on
-// Go's runtime may not be used any more.
+// Program is a program to execute, with all that is needed for it in memory: from the first seccomp
+// filter on Go's runtime may not be used any more.
 type Program struct {
 	Terminal bool // standard input becomes the controlling terminal
 	Ignoring bool // signals that the process ignores are ignored in the program, too
@@ -50,9 +51,9 @@ func newMessages(line func(unix.Errno) string, status int) (m messages) {
 	return m
 }
 
-// NewProgram returns the program at the path file, with arguments and environment as execve(2) takes them, and the
-// seccomp filters that are loaded before it is executed, in their order. It is an error if a string contains a NUL
-// byte, or argv is empty.
+// NewProgram returns the program at the path file, with arguments and environment as execve(2)
+// takes them, and the seccomp filters that are loaded before it is executed, in their order. It is
+// an error if a string contains a NUL byte, or argv is empty.
 func NewProgram(file string, argv, env [][]byte, filters [][]unix.SockFilter, failure Failure) (*Program, error) {
 	p := &Program{
 		all:    ^uint64(0),
@@ -90,10 +91,11 @@ func pointers(list [][]byte) (p []*byte, err error) {
 	return append(p, nil), nil
 }
 
-// Fork forks a child that becomes the program, writes its process ID to the descriptor report, 4 bytes in the
-// machine's order, and exits: it returns only if there is no child. The calling thread must be one that the pod may
-// have: the child is a copy of it, with a copy of the memory, and appears in the pod. Its parent may not be seen
-// there and does not share memory with it, as the parent of a child of os/exec does.
+// Fork forks a child that becomes the program, writes its process ID to the descriptor report, 4
+// bytes in the machine's order, and exits: it returns only if there is no child. The calling thread
+// must be one that the pod may have: the child is a copy of it, with a copy of the memory, and
+// appears in the pod. Its parent may not be seen there and does not share memory with it, as the
+// parent of a child of os/exec does.
 //
 //go:norace
 //go:nosplit
@@ -113,7 +115,8 @@ func (p *Program) Fork(report uintptr) unix.Errno {
 	return 0
 }
 
-// Become turns the process into the program. It does not return: if that fails, the process says so and exits.
+// Become turns the process into the program. It does not return: if that fails, the process says so
+// and exits.
 //
 //go:norace
 //go:nosplit

@@ -1,7 +1,8 @@
 // Package confine gives a process the limits of an app and executes the app's program in it.
 //
-// Everything is done to the calling thread, which the caller has locked: in Linux credentials, namespaces and
-// seccomp filters are a thread's, and the one that executes a program passes them on to it.
+// Everything is done to the calling thread, which the caller has locked: in Linux credentials,
+// namespaces and seccomp filters are a thread's, and the one that executes a program passes them on
+// to it.
 package confine
 
 import (
@@ -23,9 +24,10 @@ type Process struct {
 	Limits          map[int]unix.Rlimit // by the number of the resource
 }
 
-// Apply gives the calling thread, and no other, the resource limits and user, and takes all capabilities from it
-// that the app can't have. If there are filters to load, it keeps CAP_SYS_ADMIN until it executes the program; who may
-// look into it till then may look into the pod's PID 1, which has that too.
+// Apply gives the calling thread, and no other, the resource limits and user, and takes all
+// capabilities from it that the app can't have. If there are filters to load, it keeps
+// CAP_SYS_ADMIN until it executes the program; who may look into it till then may look into the
+// pod's PID 1, which has that too.
 func (p *Process) Apply() error {
 	if err := setLimits(p.Limits); err != nil {
 		return err
@@ -112,8 +114,9 @@ func SetLimit(resource int, limit unix.Rlimit) error {
 	return unix.Setrlimit(resource, &limit)
 }
 
-// LookPath finds a program as execvp(3) does, in the root that the thread has, with the $PATH of the environment env. It
-// is an error if there is none that the thread may execute; a name with a slash is taken as it is.
+// LookPath finds a program as execvp(3) does, in the root that the thread has, with the $PATH of
+// the environment env. It is an error if there is none that the thread may execute; a name with a
+// slash is taken as it is.
 func LookPath(name string, env [][]byte) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil

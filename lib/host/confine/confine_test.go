@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// become has this test program become another one, as a child of the test: what it is told is JSON of a request.
+// become has this test program become another one, as a child of the test: what it is told is JSON
+// of a request.
 const become = "RKT_TEST_BECOME"
 
 type request struct {
@@ -81,7 +82,8 @@ func statusOf(t *testing.T, p Process) map[string]string {
 	return lines
 }
 
-// A user other than root has no capability, root has those of the bounding set, and neither can get more.
+// A user other than root has no capability, root has those of the bounding set, and neither can get
+// more.
 func TestApply(t *testing.T) {
 	const chown, kill = 1 << unix.CAP_CHOWN, 1 << unix.CAP_KILL
 	for _, c := range []struct {
@@ -137,7 +139,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// The program has the environment that it is given and no other, and signals as a new process has them.
+// The program has the environment that it is given and no other, and signals as a new process has
+// them.
 func TestBecome(t *testing.T) {
 	script := "echo $0 $1 $A; env | grep -c ^RKT; grep -E '^Sig(Ign|Blk)' /proc/self/status"
 	out, status := run(t, request{File: "/bin/sh", Argv: []string{"name", "-c", script, "name", "one"}, Env: []string{"A=b", "PATH=/usr/bin:/bin"}})

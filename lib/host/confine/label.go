@@ -18,8 +18,8 @@ var (
 	SELinux  = Module{[]string{"exec"}, ""}
 )
 
-// Label sets the label that the calling thread, or a process that it forks, gets when it executes a program; "" changes
-// nothing. It needs a /proc that has the thread.
+// Label sets the label that the calling thread, or a process that it forks, gets when it executes a
+// program; "" changes nothing. It needs a /proc that has the thread.
 func (m Module) Label(label string) (err error) {
 	if label == "" {
 		return nil

@@ -30,8 +30,9 @@ const (
 	exit         = unix.BPF_JMP | unix.BPF_EXIT
 )
 
-// Registers. The kernel passes a struct bpf_cgroup_dev_ctx in the first one: the access that is wanted in the upper and the
-// type in the lower 16 bits of a word, then the major and the minor number.
+// Registers. The kernel passes a struct bpf_cgroup_dev_ctx in the first one: the access that is
+// wanted in the upper and the type in the lower 16 bits of a word, then the major and the minor
+// number.
 const (
 	result = iota
 	context
@@ -42,7 +43,8 @@ const (
 	spare
 )
 
-// assemble writes the program of some rules: it returns 1, which allows the access, if a rule allows all of it.
+// assemble writes the program of some rules: it returns 1, which allows the access, if a rule
+// allows all of it.
 func assemble(rules []Rule) []instruction {
 	program := []instruction{
 		{code: loadHalf, registers: kind | context<<4, offset: 0},

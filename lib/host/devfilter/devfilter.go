@@ -1,6 +1,7 @@
-// Package devfilter keeps the processes of a cgroup from all devices but those that a list of rules names, as Docker and
-// systemd's DevicePolicy= do: by a BPF program on a cgroup of version 2, or by the devices controller of version 1.
-// See cgroups(7), Documentation/admin-guide/cgroup-v2.rst ("Device controller") and cgroup-v1/devices.rst of Linux.
+// Package devfilter keeps the processes of a cgroup from all devices but those that a list of rules
+// names, as Docker and systemd's DevicePolicy= do: by a BPF program on a cgroup of version 2, or by
+// the devices controller of version 1. See cgroups(7), Documentation/admin-guide/cgroup-v2.rst
+// ("Device controller") and cgroup-v1/devices.rst of Linux.
 package devfilter
 
 import (
@@ -31,7 +32,8 @@ func (r Rule) String() string {
 	return fmt.Sprintf("%c %d:%s %s", r.Type, r.Major, minor, r.Access)
 }
 
-// Of returns the rule that allows access to the device at a path. It is an error if no device is there.
+// Of returns the rule that allows access to the device at a path. It is an error if no device is
+// there.
 func Of(path, access string) (Rule, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -49,7 +51,8 @@ func Of(path, access string) (Rule, error) {
 	return r, nil
 }
 
-// ErrUnsupported says that the kernel was built without CONFIG_CGROUP_BPF, or that the process may not use it.
+// ErrUnsupported says that the kernel was built without CONFIG_CGROUP_BPF, or that the process may
+// not use it.
 var ErrUnsupported = errors.New("the kernel has no device filters for cgroups (CONFIG_CGROUP_BPF)")
 
 // Supported reports whether the kernel takes a filter with some rules.
@@ -62,8 +65,8 @@ func Supported(rules []Rule) bool {
 	return true
 }
 
-// Attach puts a filter on the cgroup (version 2) of a directory. Filters of the groups above hold as well. The filter
-// goes with the group. ErrUnsupported: see there.
+// Attach puts a filter on the cgroup (version 2) of a directory. Filters of the groups above hold
+// as well. The filter goes with the group. ErrUnsupported: see there.
 func Attach(dir string, rules []Rule) error {
 	group, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -81,8 +84,8 @@ func Attach(dir string, rules []Rule) error {
 	return nil
 }
 
-// Limit sets the devices of a cgroup of the version 1 controller "devices" by its directory. The kernel refuses what the
-// group above does not allow.
+// Limit sets the devices of a cgroup of the version 1 controller "devices" by its directory. The
+// kernel refuses what the group above does not allow.
 func Limit(dir string, rules []Rule) error {
 	if err := os.WriteFile(filepath.Join(dir, "devices.deny"), []byte("a"), 0); err != nil {
 		return err

@@ -79,8 +79,9 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
-// group makes a group below the process's own, in the hierarchy of a type and with a file of a name, and moves there the
-// process of a command that has been prepared to wait. The group is removed with the test.
+// group makes a group below the process's own, in the hierarchy of a type and with a file of a
+// name, and moves there the process of a command that has been prepared to wait. The group is
+// removed with the test.
 func group(t *testing.T, parent string) string {
 	t.Helper()
 	dir := filepath.Join(parent, "rkt-devfilter-test-"+strconv.Itoa(os.Getpid()))
@@ -95,7 +96,8 @@ func group(t *testing.T, parent string) string {
 	return dir
 }
 
-// tryDevices opens devices from a process in a group, and returns which it could, as "null:rw zero:-".
+// tryDevices opens devices from a process in a group, and returns which it could, as "null:rw
+// zero:-".
 func tryDevices(t *testing.T, dir string) string {
 	t.Helper()
 	const script = `echo $$ >"$1/cgroup.procs" || exit 9
@@ -112,7 +114,8 @@ done`
 	return strings.TrimSpace(string(out))
 }
 
-// In a real cgroup: the kernel takes the program, and it does what the rules say. A second filter holds besides the first.
+// In a real cgroup: the kernel takes the program, and it does what the rules say. A second filter
+// holds besides the first.
 func TestAttach(t *testing.T) {
 	unified := mountOf(t, unix.CGROUP2_SUPER_MAGIC, "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 	dir := group(t, unified)
@@ -144,8 +147,8 @@ func mountOf(t *testing.T, magic int64, dirs ...string) string {
 	return ""
 }
 
-// The devices controller of version 1, on machines that have it: a kernel has it or the other for a hierarchy, so this is
-// no part of what every machine can show. The rules' text is in any case.
+// The devices controller of version 1, on machines that have it: a kernel has it or the other for a
+// hierarchy, so this is no part of what every machine can show. The rules' text is in any case.
 func TestLimit(t *testing.T) {
 	for want, r := range map[string]Rule{"c 1:3 rwm": {Type: 'c', Major: 1, Minor: 3, Access: "rwm"}, "b 8:* r": {Type: 'b', Major: 8, AnyMinor: true, Access: "r"}} {
 		if r.String() != want {

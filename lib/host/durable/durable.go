@@ -1,4 +1,5 @@
-// Package durable is the one way in which the toolkit writes a file that must last, and takes a lock that others see.
+// Package durable is the one way in which the toolkit writes a file that must last, and takes a
+// lock that others see.
 package durable
 
 import (
@@ -18,13 +19,15 @@ import (
 // ErrLocked says that another process holds a lock.
 var ErrLocked = errors.New("locked by another process")
 
-// WriteFile writes a file that is there whole or not at all, also after a loss of power; see Create.
+// WriteFile writes a file that is there whole or not at all, also after a loss of power; see
+// Create.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return write(path, data, perm, func(f *File) error { return f.Place(true) })
 }
 
-// WriteForNow is WriteFile for what is of no use after the next boot: readers see it whole or not at all, but it waits for no disk, and a
-// loss of power may leave it empty or with zeros for its content, see Lost.
+// WriteForNow is WriteFile for what is of no use after the next boot: readers see it whole or not
+// at all, but it waits for no disk, and a loss of power may leave it empty or with zeros for its
+// content, see Lost.
 func WriteForNow(path string, data []byte, perm fs.FileMode) error {
 	return write(path, data, perm, func(f *File) error { return f.failed(f.place(true)) })
 }
@@ -51,8 +54,9 @@ type File struct {
 	hasTmp    bool // it is at tmp
 }
 
-// Create makes a file that Place will put at path. Where the file system can have files without a name (open(2), O_TMPFILE), nothing is left
-// of one whose writer is killed; elsewhere it has a name that follows from path, and the next one for path replaces it.
+// Create makes a file that Place will put at path. Where the file system can have files without a
+// name (open(2), O_TMPFILE), nothing is left of one whose writer is killed; elsewhere it has a name
+// that follows from path, and the next one for path replaces it.
 func Create(path string, perm fs.FileMode) (*File, error) {
 	dir, base := filepath.Split(path)
 	digest := sha256.Sum256([]byte(base))
@@ -80,7 +84,8 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 	return f, nil
 }
 
-// Place makes the file last and gives it its name. What has the name already is replaced, or it is an error that wraps fs.ErrExist.
+// Place makes the file last and gives it its name. What has the name already is replaced, or it is
+// an error that wraps fs.ErrExist.
 func (f *File) Place(replace bool) error {
 	info, err := f.Stat()
 	if err == nil && info.Size() > 0 { // an empty one has nothing but its name, which lasts with the directory
@@ -95,7 +100,8 @@ func (f *File) Place(replace bool) error {
 	return SyncDir(filepath.Dir(f.path))
 }
 
-// failed is the error of a file that could not be made, with the name that it was to have; nil for none.
+// failed is the error of a file that could not be made, with the name that it was to have; nil for
+// none.
 func (f *File) failed(err error) error {
 	if err == nil {
 		return nil
@@ -123,7 +129,8 @@ func (f *File) place(replace bool) error {
 	return err
 }
 
-// takeTmp has the file made at tmp. It waits for another program that writes to the same path, and removes what a killed one has left.
+// takeTmp has the file made at tmp. It waits for another program that writes to the same path, and
+// removes what a killed one has left.
 func (f *File) takeTmp(make func() error) error {
 	for {
 		if err := make(); !errors.Is(err, fs.ErrExist) {
@@ -183,9 +190,9 @@ func SyncDir(path string) error {
 	return nil
 }
 
-// SyncTree fsyncs every file and directory of a small tree, and dirs, one of which must be root's parent if root's name is to
-// last. It does so for all at once, so that a journalling file system commits them together. Symbolic links last with the
-// directory that holds them.
+// SyncTree fsyncs every file and directory of a small tree, and dirs, one of which must be root's
+// parent if root's name is to last. It does so for all at once, so that a journalling file system
+// commits them together. Symbolic links last with the directory that holds them.
 func SyncTree(root string, dirs ...string) error {
 	paths := slices.Clone(dirs)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -208,14 +215,16 @@ func SyncTree(root string, dirs ...string) error {
 	return errors.Join(all...)
 }
 
-// Lock takes an exclusive flock(2) on the file or directory at path and returns its descriptor; closing it, or the end of the
-// last process that has it, lets go. The descriptor is close-on-exec. A reader that only looks (see Locked) holds the lock for
-// microseconds, so Lock tries for up to wait before it returns ErrLocked.
+// Lock takes an exclusive flock(2) on the file or directory at path and returns its descriptor;
+// closing it, or the end of the last process that has it, lets go. The descriptor is close-on-exec.
+// A reader that only looks (see Locked) holds the lock for microseconds, so Lock tries for up to
+// wait before it returns ErrLocked.
 func Lock(path string, wait time.Duration) (*os.File, error) {
 	return lock(path, unix.LOCK_EX, wait)
 }
 
-// Share takes a shared lock on the file or directory at path, waiting as long as somebody holds the exclusive one.
+// Share takes a shared lock on the file or directory at path, waiting as long as somebody holds the
+// exclusive one.
 func Share(path string) (*os.File, error) {
 	return lock(path, unix.LOCK_SH, -1)
 }
@@ -241,8 +250,8 @@ func WaitUnlocked(path string) error {
 	return f.Close()
 }
 
-// queueing is the wait from which on lock has the kernel queue the process: many programs that wait for one lock get it
-// in turn then, and do not ask all the time.
+// queueing is the wait from which on lock has the kernel queue the process: many programs that wait
+// for one lock get it in turn then, and do not ask all the time.
 const queueing = time.Second
 
 // lock tries until wait has passed; a negative wait is for ever.

@@ -162,7 +162,8 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestLockQueued: who waits longer is queued by the kernel, gets the lock when it is let go of, and gives up in time.
+// TestLockQueued: who waits longer is queued by the kernel, gets the lock when it is let go of, and
+// gives up in time.
 func TestLockQueued(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := Lock(dir, 0)

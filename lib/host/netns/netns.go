@@ -1,6 +1,6 @@
-// Package netns makes and removes the network namespace of a pod. A namespace without a process lives as long as it is
-// pinned: bind-mounted on a file, as ip-netns(8) does. The pin's path follows from the pod's UUID alone, so that it is found
-// when the pod's directory is gone.
+// Package netns makes and removes the network namespace of a pod. A namespace without a process
+// lives as long as it is pinned: bind-mounted on a file, as ip-netns(8) does. The pin's path
+// follows from the pod's UUID alone, so that it is found when the pod's directory is gone.
 package netns
 
 import (
@@ -52,8 +52,8 @@ func Owner(uuid string) string {
 	return data
 }
 
-// Create makes a network namespace whose loopback interface is up, and pins it, for a pod of the data directory data. It is fs.ErrExist when
-// there is a pin already, even one that holds nothing.
+// Create makes a network namespace whose loopback interface is up, and pins it, for a pod of the
+// data directory data. It is fs.ErrExist when there is a pin already, even one that holds nothing.
 func Create(uuid, data string) error {
 	for _, dir := range []string{Dir, owners} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -93,7 +93,8 @@ func Create(uuid, data string) error {
 	return nil
 }
 
-// Release removes a pin; the kernel destroys the namespace, and what is in it, with its last process. No pin is success.
+// Release removes a pin; the kernel destroys the namespace, and what is in it, with its last
+// process. No pin is success.
 func Release(uuid string) error {
 	path := Path(uuid)
 	for {
@@ -125,8 +126,9 @@ func Release(uuid string) error {
 // notLoaded is systemctl's exit status for a unit that systemd does not know.
 const notLoaded = 5
 
-// unmountOnHost unmounts what is a mount point still in the host's mount namespace, which a service with a sandbox is
-// not in; systemd is. That learns of a mount up to a second late when there are many (systemd limits how often it looks).
+// unmountOnHost unmounts what is a mount point still in the host's mount namespace, which a service
+// with a sandbox is not in; systemd is. That learns of a mount up to a second late when there are
+// many (systemd limits how often it looks).
 func unmountOnHost(path string) error {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		out, err := program.Command(context.Background(), "systemctl", "stop", "--", path).CombinedOutput()
@@ -140,7 +142,8 @@ func unmountOnHost(path string) error {
 	}
 }
 
-// Pinned tells whether the pod's namespace is there: a reboot takes it, and a kill may leave a pin that holds nothing.
+// Pinned tells whether the pod's namespace is there: a reboot takes it, and a kill may leave a pin
+// that holds nothing.
 func Pinned(uuid string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(Path(uuid), &st) == nil && st.Type == unix.NSFS_MAGIC
@@ -195,8 +198,9 @@ func In(path string, f func() error) error {
 	return nil
 }
 
-// onThread runs f on an operating system thread of its own, which f may take to another network namespace. The thread goes
-// back to Go's scheduler only if it comes home; otherwise it ends with the goroutine.
+// onThread runs f on an operating system thread of its own, which f may take to another network
+// namespace. The thread goes back to Go's scheduler only if it comes home; otherwise it ends with
+// the goroutine.
 func onThread(f func() error) error {
 	done := make(chan error)
 	go func() {

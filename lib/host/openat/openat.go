@@ -1,5 +1,6 @@
-// Package openat opens files below a directory in which others can make links and rename: what is opened lies where the caller means it to.
-// It is the only user of openat2(2), with one rule for each kind of trust.
+// Package openat opens files below a directory in which others can make links and rename: what is
+// opened lies where the caller means it to. It is the only user of openat2(2), with one rule for
+// each kind of trust.
 package openat
 
 import (
@@ -13,9 +14,11 @@ import (
 type Rule uint64
 
 const (
-	// InRoot resolves a path as a process does whose root is the directory: no link and no ".." leads out.
+	// InRoot resolves a path as a process does whose root is the directory: no link and no ".."
+	// leads out.
 	InRoot Rule = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-	// Beneath follows links that stay below the directory; those that lead out, and ".." above it, are EXDEV.
+	// Beneath follows links that stay below the directory; those that lead out, and ".." above it,
+	// are EXDEV.
 	Beneath Rule = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS
 	// NoLinks is Beneath without any link: one anywhere in the path is ELOOP.
 	NoLinks Rule = Beneath | unix.RESOLVE_NO_SYMLINKS
@@ -23,7 +26,8 @@ const (
 	OneMount Rule = NoLinks | unix.RESOLVE_NO_XDEV
 )
 
-// FD opens a path below the directory dir and returns a descriptor that no program inherits. flags are those of open(2).
+// FD opens a path below the directory dir and returns a descriptor that no program inherits. flags
+// are those of open(2).
 func FD(dir int, path string, flags int, rule Rule) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: uint64(rule)}
 	for {

@@ -58,8 +58,8 @@ func Stat(root *os.File, path string) (unix.Stat_t, error) {
 // maxLinks is how many links Follow goes through, as many as the kernel does.
 const maxLinks = 40
 
-// Follow returns the path without links that a path means for an app, whether or not anything is there: a link to what is not there is
-// followed too, within the root.
+// Follow returns the path without links that a path means for an app, whether or not anything is
+// there: a link to what is not there is followed too, within the root.
 func Follow(root *os.File, name string) (string, error) {
 	found, rest, links := "/", strings.Split(name, "/"), 0
 	for len(rest) > 0 {
@@ -110,7 +110,8 @@ func readLink(root *os.File, name string) (string, error) {
 	return string(target[:n]), nil
 }
 
-// MkdirAll makes a directory and those above it, as an app sees the path; what is there already is left alone.
+// MkdirAll makes a directory and those above it, as an app sees the path; what is there already is
+// left alone.
 func MkdirAll(root *os.File, path string, mode uint32) error {
 	dir, err := Open(root, "/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -152,7 +153,8 @@ func fileMode(mode uint32) os.FileMode {
 	return m
 }
 
-// Symlink makes a symbolic link, as an app sees the directories above it; whatever has the name already stays.
+// Symlink makes a symbolic link, as an app sees the directories above it; whatever has the name
+// already stays.
 func Symlink(root *os.File, target, name string) error {
 	parent, base := path.Split(path.Clean("/" + name))
 	if err := MkdirAll(root, parent, 0o755); err != nil {
@@ -169,8 +171,9 @@ func Symlink(root *os.File, target, name string) error {
 	return nil
 }
 
-// WriteFile puts a regular file in the place of whatever has the name, as an app sees the directories above it. A link of that name is
-// replaced and not followed; a directory stays, and is an error.
+// WriteFile puts a regular file in the place of whatever has the name, as an app sees the
+// directories above it. A link of that name is replaced and not followed; a directory stays, and is
+// an error.
 func WriteFile(root *os.File, name string, data []byte, mode uint32) error {
 	parent, base := path.Split(path.Clean("/" + name))
 	if err := MkdirAll(root, parent, 0o755); err != nil {

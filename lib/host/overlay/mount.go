@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewFileSystem returns the root of a new file system of that kind, as mount(8) names it, with attributes of the mount
-// (MOUNT_ATTR_…, fsmount(2)) and options NAME=VALUE. It is mounted nowhere.
+// NewFileSystem returns the root of a new file system of that kind, as mount(8) names it, with
+// attributes of the mount (MOUNT_ATTR_…, fsmount(2)) and options NAME=VALUE. It is mounted nowhere.
 func NewFileSystem(kind string, attributes int, options ...string) (int, error) {
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -43,8 +43,8 @@ func MoveTo(tree int, target *os.File) error {
 	return unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
-// MountPoint opens the mount point for a tree, as an app sees the path, and makes it before if it is not there: a
-// directory or a file, as the tree is one.
+// MountPoint opens the mount point for a tree, as an app sees the path, and makes it before if it
+// is not there: a directory or a file, as the tree is one.
 func MountPoint(root *os.File, name string, tree int) (*os.File, error) {
 	target, err := Open(root, name, unix.O_PATH)
 	if !errors.Is(err, os.ErrNotExist) {
@@ -65,8 +65,8 @@ func MountPoint(root *os.File, name string, tree int) (*os.File, error) {
 	return Open(root, name, unix.O_PATH)
 }
 
-// BindNode mounts a device node, a path relative to the opened directory dir, where an app sees name. The node is
-// read-only, so that its mode and owner stay, and not the device.
+// BindNode mounts a device node, a path relative to the opened directory dir, where an app sees
+// name. The node is read-only, so that its mode and owner stay, and not the device.
 func BindNode(dir int, node string, root *os.File, name string) error {
 	tree, err := unix.OpenTree(dir, node, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {

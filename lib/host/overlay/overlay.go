@@ -1,11 +1,12 @@
-// Package overlay is the root file system of an app: the image's layers, read-only, under a directory that takes what the app
-// writes. In a pod's directory that is overlay/APP/, with
+// Package overlay is the root file system of an app: the image's layers, read-only, under a
+// directory that takes what the app writes. In a pod's directory that is overlay/APP/, with
 //
 //	lower/0 lower/1 …   links to the layers in the image store, lowest first
 //	upper               what was written
 //	work                overlayfs's own
 //
-// The links keep the mount's options short: mount(2) takes one page of them, and an image may have 127 layers.
+// The links keep the mount's options short: mount(2) takes one page of them, and an image may have
+// 127 layers.
 package overlay
 
 import (
@@ -25,8 +26,9 @@ import (
 // Opaque is overlayfs's attribute of a directory that hides the one below it.
 const Opaque = "trusted.overlay.opaque"
 
-// Implied is an attribute of rkt's, which no archive can have and no app sees: on a directory of a layer that its archive did not have, but
-// something in it. The value on a layer's root is of Marks.
+// Implied is an attribute of rkt's, which no archive can have and no app sees: on a directory of a
+// layer that its archive did not have, but something in it. The value on a layer's root is of
+// Marks.
 const Implied = "trusted.rkt.implied"
 
 // Marks of a layer's root, each a letter of its Implied attribute.
@@ -46,7 +48,8 @@ func Marks(dir string) string {
 	return string(value[:n])
 }
 
-// rootOf gives the layer, of several (lowest first), whose root says what the app's root is like: the topmost that has one in its archive.
+// rootOf gives the layer, of several (lowest first), whose root says what the app's root is like:
+// the topmost that has one in its archive.
 func rootOf(layers []string) string {
 	for _, layer := range slices.Backward(layers) {
 		if !strings.ContainsRune(Marks(layer), MarkRoot) {
@@ -66,8 +69,8 @@ const (
 // Upper is the directory of what was written, in one that Make laid out.
 func Upper(dir string) string { return dir + "/" + upperDir }
 
-// Layers are the layers that Make was given: absolute paths if dir is one. It ends before a link that is not there, as when the directory
-// is removed meanwhile.
+// Layers are the layers that Make was given: absolute paths if dir is one. It ends before a link
+// that is not there, as when the directory is removed meanwhile.
 func Layers(dir string) (layers []string, err error) {
 	lower := filepath.Join(dir, lowerDir)
 	for i := 0; ; i++ {
@@ -85,8 +88,8 @@ func Layers(dir string) (layers []string, err error) {
 	}
 }
 
-// Make lays out dir for the given layers (lowest first; any path) and gives the app's root the mode and owner of the root of the topmost
-// layer that says one.
+// Make lays out dir for the given layers (lowest first; any path) and gives the app's root the mode
+// and owner of the root of the topmost layer that says one.
 func Make(dir string, layers []string) error {
 	for _, sub := range []string{lowerDir, upperDir, workDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -121,9 +124,10 @@ func Make(dir string, layers []string) error {
 	return os.Chown(upper, int(top.Uid), int(top.Gid))
 }
 
-// Mount mounts what Make laid out in dir on target, both absolute. It must run on a locked thread that shares its working
-// directory with no other (see Private). Device nodes of the image do nothing: an app gets its devices from the pod's own /dev.
-// context is the SELinux context that all files have there; "" is their own.
+// Mount mounts what Make laid out in dir on target, both absolute. It must run on a locked thread
+// that shares its working directory with no other (see Private). Device nodes of the image do
+// nothing: an app gets its devices from the pod's own /dev. context is the SELinux context that all
+// files have there; "" is their own.
 func Mount(dir, target, context string) error {
 	links, err := os.ReadDir(filepath.Join(dir, lowerDir))
 	if err != nil {
@@ -161,7 +165,8 @@ func mount(target string, flags uintptr, options string) error {
 // readOnlyFile is in dir when the app may not write, in a pod that an older rkt prepared.
 const readOnlyFile = "readonly"
 
-// Protect makes what Mount has mounted on target read-only, without what is mounted below it, if that was asked for.
+// Protect makes what Mount has mounted on target read-only, without what is mounted below it, if
+// that was asked for.
 func Protect(dir, target string) error {
 	if _, err := os.Lstat(filepath.Join(dir, readOnlyFile)); err != nil {
 		return nil
@@ -172,8 +177,8 @@ func Protect(dir, target string) error {
 	return nil
 }
 
-// Private puts the calling thread, which the caller has locked, into a mount namespace of its own, from which no mount
-// reaches the host. Mounts of the host still arrive.
+// Private puts the calling thread, which the caller has locked, into a mount namespace of its own,
+// from which no mount reaches the host. Mounts of the host still arrive.
 func Private() error {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("new mount namespace: %w", err)
@@ -184,8 +189,9 @@ func Private() error {
 	return nil
 }
 
-// Show calls f with the path of a directory in which the calling goroutine sees layers (lowest first, absolute paths) one upon the other, as an
-// app does, and cannot write. at is any directory, over which this is mounted in a mount namespace of its own.
+// Show calls f with the path of a directory in which the calling goroutine sees layers (lowest
+// first, absolute paths) one upon the other, as an app does, and cannot write. at is any directory,
+// over which this is mounted in a mount namespace of its own.
 func Show(layers []string, at string, f func(root string) error) error {
 	done := make(chan error)
 	go func() {
@@ -244,8 +250,9 @@ func likeRoot(dir, like string) error {
 	return nil
 }
 
-// View calls f with the root of the file system that an app will see, and its writes land in dir's upper directory. f may open
-// files below root with openat2(2) and RESOLVE_IN_ROOT; the mount is gone when it returns.
+// View calls f with the root of the file system that an app will see, and its writes land in dir's
+// upper directory. f may open files below root with openat2(2) and RESOLVE_IN_ROOT; the mount is
+// gone when it returns.
 func View(dir, target string, f func(root *os.File) error) error {
 	done := make(chan error)
 	go func() {

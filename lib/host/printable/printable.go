@@ -1,10 +1,12 @@
-// Package printable makes text safe to show. What an image, a pod, a registry or a key says of itself can hold escape sequences that a
-// terminal obeys, newlines that make a line of their own, and marks that reverse the order in which a line is read. Every program passes
-// such text through here before it prints it, hands it to the journal or to systemd.
+// Package printable makes text safe to show. What an image, a pod, a registry or a key says of
+// itself can hold escape sequences that a terminal obeys, newlines that make a line of their own,
+// and marks that reverse the order in which a line is read. Every program passes such text through
+// here before it prints it, hands it to the journal or to systemd.
 //
-// Printable is what Go's unicode.IsPrint says: letters, marks, numbers, punctuation, symbols and the space. That leaves out all control
-// characters (C0, DEL and C1), the Unicode format characters (bidirectional overrides, joiners), spaces other than the ASCII one, and code
-// points that are private or not assigned.
+// Printable is what Go's unicode.IsPrint says: letters, marks, numbers, punctuation, symbols and
+// the space. That leaves out all control characters (C0, DEL and C1), the Unicode format characters
+// (bidirectional overrides, joiners), spaces other than the ASCII one, and code points that are
+// private or not assigned.
 package printable
 
 import (
@@ -15,7 +17,8 @@ import (
 	"unicode/utf8"
 )
 
-// Line is s on one line: a newline and a tab become a space, what else is not printable, or not UTF-8, a "?".
+// Line is s on one line: a newline and a tab become a space, what else is not printable, or not
+// UTF-8, a "?".
 func Line(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -28,8 +31,8 @@ func Line(s string) string {
 	}, s)
 }
 
-// JSON is a JSON text with the same value, in whose strings what is not printable is written as \uXXXX (RFC 8259, section 7). The text must
-// be valid JSON; its layout stays.
+// JSON is a JSON text with the same value, in whose strings what is not printable is written as
+// \uXXXX (RFC 8259, section 7). The text must be valid JSON; its layout stays.
 func JSON(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for len(text) > 0 {

@@ -13,13 +13,15 @@ const maxLine = 64 << 10
 // color is what sets colors and the like on a terminal (ECMA-48's SGR), as journalctl writes it.
 var color = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// Terminal is a writer of text for a terminal: lines, tabs and colors pass, and what else is not printable is a "?".
+// Terminal is a writer of text for a terminal: lines, tabs and colors pass, and what else is not
+// printable is a "?".
 type Terminal struct {
 	to   io.Writer
 	rest []byte // of a line that has not ended
 }
 
-// NewTerminal returns a Terminal that writes to another writer. Close writes the last line if it has no end.
+// NewTerminal returns a Terminal that writes to another writer. Close writes the last line if it
+// has no end.
 func NewTerminal(to io.Writer) *Terminal { return &Terminal{to: to} }
 
 func (t *Terminal) Write(text []byte) (int, error) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// However the text is cut into writes, lines, tabs and colors pass, and nothing else that a terminal obeys.
+// However the text is cut into writes, lines, tabs and colors pass, and nothing else that a
+// terminal obeys.
 func TestTerminal(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                                 "",

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StartTime is when a process was started, in clock ticks since the boot (proc(5), stat), or the end of time for one
-// that is gone.
+// StartTime is when a process was started, in clock ticks since the boot (proc(5), stat), or the
+// end of time for one that is gone.
 func StartTime(pid int) uint64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, after, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ") // the name before may hold anything
@@ -40,7 +40,8 @@ func Lives(pid int) bool {
 	return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
-// Children are those of a process, for as far as the kernel tells (CONFIG_PROC_CHILDREN), else by a look at every process.
+// Children are those of a process, for as far as the kernel tells (CONFIG_PROC_CHILDREN), else by a
+// look at every process.
 func Children(pid int) []int {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
 	if err == nil {
@@ -84,10 +85,12 @@ func Status(pid int, field string) (string, error) {
 	return "", errors.New("/proc: no field " + field)
 }
 
-// InPIDNamespace reports whether a process is in another's PID namespace, or in one that was made there.
+// InPIDNamespace reports whether a process is in another's PID namespace, or in one that was made
+// there.
 func InPIDNamespace(a, b int) bool { return SamePIDNamespace(a, b) || NestedPIDNamespace(a, b) }
 
-// NestedPIDNamespace reports whether a process is in a PID namespace that was made in another process's.
+// NestedPIDNamespace reports whether a process is in a PID namespace that was made in another
+// process's.
 func NestedPIDNamespace(outer, inner int) bool {
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", inner))
 	if err != nil {
@@ -107,15 +110,16 @@ func NestedPIDNamespace(outer, inner int) bool {
 // SamePIDNamespace tells whether two processes number processes alike.
 func SamePIDNamespace(a, b int) bool { return SameNamespace(a, b, "pid") }
 
-// inOtherPIDNamespace tells whether two processes number processes differently. One that has ended does not: the parent may have had
-// a child that made the namespace.
+// inOtherPIDNamespace tells whether two processes number processes differently. One that has ended
+// does not: the parent may have had a child that made the namespace.
 func inOtherPIDNamespace(a, b int) bool {
 	x, errX := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", a))
 	y, errY := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b))
 	return errX == nil && errY == nil && x != y
 }
 
-// SameNamespace tells whether two processes share a namespace of a kind, by its name in /proc/PID/ns.
+// SameNamespace tells whether two processes share a namespace of a kind, by its name in
+// /proc/PID/ns.
 func SameNamespace(a, b int, kind string) bool {
 	x, errX := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", a, kind))
 	y, errY := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", b, kind))
@@ -158,8 +162,8 @@ func AwaitEnd(pidfd int, limit time.Duration) (ended bool, err error) {
 	}
 }
 
-// Init is the child of a process that is PID 1 of a PID namespace of its own, and reports whether that has started a process. It is 0
-// where there is none yet.
+// Init is the child of a process that is PID 1 of a PID namespace of its own, and reports whether
+// that has started a process. It is 0 where there is none yet.
 func Init(parent int) (pid int, started bool) {
 	for _, child := range Children(parent) {
 		if inOtherPIDNamespace(child, parent) {

@@ -1,5 +1,6 @@
-// Package program finds programs of the host. It is the only place that searches $PATH: the toolkit runs as root,
-// often in a directory that is not root's, and an element of $PATH that is empty or relative means that directory.
+// Package program finds programs of the host. It is the only place that searches $PATH: the toolkit
+// runs as root, often in a directory that is not root's, and an element of $PATH that is empty or
+// relative means that directory.
 package program
 
 import (
@@ -35,8 +36,8 @@ func Look(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w", name, ErrNotFound)
 }
 
-// Command is exec.CommandContext of a program that Look finds. Running one that it does not find returns
-// ErrNotFound.
+// Command is exec.CommandContext of a program that Look finds. Running one that it does not find
+// returns ErrNotFound.
 func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	path, err := Look(name)
 	if err != nil {
@@ -50,7 +51,8 @@ func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Path is the value of $PATH for another program that searches for itself, made of its own value of it.
+// Path is the value of $PATH for another program that searches for itself, made of its own value of
+// it.
 func Path(value string) string { return strings.Join(dirs(value), ":") }
 
 // dirs are the directories to search for a value of $PATH.

@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AssembleProfile returns the filter that a profile of OCI describes, in the words that Profile uses. Calls of
-// x32, which no distribution's kernel has by default, are answered as such a kernel does, with ENOSYS, and where the profile
-// refuses what it does not name by an error, so are calls that are newer than the tables: programs try such and fall
-// back. It is an error on a machine that files does not have.
+// AssembleProfile returns the filter that a profile of OCI describes, in the words that Profile
+// uses. Calls of x32, which no distribution's kernel has by default, are answered as such a kernel
+// does, with ENOSYS, and where the profile refuses what it does not name by an error, so are calls
+// that are newer than the tables: programs try such and fall back. It is an error on a machine that
+// files does not have.
 func AssembleProfile(p *specs.LinuxSeccomp) ([]bpf.RawInstruction, error) {
 	abis, ok := files[runtime.GOARCH]
 	if !ok {
@@ -59,8 +60,8 @@ type rule struct {
 	then bpf.Instruction
 }
 
-// profileBlock decides on a call of the ABI that has these numbers: calls with conditions one by one, then ranges of
-// numbers with the same result.
+// profileBlock decides on a call of the ABI that has these numbers: calls with conditions one by
+// one, then ranges of numbers with the same result.
 func profileBlock(p *specs.LinuxSeccomp, numbers map[string]uint32, otherwise bpf.Instruction) ([]bpf.Instruction, error) {
 	byName := map[string][]rule{}
 	for _, s := range p.Syscalls {
@@ -143,8 +144,8 @@ func conditions(rules []rule, otherwise bpf.Instruction) (program []bpf.Instruct
 	return append(program, otherwise), nil
 }
 
-// multiplexer decides on a call that makes others: if a rule refuses it, it is refused, else the rules of the others
-// decide, whose arguments can't be seen.
+// multiplexer decides on a call that makes others: if a rule refuses it, it is refused, else the
+// rules of the others decide, whose arguments can't be seen.
 func multiplexer(name string, byName map[string][]rule, otherwise bpf.Instruction) []bpf.Instruction {
 	last := otherwise
 	if rules := byName[name]; len(rules) > 0 {

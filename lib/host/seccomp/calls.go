@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Calls is a filter by names of system calls and of systemd's groups of them, as SystemCallFilter= of
-// systemd.exec(5) takes them, and by the default profile.
+// Calls is a filter by names of system calls and of systemd's groups of them, as SystemCallFilter=
+// of systemd.exec(5) takes them, and by the default profile.
 type Calls struct {
 	Retain  bool // only these may be called, else all but these
 	Names   []string
@@ -27,7 +27,8 @@ type Calls struct {
 
 func (c Calls) isEmpty() bool { return len(c.Names) == 0 && !c.Reduce && !c.Default && !c.Nested }
 
-// calls has a file for each ABI with lines NAME NUMBER, made of golang.org/x/sys/unix (zsysnum_linux_*.go).
+// calls has a file for each ABI with lines NAME NUMBER, made of golang.org/x/sys/unix
+// (zsysnum_linux_*.go).
 //
 //go:embed calls
 var calls embed.FS
@@ -44,8 +45,8 @@ var files = map[string]map[uint32]string{
 // x32Bit is set in the number of a call by x32, an ABI of x86-64.
 const x32Bit = 0x40000000
 
-// multiplexed are the calls that i386 makes by another one too, and how that numbers them in its first argument
-// (linux/net.h, linux/ipc.h).
+// multiplexed are the calls that i386 makes by another one too, and how that numbers them in its
+// first argument (linux/net.h, linux/ipc.h).
 var multiplexed = map[string]map[string]uint32{
 	"socketcall": {"socket": 1, "bind": 2, "connect": 3, "listen": 4, "accept": 5, "getsockname": 6, "getpeername": 7, "socketpair": 8,
 		"send": 9, "recv": 10, "sendto": 11, "recvfrom": 12, "shutdown": 13, "setsockopt": 14, "getsockopt": 15, "sendmsg": 16,
@@ -54,9 +55,9 @@ var multiplexed = map[string]map[string]uint32{
 		"shmdt": 22, "shmget": 23, "shmctl": 24},
 }
 
-// Expand returns the names of the system calls, with those of groups in their place, sorted. What every program
-// needs is among them where only what is named may be called. It is an error if systemd, which is asked, does not know
-// a group.
+// Expand returns the names of the system calls, with those of groups in their place, sorted. What
+// every program needs is among them where only what is named may be called. It is an error if
+// systemd, which is asked, does not know a group.
 func (c Calls) Expand() ([]string, error) { return c.expand(systemdGroups) }
 
 // Errno returns the error of a name in errno(3), and whether there is one.
@@ -73,8 +74,8 @@ func Errno(name string) (unix.Errno, bool) {
 	return 0, false
 }
 
-// expand returns the names with those of groups in their place. Like systemd it lets pass what every program
-// needs, where only what is named may be called.
+// expand returns the names with those of groups in their place. Like systemd it lets pass what
+// every program needs, where only what is named may be called.
 func (c Calls) expand(groups func() (map[string][]string, error)) ([]string, error) {
 	names := c.Names
 	if c.Retain && len(names) > 0 && !c.Default {
@@ -133,7 +134,8 @@ func systemdGroups() (map[string][]string, error) {
 	return groups, nil
 }
 
-// parseGroups reads a heading for each group, and below it indented the description, and the members.
+// parseGroups reads a heading for each group, and below it indented the description, and the
+// members.
 func parseGroups(text string) map[string][]string {
 	groups := map[string][]string{}
 	current := ""
@@ -150,8 +152,8 @@ func parseGroups(text string) map[string][]string {
 	return groups
 }
 
-// Numbers returns the numbers of the system calls of an ABI by their names. The ABI is one of AUDIT_ARCH_…
-// (linux/audit.h); an unknown one is an error.
+// Numbers returns the numbers of the system calls of an ABI by their names. The ABI is one of
+// AUDIT_ARCH_… (linux/audit.h); an unknown one is an error.
 func Numbers(abi uint32) (map[string]uint32, error) {
 	for _, abis := range files {
 		if file, ok := abis[abi]; ok {

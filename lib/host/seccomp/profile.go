@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peers has a line for each system call of the tables: its name, and when Docker's and Podman's default
-// profile allow it: "yes", "no", or a list with commas of capabilities, one of which is enough, and of
-// "args", for some arguments. TestPeers compares it with the profiles.
+// peers has a line for each system call of the tables: its name, and when Docker's and Podman's
+// default profile allow it: "yes", "no", or a list with commas of capabilities, one of which is
+// enough, and of "args", for some arguments. TestPeers compares it with the profiles.
 //
 //go:embed peers
 var peers string
 
-// nested are the system calls by which a container runtime or a sandbox makes namespaces and mounts.
+// nested are the system calls by which a container runtime or a sandbox makes namespaces and
+// mounts.
 var nested = []string{"chroot", "clone", "clone3", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr",
 	"move_mount", "open_tree", "pivot_root", "setdomainname", "sethostname", "setns", "umount", "umount2", "unshare"}
 
@@ -25,11 +26,12 @@ var nested = []string{"chroot", "clone", "clone3", "fsconfig", "fsmount", "fsope
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// personalities are what personality(2) may be asked for: PER_LINUX and PER_LINUX32, each with UNAME26 and
-// without, and which one it is.
+// personalities are what personality(2) may be asked for: PER_LINUX and PER_LINUX32, each with
+// UNAME26 and without, and which one it is.
 var personalities = []uint64{0, 8, 0x20000, 0x20008, 0xffffffff}
 
-// families are the address families of sockets. AF_ALG, AF_VSOCK and old protocols are not among them.
+// families are the address families of sockets. AF_ALG, AF_VSOCK and old protocols are not among
+// them.
 var families = []uint64{unix.AF_UNSPEC, unix.AF_UNIX, unix.AF_INET, unix.AF_BRIDGE, unix.AF_ATMPVC, unix.AF_X25, unix.AF_INET6,
 	unix.AF_NETBEUI, unix.AF_SECURITY, unix.AF_KEY, unix.AF_NETLINK, unix.AF_PACKET, unix.AF_ASH, unix.AF_RDS, unix.AF_SNA,
 	unix.AF_PPPOX, unix.AF_LLC, unix.AF_IB, unix.AF_MPLS, unix.AF_CAN, unix.AF_TIPC, unix.AF_BLUETOOTH, unix.AF_IUCV,
@@ -45,8 +47,9 @@ const (
 	always
 )
 
-// Default returns the rules of the default profile for an app with these capabilities. What it allows is
-// what both Docker's and Podman's default profile allow. Rules are in the order in which they apply.
+// Default returns the rules of the default profile for an app with these capabilities. What it
+// allows is what both Docker's and Podman's default profile allow. Rules are in the order in which
+// they apply.
 func Default(capabilities []string) (rules []specs.LinuxSyscall) {
 	allowed := specs.LinuxSyscall{Action: specs.ActAllow}
 	for line := range strings.Lines(peers) {
@@ -111,9 +114,10 @@ func refuse(call string, errno unix.Errno) specs.LinuxSyscall {
 	return specs.LinuxSyscall{Names: []string{call}, Action: specs.ActErrno, ErrnoRet: &number}
 }
 
-// Profile returns the filter in the words of OCI, for an app with these capabilities; nil if there is none. Names are
-// what Expand has returned. Of rules for one call the first applies whose conditions hold. User namespaces are for apps
-// with Nested or CAP_SYS_ADMIN, whatever calls are named; the default profile, which Reduce stays within, has that too.
+// Profile returns the filter in the words of OCI, for an app with these capabilities; nil if there
+// is none. Names are what Expand has returned. Of rules for one call the first applies whose
+// conditions hold. User namespaces are for apps with Nested or CAP_SYS_ADMIN, whatever calls are
+// named; the default profile, which Reduce stays within, has that too.
 func (c Calls) Profile(capabilities []string) (*specs.LinuxSeccomp, error) {
 	if c.All {
 		return nil, nil
@@ -125,7 +129,8 @@ func (c Calls) Profile(capabilities []string) (*specs.LinuxSeccomp, error) {
 	return profile, err
 }
 
-// noUserNamespaces are the rules that deny making a user namespace, as the filter of a pod does that has the host's users.
+// noUserNamespaces are the rules that deny making a user namespace, as the filter of a pod does
+// that has the host's users.
 func noUserNamespaces() []specs.LinuxSyscall {
 	rule := refuse("clone", unix.EPERM)
 	rule.Names = append(rule.Names, "unshare")

@@ -58,8 +58,8 @@ func profileConditions(t *testing.T, text []byte) map[string]string {
 	return conditions
 }
 
-// What we say of Docker's profile is true of the version in go.mod. The default profile allows nothing that Podman's does not of the release
-// of this machine, as far as that knows the call.
+// What we say of Docker's profile is true of the version in go.mod. The default profile allows
+// nothing that Podman's does not of the release of this machine, as far as that knows the call.
 func TestPeers(t *testing.T) {
 	text, err := json.Marshal(docker.DefaultProfile())
 	if err != nil {

@@ -1,18 +1,20 @@
 // Package seccomp assembles the seccomp filters of a pod and of its apps.
 //
-// The filter of a pod is written into its directory by rkt-prepare, and rkt-run-prepared loads it before it
-// becomes systemd-nspawn, so every process of the pod has it. It denies what no app needs and what has given
-// hosts away: user namespaces, io_uring, userfaultfd, and sockets to the hypervisor (AF_VSOCK) and the kernel's
-// cryptography (AF_ALG, CVE-2026-31431); and what systemd-nspawn's own filters deny, in whose place it is: those
-// cost 30 ms at each start, and deny mlock(2) and landlock(7) to apps. i386 makes sockets by socketcall(2) as
-// well, whose arguments are in memory, where no filter sees them. That is not denied: the C library of Debian and
-// others for i386 knows no other way, see docs/security.md.
+// The filter of a pod is written into its directory by rkt-prepare, and rkt-run-prepared loads it
+// before it becomes systemd-nspawn, so every process of the pod has it. It denies what no app needs
+// and what has given hosts away: user namespaces, io_uring, userfaultfd, and sockets to the
+// hypervisor (AF_VSOCK) and the kernel's cryptography (AF_ALG, CVE-2026-31431); and what
+// systemd-nspawn's own filters deny, in whose place it is: those cost 30 ms at each start, and deny
+// mlock(2) and landlock(7) to apps. i386 makes sockets by socketcall(2) as well, whose arguments
+// are in memory, where no filter sees them. That is not denied: the C library of Debian and others
+// for i386 knows no other way, see docs/security.md.
 //
-// The filter of an app is the default profile, or what an isolator or a flag says, see Calls. rkt-stage2 loads it
-// just before it executes the app.
+// The filter of an app is the default profile, or what an isolator or a flag says, see Calls.
+// rkt-stage2 loads it just before it executes the app.
 //
-// systemd's directives of that kind are not used: in systemd 252 they imply NoNewPrivileges= for an app with
-// User=, so its set-user-ID programs would stop working, and RestrictAddressFamilies= does not cover 32-bit calls.
+// systemd's directives of that kind are not used: in systemd 252 they imply NoNewPrivileges= for an
+// app with User=, so its set-user-ID programs would stop working, and RestrictAddressFamilies= does
+// not cover 32-bit calls.
 package seccomp
 
 import (
@@ -37,15 +39,17 @@ type Policy struct {
 	Capabilities   []string // what goes with a capability that an app has
 }
 
-// Offsets in struct seccomp_data (seccomp(2)); arguments are read on little-endian machines only, as those of files are.
+// Offsets in struct seccomp_data (seccomp(2)); arguments are read on little-endian machines only,
+// as those of files are.
 const (
 	offNumber = 0
 	offArch   = 4
 	offArg0   = 16
 )
 
-// denied has a line for each system call that systemd-nspawn denies its containers, in any of the releases 252, 257 and
-// 262, with the capability that allows it, if one does. What both Docker and Podman allow every app is not among them.
+// denied has a line for each system call that systemd-nspawn denies its containers, in any of the
+// releases 252, 257 and 262, with the capability that allows it, if one does. What both Docker and
+// Podman allow every app is not among them.
 //
 //go:embed nspawn
 var denied string
@@ -139,8 +143,8 @@ func Marshal(filter []bpf.RawInstruction) []byte {
 	return b
 }
 
-// Unmarshal is the reverse of Marshal. It returns an error if b is empty, too long for the kernel, or not
-// whole instructions.
+// Unmarshal is the reverse of Marshal. It returns an error if b is empty, too long for the kernel,
+// or not whole instructions.
 func Unmarshal(b []byte) ([]unix.SockFilter, error) {
 	const size = 8
 	if len(b) == 0 || len(b)%size != 0 || len(b)/size > unix.BPF_MAXINSNS {
@@ -154,8 +158,8 @@ func Unmarshal(b []byte) ([]unix.SockFilter, error) {
 	return filter, nil
 }
 
-// Load puts the filter on the calling thread, which the caller has locked, and on all that it executes. It
-// needs CAP_SYS_ADMIN, or no_new_privs.
+// Load puts the filter on the calling thread, which the caller has locked, and on all that it
+// executes. It needs CAP_SYS_ADMIN, or no_new_privs.
 func Load(filter []unix.SockFilter) error {
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))

@@ -1,5 +1,5 @@
-// Package selinux says whether the host has SELinux, which contexts its policy has for containers, and which pairs of
-// categories there are to keep containers apart. See selinux(8) and mcs(8).
+// Package selinux says whether the host has SELinux, which contexts its policy has for containers,
+// and which pairs of categories there are to keep containers apart. See selinux(8) and mcs(8).
 package selinux
 
 import (
@@ -20,8 +20,9 @@ import (
 // selinuxfs is where the kernel tells of SELinux, if it is enabled.
 const selinuxfs = "/sys/fs/selinux"
 
-// Enabled reports whether the kernel has SELinux enabled, with a policy: only then there are classes. Where selinuxfs is
-// read-only, as in containers of others, SELinux is not for this process to use (is_selinux_enabled(3)).
+// Enabled reports whether the kernel has SELinux enabled, with a policy: only then there are
+// classes. Where selinuxfs is read-only, as in containers of others, SELinux is not for this
+// process to use (is_selinux_enabled(3)).
 func Enabled() bool {
 	if _, err := os.Stat(selinuxfs + "/class/process"); err != nil {
 		return false
@@ -67,8 +68,8 @@ type Context struct {
 	Level            string // sensitivity and categories, or a range of these: s0:c1,c2; "" if the policy has none
 }
 
-// part is what a context's user, role and type are made of, level what a level is. All of it can stand in options of a
-// mount, between quotes, and on a command line.
+// part is what a context's user, role and type are made of, level what a level is. All of it can
+// stand in options of a mount, between quotes, and on a command line.
 var (
 	part  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 	level = regexp.MustCompile(`^[A-Za-z0-9_]+(:[A-Za-z0-9_.,]+)?(-[A-Za-z0-9_]+(:[A-Za-z0-9_.,]+)?)?$`)
@@ -138,8 +139,9 @@ type Containers struct {
 // maxFile is the size of the longest file of a policy that is read.
 const maxFile = 1 << 20
 
-// ReadContainers reads the contexts from the policy's files below root: those that container-selinux installs for all
-// container runtimes, or else those for LXC of the policy that /etc/selinux/config names.
+// ReadContainers reads the contexts from the policy's files below root: those that
+// container-selinux installs for all container runtimes, or else those for LXC of the policy that
+// /etc/selinux/config names.
 func ReadContainers(root string) (Containers, error) {
 	file := filepath.Join(root, "/usr/share/containers/selinux/contexts")
 	text, err := read(file)
@@ -190,7 +192,8 @@ func policyType(root string) string {
 	return name
 }
 
-// parseContainers reads lines of the form NAME = "CONTEXT"; other names than these three are for others.
+// parseContainers reads lines of the form NAME = "CONTEXT"; other names than these three are for
+// others.
 func parseContainers(text string) (c Containers, err error) {
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(line, "=")
@@ -239,7 +242,8 @@ func Pair(n int) string {
 // attribute is where a file's context is.
 const attribute = "security.selinux"
 
-// SetFile gives a file, which is not followed if it is a link, a context. A file system that keeps none is left alone.
+// SetFile gives a file, which is not followed if it is a link, a context. A file system that keeps
+// none is left alone.
 func SetFile(name string, c Context) error { return set(unix.Lsetxattr, name, c) }
 
 func set(by func(string, string, []byte, int) error, name string, c Context) error {
@@ -250,7 +254,8 @@ func set(by func(string, string, []byte, int) error, name string, c Context) err
 	return nil
 }
 
-// EnsureTree is SetTree for what nobody else changes: where the directory has the context, so has all that is in it.
+// EnsureTree is SetTree for what nobody else changes: where the directory has the context, so has
+// all that is in it.
 func EnsureTree(dir string, c Context) error {
 	value := make([]byte, len(c.String())+2)
 	n, err := unix.Lgetxattr(dir, attribute, value)
@@ -260,8 +265,9 @@ func EnsureTree(dir string, c Context) error {
 	return SetTree(dir, c)
 }
 
-// SetTree gives a file, or a directory and all that is in it, a context; the directory last. Whoever writes there
-// meanwhile, as an app can in a volume, can't lead it elsewhere: no link is followed but one at the path itself.
+// SetTree gives a file, or a directory and all that is in it, a context; the directory last.
+// Whoever writes there meanwhile, as an app can in a volume, can't lead it elsewhere: no link is
+// followed but one at the path itself.
 func SetTree(path string, c Context) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOTDIR) {

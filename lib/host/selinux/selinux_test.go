@@ -130,7 +130,8 @@ func FuzzContainers(f *testing.F) {
 	})
 }
 
-// contextOf reads a file's context, as the file system has it: on a host without SELinux any value can be stored.
+// contextOf reads a file's context, as the file system has it: on a host without SELinux any value
+// can be stored.
 func contextOf(t *testing.T, name string) string {
 	t.Helper()
 	value := make([]byte, 100)

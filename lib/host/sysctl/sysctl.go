@@ -1,5 +1,6 @@
-// Package sysctl sets the kernel parameters that a pod has for itself: those of its IPC namespace (ipc_namespaces(7)) and
-// of its network namespace (network_namespaces(7)). Their names are those of sysctl(8).
+// Package sysctl sets the kernel parameters that a pod has for itself: those of its IPC namespace
+// (ipc_namespaces(7)) and of its network namespace (network_namespaces(7)). Their names are those
+// of sysctl(8).
 package sysctl
 
 import (
@@ -14,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ipc are the beginnings of the names of an IPC namespace's parameters, net that of a network namespace's.
+// ipc are the beginnings of the names of an IPC namespace's parameters, net that of a network
+// namespace's.
 var ipc = []string{"fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm"}
 
 const net = "net."
@@ -40,7 +42,8 @@ func Check(name, value string) error {
 	return nil
 }
 
-// Canonical is a name with dots, whichever way it is written: of dots and slashes the first in it separates (sysctl.d(5)).
+// Canonical is a name with dots, whichever way it is written: of dots and slashes the first in it
+// separates (sysctl.d(5)).
 func Canonical(name string) string {
 	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '/' {
 		return swap(name)
@@ -53,7 +56,8 @@ func path(name string) string { return swap(Canonical(name)) }
 
 func swap(name string) string { return strings.NewReplacer(".", "/", "/", ".").Replace(name) }
 
-// Set writes parameters below the opened directory dir, a /proc/sys: of the calling thread's namespaces.
+// Set writes parameters below the opened directory dir, a /proc/sys: of the calling thread's
+// namespaces.
 func Set(dir int, parameters map[string]string) error {
 	for name, value := range parameters {
 		if err := set(dir, name, value); err != nil {

@@ -5,7 +5,8 @@ import (
 	"net"
 )
 
-// Notify sends a message, with what belongs to it (unix(7), "Ancillary messages"), to the socket of a systemd.
+// Notify sends a message, with what belongs to it (unix(7), "Ancillary messages"), to the socket of
+// a systemd.
 func Notify(to string, text, control []byte) error {
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 	if err != nil {

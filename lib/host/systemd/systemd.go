@@ -13,8 +13,9 @@ import (
 // Booted tells whether systemd is the host's init.
 func Booted() bool { return util.IsRunningSystemd() }
 
-// Unit is the name of the systemd unit that the process belongs to, or "": the last part of its control group's path that names
-// a service or a scope (a service may have made groups below its own).
+// Unit is the name of the systemd unit that the process belongs to, or "": the last part of its
+// control group's path that names a service or a scope (a service may have made groups below its
+// own).
 func Unit() string { return UnitOf(os.Getpid()) }
 
 // UnitOf is Unit for another process; it is "" for one that has ended.
@@ -42,7 +43,8 @@ func unitOf(cgroups string) string {
 	return ""
 }
 
-// LeadingNumber returns the number that a version, or another text, begins with; 0 if there is none.
+// LeadingNumber returns the number that a version, or another text, begins with; 0 if there is
+// none.
 func LeadingNumber(text string) int {
 	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
 	if end < 0 {

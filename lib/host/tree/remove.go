@@ -11,11 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remove removes whatever is at path, a directory with all that is in it. What is not there is no error, and no link is followed.
+// Remove removes whatever is at path, a directory with all that is in it. What is not there is no
+// error, and no link is followed.
 //
-// An app or an archive can make a tree that is deeper than a path can tell, or a process can have files open: os.RemoveAll holds one for
-// each level. Remove goes down a few levels only, and lifts what is deeper up to the top by a rename; when it is killed or fails all that
-// is left is still below path. What is mounted in the tree stays, and is an error.
+// An app or an archive can make a tree that is deeper than a path can tell, or a process can have
+// files open: os.RemoveAll holds one for each level. Remove goes down a few levels only, and lifts
+// what is deeper up to the top by a rename; when it is killed or fails all that is left is still
+// below path. What is mounted in the tree stays, and is an error.
 func Remove(path string) error {
 	err := unix.Unlink(path)
 	switch err {
@@ -45,7 +47,8 @@ func Remove(path string) error {
 	return nil
 }
 
-// levels is how deep Remove goes, and so how many directories it holds open: deeper than a pod of its own is.
+// levels is how deep Remove goes, and so how many directories it holds open: deeper than a pod of
+// its own is.
 const levels = 12
 
 type remover struct {

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deep makes directories in directories, each with a file, as a program does that changes into each before it makes the next.
+// deep makes directories in directories, each with a file, as a program does that changes into each
+// before it makes the next.
 func deep(t testing.TB, dir string, depth int) {
 	t.Helper()
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

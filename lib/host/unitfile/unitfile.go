@@ -1,6 +1,7 @@
-// Package unitfile writes systemd unit files whose values come from images and command lines. A unit file is a program, so
-// every such value passes one of the functions here; each gives text that systemd reads back as the same bytes, or an error.
-// The rules are those of systemd.syntax(7), systemd.service(5) "Command lines" and systemd.unit(5) "Specifiers".
+// Package unitfile writes systemd unit files whose values come from images and command lines. A
+// unit file is a program, so every such value passes one of the functions here; each gives text
+// that systemd reads back as the same bytes, or an error. The rules are those of systemd.syntax(7),
+// systemd.service(5) "Command lines" and systemd.unit(5) "Specifiers".
 package unitfile
 
 import (
@@ -22,7 +23,8 @@ type File struct {
 	options []*unit.UnitOption
 }
 
-// Add appends a line. The value must be a constant of the program or come from a function of this package.
+// Add appends a line. The value must be a constant of the program or come from a function of this
+// package.
 func (f *File) Add(section, name, value string) {
 	f.options = append(f.options, unit.NewUnitOption(section, name, value))
 }
@@ -40,8 +42,9 @@ func (f *File) Bytes() ([]byte, error) {
 	return io.ReadAll(unit.Serialize(f.options))
 }
 
-// Exec is the value of an ExecStart= line that runs argv. The program is an absolute path; systemd refuses one with quotes,
-// backslashes or control characters in it. Arguments may hold any bytes but NUL.
+// Exec is the value of an ExecStart= line that runs argv. The program is an absolute path; systemd
+// refuses one with quotes, backslashes or control characters in it. Arguments may hold any bytes
+// but NUL.
 func Exec(argv []string) (string, error) {
 	if len(argv) == 0 {
 		return "", errors.New("nothing to execute")
@@ -64,8 +67,9 @@ func Exec(argv []string) (string, error) {
 	return strings.Join(words, " "), nil
 }
 
-// Environment is the value of an Environment= line that sets one variable. systemd drops variables whose name is not of
-// letters, digits and underscores, or whose value is not UTF-8; here that is an error.
+// Environment is the value of an Environment= line that sets one variable. systemd drops variables
+// whose name is not of letters, digits and underscores, or whose value is not UTF-8; here that is
+// an error.
 func Environment(name, value string) (string, error) {
 	if !validVariable(name) {
 		return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _", shorten(name))
@@ -92,7 +96,8 @@ func validVariable(name string) bool {
 	return name != ""
 }
 
-// Path is the value of a setting that takes one absolute path up to the end of the line, such as WorkingDirectory=.
+// Path is the value of a setting that takes one absolute path up to the end of the line, such as
+// WorkingDirectory=.
 func Path(path string) (string, error) {
 	switch {
 	case !strings.HasPrefix(path, "/"):
@@ -105,7 +110,8 @@ func Path(path string) (string, error) {
 	return strings.ReplaceAll(path, "%", "%%"), nil
 }
 
-// quote gives one word of a command line or of an Environment= line. What is not printable is written as \xNN, also where systemd would take it as it is: unit files are shown on terminals.
+// quote gives one word of a command line or of an Environment= line. What is not printable is
+// written as \xNN, also where systemd would take it as it is: unit files are shown on terminals.
 func quote(s string) (string, error) {
 	var b strings.Builder
 	b.Grow(len(s) + 2)

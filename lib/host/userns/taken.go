@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Span is consecutive IDs, users' or groups'. A range of a pod is for both, so it may overlap neither.
+// Span is consecutive IDs, users' or groups'. A range of a pod is for both, so it may overlap
+// neither.
 type Span struct{ First, Count uint64 }
 
 // overlaps reports whether one of the IDs is in the range.
@@ -21,8 +22,9 @@ func (s Span) overlaps(r Range) bool {
 	return s.First < uint64(r.Base)+Count && uint64(r.Base) < s.First+s.Count
 }
 
-// Taken returns the IDs that belong to somebody on the host: its users and groups, what they may give to their own
-// containers (subuid(5), subgid(5)), and what the user namespaces of running processes map. root is "/".
+// Taken returns the IDs that belong to somebody on the host: its users and groups, what they may
+// give to their own containers (subuid(5), subgid(5)), and what the user namespaces of running
+// processes map. root is "/".
 func Taken(root string) (spans []Span, err error) {
 	for _, file := range []struct {
 		name         string
@@ -53,7 +55,8 @@ func Taken(root string) (spans []Span, err error) {
 				return nil, err
 			}
 			for _, s := range more {
-				// What the whole host has, a namespace that maps all of it does not have for itself.
+				// What the whole host has, a namespace that maps all of it does not have for
+				// itself.
 				if all := s.First < Count && s.Count >= 1<<31; i > 0 && !seen[s] && !all {
 					spans = append(spans, s)
 				}
@@ -64,8 +67,8 @@ func Taken(root string) (spans []Span, err error) {
 	return spans, nil
 }
 
-// read takes a span from each line of a file; what is no span, as programs of the host do, it ignores. A file need not
-// be there, nor a process.
+// read takes a span from each line of a file; what is no span, as programs of the host do, it
+// ignores. A file need not be there, nor a process.
 func read(name, separator string, first, count int) (spans []Span, err error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -100,7 +103,8 @@ func read(name, separator string, first, count int) (spans []Span, err error) {
 	return spans, nil
 }
 
-// OfContainer reports whether systemd has given a range to a container that need not run yet (systemd-nspawn(1), --private-users=pick).
+// OfContainer reports whether systemd has given a range to a container that need not run yet
+// (systemd-nspawn(1), --private-users=pick).
 func OfContainer(r Range) bool {
 	_, err := os.Lstat(fmt.Sprintf("/run/systemd/nspawn-uid/%d", r.Base))
 	return err == nil

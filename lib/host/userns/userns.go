@@ -1,5 +1,6 @@
-// Package userns owns a pod's range of user and group IDs on the host (user_namespaces(7)) and mounts that show files shifted into it:
-// what belongs to ID N on the disk belongs to ID N in the pod, and nothing on the disk is changed.
+// Package userns owns a pod's range of user and group IDs on the host (user_namespaces(7)) and
+// mounts that show files shifted into it: what belongs to ID N on the disk belongs to ID N in the
+// pod, and nothing on the disk is changed.
 package userns
 
 import (
@@ -20,14 +21,15 @@ import (
 // Count is how many IDs a pod has.
 const Count = 1 << 16
 
-// The first and the last range that systemd keeps for containers (systemd's UIDS-GIDS.md), in ranges.
+// The first and the last range that systemd keeps for containers (systemd's UIDS-GIDS.md), in
+// ranges.
 const firstRange, lastRange = 0x0008, 0x6fff
 
 // Range is the IDs of a pod: Base on the host is 0 in the pod.
 type Range struct{ Base uint32 }
 
-// Free yields the ranges that overlap with none of the spans, all of them once, beginning with the one of a random
-// number.
+// Free yields the ranges that overlap with none of the spans, all of them once, beginning with the
+// one of a random number.
 func Free(random uint32, taken []Span) iter.Seq[Range] {
 	const ranges = lastRange - firstRange + 1
 	return func(yield func(Range) bool) {
@@ -55,8 +57,8 @@ func (r Range) String() string { return fmt.Sprintf("%d:%d", r.Base, Count) }
 
 // Open makes a user namespace with these IDs. The calling goroutine must be locked to its thread.
 //
-// A namespace needs a process to begin with: it is one of this program that the kernel stops at its execve(2), before it does
-// anything, and that is killed then.
+// A namespace needs a process to begin with: it is one of this program that the kernel stops at its
+// execve(2), before it does anything, and that is killed then.
 func (r Range) Open() (*os.File, error) {
 	cmd := &exec.Cmd{Path: "/proc/self/exe", SysProcAttr: &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWUSER, Ptrace: true, Pdeathsig: syscall.SIGKILL,
@@ -86,8 +88,8 @@ func Shift(tree int, ns *os.File) error {
 // ErrCannotShift is of files that a user namespace's IDs can't own.
 var ErrCannotShift = errors.New("its file system can't show its files with other owners (ext4, xfs, btrfs, and tmpfs since Linux 6.3 can)")
 
-// Try reports by its error whether the files of a directory or file can be shifted, recursively with what is mounted
-// below. Nothing is mounted.
+// Try reports by its error whether the files of a directory or file can be shifted, recursively
+// with what is mounted below. Nothing is mounted.
 func Try(name string, recursive bool, ns *os.File) error {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
 	if recursive {
@@ -117,8 +119,8 @@ func Over(dir string, ns *os.File) error {
 	return nil
 }
 
-// As has the calling thread, which must be locked, make files as the range's root for as long as f takes. Other IDs can't be owners in
-// a shifted mount.
+// As has the calling thread, which must be locked, make files as the range's root for as long as f
+// takes. Other IDs can't be owners in a shifted mount.
 func (r Range) As(f func() error) error {
 	set := func(id uint32) error {
 		err := unix.Setfsgid(int(id))

@@ -20,7 +20,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// From every random number on, each range that Parse takes comes once, and none that belongs to somebody.
+// From every random number on, each range that Parse takes comes once, and none that belongs to
+// somebody.
 func TestFree(t *testing.T) {
 	const base, last = firstRange << 16, lastRange << 16
 	for _, n := range []uint32{0, 1, lastRange - firstRange, lastRange - firstRange + 1, math.MaxInt32, math.MaxUint32} {

@@ -1,5 +1,6 @@
-// Package auth finds the credentials that a server or a registry wants: in rkt's files in auth.d, and where Docker and Podman keep
-// theirs. Secrets of it are in no error and in no argument of a program.
+// Package auth finds the credentials that a server or a registry wants: in rkt's files in auth.d,
+// and where Docker and Podman keep theirs. Secrets of it are in no error and in no argument of a
+// program.
 package auth
 
 import (
@@ -15,8 +16,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/config"
 )
 
-// Credentials are of one kind: user and password, a bearer token, an identity token (OAuth 2, which a registry's token server takes), or a
-// key of AWS.
+// Credentials are of one kind: user and password, a bearer token, an identity token (OAuth 2, which
+// a registry's token server takes), or a key of AWS.
 type Credentials struct {
 	User, Password string
 	Token          string
@@ -48,7 +49,8 @@ type files struct {
 	registries map[string]Credentials
 }
 
-// New gives the keychain of these configuration directories, of which a later one wins, and an environment (os.Getenv).
+// New gives the keychain of these configuration directories, of which a later one wins, and an
+// environment (os.Getenv).
 func New(getenv func(string) string, dirs ...string) *Keychain {
 	k := &Keychain{dirs: dirs, getenv: getenv, docker: map[string]*dockerConfig{}}
 	k.rkt = sync.OnceValues(func() (*files, error) { return readAll(dirs) })
@@ -100,7 +102,8 @@ func (k *Keychain) Server(host string) (Credentials, bool, error) {
 	return c, ok, nil
 }
 
-// Registry gives the credentials for a repository of a registry: rkt's, else those of Docker's and Podman's files.
+// Registry gives the credentials for a repository of a registry: rkt's, else those of Docker's and
+// Podman's files.
 func (k *Keychain) Registry(ctx context.Context, host, repository string) (Credentials, bool, error) {
 	if k == nil {
 		return Credentials{}, false, nil
@@ -116,8 +119,8 @@ func (k *Keychain) Registry(ctx context.Context, host, repository string) (Crede
 	return k.fromDocker(ctx, host, repository)
 }
 
-// Transport gives requests the credentials for their host. Those of a redirect get the ones for the host that it leads to, or none; plain
-// HTTP gets none if HTTPS has led there.
+// Transport gives requests the credentials for their host. Those of a redirect get the ones for the
+// host that it leads to, or none; plain HTTP gets none if HTTPS has led there.
 func (k *Keychain) Transport(next http.RoundTripper) http.RoundTripper { return &transport{k, next} }
 
 type transport struct {
@@ -138,7 +141,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// hostOf is the HOST[:PORT] of a request as it stands in auth.d: without a port that goes without saying.
+// hostOf is the HOST[:PORT] of a request as it stands in auth.d: without a port that goes without
+// saying.
 func hostOf(r *http.Request) string {
 	host, port, err := net.SplitHostPort(r.URL.Host)
 	if err == nil && (r.URL.Scheme == "https" && port == "443" || r.URL.Scheme == "http" && port == "80") {
@@ -174,8 +178,8 @@ func (c Credentials) sign(r *http.Request, now time.Time) {
 	}
 }
 
-// Refused words the answer of somebody who wants other credentials than he was given: c, if any were found. where says where they
-// could be.
+// Refused words the answer of somebody who wants other credentials than he was given: c, if any
+// were found. where says where they could be.
 func Refused(who string, c Credentials, where string) string {
 	if c.From != "" {
 		return who + " refuses the credentials of " + c.From
@@ -183,7 +187,8 @@ func Refused(who string, c Credentials, where string) string {
 	return who + " wants credentials, and there are none for it (" + where + ")"
 }
 
-// PlainURL is a URL as it may be shown, without what follows a "?": that may be a secret, as in a signed address.
+// PlainURL is a URL as it may be shown, without what follows a "?": that may be a secret, as in a
+// signed address.
 func PlainURL(address string) string {
 	if plain, _, found := strings.Cut(address, "?"); found {
 		return plain + "?…"

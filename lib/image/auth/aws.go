@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// AWS is a key of Amazon Web Services, with which requests to S3 and what speaks like it are signed.
+// AWS is a key of Amazon Web Services, with which requests to S3 and what speaks like it are
+// signed.
 type AWS struct {
 	ID, Secret string
 	Region     string // "" is the one that the host's name has, else us-east-1
@@ -32,8 +33,8 @@ func (a AWS) region(host string) string {
 	return "us-east-1"
 }
 
-// Sign signs a request without a body for S3 (Signature Version 4, "Authenticating Requests: Using the Authorization Header"). One
-// whose address is signed already is left as it is.
+// Sign signs a request without a body for S3 (Signature Version 4, "Authenticating Requests: Using
+// the Authorization Header"). One whose address is signed already is left as it is.
 func (a AWS) Sign(r *http.Request, now time.Time) {
 	query := r.URL.Query()
 	if query.Has("X-Amz-Signature") || query.Has("Signature") {

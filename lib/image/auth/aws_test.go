@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// The examples of AWS ("Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)", Examples).
+// The examples of AWS ("Authenticating Requests: Using the Authorization Header (AWS Signature
+// Version 4)", Examples).
 func TestAWSExamples(t *testing.T) {
 	key := AWS{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 	now := time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
@@ -36,7 +37,8 @@ func TestAWSExamples(t *testing.T) {
 	}
 }
 
-// What AWS has no example of is compared with what curl signs (which takes a query in the order that it has).
+// What AWS has no example of is compared with what curl signs (which takes a query in the order
+// that it has).
 func TestAWSLikeCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatal("curl is missing: run make deps, or install Debian's package curl")

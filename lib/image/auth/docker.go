@@ -38,8 +38,8 @@ type dockerAuth struct {
 	RegistryToken string `json:"registrytoken"`
 }
 
-// fromDocker looks into the file that the environment names, else into those in the places where Docker and Podman write. The first
-// that has something for the host counts.
+// fromDocker looks into the file that the environment names, else into those in the places where
+// Docker and Podman write. The first that has something for the host counts.
 func (k *Keychain) fromDocker(ctx context.Context, host, repository string) (Credentials, bool, error) {
 	for _, path := range k.dockerFiles() {
 		d, err := k.dockerFile(path)
@@ -166,8 +166,8 @@ func (d *dockerConfig) find(ctx context.Context, host, repository string) (Crede
 	return Credentials{User: a.User, Password: a.Password, IdentityToken: a.IdentityToken, Token: a.RegistryToken}, ok, nil
 }
 
-// entry gives that of the repository, or of the closest directory above it, or of the host (containers-auth.json(5)); an old Docker's keys
-// are URLs.
+// entry gives that of the repository, or of the closest directory above it, or of the host
+// (containers-auth.json(5)); an old Docker's keys are URLs.
 func (d *dockerConfig) entry(hosts []string, repository string) (dockerAuth, bool) {
 	for at := repository; at != "."; at = filepath.Dir(at) {
 		for _, host := range hosts {
@@ -193,7 +193,8 @@ const (
 	maxAnswer  = 1 << 20
 )
 
-// askHelper runs docker-credential-NAME (github.com/docker/docker-credential-helpers): the server goes in by standard input.
+// askHelper runs docker-credential-NAME (github.com/docker/docker-credential-helpers): the server
+// goes in by standard input.
 func askHelper(ctx context.Context, name, server string) (Credentials, bool, error) {
 	helper := "docker-credential-" + name
 	ctx, cancel := context.WithTimeout(ctx, helperTime)

@@ -1,6 +1,7 @@
-// Package certs finds the authorities that vouch for a server, and the certificate that is shown to it: in directories HOST[:PORT] of
-// certs.d, as Docker and Podman have it (containers-certs.d(5)). *.crt are authorities besides those of the system, NAME.cert and NAME.key
-// a certificate to show and its key.
+// Package certs finds the authorities that vouch for a server, and the certificate that is shown to
+// it: in directories HOST[:PORT] of certs.d, as Docker and Podman have it (containers-certs.d(5)). *.crt
+// are authorities besides those of the system, NAME.cert and NAME.key a certificate to show and its
+// key.
 package certs
 
 import (
@@ -22,8 +23,8 @@ import (
 // Shared are the directories of Podman and Docker.
 var Shared = []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
 
-// Directories are the certs.d of the configuration directories, of which a later one wins, and those of Podman and Docker, in the order in
-// which they are looked at.
+// Directories are the certs.d of the configuration directories, of which a later one wins, and
+// those of Podman and Docker, in the order in which they are looked at.
 func Directories(dirs ...string) []string {
 	var list []string
 	for _, dir := range dirs {
@@ -34,8 +35,8 @@ func Directories(dirs ...string) []string {
 	return append(list, Shared...)
 }
 
-// Transport gives each host the authorities and the certificate that the first directory has that knows it. Without one the transport is
-// used as it is.
+// Transport gives each host the authorities and the certificate that the first directory has that
+// knows it. Without one the transport is used as it is.
 func Transport(base *http.Transport, directories []string) http.RoundTripper {
 	return &transport{base: base, directories: directories, hosts: map[string]*http.Transport{}}
 }

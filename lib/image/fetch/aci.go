@@ -58,7 +58,8 @@ type want struct {
 	signature string // path or URL of its signature; "" is where one is by custom
 }
 
-// fromACI fetches an ACI (appc spec, aci.md), from a file, a URL or by its name, and what it depends on.
+// fromACI fetches an ACI (appc spec, aci.md), from a file, a URL or by its name, and what it
+// depends on.
 func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o, o.Auth)}, got: map[string]found{}}
 	root, err := f.get(ctx, ref, want{signature: o.Signature})
@@ -80,7 +81,8 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 	return fetched{id: root.id}, nil // add has recorded who signed what
 }
 
-// meant adds to an error what somebody may have meant who wrote the name of a file or directory that is there.
+// meant adds to an error what somebody may have meant who wrote the name of a file or directory
+// that is there.
 func meant(ref image.Reference, err error) error {
 	if ref.Kind == image.Appc {
 		if info, err2 := os.Stat(ref.App); err2 == nil && info.Mode().IsRegular() {
@@ -105,7 +107,8 @@ func (f *acis) get(ctx context.Context, ref image.Reference, w want) (found, err
 	return f.fromFile(ctx, ref, w)
 }
 
-// have gives an image of the store if its own rootfs is there as well, which images that depend on it need.
+// have gives an image of the store if its own rootfs is there as well, which images that depend on
+// it need.
 func (f *acis) have(id string) (found, bool) {
 	img, err := f.store.Image(id)
 	if err != nil || !f.store.HasLayer(img.ID) {
@@ -182,7 +185,8 @@ func (f *acis) same(v *verifier, id string) (bool, error) {
 	return err == nil && fmt.Sprintf("sha512-%x", h.Sum(nil)) == id, err
 }
 
-// unpack makes a layer of an ACI's rootfs. The ID is the SHA-512 of the uncompressed ACI, and the layer's name.
+// unpack makes a layer of an ACI's rootfs. The ID is the SHA-512 of the uncompressed ACI, and the
+// layer's name.
 func (f *acis) unpack(ctx context.Context, v *verifier, w want, p *proof) (found, error) {
 	var manifest *schema.ImageManifest
 	var untrusted error

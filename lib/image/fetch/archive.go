@@ -21,8 +21,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/unpack"
 )
 
-// fromArchive fetches from a tar file that holds an OCI image layout, or what docker save and podman save write: manifest.json with
-// the names of config and layers, which newer Dockers put beside a layout. Which of the two it is, the file tells.
+// fromArchive fetches from a tar file that holds an OCI image layout, or what docker save and
+// podman save write: manifest.json with the names of config and layers, which newer Dockers put
+// beside a layout. Which of the two it is, the file tells.
 func fromArchive(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	a, err := openArchive(ctx, s, ref.Path, o)
 	if err != nil {
@@ -51,8 +52,8 @@ const (
 	maxArchiveLinks   = 10       // one after another
 )
 
-// archive is a tar file whose entries can be opened by name, as often as needed. Nothing of it is written to disk under its name,
-// so what names and links say is of no danger.
+// archive is a tar file whose entries can be opened by name, as often as needed. Nothing of it is
+// written to disk under its name, so what names and links say is of no danger.
 type archive struct {
 	file    *os.File // uncompressed
 	entries map[string]entry
@@ -64,7 +65,8 @@ type entry struct {
 	bad          string // why it cannot be opened
 }
 
-// openArchive lists the entries of a tar file. A compressed one is decompressed to a nameless file first, as far as the limits go.
+// openArchive lists the entries of a tar file. A compressed one is decompressed to a nameless file
+// first, as far as the limits go.
 func openArchive(ctx context.Context, s *store.Store, file string, o Options) (*archive, error) {
 	f, err := openRegular(file)
 	if err != nil {
@@ -205,7 +207,8 @@ func (a *archive) open(name string) (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(a.file, e.offset, e.size)), nil
 }
 
-// saved is an image in manifest.json (moby's image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format").
+// saved is an image in manifest.json (moby's image/spec/v1.2.md, "Combined Image JSON + Filesystem
+// Changeset Format").
 type saved struct {
 	Config   string   // name of an entry
 	RepoTags []string // NAME:TAG
@@ -241,8 +244,9 @@ func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Refe
 	return fetched{id: id}, err
 }
 
-// describe makes the manifest that an image of docker save does not have. A layer's file has no digest; of a plain one, the config's
-// diff ID is the digest that it must have. names gets the entries of config and layers by digest.
+// describe makes the manifest that an image of docker save does not have. A layer's file has no
+// digest; of a plain one, the config's diff ID is the digest that it must have. names gets the
+// entries of config and layers by digest.
 func (a *archive) describe(ctx context.Context, img saved, names map[v1.Hash]string) (*v1.Manifest, error) {
 	e, err := a.find(img.Config)
 	if err != nil {
@@ -291,7 +295,8 @@ func (a *archive) describe(ctx context.Context, img saved, names map[v1.Hash]str
 	return m, nil
 }
 
-// digestName is the name of a file that is called after its digest, as docker, podman and go-containerregistry do.
+// digestName is the name of a file that is called after its digest, as docker, podman and
+// go-containerregistry do.
 var digestName = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{64})(?:\.json)?$`)
 
 // chooseSaved finds the image of a name, or the only one.
@@ -333,7 +338,8 @@ func matching(names []string, want string) string {
 	return ""
 }
 
-// sameName tells whether two names of Docker images mean the same: redis and docker.io/library/redis:latest do.
+// sameName tells whether two names of Docker images mean the same: redis and
+// docker.io/library/redis:latest do.
 func sameName(a, b string) bool {
 	if a == b {
 		return a != ""

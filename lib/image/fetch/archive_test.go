@@ -63,7 +63,8 @@ func plainLayer(t testing.TB, entries ...string) layer {
 
 func hexOf(data []byte) string { return strings.TrimPrefix(digest(data), "sha256:") }
 
-// savedParts is what old Dockers write for an image: a directory for each layer, config and manifest.json beside them.
+// savedParts is what old Dockers write for an image: a directory for each layer, config and
+// manifest.json beside them.
 func savedParts(t testing.TB, tags []string, layers ...layer) []entryOf {
 	t.Helper()
 	configJSON := text(t, config(layers...))
@@ -168,7 +169,8 @@ func TestArchive(t *testing.T) {
 	}
 }
 
-// TestArchiveOfCrane is what go-containerregistry writes, as crane, ko and kaniko do: compressed layers, named by their digests.
+// TestArchiveOfCrane is what go-containerregistry writes, as crane, ko and kaniko do: compressed
+// layers, named by their digests.
 func TestArchiveOfCrane(t *testing.T) {
 	data := tarOf(t, "bin/", "bin/app=program")
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
@@ -279,7 +281,8 @@ func TestBadArchive(t *testing.T) {
 	}
 }
 
-// TestArchiveBomb is a small file that decompresses to more than the limits let through, and one with too many entries.
+// TestArchiveBomb is a small file that decompresses to more than the limits let through, and one
+// with too many entries.
 func TestArchiveBomb(t *testing.T) {
 	s, dir := newStore(t)
 	file := archiveFile(t, gzipped(t, make([]byte, 8<<20)))
@@ -300,7 +303,8 @@ func TestArchiveBomb(t *testing.T) {
 	wantNothing(t, dir)
 }
 
-// FuzzArchive has manifest.json and the list of entries be anything: an error, or an image whose parts are in the archive.
+// FuzzArchive has manifest.json and the list of entries be anything: an error, or an image whose
+// parts are in the archive.
 func FuzzArchive(f *testing.F) {
 	good := plainLayer(f, "file=text")
 	f.Add(archiveOf(f, savedParts(f, []string{"app:1"}, good)...), "")

@@ -19,7 +19,8 @@ import (
 // maxSignatureManifests is how many manifests of signatures are looked at for one image.
 const maxSignatureManifests = 32
 
-// cosign looks for a signature of an image that counts, among those that are attached to it (cosign's specs/SIGNATURE_SPEC.md).
+// cosign looks for a signature of an image that counts, among those that are attached to it
+// (cosign's specs/SIGNATURE_SPEC.md).
 type cosign struct {
 	keys  trust.Keystore
 	image trust.Image
@@ -64,8 +65,9 @@ func (c *cosign) no(err error) bool {
 	return false
 }
 
-// verifyRemote refuses an image in a registry that is signed by nobody who is trusted for its name. Signatures are at the tag
-// sha256-DIGEST.sig, or refer to the image (distribution-spec, "Listing Referrers"); of its manifest, or of the index that it is in.
+// verifyRemote refuses an image in a registry that is signed by nobody who is trusted for its name.
+// Signatures are at the tag sha256-DIGEST.sig, or refer to the image (distribution-spec, "Listing
+// Referrers"); of its manifest, or of the index that it is in.
 func verifyRemote(ctx context.Context, r account, puller *remote.Puller, options []remote.Option, repository name.Repository, c *cosign) error {
 	for _, digest := range c.image.Digests {
 		manifest, err := puller.Get(ctx, repository.Tag(strings.Replace(digest, ":", "-", 1)+".sig"))
@@ -117,14 +119,16 @@ func missing(err error) bool {
 // signatureTag is a name of a layout's entry that is no image but what cosign attaches to one.
 var signatureTag = regexp.MustCompile(`(^|:)sha256-[0-9a-f]{64}\.(sig|att|sbom)$`)
 
-// attached tells whether an entry of a layout is not an image, but attached to one, as cosign save and copies of a registry have it.
+// attached tells whether an entry of a layout is not an image, but attached to one, as cosign save
+// and copies of a registry have it.
 func attached(d v1.Descriptor) bool {
 	kind := d.Annotations["kind"]
 	return signatureTag.MatchString(d.Annotations[refName]) || signatureTag.MatchString(d.Annotations[containerdName]) ||
 		kind == "dev.cosignproject.cosign/sigs" || kind == "dev.cosignproject.cosign/atts" || d.ArtifactType == trust.SignatureArtifact
 }
 
-// verifyLayout refuses an image of a layout that is signed by nobody who is trusted for the name that it is signed as.
+// verifyLayout refuses an image of a layout that is signed by nobody who is trusted for the name
+// that it is signed as.
 func verifyLayout(ctx context.Context, index v1.IndexManifest, c *cosign) error {
 	for _, d := range index.Manifests {
 		if !attached(d) || !d.MediaType.IsImage() || c.manifests >= maxSignatureManifests {

@@ -24,7 +24,8 @@ type node struct {
 	below []*node
 }
 
-// tree fetches what an image depends on, and what that depends on. above are the IDs on the way to it.
+// tree fetches what an image depends on, and what that depends on. above are the IDs on the way to
+// it.
 func (f *acis) tree(ctx context.Context, root found, above []string) (*node, error) {
 	if slices.Contains(above, root.id) {
 		return nil, fmt.Errorf("%s depends on itself", root.manifest.Name)
@@ -48,8 +49,8 @@ func (f *acis) tree(ctx context.Context, root found, above []string) (*node, err
 	return n, nil
 }
 
-// dependency finds an image that another one depends on (appc spec, aci.md, "Dependency Matching"): in the store if the policy lets it
-// or its ID is given, else by discovery.
+// dependency finds an image that another one depends on (appc spec, aci.md, "Dependency Matching"):
+// in the store if the policy lets it or its ID is given, else by discovery.
 func (f *acis) dependency(ctx context.Context, d types.Dependency) (found, error) {
 	ref, err := image.AppcReference(d.ImageName.String(), stringLabels(d.Labels))
 	if err != nil {
@@ -91,8 +92,9 @@ func (f *acis) dependency(ctx context.Context, d types.Dependency) (found, error
 	return got, nil
 }
 
-// relay lays an ACI of the store anew whose own signature counts, but that lies on something else since somebody has fetched it without
-// verifying: on what it means by the names of its dependencies, as far as the store has that, verified.
+// relay lays an ACI of the store anew whose own signature counts, but that lies on something else
+// since somebody has fetched it without verifying: on what it means by the names of its
+// dependencies, as far as the store has that, verified.
 func relay(ctx context.Context, s *store.Store, ref image.Reference, o Options) (*store.Image, error) {
 	r := o.resolver(s)
 	img, err := r.Own(ref)
@@ -139,8 +141,8 @@ func stringLabels(labels types.Labels) map[string]string {
 	return all
 }
 
-// parts lists what an image is made of, the uppermost first, as appc's acirenderer does: an image lies on what it depends on, and of
-// its dependencies each lies on those before it.
+// parts lists what an image is made of, the uppermost first, as appc's acirenderer does: an image
+// lies on what it depends on, and of its dependencies each lies on those before it.
 func (n *node) parts(above []string, all []part.Part) ([]part.Part, error) {
 	if len(all) >= maxLayers {
 		return nil, fmt.Errorf("more than %d layers", maxLayers)
@@ -192,7 +194,8 @@ func (f *acis) add(ctx context.Context, n *node, done map[string]bool) error {
 	return f.record(n)
 }
 
-// record records who has signed an image and each that it lies on. Of one that needed no signature, since its ID was given, nothing is.
+// record records who has signed an image and each that it lies on. Of one that needed no signature,
+// since its ID was given, nothing is.
 func (f *acis) record(n *node) error {
 	if n.by == nil {
 		return nil
@@ -218,7 +221,8 @@ func (n *node) proofs(all map[string]keystore.Proof) map[string]keystore.Proof {
 	return all
 }
 
-// implied finds for each directory that the archive of an image only implies the nearest image below that has it and shows it.
+// implied finds for each directory that the archive of an image only implies the nearest image
+// below that has it and shows it.
 func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error) {
 	root := f.store.LayerPath(p.ID)
 	if len(below) == 0 || !marked(root) {
@@ -243,7 +247,8 @@ func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error
 // marked tells whether a directory of a layer has unpack's mark.
 func marked(directory string) bool { return overlay.Marks(directory) != "" }
 
-// folderIn tells whether a layer has a directory of that name that its archive had, reached through no link.
+// folderIn tells whether a layer has a directory of that name that its archive had, reached through
+// no link.
 func folderIn(layer, name string) bool {
 	root, err := unix.Open(layer, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -258,8 +263,8 @@ func folderIn(layer, name string) bool {
 	return !marked(filepath.Join(layer, name)) // no link on the way, and nobody changes a layer
 }
 
-// layer gives the name of the layer that is a part of an image: the image's own, or where a whitelist hides something of it or directories
-// are to be like others, one of what is to be seen.
+// layer gives the name of the layer that is a part of an image: the image's own, or where a
+// whitelist hides something of it or directories are to be like others, one of what is to be seen.
 func (f *acis) layer(ctx context.Context, p part.Part) (string, error) {
 	if p.Whole() {
 		return p.ID, nil

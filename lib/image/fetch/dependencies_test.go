@@ -52,7 +52,8 @@ func dependsOn(names ...string) string {
 	return `,"dependencies":[` + strings.Join(list, ",") + `]`
 }
 
-// view is what an app of an image sees: names of directories, and files with their text, of its layers put together as overlayfs does.
+// view is what an app of an image sees: names of directories, and files with their text, of its
+// layers put together as overlayfs does.
 func view(t testing.TB, img *store.Image) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -159,7 +160,8 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// TestDependencyByID is a dependency that the store has by another way, and one that is told by ID and size.
+// TestDependencyByID is a dependency that the store has by another way, and one that is told by ID
+// and size.
 func TestDependencyByID(t *testing.T) {
 	shop := newShop(t)
 	base := shop.add("base", `,"labels":[{"name":"version","value":"1"}]`, "base=1")
@@ -315,7 +317,8 @@ func TestWhitelist(t *testing.T) {
 	}
 }
 
-// TestImpliedFolders has directories that an archive only implies be like those of the image below, as appc's renderer makes them.
+// TestImpliedFolders has directories that an archive only implies be like those of the image below,
+// as appc's renderer makes them.
 func TestImpliedFolders(t *testing.T) {
 	shop := newShop(t)
 	base := []byte(nil)

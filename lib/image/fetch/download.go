@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// patient is a transport that does not give up at once. What a server or a network says to try again (429, 5xx, a reset) is tried
-// again after a while that doubles, or that Retry-After says. The body of an answer goes on where it breaks off or stands still,
-// by a range request (RFC 9110, 14), if the server gives it a validator to know it by; one without is not, because the rest could be
+// patient is a transport that does not give up at once. What a server or a network says to try
+// again (429, 5xx, a reset) is tried again after a while that doubles, or that Retry-After says.
+// The body of an answer goes on where it breaks off or stands still, by a range request (RFC 9110, 14),
+// if the server gives it a validator to know it by; one without is not, because the rest could be
 // of something else. Whoever reads a body through it sees one body.
 type patient struct {
 	next  http.RoundTripper
@@ -83,8 +84,8 @@ func (p *patient) again(answer *http.Response, err error, try int) (time.Duratio
 	return wait, wait <= maxWait
 }
 
-// passing tells of an error whether it may be gone in a moment. A name that does not exist, a port on which nobody listens and a host
-// that does not answer are more likely mistakes.
+// passing tells of an error whether it may be gone in a moment. A name that does not exist, a port
+// on which nobody listens and a host that does not answer are more likely mistakes.
 func passing(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsTemporary || dns.IsTimeout
@@ -231,8 +232,8 @@ func (b *resuming) resume(cause error) error {
 	return cause
 }
 
-// anew sends a request the way that its redirects have come, with a new token and to where it leads now: both may hold only for some
-// minutes, which a large download takes.
+// anew sends a request the way that its redirects have come, with a new token and to where it leads
+// now: both may hold only for some minutes, which a large download takes.
 func (p *patient) anew(r *http.Request) (*http.Response, error) {
 	next := p.next
 	if p.login != nil {
@@ -271,7 +272,8 @@ func (b *resuming) check(answer *http.Response) error {
 	return fmt.Errorf("asked for the bytes from %d on, the server answers %s", b.at, answer.Status)
 }
 
-// validator is what tells whether a resource has been changed: a strong ETag, else the time of its last change.
+// validator is what tells whether a resource has been changed: a strong ETag, else the time of its
+// last change.
 func validator(answer *http.Response) string {
 	if tag := answer.Header.Get("ETag"); strings.HasPrefix(tag, `"`) {
 		return tag

@@ -1,5 +1,6 @@
-// Package fetch brings images into the store: from registries, OCI image layouts, archives and ACI files. Every byte is checked against
-// its digest while it streams into a directory that becomes part of the store only when all is well.
+// Package fetch brings images into the store: from registries, OCI image layouts, archives and ACI
+// files. Every byte is checked against its digest while it streams into a directory that becomes
+// part of the store only when all is well.
 package fetch
 
 import (
@@ -35,7 +36,8 @@ const (
 	defaultMaxBytes   = 64 << 30
 	defaultMaxEntries = 2 << 20
 
-	// A layer may unpack to maxRatio times its size, and always to freeBytes: deflate reaches 1000, programs about 3.
+	// A layer may unpack to maxRatio times its size, and always to freeBytes: deflate reaches 1000,
+	// programs about 3.
 	maxRatio  = 200
 	freeBytes = 1 << 30
 
@@ -54,11 +56,13 @@ type Options struct {
 
 	Keys trust.Keystore // by which images of registries and layouts are verified
 
-	// Verify, if not nil, returns the proof that somebody who is trusted for an ACI of that name has signed it. It is called for each
-	// ACI that is read, before it is part of the store, unless InsecureImage says that nobody need have. signed is all of the ACI as it
-	// was sent; it is to be read from its beginning to its end, at least the last time.
+	// Verify, if not nil, returns the proof that somebody who is trusted for an ACI of that name
+	// has signed it. It is called for each ACI that is read, before it is part of the store, unless
+	// InsecureImage says that nobody need have. signed is all of the ACI as it was sent; it is to
+	// be read from its beginning to its end, at least the last time.
 	Verify func(ctx context.Context, name string, signature []byte, signed io.ReadSeeker) (keystore.Proof, error)
-	// HaveKey, if not nil, tells it as soon as the name is known whether there is somebody who is trusted for it.
+	// HaveKey, if not nil, tells it as soon as the name is known whether there is somebody who is
+	// trusted for it.
 	HaveKey   func(ctx context.Context, name string) error
 	Signature string // path of the signature of the ACI; "" means where one is by custom: path or URL with ".asc" added
 
@@ -68,7 +72,8 @@ type Options struct {
 	AnyRatio   bool  // so much may come of a few bytes
 	MaxEntries int64 // of one layer or ACI; 0 means 2 Mi
 
-	// Progress, if not nil, is called from several goroutines with how far a layer has come, at least when it begins and ends.
+	// Progress, if not nil, is called from several goroutines with how far a layer has come, at
+	// least when it begins and ends.
 	Progress func(Progress)
 
 	// Log, if not nil, is told where an image comes from, in the words that rkt 1.30 had.
@@ -106,7 +111,8 @@ type Progress struct {
 	Got, Size int64  // bytes read, bytes in all (-1 as long as nobody knows)
 }
 
-// resolver finds what the store has. Where images must be verified, that is only what was, and still counts.
+// resolver finds what the store has. Where images must be verified, that is only what was, and
+// still counts.
 func (o Options) resolver(s *store.Store) resolve.Resolver {
 	switch {
 	case o.InsecureImage:
@@ -117,14 +123,16 @@ func (o Options) resolver(s *store.Store) resolve.Resolver {
 	return resolve.Resolver{Store: s, Good: keystore.Keystore(o.Keys).Good}
 }
 
-// fetched is an image that is in the store now. by says who has signed it; nil if nobody was asked, or if that is recorded already.
+// fetched is an image that is in the store now. by says who has signed it; nil if nobody was asked,
+// or if that is recorded already.
 type fetched struct {
 	id string
 	by *keystore.Proof
 }
 
-// here reports whether a reference names an ACI file that is there. It is read whatever the pull policy says, as rkt did: no
-// other machine is asked, and what the store has of that name may be older.
+// here reports whether a reference names an ACI file that is there. It is read whatever the pull
+// policy says, as rkt did: no other machine is asked, and what the store has of that name may be
+// older.
 func here(ref image.Reference) bool {
 	if ref.Kind != image.File {
 		return false
@@ -133,12 +141,13 @@ func here(ref image.Reference) bool {
 	return err == nil
 }
 
-// Fetch makes sure that the store has the image that a reference names and returns its ID. On an error nothing of it is added to
-// the store but whole layers. An error that wraps store.ErrNotFound says that the image is not in the store and was not to be
-// looked for elsewhere. Errors do not repeat the reference. An image for another platform than this machine gets no name in the store.
+// Fetch makes sure that the store has the image that a reference names and returns its ID. On an
+// error nothing of it is added to the store but whole layers. An error that wraps store.ErrNotFound
+// says that the image is not in the store and was not to be looked for elsewhere. Errors do not
+// repeat the reference. An image for another platform than this machine gets no name in the store.
 //
-// That an image was verified is recorded when it is whole in the store, and before it gets its name: however far a fetch comes, nothing
-// looks verified that is not.
+// That an image was verified is recorded when it is whole in the store, and before it gets its
+// name: however far a fetch comes, nothing looks verified that is not.
 func Fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options) (string, error) {
 	o = o.withDefaults()
 	foreign := o.Platform.foreign() && ref.Kind != image.ID
@@ -211,8 +220,8 @@ func (o Options) foreignly(ref image.Reference) error {
 	return nil
 }
 
-// fromStore looks for an image in the store. Without an ID and an error the source is to be asked; unverified is then why
-// an image that the store has of that name does not do, if there is one.
+// fromStore looks for an image in the store. Without an ID and an error the source is to be asked;
+// unverified is then why an image that the store has of that name does not do, if there is one.
 func fromStore(ctx context.Context, s *store.Store, ref image.Reference, o Options) (id string, unverified, err error) {
 	img, err := o.resolver(s).Lookup(ref)
 	if errors.Is(err, resolve.ErrUnverified) {

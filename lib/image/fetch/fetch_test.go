@@ -683,7 +683,8 @@ func TestNotCompressed(t *testing.T) {
 	}
 }
 
-// greedyXZ is the beginning of an xz stream whose only block says that a dictionary of 4 GiB is needed.
+// greedyXZ is the beginning of an xz stream whose only block says that a dictionary of 4 GiB is
+// needed.
 func greedyXZ(t testing.TB) []byte {
 	t.Helper()
 	crc := func(data []byte) []byte { return binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(data)) }
@@ -774,7 +775,8 @@ func FuzzDecompress(f *testing.F) {
 	})
 }
 
-// FuzzManifest has an image's manifest, its config and the index before it be anything: an error, since its layers are not there.
+// FuzzManifest has an image's manifest, its config and the index before it be anything: an error,
+// since its layers are not there.
 func FuzzManifest(f *testing.F) {
 	good := gzipLayer(f, "file=text")
 	l := newLayout(f)

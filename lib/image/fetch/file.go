@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settled is how long ago a file must have been changed for its times to tell the next change: file systems keep them in steps, of
-// two seconds at the worst.
+// settled is how long ago a file must have been changed for its times to tell the next change: file
+// systems keep them in steps, of two seconds at the worst.
 const settled = 3 * time.Second
 
-// fingerprint tells a file from every other and from itself after a change, which nobody but root can hide: the kernel keeps the time
-// of the last change of the inode. It is "" if the reference is of no file, or of one that was changed a moment ago.
+// fingerprint tells a file from every other and from itself after a change, which nobody but root
+// can hide: the kernel keeps the time of the last change of the inode. It is "" if the reference is
+// of no file, or of one that was changed a moment ago.
 func fingerprint(ref image.Reference, o Options) string {
 	var st unix.Stat_t
 	switch ref.Kind {
@@ -29,8 +30,8 @@ func fingerprint(ref image.Reference, o Options) string {
 	return fmt.Sprintf("%d:%d %d %d %d", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
 }
 
-// unchangedFile gives the image of a file that was read before and has not been changed since, so that it need not be read again: a service
-// whose image is a file starts as fast as any other.
+// unchangedFile gives the image of a file that was read before and has not been changed since, so
+// that it need not be read again: a service whose image is a file starts as fast as any other.
 func unchangedFile(s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
 	if print == "" || o.Signature != "" || ref.Kind != image.File && !o.InsecureImage { // what signs an archive's image is in it
 		return "", false

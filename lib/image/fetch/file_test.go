@@ -78,7 +78,8 @@ func TestUnchangedFile(t *testing.T) {
 	}
 }
 
-// TestUnchangedArchiveSigned has an archive be verified each time: its signatures are looked for in it.
+// TestUnchangedArchiveSigned has an archive be verified each time: its signatures are looked for in
+// it.
 func TestUnchangedArchiveSigned(t *testing.T) {
 	s, _ := newStore(t)
 	o := quick

@@ -15,9 +15,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/auth"
 )
 
-// greeting stands between go-containerregistry and a registry, and saves requests: that library asks for /v2/ before anything else, to
-// learn whether and how to log in (distribution-spec, "Determining Support"). The HEAD of a manifest tells that as well, and when no
-// login is needed, it is the answer that was wanted.
+// greeting stands between go-containerregistry and a registry, and saves requests: that library
+// asks for /v2/ before anything else, to learn whether and how to log in (distribution-spec,
+// "Determining Support"). The HEAD of a manifest tells that as well, and when no login is needed,
+// it is the answer that was wanted.
 type greeting struct {
 	next      http.RoundTripper
 	head      string // path of the manifest that will be asked for with HEAD; "" to ask for /v2/ as usual
@@ -106,8 +107,9 @@ func says(r *http.Request, status int, challenges ...string) *http.Response {
 var acceptManifests = strings.Join([]string{string(types.DockerManifestSchema2), string(types.DockerManifestList),
 	string(types.OCIManifestSchema1), string(types.OCIImageIndex)}, ",")
 
-// digestNow asks a registry for the digest of a name: by one request if it wants no login, or one with user and password that is known from
-// before. It gives the challenge to be remembered for that, too.
+// digestNow asks a registry for the digest of a name: by one request if it wants no login, or one
+// with user and password that is known from before. It gives the challenge to be remembered for
+// that, too.
 func (q registryQuery) digestNow(ctx context.Context, target name.Reference, known string) (digest, challenge string, err error) {
 	// Credentials go to a token server only if the registry has named it just now.
 	if !strings.HasPrefix(strings.ToLower(known), "basic ") && q.login != (auth.Credentials{}) {

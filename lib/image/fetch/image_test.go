@@ -188,7 +188,8 @@ func wantNothing(t testing.TB, dir string) {
 	}
 }
 
-// registry serves a layout under /v2/app/, tag "latest" being its first image, and counts what is asked of it.
+// registry serves a layout under /v2/app/, tag "latest" being its first image, and counts what is
+// asked of it.
 type registry struct {
 	dir      string
 	override func(w http.ResponseWriter, r *http.Request) bool // true: it has answered

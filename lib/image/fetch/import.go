@@ -19,8 +19,9 @@ import (
 // imported is what the image of a stream without a name is called.
 const imported = "standard-input"
 
-// Import puts the image into the store that comes from r: an ACI, or an archive with one image, as docker-archive: and oci-archive: name
-// them. It gets no name there, only its ID. The signature of an ACI is o.Signature.
+// Import puts the image into the store that comes from r: an ACI, or an archive with one image, as
+// docker-archive: and oci-archive: name them. It gets no name there, only its ID. The signature of
+// an ACI is o.Signature.
 func Import(ctx context.Context, s *store.Store, r io.Reader, o Options) (id string, err error) {
 	o = o.withDefaults()
 	if o.PullPolicy == Never {
@@ -78,7 +79,8 @@ func receive(ctx context.Context, f *os.File, r io.Reader, o Options) error {
 	}
 }
 
-// holdsACI tells whether a file is an ACI, or else an archive of images: by the name of the first entry that is in only one of them.
+// holdsACI tells whether a file is an ACI, or else an archive of images: by the name of the first
+// entry that is in only one of them.
 func holdsACI(f *os.File) (bool, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err

@@ -35,8 +35,8 @@ type row struct {
 	why    string
 }
 
-// TestLayers compares what an app sees of odd layers with what umoci and podman make of them. Where they are installed they are asked,
-// else their recorded answers are taken.
+// TestLayers compares what an app sees of odd layers with what umoci and podman make of them. Where
+// they are installed they are asked, else their recorded answers are taken.
 func TestLayers(t *testing.T) {
 	rows, versions := readRows(t)
 	if len(rows) < 40 {
@@ -97,7 +97,8 @@ func (r *row) ask(t *testing.T, l layout, recorded, now map[string]string) {
 	}
 }
 
-// shown leaves the root out of a listing when no layer says what it is like: umoci then has 0755 for it, and podman 0555.
+// shown leaves the root out of a listing when no layer says what it is like: umoci then has 0755
+// for it, and podman 0555.
 func (r *row) shown(listing string) string {
 	if strings.Contains(strings.Join(r.layers, ""), "d ./") || !strings.HasPrefix(listing, "d ") {
 		return listing
@@ -106,7 +107,8 @@ func (r *row) shown(listing string) string {
 	return cmp.Or(rest, "nothing\n")
 }
 
-// fits reports whether a listing is the one that is wanted, in which the time of a directory that no layer says may be any.
+// fits reports whether a listing is the one that is wanted, in which the time of a directory that
+// no layer says may be any.
 func fits(want, got string) bool {
 	wanted, lines := strings.Split(want, "\n"), strings.Split(got, "\n")
 	return slices.EqualFunc(wanted, lines, func(w, g string) bool {
@@ -334,8 +336,9 @@ func askRkt(t *testing.T, l layout) string {
 	return got
 }
 
-// listing has a line for each file: KIND MODE UID:GID @LAYER NAME [=TEXT|-> TARGET|same as NAME]. The time is that of a layer, or @- for one
-// that no layer has; a link's mode says nothing, and the time of the root is nobody's.
+// listing has a line for each file: KIND MODE UID:GID @LAYER NAME [=TEXT|-> TARGET|same as NAME].
+// The time is that of a layer, or @- for one that no layer has; a link's mode says nothing, and the
+// time of the root is nobody's.
 func listing(root string) (string, error) {
 	var lines []string
 	first := map[[2]uint64]string{}

@@ -27,7 +27,8 @@ const (
 	containerdName = "io.containerd.image.name"          // what docker save calls an image in full
 )
 
-// files opens a file of a layout by its name there. The error is or wraps os.ErrNotExist if there is no such file.
+// files opens a file of a layout by its name there. The error is or wraps os.ErrNotExist if there
+// is no such file.
 type files func(name string) (io.ReadCloser, error)
 
 // fromLayout fetches from an OCI image layout in a directory.
@@ -83,7 +84,8 @@ func (open files) readJSON(ctx context.Context, name string, v any) error {
 	return nil
 }
 
-// findManifest finds the manifest of a tag, or of the only image. The digests are those of it and of the indexes on the way to it.
+// findManifest finds the manifest of a tag, or of the only image. The digests are those of it and
+// of the indexes on the way to it.
 func findManifest(ctx context.Context, ref image.Reference, p Platform, index v1.IndexManifest, get blobs) (*v1.Manifest, []string, error) {
 	candidates := index.Manifests
 	if ref.Tag != "" {
@@ -126,7 +128,8 @@ func findManifest(ctx context.Context, ref image.Reference, p Platform, index v1
 	return nil, nil, errors.New("indexes in indexes without end")
 }
 
-// choose finds the one image for a machine. What says nothing of a machine is taken when nothing else is there.
+// choose finds the one image for a machine. What says nothing of a machine is taken when nothing
+// else is there.
 func choose(all []v1.Descriptor, p Platform) (v1.Descriptor, error) {
 	want := p.v1()
 	all = slices.DeleteFunc(slices.Clone(all), attached)

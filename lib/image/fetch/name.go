@@ -22,9 +22,10 @@ const (
 	maxPlaces         = 10      // that pages name for one image
 )
 
-// byName finds an ACI by its appc name. Simple discovery comes first, as the specification had it up to version 0.8 and old servers
-// do: a URL that follows from name and labels. Then the pages under the name say in meta tags where the image is (appc spec,
-// discovery.md). Of several places, the first that has the image is taken.
+// byName finds an ACI by its appc name. Simple discovery comes first, as the specification had it
+// up to version 0.8 and old servers do: a URL that follows from name and labels. Then the pages
+// under the name say in meta tags where the image is (appc spec, discovery.md). Of several places,
+// the first that has the image is taken.
 func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, error) {
 	if !strings.ContainsAny(ref.App, "./") {
 		registry := ref.App
@@ -130,7 +131,8 @@ func (f *acis) discover(ctx context.Context, app discovery.App) (discovery.ACIEn
 	return nil, oneError(errs)
 }
 
-// pages gives package discovery what it has not: an end when the context ends, and pages of bounded size.
+// pages gives package discovery what it has not: an end when the context ends, and pages of bounded
+// size.
 type pages struct {
 	ctx  context.Context
 	next http.RoundTripper

@@ -68,7 +68,8 @@ func (get blobs) read(ctx context.Context, d v1.Descriptor, max int64) ([]byte, 
 	return readSmall(v, max)
 }
 
-// addOCI puts an image with that manifest into the store and returns its ID, the SHA-512 of its config.
+// addOCI puts an image with that manifest into the store and returns its ID, the SHA-512 of its
+// config.
 func addOCI(ctx context.Context, s *store.Store, ref image.Reference, o Options, m *v1.Manifest, get blobs) (string, error) {
 	switch m.Config.MediaType {
 	case types.OCIConfigJSON, types.DockerConfigJSON:
@@ -125,8 +126,8 @@ func unchanged(s *store.Store, ref image.Reference, config v1.Hash) (string, boo
 	return id, err == nil && fmt.Sprintf("sha256:%x", sha256.Sum256(old)) == config.String()
 }
 
-// addLayers puts the layers into the store that are not there yet, some at a time, and returns the names of those that are seen, lowest
-// first.
+// addLayers puts the layers into the store that are not there yet, some at a time, and returns the
+// names of those that are seen, lowest first.
 func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descriptor, diffIDs []v1.Hash, get blobs) ([]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

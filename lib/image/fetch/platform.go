@@ -8,7 +8,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Platform is the kind of machine that an image is for, in the words of OCI's image-spec. The zero value is this machine.
+// Platform is the kind of machine that an image is for, in the words of OCI's image-spec. The zero
+// value is this machine.
 type Platform struct{ OS, Arch, Variant string }
 
 var platformPattern = regexp.MustCompile(`^linux/([a-z0-9_]+)(?:/([a-z0-9._]+))?$`)

@@ -9,7 +9,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 )
 
-// TestPlatform fetches images for other machines, which get no name: names mean images for this one.
+// TestPlatform fetches images for other machines, which get no name: names mean images for this
+// one.
 func TestPlatform(t *testing.T) {
 	if runtime.GOARCH == "arm" {
 		t.Fatal("the test has images for arm as foreign ones")

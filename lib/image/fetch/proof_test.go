@@ -80,7 +80,8 @@ func TestSignedFile(t *testing.T) {
 	fetch("no such file", o)
 }
 
-// A server that makes a signature when it is asked for it says so, and is asked again after the image.
+// A server that makes a signature when it is asked for it says so, and is asked again after the
+// image.
 func TestDeferredSignature(t *testing.T) {
 	good := gzipped(t, aciOf(t, "example.com/app", "", "f=1"))
 	ready := 1 // answers until the signature is there

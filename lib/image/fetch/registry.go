@@ -26,8 +26,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/trust"
 )
 
-// fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for it. What is in the store already
-// costs one HEAD of the manifest, which the limits of registries do not count, and nothing if the reference has the digest.
+// fromRegistry fetches from a registry (distribution-spec), with the credentials that there are for
+// it. What is in the store already costs one HEAD of the manifest, which the limits of registries
+// do not count, and nothing if the reference has the digest.
 func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	known, isKnown := rememberedName(s, ref, o)
 	if isKnown && ref.Digest != "" {
@@ -111,7 +112,8 @@ func (p *pulled) describe(ctx context.Context, target name.Reference) (err error
 	return nil
 }
 
-// layer opens a blob. It is asked of the registry alone, whatever other addresses a manifest has for it.
+// layer opens a blob. It is asked of the registry alone, whatever other addresses a manifest has
+// for it.
 func (p *pulled) layer(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	layer, err := p.puller.Layer(ctx, p.target.Digest(d.Digest.String()))
 	if err == nil {
@@ -123,7 +125,8 @@ func (p *pulled) layer(ctx context.Context, d v1.Descriptor) (io.ReadCloser, err
 	return nil, p.error(err)
 }
 
-// verify returns the proof that somebody who is trusted has signed the image, or the index that it was found by.
+// verify returns the proof that somebody who is trusted has signed the image, or the index that it
+// was found by.
 func (p *pulled) verify(ctx context.Context, keys trust.Keystore) (*keystore.Proof, error) {
 	digest, err := p.image.Digest()
 	if err != nil {
@@ -139,8 +142,8 @@ func (p *pulled) verify(ctx context.Context, keys trust.Keystore) (*keystore.Pro
 	return &c.by, nil
 }
 
-// mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends a digest with it, and its errors have
-// no words.
+// mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends
+// a digest with it, and its errors have no words.
 func mute(err error) bool {
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
 		return answer.StatusCode < http.StatusInternalServerError && answer.StatusCode != http.StatusTooManyRequests
@@ -149,7 +152,8 @@ func mute(err error) bool {
 	return !network
 }
 
-// rememberedName gives what a name in a registry was when it was last asked for, if the store has it and it was verified if it must be.
+// rememberedName gives what a name in a registry was when it was last asked for, if the store has
+// it and it was verified if it must be.
 func rememberedName(s *store.Store, ref image.Reference, o Options) (store.Remote, bool) {
 	if o.Platform.foreign() {
 		return store.Remote{}, false
@@ -219,8 +223,8 @@ func (r account) error(err error) error {
 	return fmt.Errorf("%s: %w (Unexpected HTTP code: %d)", what, err, answer.StatusCode)
 }
 
-// guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them than net/http does by itself:
-// go-containerregistry's client follows for ever.
+// guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them
+// than net/http does by itself: go-containerregistry's client follows for ever.
 type guarded struct {
 	tls   http.RoundTripper
 	plain http.RoundTripper
@@ -241,7 +245,8 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return g.tls.RoundTrip(r)
 }
 
-// bounded refuses manifests larger than maxManifest: go-containerregistry takes up to 100 MiB of one into memory.
+// bounded refuses manifests larger than maxManifest: go-containerregistry takes up to 100 MiB of
+// one into memory.
 type bounded struct{ next http.RoundTripper }
 
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {

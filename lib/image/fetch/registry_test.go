@@ -21,7 +21,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
 )
 
-// keychain has user mary with the password s3cret for these registries and web servers, HOST[:PORT].
+// keychain has user mary with the password s3cret for these registries and web servers,
+// HOST[:PORT].
 func keychain(t testing.TB, hosts ...string) *auth.Keychain {
 	t.Helper()
 	dir := t.TempDir()
@@ -34,7 +35,8 @@ func keychain(t testing.TB, hosts ...string) *auth.Keychain {
 	return auth.New(func(name string) string { return map[string]string{"DOCKER_CONFIG": dir}[name] }, dir)
 }
 
-// TestRegistryToken is a registry that wants a token of its token server, and sends for layers to another host, which is told nothing.
+// TestRegistryToken is a registry that wants a token of its token server, and sends for layers to
+// another host, which is told nothing.
 func TestRegistryToken(t *testing.T) {
 	one := gzipLayer(t, "one")
 	l := newLayout(t)
@@ -101,7 +103,8 @@ func TestRegistryToken(t *testing.T) {
 	}
 }
 
-// TestServerCredentials has an ACI, its signature and the page of discovery behind a password, and a redirect to another host.
+// TestServerCredentials has an ACI, its signature and the page of discovery behind a password, and
+// a redirect to another host.
 func TestServerCredentials(t *testing.T) {
 	aci := aciOf(t, "example.com/app", "", "f=one")
 	var told []string
@@ -320,7 +323,8 @@ func TestResumedAnew(t *testing.T) {
 	}
 }
 
-// TestSecondFetchRequests counts what a registry is asked when a name is still the same: one HEAD, and no more than the login takes.
+// TestSecondFetchRequests counts what a registry is asked when a name is still the same: one HEAD,
+// and no more than the login takes.
 func TestSecondFetchRequests(t *testing.T) {
 	l := newLayout(t)
 	l.image(gzipLayer(t, "one"))
@@ -418,7 +422,8 @@ func TestSecondFetchRequests(t *testing.T) {
 					t.Errorf("now %q: %s, asked for %q", challenge, again, asked)
 				}
 			}
-			// What is not remembered is not trusted: the same by --insecure-options=tls leaves no challenge.
+			// What is not remembered is not trusted: the same by --insecure-options=tls leaves no
+			// challenge.
 			if s, dir := newStore(t); !c.plain {
 				o.InsecureTLS = true
 				if _, err := Fetch(t.Context(), s, ref, o); err != nil {
@@ -432,8 +437,9 @@ func TestSecondFetchRequests(t *testing.T) {
 	}
 }
 
-// TestRegistryDockerTokens has the two kinds of tokens that Docker's config.json may hold: one to get others with from the token server
-// (distribution's OAuth 2, a POST), and one that the registry itself takes.
+// TestRegistryDockerTokens has the two kinds of tokens that Docker's config.json may hold: one to
+// get others with from the token server (distribution's OAuth 2, a POST), and one that the registry
+// itself takes.
 func TestRegistryDockerTokens(t *testing.T) {
 	l := newLayout(t)
 	l.image(gzipLayer(t, "one"))

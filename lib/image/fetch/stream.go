@@ -18,7 +18,8 @@ import (
 	"github.com/therootcompany/xz"
 )
 
-// verifier reads a blob and fails at its end, or as soon as it is too long, if it is not the one that was promised.
+// verifier reads a blob and fails at its end, or as soon as it is too long, if it is not the one
+// that was promised.
 type verifier struct {
 	ctx      context.Context
 	cancel   func() // ends a read that waits for the network; may be nil
@@ -75,8 +76,9 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// compression is how a file that begins so is compressed, nil if it is not. The first bytes tell, because media types and file names
-// are at times wrong; and enough of them that no name of a file does, with which a tar archive begins.
+// compression is how a file that begins so is compressed, nil if it is not. The first bytes tell,
+// because media types and file names are at times wrong; and enough of them that no name of a file
+// does, with which a tar archive begins.
 func compression(head []byte) func(io.Reader) (io.ReadCloser, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("\x1f\x8b\x08")):
@@ -118,7 +120,8 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(b), nil
 }
 
-// pump reads ahead in a goroutine, so that inflating and making files each have a processor, and hashes what it hands on.
+// pump reads ahead in a goroutine, so that inflating and making files each have a processor, and
+// hashes what it hands on.
 type pump struct {
 	full, free chan []byte
 	stop, done chan struct{}
@@ -195,8 +198,8 @@ func (p *pump) close() {
 	<-p.done
 }
 
-// unpackStream unpacks a blob into a layer and hashes the uncompressed stream. It reads the blob to its end, and when that is not
-// the blob that was promised, it says so rather than what came of it.
+// unpackStream unpacks a blob into a layer and hashes the uncompressed stream. It reads the blob to
+// its end, and when that is not the blob that was promised, it says so rather than what came of it.
 func unpackStream(l *store.Layer, v *verifier, h hash.Hash, o unpack.Options) error {
 	return eachByte(v, h, func(r io.Reader) error { return unpack.Keep(l.Dir, l.Root, r, o) })
 }

@@ -20,8 +20,9 @@ const (
 	maxValidator = 1024                 // bytes of an ETag or a time
 )
 
-// fromURL fetches an ACI from a web server. What it sent before is not sent again as long as it says so (RFC 9111: max-age, else ETag
-// or Last-Modified), and a download that was ended goes on where it was, if it is still the same.
+// fromURL fetches an ACI from a web server. What it sent before is not sent again as long as it
+// says so (RFC 9111: max-age, else ETag or Last-Modified), and a download that was ended goes on
+// where it was, if it is still the same.
 func (f *acis) fromURL(ctx context.Context, ref image.Reference, w want) (got found, err error) {
 	if w.signature == "" {
 		w.signature = beside(ref.URL)
@@ -97,7 +98,8 @@ func (t *transfer) try(ctx context.Context) (got found, again bool, err error) {
 	return got, false, t.store.SetRemote(ctx, t.ref, now)
 }
 
-// heed does what the status of an answer asks for. It returns the size of the whole ACI, and whether to ask again for all of it.
+// heed does what the status of an answer asks for. It returns the size of the whole ACI, and
+// whether to ask again for all of it.
 func (t *transfer) heed(answer *http.Response) (size int64, again bool, err error) {
 	size = answer.ContentLength
 	switch status := answer.StatusCode; {
@@ -155,7 +157,8 @@ func (t *transfer) receive(ctx context.Context, answer *http.Response, size int6
 	return got, nil
 }
 
-// remembered gives the image that a URL was last, if the store has it, it was verified if it must be, and it can be what is wanted.
+// remembered gives the image that a URL was last, if the store has it, it was verified if it must
+// be, and it can be what is wanted.
 func (f *acis) remembered(ctx context.Context, ref image.Reference, w want) (found, *store.Remote) {
 	known, err := f.store.Remote(ref)
 	if err != nil {

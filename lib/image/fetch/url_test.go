@@ -391,7 +391,8 @@ func TestURLWithoutLength(t *testing.T) {
 	}
 }
 
-// TestURLBomb is an ACI that does not say how long it is: what it may unpack to grows with what has come of it.
+// TestURLBomb is an ACI that does not say how long it is: what it may unpack to grows with what has
+// come of it.
 func TestURLBomb(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)

@@ -1,5 +1,6 @@
-// Package index makes the index of a store anew from the store's blobs: the directories image and ref of docs/images.md, from layers, configs
-// and records. Nothing gets into the index that was not compared with what its digest says.
+// Package index makes the index of a store anew from the store's blobs: the directories image and
+// ref of docs/images.md, from layers, configs and records. Nothing gets into the index that was not
+// compared with what its digest says.
 package index
 
 import (
@@ -21,9 +22,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/verify"
 )
 
-// Rebuild brings back the images and names that the index of a store has lost, or has in a damaged form. What is whole it leaves alone, and
-// records of it what is not recorded yet. It can be killed at any time and run again, and other programs can use the store meanwhile. It
-// tells of each image and name that it brings back, and the error is of those that it cannot.
+// Rebuild brings back the images and names that the index of a store has lost, or has in a damaged
+// form. What is whole it leaves alone, and records of it what is not recorded yet. It can be killed
+// at any time and run again, and other programs can use the store meanwhile. It tells of each image
+// and name that it brings back, and the error is of those that it cannot.
 func Rebuild(ctx context.Context, s *store.Store, image, name func(store.Ref)) error {
 	ids, err := s.Records()
 	if err != nil {
@@ -150,7 +152,8 @@ func own(s *store.Store, id, layer string) bool {
 	return err == nil && p.ID == id
 }
 
-// fromConfig makes of the config of an OCI image what the index has of it. Only its name is from the record.
+// fromConfig makes of the config of an OCI image what the index has of it. Only its name is from
+// the record.
 func fromConfig(ctx context.Context, s *store.Store, r store.Record) (*schema.ImageManifest, []string, error) {
 	config, err := os.ReadFile(r.Config)
 	if err != nil {
@@ -190,7 +193,8 @@ func fromConfig(ctx context.Context, s *store.Store, r store.Record) (*schema.Im
 	return manifest, layers, err
 }
 
-// firstName is a reference that gives an image a name if its manifest is lost: the first in the record that says one, else none.
+// firstName is a reference that gives an image a name if its manifest is lost: the first in the
+// record that says one, else none.
 func firstName(r store.Record) image.Reference {
 	for _, ref := range r.Refs {
 		if name, ok := strings.CutPrefix(ref.Key, string(image.Docker)+"/"); ok {

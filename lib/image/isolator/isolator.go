@@ -1,5 +1,6 @@
-// Package isolator knows the isolators that appc's library does not: one that appc planned, for which it registers a type with the
-// library when it is imported, and the names of those that nobody knows.
+// Package isolator knows the isolators that appc's library does not: one that appc planned, for
+// which it registers a type with the library when it is imported, and the names of those that
+// nobody knows.
 package isolator
 
 import (
@@ -42,7 +43,8 @@ func (a AppArmor) AssertValid() error {
 	return nil
 }
 
-// Unknown names the first isolator in the manifest of an image or a pod that is not known, which appc's library refuses without a name; "" is none.
+// Unknown names the first isolator in the manifest of an image or a pod that is not known, which
+// appc's library refuses without a name; "" is none.
 func Unknown(manifest []byte) string {
 	type section struct {
 		Isolators []struct{ Name types.ACIdentifier }

@@ -1,6 +1,7 @@
-// Package keystore owns the layout of the keystore, which is rkt's: which file is a key that is trusted for which name. It parses no
-// key (package trust does) and links no cryptography beyond a hash, so that every start of a pod can ask whether an image that was
-// verified once still counts as verified.
+// Package keystore owns the layout of the keystore, which is rkt's: which file is a key that is
+// trusted for which name. It parses no key (package trust does) and links no cryptography beyond a
+// hash, so that every start of a pod can ask whether an image that was verified once still counts
+// as verified.
 package keystore
 
 import (
@@ -21,12 +22,14 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 )
 
-// Keystore is the directories trustedkeys of the configuration, weakest first. In each, root.d/FINGERPRINT is a key that is trusted
-// for every image, and prefix.d/PREFIX/FINGERPRINT one for the images of that name and below it. PREFIX is as many directories as it
-// has parts. An empty file takes away the trust in the key of that fingerprint that was read before it.
+// Keystore is the directories trustedkeys of the configuration, weakest first. In each,
+// root.d/FINGERPRINT is a key that is trusted for every image, and prefix.d/PREFIX/FINGERPRINT one
+// for the images of that name and below it. PREFIX is as many directories as it has parts. An empty
+// file takes away the trust in the key of that fingerprint that was read before it.
 type Keystore []string
 
-// New gives the keystore of configuration directories, weakest first. Those that are "" are left out.
+// New gives the keystore of configuration directories, weakest first. Those that are "" are left
+// out.
 func New(configs ...string) Keystore {
 	var s Keystore
 	for _, dir := range configs {
@@ -78,8 +81,8 @@ func CheckPrefix(prefix string) error {
 	return err
 }
 
-// Add trusts a key for images of a prefix, or for all if that is "", and returns the file that it is in now, in a configuration
-// directory.
+// Add trusts a key for images of a prefix, or for all if that is "", and returns the file that it
+// is in now, in a configuration directory.
 func Add(config, prefix, fingerprint string, text []byte) (string, error) {
 	dir := filepath.Join(config, "trustedkeys", rootDir)
 	if prefix != "" {
@@ -96,7 +99,8 @@ func Add(config, prefix, fingerprint string, text []byte) (string, error) {
 	return path, durable.WriteFile(path, text, 0o644)
 }
 
-// File is a key as the keystore has it. Nothing has looked yet whether it is the one that its name says.
+// File is a key as the keystore has it. Nothing has looked yet whether it is the one that its name
+// says.
 type File struct {
 	Fingerprint string // the file's name
 	Path        string
@@ -223,8 +227,8 @@ func ReadAll(r io.Reader) ([]byte, error) {
 	return text, err
 }
 
-// Proof is the result of verifying a signature of an image: which key signed it, under which name. It says nothing of the image,
-// which is known by its digest where a proof is kept.
+// Proof is the result of verifying a signature of an image: which key signed it, under which name.
+// It says nothing of the image, which is known by its digest where a proof is kept.
 type Proof struct {
 	Name  string    `json:"name"`           // for which the key was trusted
 	Key   string    `json:"key"`            // its fingerprint
@@ -232,8 +236,8 @@ type Proof struct {
 	Until time.Time `json:"until,omitzero"` // when signature or key expire, if they do
 }
 
-// Good returns why a proof does not count any more, or nil if it does: the key is still trusted for the name, its file is the same,
-// so that it has not been revoked since, and nothing has expired.
+// Good returns why a proof does not count any more, or nil if it does: the key is still trusted for
+// the name, its file is the same, so that it has not been revoked since, and nothing has expired.
 func (s Keystore) Good(p Proof) error {
 	files, err := s.Files(p.Name)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ask has the service at a socket do what a request says, with descriptors of the files that belong to it, and copies what the
-// program prints. It returns the program's exit status.
+// Ask has the service at a socket do what a request says, with descriptors of the files that belong
+// to it, and copies what the program prints. It returns the program's exit status.
 func Ask(socket string, r Request, files []*os.File, stdout, stderr io.Writer) (exitStatus int, err error) {
 	if err := r.check(); err != nil {
 		return 0, err

@@ -1,9 +1,11 @@
-// Package member lets members of group rkt fetch and list images. The store is root's alone, since it can hold set-user-ID files, so
-// a member's rkt-fetch or rkt-image asks an instance of rkt-fetch@.service by a socket. This package owns what the two say.
+// Package member lets members of group rkt fetch and list images. The store is root's alone, since
+// it can hold set-user-ID files, so a member's rkt-fetch or rkt-image asks an instance of
+// rkt-fetch@.service by a socket. This package owns what the two say.
 //
-// A connection is a SOCK_SEQPACKET socket and has one request: a packet of JSON (Request), with a descriptor of the image if that is a
-// file. The answer is packets of one byte that says what the rest is: '1' and '2', what the program wrote to
-// standard output and standard error; 'x', its exit status, the last one. A client that hangs up ends the program.
+// A connection is a SOCK_SEQPACKET socket and has one request: a packet of JSON (Request), with a
+// descriptor of the image if that is a file. The answer is packets of one byte that says what the
+// rest is: '1' and '2', what the program wrote to standard output and standard error; 'x', its exit
+// status, the last one. A client that hangs up ends the program.
 package member
 
 import (
@@ -46,7 +48,8 @@ type Request struct {
 	Signature []byte `json:"signature,omitempty"`
 }
 
-// allowed are the flags that a member may choose, by command. All others are for root's configuration to say.
+// allowed are the flags that a member may choose, by command. All others are for root's
+// configuration to say.
 var allowed = map[string][]string{
 	"fetch": {"full", "no-store", "platform", "pull-policy", "quiet", "store-only"},
 	"list":  {"fields", "format", "full", "no-legend", "order", "sort"},
@@ -112,7 +115,8 @@ func parse(packet []byte, descriptors int) (Request, error) {
 	return r, r.check()
 }
 
-// signatureFile is where the program finds the signature: its first descriptor after standard error.
+// signatureFile is where the program finds the signature: its first descriptor after standard
+// error.
 const signatureFile = "/proc/self/fd/3"
 
 // program returns the program that does what a checked request asks for, and its arguments.

@@ -71,7 +71,8 @@ func parseError(name string) string {
 	return err.Error()
 }
 
-// Every flag of the two programs that is not for members is refused, with the line that says who may choose it.
+// Every flag of the two programs that is not for members is refused, with the line that says who
+// may choose it.
 func TestRootsFlags(t *testing.T) {
 	for _, name := range []string{"dir", "system-config", "local-config", "user-config", "insecure-options",
 		"trust-keys-from-https", "unpack-limit", "signature", "member", "debug", "Full", "full=true --dir"} {
@@ -143,7 +144,8 @@ func double(t *testing.T, script string) Service {
 	return Service{Look: func(string) (string, error) { return path, nil }, Log: t.Logf}
 }
 
-// listen has the service answer one connection at a socket, as systemd would start it. The channel gets what Serve returned.
+// listen has the service answer one connection at a socket, as systemd would start it. The channel
+// gets what Serve returned.
 func listen(t *testing.T, s Service) (socket string, served chan error) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "s")
@@ -295,7 +297,8 @@ func TestHostileClients(t *testing.T) {
 	}
 }
 
-// A client that hangs up before it has asked, one that goes while the program runs, and one that sends more: the program is asked to end.
+// A client that hangs up before it has asked, one that goes while the program runs, and one that
+// sends more: the program is asked to end.
 func TestLeaving(t *testing.T) {
 	request, err := json.Marshal(Request{Command: "list"})
 	if err != nil {

@@ -29,8 +29,8 @@ type Service struct {
 	Log  func(format string, args ...any)              // a line for the host's journal
 }
 
-// Serve answers the request that comes on a connection. It returns when the program that did it has exited, and returns an error
-// if none ran; the client has been told.
+// Serve answers the request that comes on a connection. It returns when the program that did it has
+// exited, and returns an error if none ran; the client has been told.
 func (s Service) Serve(ctx context.Context, fd int) error {
 	defer unix.Shutdown(fd, unix.SHUT_RDWR)
 	ctx, cancel := context.WithCancel(ctx)
@@ -115,7 +115,8 @@ func (s Service) prepare(ctx context.Context, fd int) (cmd *exec.Cmd, closeFiles
 	return cmd, closeFiles, timeout(unix.SO_RCVTIMEO, 0)
 }
 
-// peerOf returns who is at the other end: root, or a member of the group of the socket's file, which the socket's mode lets in, too.
+// peerOf returns who is at the other end: root, or a member of the group of the socket's file,
+// which the socket's mode lets in, too.
 func peerOf(fd int) (*unix.Ucred, error) {
 	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
@@ -146,7 +147,8 @@ func peerOf(fd int) (*unix.Ucred, error) {
 	return peer, nil
 }
 
-// peerGroups returns the supplementary groups that the other end had when it connected (SO_PEERGROUPS, Linux 4.13).
+// peerGroups returns the supplementary groups that the other end had when it connected
+// (SO_PEERGROUPS, Linux 4.13).
 func peerGroups(fd int) ([]uint32, error) {
 	const most = 1 << 16 // NGROUPS_MAX
 	buffer := make([]byte, 4*most)
@@ -163,7 +165,8 @@ func peerGroups(fd int) ([]uint32, error) {
 	return groups, nil
 }
 
-// readRequest reads the packet of a request and the descriptors with it, which are the caller's to close, also after an error.
+// readRequest reads the packet of a request and the descriptors with it, which are the caller's to
+// close, also after an error.
 func readRequest(fd int) (packet []byte, files []*os.File, err error) {
 	packet = make([]byte, maxRequest)
 	rights := make([]byte, unix.CmsgSpace(4))
@@ -201,7 +204,8 @@ func readRequest(fd int) (packet []byte, files []*os.File, err error) {
 	return packet[:n], files, err
 }
 
-// readable returns an error unless the client has opened a file for reading: one opened with O_PATH it may not be able to read.
+// readable returns an error unless the client has opened a file for reading: one opened with O_PATH
+// it may not be able to read.
 func readable(f *os.File) error {
 	var st unix.Stat_t
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)

@@ -1,6 +1,7 @@
-// Package part is what an image has of a layer that is not seen as its archive has it: an ACI's of which a pathWhitelist hides something, and
-// any whose directories are to be like those of layers below, or lie elsewhere, since a layer below has a link of their name. It is a layer
-// of its own, with hard links to the files of that one, so that it costs directories and names.
+// Package part is what an image has of a layer that is not seen as its archive has it: an ACI's of
+// which a pathWhitelist hides something, and any whose directories are to be like those of layers
+// below, or lie elsewhere, since a layer below has a link of their name. It is a layer of its own,
+// with hard links to the files of that one, so that it costs directories and names.
 package part
 
 import (
@@ -21,7 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is the name of the file that says, beside the layer's directory, what the layer is: a Part as JSON.
+// File is the name of the file that says, beside the layer's directory, what the layer is: a Part
+// as JSON.
 const File = "part"
 
 // Part is what an image has of one of the images that it is made of.
@@ -30,14 +32,17 @@ type Part struct {
 	Own   []string `json:"own,omitempty"`   // pathWhitelist of that image, for files; nil if all are taken
 	Above []string `json:"above,omitempty"` // that of the uppermost image that is made of it, for files and directories
 
-	// Like has the directories that the archive only implies, and the layers below that have them: whoever unpacks one archive after the
-	// other has one of both, like that of the layer below, and overlayfs takes owner and mode of the upper one.
+	// Like has the directories that the archive only implies, and the layers below that have them:
+	// whoever unpacks one archive after the other has one of both, like that of the layer below,
+	// and overlayfs takes owner and mode of the upper one.
 	Like map[string]string `json:"like,omitempty"`
 
-	// Moved has the directories that the archive only implies and whose name is a link in a layer below, and where that leads.
+	// Moved has the directories that the archive only implies and whose name is a link in a layer
+	// below, and where that leads.
 	Moved map[string]string `json:"moved,omitempty"`
 
-	// Gone has whiteouts that hide nothing, and directories of nothing else, which overlayfs would show.
+	// Gone has whiteouts that hide nothing, and directories of nothing else, which overlayfs would
+	// show.
 	Gone []string `json:"gone,omitempty"`
 }
 
@@ -78,8 +83,8 @@ func (p Part) Hides(layer string) (bool, error) {
 	return whitelist{pathSet(p.Own), pathSet(p.Above)}.hides(layer)
 }
 
-// Link fills an empty directory with what is seen; layer gives the directories of layers. Nobody else changes any of them, and no link in
-// them is followed.
+// Link fills an empty directory with what is seen; layer gives the directories of layers. Nobody
+// else changes any of them, and no link in them is followed.
 func (p Part) Link(to string, layer func(name string) string) error {
 	l := linker{
 		part: p, from: layer(p.ID), to: to, list: whitelist{pathSet(p.Own), pathSet(p.Above)}, gone: pathSet(p.Gone),
@@ -171,7 +176,8 @@ func (l *linker) mkdir(place, name string) error {
 	return os.Mkdir(filepath.Join(l.to, place), 0o700)
 }
 
-// describe gives the directories owners, modes, attributes and times; the deepest first, since what is made in a directory changes its time.
+// describe gives the directories owners, modes, attributes and times; the deepest first, since what
+// is made in a directory changes its time.
 func (l *linker) describe(layer func(name string) string) error {
 	for _, place := range slices.Backward(l.order) {
 		to := filepath.Join(l.to, place)

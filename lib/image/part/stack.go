@@ -15,13 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stack gives the names of the layers that an app of an OCI image sees, lowest first, for those of its archives, likewise. An archive is
-// unpacked by itself, and means something that depends on what is below it (image-spec, layer.md: "the archive is extracted like a regular
-// tar archive"); where overlayfs would make something else of it, a Part takes its place, which add puts into the store and names.
+// Stack gives the names of the layers that an app of an OCI image sees, lowest first, for those of
+// its archives, likewise. An archive is unpacked by itself, and means something that depends on
+// what is below it (image-spec, layer.md: "the archive is extracted like a regular tar archive");
+// where overlayfs would make something else of it, a Part takes its place, which add puts into the
+// store and names.
 //
-// What is below an opaque root is left out: overlayfs does not look at that mark on a root. A layer that is there twice is listed once, at its
-// upper place: overlayfs refuses one that is there twice, and nothing that the lower copy adds or hides is left undone by the upper one.
-// root gives the directory of a layer by its name.
+// What is below an opaque root is left out: overlayfs does not look at that mark on a root. A layer
+// that is there twice is listed once, at its upper place: overlayfs refuses one that is there
+// twice, and nothing that the lower copy adds or hides is left undone by the upper one. root gives
+// the directory of a layer by its name.
 func Stack(names []string, root func(name string) string, add func(p Part) (name string, err error)) ([]string, error) {
 	var stack []layer
 	for _, name := range names {
@@ -121,7 +124,8 @@ func (v view) step(name string) (k kind, under view, target string, err error) {
 	return k, under, "", nil
 }
 
-// visit compares a directory of the layer, which lies at a path in what an app sees, over what is in the view.
+// visit compares a directory of the layer, which lies at a path in what an app sees, over what is
+// in the view.
 func (o *overlaid) visit(name, at string, v view) error {
 	dir := filepath.Join(o.own.root, name)
 	entries, err := os.ReadDir(dir)
@@ -201,7 +205,8 @@ func (o *overlaid) like(at string, under view) {
 	o.part.Like[at] = under[0].layer.name
 }
 
-// parents has the directories on the way to one that another is moved to, and itself, be like those below, but for those that the layer has.
+// parents has the directories on the way to one that another is moved to, and itself, be like those
+// below, but for those that the layer has.
 func (o *overlaid) parents(at string) error {
 	done := ""
 	for name := range strings.SplitSeq(at, "/") {
@@ -239,15 +244,15 @@ func (o *overlaid) look(at string) (view, error) {
 	return v, nil
 }
 
-// maxLinks is how many links follow goes through, as many as the kernel does. maxPath is the most that a path may be long, as for package
-// unpack.
+// maxLinks is how many links follow goes through, as many as the kernel does. maxPath is the most
+// that a path may be long, as for package unpack.
 const (
 	maxLinks = 40
 	maxPath  = 3072
 )
 
-// follow resolves the links of a path within the root, as an app would that sees the layer on what is below it. It reports whether a
-// directory is there or could be made.
+// follow resolves the links of a path within the root, as an app would that sees the layer on what
+// is below it. It reports whether a directory is there or could be made.
 func (o *overlaid) follow(at string) (real string, ok bool, err error) {
 	rest, links := strings.Split(at, "/"), 0
 	for len(rest) > 0 {
@@ -329,7 +334,8 @@ func isOverlayWhiteout(file string) bool {
 	return unix.Lstat(file, &st) == nil && isWhiteout(&st)
 }
 
-// alike tells whether two directories have the same owner, mode and time, and no attributes that Link would take over.
+// alike tells whether two directories have the same owner, mode and time, and no attributes that
+// Link would take over.
 func alike(a, b string) bool {
 	var x, y unix.Stat_t
 	if unix.Lstat(a, &x) != nil || unix.Lstat(b, &y) != nil {

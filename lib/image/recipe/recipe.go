@@ -1,13 +1,16 @@
-// Package recipe is how an archive is put together again from the directory that was made of it: all of the archive's bytes but the
-// contents of files that are in the directory. A recipe costs little, and with it the store need not keep what it has unpacked.
+// Package recipe is how an archive is put together again from the directory that was made of it:
+// all of the archive's bytes but the contents of files that are in the directory. A recipe costs
+// little, and with it the store need not keep what it has unpacked.
 //
-// It is a gzip stream of records. A record is a letter, numbers as encoding/binary's Uvarint has them, and bytes:
+// It is a gzip stream of records. A record is a letter, numbers as encoding/binary's Uvarint has
+// them, and bytes:
 //
 //	R length bytes                   bytes of the archive
 //	F length name size checksum      the content of a file of the directory; CRC-32C
 //	E                                the end
 //
-// The checksum tells which file is not what it was. That all of it is what it was only the digest of the archive tells.
+// The checksum tells which file is not what it was. That all of it is what it was only the digest
+// of the archive tells.
 package recipe
 
 import (
@@ -167,8 +170,9 @@ func read(recipe io.Reader, raw func(p []byte) error, file func(name string, siz
 	}
 }
 
-// Restore writes the archive that a recipe and the directory root make. bad, if not nil, is told of each file that is not what it was; if it
-// returns nil, Restore goes on with as many bytes as the archive had. Without it such a file is an error.
+// Restore writes the archive that a recipe and the directory root make. bad, if not nil, is told of
+// each file that is not what it was; if it returns nil, Restore goes on with as many bytes as the
+// archive had. Without it such a file is an error.
 func Restore(w io.Writer, recipe io.Reader, root *os.File, bad func(name string, problem error) error) error {
 	buffer := make([]byte, 256<<10)
 	return read(recipe, func(p []byte) error {
@@ -224,7 +228,8 @@ func content(w io.Writer, root *os.File, name string, size int64, checksum uint3
 	return nil
 }
 
-// open opens a file of the directory for reading. No link leads out, and the last part of the name is no link.
+// open opens a file of the directory for reading. No link leads out, and the last part of the name
+// is no link.
 func open(root *os.File, name string) (*os.File, error) {
 	fd, err := openat.FD(int(root.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, openat.Beneath)
 	switch err {
@@ -236,8 +241,8 @@ func open(root *os.File, name string) (*os.File, error) {
 	return nil, err
 }
 
-// Complete copies a recipe and puts the contents into it that root does not have, because a later entry of the archive took the file's
-// place. aside is a directory of all that was replaced so.
+// Complete copies a recipe and puts the contents into it that root does not have, because a later
+// entry of the archive took the file's place. aside is a directory of all that was replaced so.
 func Complete(w *Writer, recipe io.Reader, root, aside *os.File) error {
 	buffer := make([]byte, 256<<10)
 	replaced, err := index(aside, buffer)

@@ -29,7 +29,8 @@ func directory(t *testing.T, files map[string]string) *os.File {
 	return root
 }
 
-// written writes a recipe of pieces: "=NAME=CONTENT" is a file's content, and all else bytes of the archive.
+// written writes a recipe of pieces: "=NAME=CONTENT" is a file's content, and all else bytes of the
+// archive.
 func written(t *testing.T, pieces ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -47,7 +48,8 @@ func written(t *testing.T, pieces ...string) []byte {
 	return b.Bytes()
 }
 
-// Raw bytes and contents come back in their order, also where a record is longer than the writer's buffer.
+// Raw bytes and contents come back in their order, also where a record is longer than the writer's
+// buffer.
 func TestRestore(t *testing.T) {
 	long := strings.Repeat("raw bytes ", 20_000)
 	root := directory(t, map[string]string{"a": "content of a", "d/b": long, "empty": ""})
@@ -61,7 +63,8 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// A file that is another one is an error; told of it, the caller may have the rest, with as many bytes as the archive had.
+// A file that is another one is an error; told of it, the caller may have the rest, with as many
+// bytes as the archive had.
 func TestRestoreGoesOn(t *testing.T) {
 	root := directory(t, map[string]string{"a": "12X45", "b": "good"})
 	text := written(t, "<", "=a=12345", "|", "=missing=123", "|", "=b=good", ">")
@@ -86,7 +89,8 @@ func TestRestoreGoesOn(t *testing.T) {
 	}
 }
 
-// A recipe that was cut anywhere, or in which a byte is another one, is damaged, or at least makes no other archive.
+// A recipe that was cut anywhere, or in which a byte is another one, is damaged, or at least makes
+// no other archive.
 func TestDamaged(t *testing.T) {
 	root := directory(t, map[string]string{"a": "content"})
 	text, want := written(t, "header", "=a=content", "end"), "headercontentend"
@@ -120,7 +124,8 @@ func TestRestoreStaysInside(t *testing.T) {
 	}
 }
 
-// Complete puts contents into the recipe that a later entry replaced, so that the rest of the directory is enough.
+// Complete puts contents into the recipe that a later entry replaced, so that the rest of the
+// directory is enough.
 func TestComplete(t *testing.T) {
 	root := directory(t, map[string]string{"a": "second", "b": "stays"})
 	aside := directory(t, map[string]string{"1/0": "first"})

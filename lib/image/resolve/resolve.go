@@ -1,6 +1,7 @@
-// Package resolve decides which image of the store a name means. Anybody can fetch an image that claims a name, so where images must be
-// verified, a name means only one that was verified for it, by a key that is still trusted (package keystore), and so for all that
-// the image depends on. An ID names content and nothing else: what it is the digest of needs no signature.
+// Package resolve decides which image of the store a name means. Anybody can fetch an image that
+// claims a name, so where images must be verified, a name means only one that was verified for it,
+// by a key that is still trusted (package keystore), and so for all that the image depends on. An
+// ID names content and nothing else: what it is the digest of needs no signature.
 package resolve
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/store"
 )
 
-// ErrUnverified is the error of a name that only images in the store have that do not count as verified for it.
+// ErrUnverified is the error of a name that only images in the store have that do not count as
+// verified for it.
 var ErrUnverified = errors.New("in the store, but not verified")
 
 var errUnchecked = errors.New("no signature of it was checked")
@@ -24,11 +26,13 @@ var errUnchecked = errors.New("no signature of it was checked")
 // Resolver looks for images in a store.
 type Resolver struct {
 	Store *store.Store
-	// Good returns why a proof does not count any more, nil if it does. A nil one is for callers that take any image.
+	// Good returns why a proof does not count any more, nil if it does. A nil one is for callers
+	// that take any image.
 	Good func(keystore.Proof) error
 }
 
-// New makes one that takes verified images only, by the keys in these configuration directories, weakest first; or any image.
+// New makes one that takes verified images only, by the keys in these configuration directories,
+// weakest first; or any image.
 func New(s *store.Store, anyImage bool, configs ...string) Resolver {
 	if anyImage {
 		return Resolver{Store: s}
@@ -36,13 +40,14 @@ func New(s *store.Store, anyImage bool, configs ...string) Resolver {
 	return Resolver{s, keystore.New(configs...).Good}
 }
 
-// Lookup finds the whole image that a reference means. The error is or wraps store.ErrNotFound if the store has none of that name, and
-// ErrUnverified if it has, but none that may be used.
+// Lookup finds the whole image that a reference means. The error is or wraps store.ErrNotFound if
+// the store has none of that name, and ErrUnverified if it has, but none that may be used.
 func (r Resolver) Lookup(ref image.Reference) (*store.Image, error) {
 	return r.lookup(ref, r.Check)
 }
 
-// Own finds the image that a reference means, as Lookup does, but for what that image lies on: whoever calls it lays it anew.
+// Own finds the image that a reference means, as Lookup does, but for what that image lies on:
+// whoever calls it lays it anew.
 func (r Resolver) Own(ref image.Reference) (*store.Image, error) {
 	return r.lookup(ref, r.checkOwn)
 }
@@ -52,8 +57,8 @@ func (r Resolver) checkOwn(img *store.Image, ref image.Reference) error {
 	return err
 }
 
-// lookup takes the image that has the name if it passes a check, else the newest that passes of those that had the name, and of those
-// that the name describes.
+// lookup takes the image that has the name if it passes a check, else the newest that passes of
+// those that had the name, and of those that the name describes.
 func (r Resolver) lookup(ref image.Reference, check func(*store.Image, image.Reference) error) (*store.Image, error) {
 	id, err := r.Store.Lookup(ref)
 	if errors.Is(err, store.ErrNotFound) && ref.Kind == image.Appc {
@@ -115,8 +120,9 @@ func (r Resolver) Proof(img *store.Image, ref image.Reference) (store.Signature,
 	return sig, err
 }
 
-// Check returns why an image may not be used for a reference, or nil if it may: it was verified for it, and so was each image that it
-// lies on, unless the manifest of one that may be used names that by its ID.
+// Check returns why an image may not be used for a reference, or nil if it may: it was verified for
+// it, and so was each image that it lies on, unless the manifest of one that may be used names that
+// by its ID.
 func (r Resolver) Check(img *store.Image, ref image.Reference) error {
 	if r.Good == nil {
 		return nil
@@ -142,7 +148,8 @@ func (r Resolver) checkID(img *store.Image, ref image.Reference) error {
 	return r.checkBelow(img, sig.Below)
 }
 
-// pinned adds the images in the store that an image names by their IDs, and those that they name so.
+// pinned adds the images in the store that an image names by their IDs, and those that they name
+// so.
 func (r Resolver) pinned(img *store.Image, all map[string]keystore.Proof) map[string]keystore.Proof {
 	for _, d := range img.Manifest.Dependencies {
 		if d.ImageID == nil || d.ImageID.Empty() {
@@ -215,8 +222,8 @@ func (r Resolver) name(id string) string {
 	return id[:len("sha512-")+12]
 }
 
-// Verified gives the proofs of an image that still count, of whatever name, sorted by it. There is none if something that it lies on is
-// not verified.
+// Verified gives the proofs of an image that still count, of whatever name, sorted by it. There is
+// none if something that it lies on is not verified.
 func (r Resolver) Verified(img *store.Image) []keystore.Proof {
 	var all []keystore.Proof
 	for _, sig := range r.Store.Signatures(img.ID) {

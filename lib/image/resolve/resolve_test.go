@@ -16,7 +16,8 @@ import (
 
 func idOf(text string) string { return fmt.Sprintf("sha512-%x", sha512.Sum512([]byte(text))) }
 
-// bench is a store with images of one word each, which is its whole content, and a keystore that is a list of words.
+// bench is a store with images of one word each, which is its whole content, and a keystore that is
+// a list of words.
 type bench struct {
 	*testing.T
 	store   *store.Store
@@ -51,8 +52,8 @@ func ref(t *testing.T, name string) image.Reference {
 	return r
 }
 
-// add adds an image, called NAME:VERSION in its manifest, that lies on others, given by their words, which it names by IDs if they begin
-// with "=". Docker images have a config.
+// add adds an image, called NAME:VERSION in its manifest, that lies on others, given by their
+// words, which it names by IDs if they begin with "=". Docker images have a config.
 func (b *bench) add(word, name string, docker bool, below ...string) string {
 	b.Helper()
 	id := idOf(word)

@@ -21,18 +21,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// draft is a directory in cas/tmp that this process has locked: work in progress that no other process touches, and rubbish that
-// any may remove as soon as the lock is gone. What is made in it leaves it by a rename.
+// draft is a directory in cas/tmp that this process has locked: work in progress that no other
+// process touches, and rubbish that any may remove as soon as the lock is gone. What is made in it
+// leaves it by a rename.
 type draft struct {
 	path string
 	lock *os.File
 }
 
-// lookAgain is how long to wait for another process's lock before looking whether it is still of use.
+// lookAgain is how long to wait for another process's lock before looking whether it is still of
+// use.
 const lookAgain = 100 * time.Millisecond
 
-// begin makes and locks cas/tmp/<name>, empty. If another process has it, begin waits; it returns nil when done says that there
-// is nothing left to do.
+// begin makes and locks cas/tmp/<name>, empty. If another process has it, begin waits; it returns
+// nil when done says that there is nothing left to do.
 func (s *Store) begin(ctx context.Context, name string, done func() bool) (*draft, error) {
 	if err := s.make(ctx); err != nil {
 		return nil, err
@@ -121,7 +123,8 @@ func (d *draft) discard() error {
 	return errors.Join(err, d.lock.Close())
 }
 
-// keep makes a directory or file of the draft, which the caller has synced, last under its final name, and removes the draft.
+// keep makes a directory or file of the draft, which the caller has synced, last under its final
+// name, and removes the draft.
 func (d *draft) keep(name, final string) error {
 	err := os.Rename(filepath.Join(d.path, name), final)
 	if err == nil {
@@ -143,8 +146,8 @@ func (d *draft) write(name string, data []byte, final string) error {
 	return d.keep(name, final)
 }
 
-// make makes an empty store of what is not there yet. Only root may look into it: it holds set-user-ID programs and device nodes
-// of images, out of reach of everybody else.
+// make makes an empty store of what is not there yet. Only root may look into it: it holds
+// set-user-ID programs and device nodes of images, out of reach of everybody else.
 func (s *Store) make(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(s.cas), 0o750); err != nil {
 		return err
@@ -162,12 +165,14 @@ func (s *Store) make(ctx context.Context) error {
 	return d.write("version", []byte(format), s.path("version"))
 }
 
-// Clean removes what killed processes have left in the store: whatever nobody holds the lock of. Parts of downloads stay for a day.
+// Clean removes what killed processes have left in the store: whatever nobody holds the lock of.
+// Parts of downloads stay for a day.
 func (s *Store) Clean() error {
 	return errors.Join(clean(s.path("tmp"), time.Time{}), clean(s.path("partial"), time.Now().Add(-partialAge)))
 }
 
-// clean removes the directories in a directory that nobody holds the lock of and that were last changed before that time, if one is given.
+// clean removes the directories in a directory that nobody holds the lock of and that were last
+// changed before that time, if one is given.
 func clean(dir string, before time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -200,7 +205,8 @@ func clean(dir string, before time.Time) error {
 	return errors.Join(errs...)
 }
 
-// Scratch gives an empty file without a name, gone when it is closed, for what is needed for a moment and too large for memory.
+// Scratch gives an empty file without a name, gone when it is closed, for what is needed for a
+// moment and too large for memory.
 func (s *Store) Scratch(ctx context.Context) (*os.File, error) {
 	d, err := s.begin(ctx, "scratch-"+rand.Text(), func() bool { return false })
 	if err != nil {
@@ -246,8 +252,8 @@ func (s *Store) newLayer(ctx context.Context, tmp string, done func() bool) (*La
 	return l, nil
 }
 
-// Commit puts the layer into the store under its name, for good, or removes it and says why it cannot. If the store has that
-// layer already, this one is removed and all is well.
+// Commit puts the layer into the store under its name, for good, or removes it and says why it
+// cannot. If the store has that layer already, this one is removed and all is well.
 func (l *Layer) Commit(name string) error {
 	if !validLayer(name) {
 		return errors.Join(fmt.Errorf("%q is not the name of a layer", name), l.Discard())
@@ -255,7 +261,8 @@ func (l *Layer) Commit(name string) error {
 	if l.store.HasLayer(name) {
 		return l.Discard()
 	}
-	// One call for a tree of any size, which also tells of blocks that could not be written since the directory was opened.
+	// One call for a tree of any size, which also tells of blocks that could not be written since
+	// the directory was opened.
 	if err := unix.Syncfs(int(l.Root.Fd())); err != nil {
 		return errors.Join(fmt.Errorf("layer %s: sync: %w", name, err), l.Discard())
 	}
@@ -281,9 +288,9 @@ func (l *Layer) Discard() error {
 	return l.draft.discard()
 }
 
-// AddLayer makes sure that the store has the layer of that name. If it has not, fill gets an empty one, and when
-// it returns nil the layer is in the store for good. Of several processes that want one layer, one makes it and the others
-// wait; if that one fails or is killed, another takes over.
+// AddLayer makes sure that the store has the layer of that name. If it has not, fill gets an empty
+// one, and when it returns nil the layer is in the store for good. Of several processes that want
+// one layer, one makes it and the others wait; if that one fails or is killed, another takes over.
 func (s *Store) AddLayer(ctx context.Context, name string, fill func(l *Layer) error) error {
 	if !validLayer(name) {
 		return fmt.Errorf("%q is not the name of a layer", name)
@@ -298,7 +305,8 @@ func (s *Store) AddLayer(ctx context.Context, name string, fill func(l *Layer) e
 	return l.Commit(name)
 }
 
-// AddPart makes sure that the store has the layer that is a part of others, which it has, and returns its name.
+// AddPart makes sure that the store has the layer that is a part of others, which it has, and
+// returns its name.
 func (s *Store) AddPart(ctx context.Context, p part.Part) (string, error) {
 	name, text, err := p.Name()
 	if err != nil {
@@ -312,12 +320,14 @@ func (s *Store) AddPart(ctx context.Context, p part.Part) (string, error) {
 	})
 }
 
-// AddImage puts an image into the store, its layers (names, lowest first) being there already. config is the OCI image config as
-// fetched, nil for an ACI. An image that is there already is left alone if it is complete and has those layers: the ID names all of
-// its content, but what an ACI depends on may have changed.
+// AddImage puts an image into the store, its layers (names, lowest first) being there already.
+// config is the OCI image config as fetched, nil for an ACI. An image that is there already is left
+// alone if it is complete and has those layers: the ID names all of its content, but what an ACI
+// depends on may have changed.
 //
-// A layer that is there twice is listed once, at its upper place: overlayfs refuses a lower directory that is there twice, and
-// nothing that the lower copy adds or hides is left undone by the upper one.
+// A layer that is there twice is listed once, at its upper place: overlayfs refuses a lower
+// directory that is there twice, and nothing that the lower copy adds or hides is left undone by
+// the upper one.
 func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageManifest, layers []string, config []byte) error {
 	if !ValidID(id) {
 		return fmt.Errorf("%q is not an image ID", id)
@@ -403,8 +413,9 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	return nil
 }
 
-// SetRef makes a reference name the image of that ID. In the records, an image that had the name keeps it if it was verified for it and
-// the new one was not: where verification is asked for, the name still means that one.
+// SetRef makes a reference name the image of that ID. In the records, an image that had the name
+// keeps it if it was verified for it and the new one was not: where verification is asked for, the
+// name still means that one.
 func (s *Store) SetRef(ctx context.Context, ref image.Reference, id string) error {
 	if !ValidID(id) || ref.Key() == "" {
 		return fmt.Errorf("%s: cannot name an image", ref.Name())
@@ -486,8 +497,8 @@ func (s *Store) Refs() ([]Ref, error) {
 	return refs, err
 }
 
-// Temporary calls f with an empty directory, which is removed when it returns: on the store's file system, or if that is read-only, where
-// temporary files are.
+// Temporary calls f with an empty directory, which is removed when it returns: on the store's file
+// system, or if that is read-only, where temporary files are.
 func (s *Store) Temporary(ctx context.Context, f func(dir *os.File) error) error {
 	l, err := s.NewLayer(ctx)
 	if errors.Is(err, unix.EROFS) {

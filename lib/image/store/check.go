@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sumFile is the file of an image that Check compares with: lines "NAME sha512-DIGEST" of the image's other files, and of its layers
-// "NAME MODE OWNER:GROUP TIME", of the root directory.
+// sumFile is the file of an image that Check compares with: lines "NAME sha512-DIGEST" of the
+// image's other files, and of its layers "NAME MODE OWNER:GROUP TIME", of the root directory.
 const sumFile = "sum"
 
-// Check looks whether an image is what it was when it came into the store, as far as that can be done in a moment: that its manifest,
-// list of layers and config are the same bytes, that a config is the one whose digest is the ID, and that the top directory of each
-// layer has the mode, owner and time that it had, which changes with every entry that is added to it or taken from it. It does not look
-// at the files below; package verify does.
+// Check looks whether an image is what it was when it came into the store, as far as that can be
+// done in a moment: that its manifest, list of layers and config are the same bytes, that a config
+// is the one whose digest is the ID, and that the top directory of each layer has the mode, owner
+// and time that it had, which changes with every entry that is added to it or taken from it. It
+// does not look at the files below; package verify does.
 func (s *Store) Check(img *Image) error {
 	want, err := os.ReadFile(s.path("image", img.ID, sumFile))
 	if err != nil {

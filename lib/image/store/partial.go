@@ -16,8 +16,8 @@ import (
 // partialAge is how long a part of a download is kept.
 const partialAge = 24 * time.Hour
 
-// Partial keeps what has come of a download, so that the next one can go on where this one was killed. Of several processes that want
-// one download, one has it and the others wait.
+// Partial keeps what has come of a download, so that the next one can go on where this one was
+// killed. Of several processes that want one download, one has it and the others wait.
 type Partial struct {
 	File      *os.File // what has come; writes append to it
 	Size      int64    // of it when it was opened
@@ -52,7 +52,8 @@ func (s *Store) Partial(ctx context.Context, url image.Reference) (*Partial, err
 	return p, err
 }
 
-// bootID tells whether the machine was started again since. Nothing is synced, so after a failure of power the file may have holes.
+// bootID tells whether the machine was started again since. Nothing is synced, so after a failure
+// of power the file may have holes.
 func bootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -17,8 +17,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 )
 
-// Record is what the store keeps of an image apart from its index and its layers, in cas/blob/<id>, so that the index can be made anew
-// from blobs: the config of an OCI image, and what no blob tells.
+// Record is what the store keeps of an image apart from its index and its layers, in cas/blob/<id>,
+// so that the index can be made anew from blobs: the config of an OCI image, and what no blob
+// tells.
 type Record struct {
 	ID       string
 	Config   string                // path of the config, whose digest is the ID; "" if there is none, as for an ACI
@@ -33,7 +34,8 @@ type Record struct {
 // recordFiles are the files of an image that its record has, too.
 var recordFiles = []string{"config", "manifest", "layers"}
 
-// Records lists the IDs of what may be an image of the store, sorted: those with a record, an entry in the index, or a layer of that name.
+// Records lists the IDs of what may be an image of the store, sorted: those with a record, an entry
+// in the index, or a layer of that name.
 func (s *Store) Records() ([]string, error) {
 	var ids []string
 	for _, directory := range []string{"blob", "image", "layer"} {
@@ -87,7 +89,8 @@ func (s *Store) Record(id string) Record {
 	return r
 }
 
-// Keep records an image of the index, and the names that the index has for it, if that has not been done.
+// Keep records an image of the index, and the names that the index has for it, if that has not been
+// done.
 func (s *Store) Keep(img *Image, refs []Ref) error {
 	if err := s.keep(img.ID); err != nil {
 		return err
@@ -103,7 +106,8 @@ func (s *Store) Keep(img *Image, refs []Ref) error {
 	return nil
 }
 
-// keep records an image of the index. What is recorded already keeps its time. An image that is just being removed is not recorded.
+// keep records an image of the index. What is recorded already keeps its time. An image that is
+// just being removed is not recorded.
 func (s *Store) keep(id string) error {
 	err := s.copyRecord(id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -165,8 +169,8 @@ func (s *Store) keepRef(id, key string) error {
 	return durable.WriteFile(file, nil, 0o600)
 }
 
-// recorded reports whether there is a record of an image. One is made if that has not been done: the image's fetch was killed, or it is an
-// older program's.
+// recorded reports whether there is a record of an image. One is made if that has not been done:
+// the image's fetch was killed, or it is an older program's.
 func (s *Store) recorded(id string) (bool, error) {
 	if _, err := os.Lstat(s.path("blob", id, recordFiles[len(recordFiles)-1])); err == nil {
 		return true, nil
@@ -200,7 +204,8 @@ func (s *Store) dropRef(id, key string) error {
 	return err
 }
 
-// Restore puts an image into the index again; its layers are there, and what came of them was compared with its ID.
+// Restore puts an image into the index again; its layers are there, and what came of them was
+// compared with its ID.
 func (s *Store) Restore(ctx context.Context, r Record, manifest *schema.ImageManifest, layers []string) error {
 	var config []byte
 	if r.Config != "" {

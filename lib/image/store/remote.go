@@ -16,8 +16,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
 )
 
-// Remote is what is known of where an image came from, so that it need not be read again: what the server of a URL said (RFC 9111), the
-// digest that a registry has for a name, or what tells that a file is the same.
+// Remote is what is known of where an image came from, so that it need not be read again: what the
+// server of a URL said (RFC 9111), the digest that a registry has for a name, or what tells that a
+// file is the same.
 type Remote struct {
 	ID           string                `json:"id"`
 	Manifest     *schema.ImageManifest `json:"manifest"`        // needed while what it depends on is fetched, and it is no image yet
@@ -30,7 +31,8 @@ type Remote struct {
 	Expires      time.Time             `json:"expires,omitzero"` // until then the server need not be asked
 }
 
-// Remote gives what is known of a URL, file or name in a registry. The error is or wraps ErrNotFound if nothing is.
+// Remote gives what is known of a URL, file or name in a registry. The error is or wraps
+// ErrNotFound if nothing is.
 func (s *Store) Remote(ref image.Reference) (Remote, error) {
 	var r Remote
 	text, err := os.ReadFile(s.remote(ref))

@@ -103,7 +103,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestLayersChange has an image get other layers, what it depends on having changed, and keep them when they are the same.
+// TestLayersChange has an image get other layers, what it depends on having changed, and keep them
+// when they are the same.
 func TestLayersChange(t *testing.T) {
 	s := open(t)
 	one, two := addLayer(t, s, 1), addLayer(t, s, 2)

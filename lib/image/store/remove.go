@@ -15,17 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Users tells which layers are in use outside of the store, and by whom: by lists of their names, lowest first, with a space between them.
+// Users tells which layers are in use outside of the store, and by whom: by lists of their names,
+// lowest first, with a space between them.
 type Users func() (map[string]string, error)
 
 var errInUse = errors.New("is in use")
 
-// Remove takes an image, by its ID or a unique prefix of it, out of the store: its names, itself, and those of its layers that no other
-// image has and nobody uses. Whoever uses the image goes on with its layers, which Collect removes after the last of them.
+// Remove takes an image, by its ID or a unique prefix of it, out of the store: its names, itself,
+// and those of its layers that no other image has and nobody uses. Whoever uses the image goes on
+// with its layers, which Collect removes after the last of them.
 //
-// There is no lock that whoever uses images would have to hold. What is removed is first renamed out of sight, and then the users are asked:
-// one who comes later does not find it, and one who came before is seen, and what he uses is put back. For that, a user looks for the image
-// again once it can be seen to use it (see package prepare), and AddImage looks for the layers again.
+// There is no lock that whoever uses images would have to hold. What is removed is first renamed
+// out of sight, and then the users are asked: one who comes later does not find it, and one who
+// came before is seen, and what he uses is put back. For that, a user looks for the image again
+// once it can be seen to use it (see package prepare), and AddImage looks for the layers again.
 func (s *Store) Remove(ctx context.Context, id string, users Users) error {
 	return s.remove(ctx, id, users, false)
 }
@@ -143,8 +146,8 @@ func (s *Store) needed(name string, users Users) (bool, error) {
 	return false, nil
 }
 
-// needs are the layers that an image needs: those that are seen, those that parts among them are made of, and of an ACI its own, even if
-// only a part of it is seen.
+// needs are the layers that an image needs: those that are seen, those that parts among them are
+// made of, and of an ACI its own, even if only a part of it is seen.
 func (s *Store) needs(id string, layers []string) []string {
 	all := slices.Clone(layers)
 	add := func(name string) {
@@ -170,14 +173,16 @@ func (s *Store) needs(id string, layers []string) []string {
 	return all
 }
 
-// layerNames are the names of an image's layers, as the index (directory "image") or its record ("blob") has them.
+// layerNames are the names of an image's layers, as the index (directory "image") or its record
+// ("blob") has them.
 func (s *Store) layerNames(directory, id string) ([]string, error) {
 	text, err := os.ReadFile(s.path(directory, id, "layers"))
 	return strings.Fields(string(text)), err
 }
 
-// Collect removes the images that were last used before a time and that nobody uses, and the layers that no image and nobody needs and that
-// came into the store before that time. It returns the IDs of the images.
+// Collect removes the images that were last used before a time and that nobody uses, and the layers
+// that no image and nobody needs and that came into the store before that time. It returns the IDs
+// of the images.
 func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (removed []string, err error) {
 	ids, err := s.Images()
 	if err != nil {

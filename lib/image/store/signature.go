@@ -17,20 +17,22 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
 )
 
-// Signature is the record that an image was verified. It is written after the image, and goes with it: an image without one was never
-// verified. Whether it still counts is for package resolve to say.
+// Signature is the record that an image was verified. It is written after the image, and goes with
+// it: an image without one was never verified. Whether it still counts is for package resolve to
+// say.
 type Signature struct {
 	keystore.Proof
-	// Below has, of an ACI, the images that it was laid on when it was verified, by ID. A zero proof is of one that needs none,
-	// because an image above it names it by its ID.
+	// Below has, of an ACI, the images that it was laid on when it was verified, by ID. A zero
+	// proof is of one that needs none, because an image above it names it by its ID.
 	Below map[string]keystore.Proof `json:"below,omitempty"`
 }
 
 const signedDir = "signed" // below the record of an image
 
-// signedAs is the key of the name that a signature of an image must be recorded under to count for a reference; "" if none can. The ID of
-// an ACI vouches for the name in its manifest, whatever it was asked for by. Nothing in any other image says what its name is, so what
-// counts is the very name that it was asked for by when it was verified.
+// signedAs is the key of the name that a signature of an image must be recorded under to count for
+// a reference; "" if none can. The ID of an ACI vouches for the name in its manifest, whatever it
+// was asked for by. Nothing in any other image says what its name is, so what counts is the very
+// name that it was asked for by when it was verified.
 func signedAs(img *Image, ref image.Reference) string {
 	if _, err := os.Lstat(img.Config); errors.Is(err, fs.ErrNotExist) {
 		own, err := image.AppcReference(img.Manifest.Name.String(), nil)
@@ -49,7 +51,8 @@ func signedAs(img *Image, ref image.Reference) string {
 	return docker.Key()
 }
 
-// Signature reads the record that an image was verified for a reference. The error is or wraps ErrNotFound if it was not.
+// Signature reads the record that an image was verified for a reference. The error is or wraps
+// ErrNotFound if it was not.
 func (s *Store) Signature(img *Image, ref image.Reference) (Signature, error) {
 	key := signedAs(img, ref)
 	if key == "" {
@@ -130,8 +133,9 @@ func (s *Store) signed(id string, ref image.Reference) bool {
 	return err == nil
 }
 
-// Named are the IDs of the images that have a name in their record, newest first: the one that it means, and of those that it meant
-// before, the ones that were verified where the later one was not.
+// Named are the IDs of the images that have a name in their record, newest first: the one that it
+// means, and of those that it meant before, the ones that were verified where the later one was
+// not.
 func (s *Store) Named(ref image.Reference) ([]string, error) {
 	ids, err := s.idsIn("blob")
 	if err != nil {

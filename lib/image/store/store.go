@@ -1,5 +1,6 @@
-// Package store is the image store, the directory cas of the data directory; docs/internals.md has its layout. It needs no
-// database and no lock to be read: what is there under its final name is complete.
+// Package store is the image store, the directory cas of the data directory; docs/internals.md has
+// its layout. It needs no database and no lock to be read: what is there under its final name is
+// complete.
 package store
 
 import (
@@ -45,8 +46,8 @@ type Image struct {
 	manifest, layers []byte // the files that Manifest and Layers were read from
 }
 
-// Open opens the store of a data directory. A store that does not exist yet is an empty one; adding to it makes it. One that is
-// of another format is refused.
+// Open opens the store of a data directory. A store that does not exist yet is an empty one; adding
+// to it makes it. One that is of another format is refused.
 func Open(dataDir string) (*Store, error) {
 	dir, err := filepath.Abs(dataDir)
 	if err != nil {
@@ -70,8 +71,8 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.cas}, elem...)...)
 }
 
-// LayerPath is where the directory of a layer ("sha256-…" by diff ID, "sha512-…" for an ACI, "part-…" for what another image takes of
-// one) is when it is in the store.
+// LayerPath is where the directory of a layer ("sha256-…" by diff ID, "sha512-…" for an ACI,
+// "part-…" for what another image takes of one) is when it is in the store.
 func (s *Store) LayerPath(name string) string { return s.path("layer", name, layerRoot) }
 
 // LayerName is the name of the layer that LayerPath gave the path of.
@@ -88,8 +89,8 @@ func (s *Store) HasLayer(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Image opens an image by its ID or a unique prefix of it, and checks that all of it is there. The error is or wraps ErrNotFound
-// if there is no such image.
+// Image opens an image by its ID or a unique prefix of it, and checks that all of it is there. The
+// error is or wraps ErrNotFound if there is no such image.
 func (s *Store) Image(id string) (*Image, error) {
 	id, err := s.complete(id)
 	if err != nil {
@@ -153,9 +154,10 @@ func (s *Store) complete(prefix string) (string, error) {
 	return found, nil
 }
 
-// Lookup finds the ID of the image that a reference named when it was fetched last, or that an ID or its prefix names. The image
-// may be gone all the same: Image tells. An appc name with a version is also that of an image that came by another way, as in rkt.
-// The error is or wraps ErrNotFound if the store does not know the name.
+// Lookup finds the ID of the image that a reference named when it was fetched last, or that an ID
+// or its prefix names. The image may be gone all the same: Image tells. An appc name with a version
+// is also that of an image that came by another way, as in rkt. The error is or wraps ErrNotFound
+// if the store does not know the name.
 func (s *Store) Lookup(ref image.Reference) (string, error) {
 	if ref.Kind == image.ID {
 		return s.complete(ref.ID)
@@ -188,8 +190,8 @@ func (s *Store) hasImage(id string) bool {
 	return ValidID(id) && err == nil
 }
 
-// Find finds the newest whole image whose manifest has an appc reference's name, version and labels, those that are given. The error
-// is or wraps ErrNotFound if there is none.
+// Find finds the newest whole image whose manifest has an appc reference's name, version and
+// labels, those that are given. The error is or wraps ErrNotFound if there is none.
 func (s *Store) Find(ref image.Reference) (string, error) {
 	ids, err := s.Described(ref)
 	if err == nil && len(ids) == 0 {
@@ -201,7 +203,8 @@ func (s *Store) Find(ref image.Reference) (string, error) {
 	return ids[0], nil
 }
 
-// Described are the IDs of all whole images whose manifest has an appc reference's name, version and labels, newest first.
+// Described are the IDs of all whole images whose manifest has an appc reference's name, version
+// and labels, newest first.
 func (s *Store) Described(ref image.Reference) ([]string, error) {
 	ids, err := s.Images()
 	if err != nil {
@@ -228,7 +231,8 @@ func (s *Store) Used(id string) error {
 	return os.Chtimes(s.path("image", id, "manifest"), now, now)
 }
 
-// Times are when an image came into the store and when it was used last, in nanoseconds since 1970; 0 for an image that is not there.
+// Times are when an image came into the store and when it was used last, in nanoseconds since 1970;
+// 0 for an image that is not there.
 func (s *Store) Times(id string) (imported, used int64) {
 	if info, err := os.Stat(s.path("image", id, "layers")); err == nil {
 		imported = info.ModTime().UnixNano()

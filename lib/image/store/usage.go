@@ -64,7 +64,8 @@ func (s *Store) Usage() (Usage, error) {
 	return u, nil
 }
 
-// disk has the files that are counted already, by device and inode, of those that have more than one name.
+// disk has the files that are counted already, by device and inode, of those that have more than
+// one name.
 type disk map[[2]uint64]bool
 
 // usage is what is at a path takes of the disk, as du(1) has it.

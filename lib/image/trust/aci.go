@@ -27,7 +27,8 @@ const (
 	maxTrusted = 8  // of them by keys that are trusted: each is a hash of the whole image
 )
 
-// sha1End is when signatures made with SHA-1 ceased to count (RFC 9580, 9.5: those after it are not to be validated).
+// sha1End is when signatures made with SHA-1 ceased to count (RFC 9580, 9.5: those after it are not
+// to be validated).
 var sha1End = time.Date(2023, time.February, 1, 0, 0, 0, 0, time.UTC)
 
 // NoKey is the error of an image for whose name no key is trusted.
@@ -36,7 +37,8 @@ type NoKey struct {
 	PEM  bool // a public key in PEM is wanted
 }
 
-// unknownEntity begins each error for a signature by a key that is not trusted: rkt's words, which scripts match.
+// unknownEntity begins each error for a signature by a key that is not trusted: rkt's words, which
+// scripts match.
 const unknownEntity = "openpgp: signature made by unknown entity: "
 
 func (e *NoKey) Error() string {
@@ -48,7 +50,8 @@ func (e *NoKey) Error() string {
 		before, e.Name, e.Name, file)
 }
 
-// HaveKey tells whether some key that is trusted for ACIs of that name is good today; the error is a *NoKey if none is trusted.
+// HaveKey tells whether some key that is trusted for ACIs of that name is good today; the error is
+// a *NoKey if none is trusted.
 func (s Keystore) HaveKey(name string) error {
 	_, ring, err := s.ring(name)
 	if err == nil && ring == nil {
@@ -75,8 +78,9 @@ func (s Keystore) ring(name string) ([]Key, openpgp.EntityList, error) {
 	return keys, ring, err
 }
 
-// CheckACI verifies a detached OpenPGP signature, armored or not, of an ACI as it is sent (appc spec, aci.md: compressed or not) by a
-// key that is trusted for images of that name. If the signature is good, aci has been read to its end.
+// CheckACI verifies a detached OpenPGP signature, armored or not, of an ACI as it is sent (appc
+// spec, aci.md: compressed or not) by a key that is trusted for images of that name. If the
+// signature is good, aci has been read to its end.
 func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (keystore.Proof, error) {
 	keys, ring, err := s.ring(name)
 	if err == nil && ring == nil {
@@ -126,7 +130,8 @@ func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (keysto
 	return keystore.Proof{}, fmt.Errorf("signature: %w", why)
 }
 
-// until is when a signature ceases to count: when it expires, or its key, or the subkey that made it. It is zero if none of them does.
+// until is when a signature ceases to count: when it expires, or its key, or the subkey that made
+// it. It is zero if none of them does.
 func until(signer *openpgp.Entity, sig *packet.Signature) time.Time {
 	ends := []time.Time{end(sig.CreationTime, sig.SigLifetimeSecs)}
 	if self, _ := signer.PrimarySelfSignature(); self != nil {
@@ -152,7 +157,8 @@ func end(made time.Time, seconds *uint32) time.Time {
 	return made.Add(time.Duration(*seconds) * time.Second).UTC()
 }
 
-// checkAll checks several signatures in one reading of what they are of. A signature has either a signer or an error.
+// checkAll checks several signatures in one reading of what they are of. A signature has either a
+// signer or an error.
 func checkAll(ring openpgp.EntityList, aci io.Reader, signatures [][]byte) ([]*openpgp.Entity, []error, error) {
 	if len(signatures) == 0 {
 		return nil, nil, nil

@@ -86,9 +86,9 @@ func (s Source) get(ctx context.Context, u *url.URL) ([]byte, error) {
 	return keystore.ReadAll(answer.Body)
 }
 
-// Discover finds where the keys for a prefix are: the first page from the prefix upwards that names any (appc spec, discovery.md,
-// ac-discovery-pubkeys). Two calls do not run at a time, nor may one run beside another use of the package discovery, whose HTTP
-// client is a global.
+// Discover finds where the keys for a prefix are: the first page from the prefix upwards that names
+// any (appc spec, discovery.md, ac-discovery-pubkeys). Two calls do not run at a time, nor may one
+// run beside another use of the package discovery, whose HTTP client is a global.
 func (s Source) Discover(ctx context.Context, prefix string) ([]string, error) {
 	name, err := types.NewACIdentifier(prefix)
 	if err != nil {
@@ -131,8 +131,9 @@ func (s Source) Discover(ctx context.Context, prefix string) ([]string, error) {
 
 var discovering sync.Mutex
 
-// AddDiscovered trusts the keys for a prefix that discovery finds, as far as their servers were known by their certificates, without
-// anybody looking at them. It returns the files that they are in now, in that configuration directory.
+// AddDiscovered trusts the keys for a prefix that discovery finds, as far as their servers were
+// known by their certificates, without anybody looking at them. It returns the files that they are
+// in now, in that configuration directory.
 func (s Source) AddDiscovered(ctx context.Context, config, prefix string) ([]string, error) {
 	locations, err := s.Discover(ctx, prefix)
 	if err != nil {

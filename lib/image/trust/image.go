@@ -47,7 +47,8 @@ type Image struct {
 // registryName is the name that keys for an image in a registry are trusted for.
 func registryName(r image.Reference) string { return r.Host + "/" + r.Repository }
 
-// HaveImageKey tells whether some key is trusted for images in registries of that name; the error is a *NoKey if none is.
+// HaveImageKey tells whether some key is trusted for images in registries of that name; the error
+// is a *NoKey if none is.
 func (s Keystore) HaveImageKey(r image.Reference) error {
 	_, err := s.imageKeys(r)
 	return err
@@ -121,8 +122,8 @@ func readPayload(img Image, signed Signed) (c claim, err error) {
 	return c, err
 }
 
-// signedAs is the name of an image that was signed as reference. If it was asked for by name, it must be the same repository, and the
-// same tag if both say one.
+// signedAs is the name of an image that was signed as reference. If it was asked for by name, it
+// must be the same repository, and the same tag if both say one.
 func (img Image) signedAs(reference string) (image.Reference, error) {
 	r, err := image.ParseReference("docker://" + reference)
 	if err != nil {
@@ -142,7 +143,8 @@ func (img Image) signedAs(reference string) (image.Reference, error) {
 	return asked, nil
 }
 
-// signed tells whether a key in PEM made a signature, as cosign makes them: of the payload's SHA-256, but for Ed25519.
+// signed tells whether a key in PEM made a signature, as cosign makes them: of the payload's
+// SHA-256, but for Ed25519.
 func (k Key) signed(payload, signature []byte) bool {
 	sum := sha256.Sum256(payload)
 	switch public := k.public.(type) {

@@ -17,7 +17,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
 )
 
-// What cosign 2.2 made of snyk/broker:4.169.1-github-com, and the key, as the image's makers have published them.
+// What cosign 2.2 made of snyk/broker:4.169.1-github-com, and the key, as the image's makers have
+// published them.
 const (
 	brokerPayload = `{"critical":{"identity":{"docker-reference":"index.docker.io/snyk/broker"},"image":{"docker-manifest-digest":` +
 		`"sha256:a2ff856b180a532c3e31a90b9788cad567fa05d78c84bccc637de54c6f46ebf2"},"type":"cosign container image signature"},` +

@@ -22,7 +22,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
 )
 
-// Key is a public key: either an OpenPGP key, which signs ACIs, or one in PEM (RFC 7468, PUBLIC KEY), which signs what registries carry.
+// Key is a public key: either an OpenPGP key, which signs ACIs, or one in PEM (RFC 7468, PUBLIC
+// KEY), which signs what registries carry.
 type Key struct {
 	Fingerprint string // lower-case hex: OpenPGP's, or the SHA-256 of the DER encoding of the key in PEM
 	Text        []byte // as it is kept in the keystore
@@ -66,7 +67,8 @@ func ParseKeys(text []byte) ([]Key, error) {
 	return keys, nil
 }
 
-// parseStored reads a key of the keystore. rkt kept a file of several keys as it was, and trusted the first.
+// parseStored reads a key of the keystore. rkt kept a file of several keys as it was, and trusted
+// the first.
 func parseStored(text []byte) (Key, error) {
 	keys, err := ParseKeys(text)
 	if err != nil {
@@ -75,8 +77,8 @@ func parseStored(text []byte) (Key, error) {
 	return keys[0], nil
 }
 
-// pemBlock is the PEM block that a text begins with, and what follows it; nil if it is something else, as OpenPGP armor, which looks
-// alike.
+// pemBlock is the PEM block that a text begins with, and what follows it; nil if it is something
+// else, as OpenPGP armor, which looks alike.
 func pemBlock(text []byte) (*pem.Block, []byte) {
 	text = bytes.TrimSpace(text)
 	if !bytes.HasPrefix(text, []byte("-----BEGIN ")) || bytes.HasPrefix(text, []byte("-----BEGIN PGP ")) {
@@ -169,7 +171,8 @@ func (k Key) Subkeys() []string {
 	return all
 }
 
-// UserIDs are the names that an OpenPGP key says it is of, without what a terminal would not show as it is.
+// UserIDs are the names that an OpenPGP key says it is of, without what a terminal would not show
+// as it is.
 func (k Key) UserIDs() []string {
 	var all []string
 	if k.pgp != nil {

@@ -373,7 +373,8 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// A proof is good for as long as its key is trusted for the name, unchanged, and nothing has expired.
+// A proof is good for as long as its key is trusted for the name, unchanged, and nothing has
+// expired.
 func TestProof(t *testing.T) {
 	a, b := newEntity(t, "a", nil), newEntity(t, "b", nil)
 	dir := t.TempDir()

@@ -13,8 +13,9 @@ import (
 // RecipeFile is the name of the file that Keep writes.
 const RecipeFile = "recipe"
 
-// Keep unpacks a stream as Tar does, and leaves in the directory dir, which is on the same file system as root and not below it, the
-// recipe by which recipe.Restore gets the stream back from root.
+// Keep unpacks a stream as Tar does, and leaves in the directory dir, which is on the same file
+// system as root and not below it, the recipe by which recipe.Restore gets the stream back from
+// root.
 func Keep(dir string, root *os.File, r io.Reader, o Options) error {
 	aside := filepath.Join(dir, "aside")
 	if err := os.Mkdir(aside, 0o700); err != nil {
@@ -41,7 +42,8 @@ func keep(dir, aside string, root *os.File, r io.Reader, o Options) (err error) 
 	if err != nil || len(replaced) == 0 {
 		return err
 	}
-	// An archive with a name twice, which is rare: what is not in the tree any more goes into the recipe.
+	// An archive with a name twice, which is rare: what is not in the tree any more goes into the
+	// recipe.
 	short, err := os.Open(file)
 	if err != nil {
 		return err

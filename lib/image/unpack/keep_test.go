@@ -134,7 +134,8 @@ func TestRestoreTells(t *testing.T) {
 	}
 }
 
-// FuzzRestore has the recipe be anything: an end or an error, and nothing is read outside of the directory.
+// FuzzRestore has the recipe be anything: an end or an error, and nothing is read outside of the
+// directory.
 func FuzzRestore(f *testing.F) {
 	var b bytes.Buffer
 	w := recipe.NewWriter(&b)

@@ -1,13 +1,16 @@
 // Package unpack makes a directory of a tar stream that nobody vouches for.
 //
-// Whatever the stream says, nothing outside the directory is written, linked or changed. A name with ".." in it ends the unpacking
-// with an error that names the entry. Each parent directory is resolved by openat2(2) with RESOLVE_IN_ROOT: links in it are followed
-// as a process would whose root the directory is, because archives that were put together from packages have such
-// ("lib -> usr/lib", "lib/x"; "var/run -> /run", "var/run/app/"), and where such a link leads to nothing, directories are made. The
-// last part of a name is never followed: an entry takes the place of an earlier one of the same name, and of a link rather than of
-// what it points to. A symbolic link's own text may be anything: only a pod resolves it, inside its root.
+// Whatever the stream says, nothing outside the directory is written, linked or changed. A name
+// with ".." in it ends the unpacking with an error that names the entry. Each parent directory is
+// resolved by openat2(2) with RESOLVE_IN_ROOT: links in it are followed as a process would whose
+// root the directory is, because archives that were put together from packages have such ("lib ->
+// usr/lib", "lib/x"; "var/run -> /run", "var/run/app/"), and where such a link leads to nothing,
+// directories are made. The last part of a name is never followed: an entry takes the place of an
+// earlier one of the same name, and of a link rather than of what it points to. A symbolic link's
+// own text may be anything: only a pod resolves it, inside its root.
 //
-// It needs root, for owners, devices and trusted attributes; the directory should be one that only root can reach.
+// It needs root, for owners, devices and trusted attributes; the directory should be one that only
+// root can reach.
 package unpack
 
 import (
@@ -33,32 +36,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrArchive says that the stream itself could not be read or is no tar archive, in contrast to an entry that is refused or a
-// file that could not be made.
+// ErrArchive says that the stream itself could not be read or is no tar archive, in contrast to an
+// entry that is refused or a file that could not be made.
 var ErrArchive = errors.New("bad archive")
 
 // Options say what an archive may hold. A limit of 0 is none.
 type Options struct {
-	// Whiteouts takes the entries by which an OCI layer hides what is below it (image-spec, layer.md) and makes of them what
-	// overlayfs has for it: a character device 0:0, and trusted.overlay.opaque. A directory that a whiteout hides and the same
-	// archive implies is new.
+	// Whiteouts takes the entries by which an OCI layer hides what is below it (image-spec,
+	// layer.md) and makes of them what overlayfs has for it: a character device 0:0, and
+	// trusted.overlay.opaque. A directory that a whiteout hides and the same archive implies is
+	// new.
 	Whiteouts bool
 
-	// Subtree is the name of a top directory, "rootfs" of an ACI. Only what is in it is unpacked, without the directory's name. Every
-	// other entry is handed to Outside, which refuses it or reads what it wants of it.
+	// Subtree is the name of a top directory, "rootfs" of an ACI. Only what is in it is unpacked,
+	// without the directory's name. Every other entry is handed to Outside, which refuses it or
+	// reads what it wants of it.
 	Subtree string
 	Outside func(name string, h *tar.Header, r io.Reader) error
 
-	// MarkImplied gives each directory that is needed but not in the archive the attribute overlay.Implied, and the root as well if
-	// there are any. With Whiteouts, the root's also tells of whiteouts, and of a root that is not in the archive itself.
+	// MarkImplied gives each directory that is needed but not in the archive the attribute
+	// overlay.Implied, and the root as well if there are any. With Whiteouts, the root's also tells
+	// of whiteouts, and of a root that is not in the archive itself.
 	MarkImplied bool
 
-	// EndMarker refuses an archive that just stops, which some writers (umoci 0.4) leave it at. Without it only the digest of the stream tells
-	// that one was cut between two entries, or in the padding behind a file.
+	// EndMarker refuses an archive that just stops, which some writers (umoci 0.4) leave it at.
+	// Without it only the digest of the stream tells that one was cut between two entries, or in
+	// the padding behind a file.
 	EndMarker bool
 
-	// Recipe, if not nil, gets what is needed to put the stream together again. What an entry takes the place of is then moved into the
-	// directory Aside, on the same file system, for recipe.Complete, if it may hold contents.
+	// Recipe, if not nil, gets what is needed to put the stream together again. What an entry takes
+	// the place of is then moved into the directory Aside, on the same file system, for
+	// recipe.Complete, if it may hold contents.
 	Recipe *recipe.Writer
 	Aside  *os.File
 
@@ -77,13 +85,15 @@ func (o *Options) maxBytes() int64 {
 	return o.MaxBytes
 }
 
-// Tar unpacks the stream r into root and reads it to its end. On an error the directory holds a part of the archive.
+// Tar unpacks the stream r into root and reads it to its end. On an error the directory holds a
+// part of the archive.
 //
-// It keeps contents, hard links, symbolic links, devices, fifos, numeric owners, modes with set-user-ID, set-group-ID and sticky
-// bits, modification times, and the extended attributes security.capability and user.*. Attributes that direct overlayfs
-// (trusted.*, user.overlay.*) are refused; other attributes (security.selinux, system.posix_acl_*, …) are about the machine
-// that wrote the archive and are left out, as Docker does. Directories that are needed but not in the archive get mode 0755 and
-// the time 0, and belong to root.
+// It keeps contents, hard links, symbolic links, devices, fifos, numeric owners, modes with
+// set-user-ID, set-group-ID and sticky bits, modification times, and the extended attributes
+// security.capability and user.*. Attributes that direct overlayfs (trusted.*, user.overlay.*) are
+// refused; other attributes (security.selinux, system.posix_acl_*, …) are about the machine that
+// wrote the archive and are left out, as Docker does. Directories that are needed but not in the
+// archive get mode 0755 and the time 0, and belong to root.
 func Tar(root *os.File, r io.Reader, o Options) (err error) {
 	u := &unpacker{
 		top: root, root: int(root.Fd()), parentFD: -1, options: o,
@@ -177,7 +187,8 @@ type unpacker struct {
 
 const whiteout = ".wh."
 
-// noTime is that of a directory that no entry is of, so that one archive always makes the same tree.
+// noTime is that of a directory that no entry is of, so that one archive always makes the same
+// tree.
 var noTime = time.Unix(0, 0)
 
 func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
@@ -230,8 +241,8 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	return fmt.Errorf("type %q is unknown", h.Typeflag)
 }
 
-// clean is a name of the archive relative to its root, "" for the root itself. A leading slash means that root, as for every
-// tar.
+// clean is a name of the archive relative to its root, "" for the root itself. A leading slash
+// means that root, as for every tar.
 func clean(name string) (string, error) {
 	if name == "" || strings.ContainsRune(name, 0) {
 		return "", errors.New("not a name")
@@ -263,7 +274,8 @@ func under(directory, name string) (string, bool) {
 	return rest, ok
 }
 
-// open gives a descriptor of a directory of the tree, made if it is not there. It is good until the next call.
+// open gives a descriptor of a directory of the tree, made if it is not there. It is good until the
+// next call.
 func (u *unpacker) open(dir string) (int, error) {
 	fd, err := u.walk(dir)
 	if err != nil {
@@ -364,7 +376,8 @@ func (u *unpacker) underWhiteout(dir string) (string, error) {
 	return "", nil
 }
 
-// unhide puts a new directory, which hides what is below it, in the place of the whiteout through which a name leads.
+// unhide puts a new directory, which hides what is below it, in the place of the whiteout through
+// which a name leads.
 func (u *unpacker) unhide(dir string) error {
 	place, err := u.underWhiteout(dir)
 	if err != nil {
@@ -390,8 +403,9 @@ func (u *unpacker) unhide(dir string) error {
 	return u.opaqueAt(at, base)
 }
 
-// maxPath is the most that a directory's path may be long, from the root, bytes. Links in an archive can be chained so that directories come
-// to lie deeper than any program could name them by a path (PATH_MAX is 4096).
+// maxPath is the most that a directory's path may be long, from the root, bytes. Links in an
+// archive can be chained so that directories come to lie deeper than any program could name them by
+// a path (PATH_MAX is 4096).
 const maxPath = 3072
 
 var errTooDeep = fmt.Errorf("its path is longer than %d bytes", maxPath)
@@ -439,7 +453,8 @@ func (u *unpacker) make(at int, base string, create func() error) error {
 	return create()
 }
 
-// remove removes an entry and all that is in it. The name of the directory kept open may have led through it.
+// remove removes an entry and all that is in it. The name of the directory kept open may have led
+// through it.
 func (u *unpacker) remove(at int, base string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(at, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -526,7 +541,8 @@ func (u *unpacker) file(h *tar.Header, r io.Reader, at int, base string) error {
 	return touch(at, base, h.ModTime)
 }
 
-// place is the path from the root, through no link, of what is in the directory that open gave. A later entry may replace a link.
+// place is the path from the root, through no link, of what is in the directory that open gave. A
+// later entry may replace a link.
 func (u *unpacker) place(at int, base string) string {
 	if at == u.root {
 		return base
@@ -555,7 +571,8 @@ func (u *unpacker) content(fd int, h *tar.Header, place string, r io.Reader) err
 	return err
 }
 
-// sparse tells whether a file has holes that the archive says in one of tar's ways, so that its bytes are not those of the archive.
+// sparse tells whether a file has holes that the archive says in one of tar's ways, so that its
+// bytes are not those of the archive.
 func sparse(h *tar.Header) bool {
 	if h.Typeflag == tar.TypeGNUSparse {
 		return true
@@ -623,7 +640,8 @@ func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
 		err = unix.ENOENT
 	}
 	if err == nil {
-		// Only now may what is in the way go. A link to an inode of this name already is in its own way.
+		// Only now may what is in the way go. A link to an inode of this name already is in its own
+		// way.
 		var there unix.Stat_t
 		if unix.Fstatat(at, base, &there, unix.AT_SYMLINK_NOFOLLOW) == nil && there.Ino == st.Ino && there.Dev == st.Dev {
 			return nil
@@ -653,8 +671,8 @@ func (u *unpacker) node(h *tar.Header, at int, base string) error {
 	return u.describe(h, at, base, true)
 }
 
-// whiteout makes what hides an entry of the layers below, and tells whether the entry was one of that kind. An entry of the same
-// layer is not hidden, wherever in the archive it is.
+// whiteout makes what hides an entry of the layers below, and tells whether the entry was one of
+// that kind. An entry of the same layer is not hidden, wherever in the archive it is.
 func (u *unpacker) whiteout(dir, base string) (bool, error) {
 	for part := range strings.SplitSeq(dir, "/") {
 		if strings.HasPrefix(part, whiteout+whiteout) {
@@ -717,8 +735,8 @@ func (u *unpacker) holdsNothing(place string) bool {
 	return u.implied[place] && HoldsNothing(filepath.Join(u.top.Name(), place), func(dir string) bool { return u.implied[dir[len(u.top.Name())+1:]] })
 }
 
-// HoldsNothing reports whether a directory, which implied says is not in the archive, holds only such and whiteouts, so that it is none
-// unless a layer below has it.
+// HoldsNothing reports whether a directory, which implied says is not in the archive, holds only
+// such and whiteouts, so that it is none unless a layer below has it.
 func HoldsNothing(dir string, implied func(dir string) bool) bool {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		var st unix.Stat_t
@@ -749,8 +767,8 @@ func (u *unpacker) opaqueAt(at int, base string) error {
 	return opaque(fd)
 }
 
-// own gives an open file or directory its owner, attributes and mode, in the order in which none undoes another: chown(2) takes
-// capabilities and set-user-ID away.
+// own gives an open file or directory its owner, attributes and mode, in the order in which none
+// undoes another: chown(2) takes capabilities and set-user-ID away.
 func (u *unpacker) own(h *tar.Header, fd int) error {
 	if err := checkOwner(h); err != nil {
 		return err
@@ -819,7 +837,8 @@ func attribute(name string) (keep bool, err error) {
 	return false, nil
 }
 
-// Attributes are the extended attributes of a file or directory that Tar would have kept, and those of the given names.
+// Attributes are the extended attributes of a file or directory that Tar would have kept, and those
+// of the given names.
 func Attributes(path string, more ...string) (map[string]string, error) {
 	list := make([]byte, 64<<10) // XATTR_LIST_MAX
 	n, err := unix.Llistxattr(path, list)
@@ -855,8 +874,8 @@ func touch(at int, base string, t time.Time) error {
 	return nil
 }
 
-// finish leaves out what hides nothing, marks the rest, and sets the directories' times. One that another entry has replaced since is
-// passed over.
+// finish leaves out what hides nothing, marks the rest, and sets the directories' times. One that
+// another entry has replaced since is passed over.
 func (u *unpacker) finish() error {
 	u.forget()
 	whiteouts, err := u.needless()
@@ -898,8 +917,8 @@ func (u *unpacker) finish() error {
 	return nil
 }
 
-// needless removes the whiteouts in opaque directories, where they hide nothing, and overlayfs would list them. It reports whether there are
-// others.
+// needless removes the whiteouts in opaque directories, where they hide nothing, and overlayfs
+// would list them. It reports whether there are others.
 func (u *unpacker) needless() (others bool, err error) {
 	for _, place := range u.hidden {
 		dir, base := path.Split(place)

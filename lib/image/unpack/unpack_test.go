@@ -171,7 +171,8 @@ func list(t testing.TB, root string) []string {
 	return lines
 }
 
-// TestHostile tries to get out. Each archive is unpacked in the place where its root is root/, and outside/sentinel beside it.
+// TestHostile tries to get out. Each archive is unpacked in the place where its root is root/, and
+// outside/sentinel beside it.
 func TestHostile(t *testing.T) {
 	long := strings.Repeat("n", 256)
 	for _, c := range []struct {
@@ -434,7 +435,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestManyFiles is an archive of 100,000 files, in one directory: more than the limit says is refused, and what it allows is there.
+// TestManyFiles is an archive of 100,000 files, in one directory: more than the limit says is
+// refused, and what it allows is there.
 func TestManyFiles(t *testing.T) {
 	const count = 100_000
 	archive := func() io.Reader {
@@ -471,7 +473,8 @@ func TestManyFiles(t *testing.T) {
 	}
 }
 
-// TestUnpadded has an archive without the end's marker and without the padding of its last file, as umoci writes it.
+// TestUnpadded has an archive without the end's marker and without the padding of its last file, as
+// umoci writes it.
 func TestUnpadded(t *testing.T) {
 	whole := archive(t, "dir d", "file d/a = y")
 	root, _ := sandbox(t)

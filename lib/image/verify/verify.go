@@ -1,9 +1,10 @@
-// Package verify looks whether an image in the store is what its ID says: each byte of each file, and each file's type, mode, owner,
-// size, time, link target, device and attributes.
+// Package verify looks whether an image in the store is what its ID says: each byte of each file,
+// and each file's type, mode, owner, size, time, link target, device and attributes.
 //
-// Nothing that the store has beside the files is believed. A layer is put together again as the archive that it was, whose digest is the
-// layer's name, or the image's ID, or stands in the image's config, whose digest is the ID. That archive is then unpacked again, without
-// the contents, and the two directories are compared.
+// Nothing that the store has beside the files is believed. A layer is put together again as the
+// archive that it was, whose digest is the layer's name, or the image's ID, or stands in the
+// image's config, whose digest is the ID. That archive is then unpacked again, without the
+// contents, and the two directories are compared.
 package verify
 
 import (
@@ -33,7 +34,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxProblems is how many are told of one layer; what is wrong everywhere need not be told everywhere.
+// maxProblems is how many are told of one layer; what is wrong everywhere need not be told
+// everywhere.
 const maxProblems = 20
 
 // Verifier verifies images; a layer that several of them have is looked at once.
@@ -76,7 +78,8 @@ func (v *Verifier) Image(ctx context.Context, img *store.Image) (whole bool, err
 	return whole, nil
 }
 
-// ACI gives the manifest that is in the ACI of that ID, and tells whether all of the ACI is what the ID says.
+// ACI gives the manifest that is in the ACI of that ID, and tells whether all of the ACI is what
+// the ID says.
 func (v *Verifier) ACI(ctx context.Context, id string) (*schema.ImageManifest, bool, error) {
 	c, err := v.layer(ctx, id)
 	if err != nil {
@@ -116,7 +119,8 @@ func (v *Verifier) config(img *store.Image, config []byte) (whole bool) {
 		tell("config: not what the ID says")
 		return
 	}
-	// The manifest has from elsewhere only the name and the version, which are those of the first fetch.
+	// The manifest has from elsewhere only the name and the version, which are those of the first
+	// fetch.
 	if m, err := image.FromOCI(config, image.Reference{Kind: image.Docker, Host: "x", Repository: "x", Tag: "x"}); err != nil {
 		tell(fmt.Sprintf("config: %v", err))
 	} else {

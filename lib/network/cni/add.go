@@ -17,8 +17,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// Add gives a prepared pod its network and returns the CNI results, one per network. What an earlier Add that was killed has
-// left is taken back first. When Add fails it takes back what it did.
+// Add gives a prepared pod its network and returns the CNI results, one per network. What an
+// earlier Add that was killed has left is taken back first. When Add fails it takes back what it
+// did.
 func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json.RawMessage, error) {
 	p := a.pod
 	lock, err := p.Lock()
@@ -53,7 +54,8 @@ func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json
 	return results, nil
 }
 
-// begin writes down what is intended, so that it outlasts a loss of power, and makes the pod's namespace. After it plugins may act.
+// begin writes down what is intended, so that it outlasts a loss of power, and makes the pod's
+// namespace. After it plugins may act.
 func (a *Attacher) begin(ctx context.Context, selection network.Selection, attachments []*attachment) error {
 	if err := a.note(ctx, attachments); err != nil {
 		return err
@@ -68,8 +70,8 @@ func (a *Attacher) begin(ctx context.Context, selection network.Selection, attac
 	return nil
 }
 
-// note writes down what is intended, when all that can be known beforehand says that it can be done. Ports stay locked until others see
-// that they are taken.
+// note writes down what is intended, when all that can be known beforehand says that it can be
+// done. Ports stay locked until others see that they are taken.
 func (a *Attacher) note(ctx context.Context, attachments []*attachment) error {
 	for _, to := range attachments {
 		if len(to.Ports) > 0 {
@@ -97,7 +99,8 @@ func (a *Attacher) takeBack(ctx context.Context, err error) error {
 	return err
 }
 
-// attached reports whether the pod has a network that is whole, so far as can be told without its plugins.
+// attached reports whether the pod has a network that is whole, so far as can be told without its
+// plugins.
 func (a *Attacher) attached() (bool, error) {
 	where, err := network.Namespace(a.pod.Dir())
 	return where == network.Host || where != "" && netns.Pinned(a.pod.UUID), err
@@ -170,7 +173,8 @@ func (a *Attacher) choose(selection network.Selection) ([]*attachment, error) {
 	return attachments, nil
 }
 
-// settle decides what an attachment leaves open, the version of CNI and the backends of rules, if nothing that it needs is missing.
+// settle decides what an attachment leaves open, the version of CNI and the backends of rules, if
+// nothing that it needs is missing.
 func (p *plugins) settle(ctx context.Context, a *attachment) error {
 	if err := p.settleVersion(ctx, a); err != nil {
 		return err
@@ -256,8 +260,8 @@ func (a *attachment) asExpected() error {
 	return nil
 }
 
-// writeNames writes the files by which apps find names. They need not last longer than the namespace, which no reboot survives; a
-// pod in the host's network has none.
+// writeNames writes the files by which apps find names. They need not last longer than the
+// namespace, which no reboot survives; a pod in the host's network has none.
 func (a *Attacher) writeNames(attachments []*attachment, host bool) error {
 	var results [][]byte
 	for _, to := range attachments {

@@ -51,8 +51,8 @@ func backend(plugin *libcni.PluginConfig) (string, error) {
 }
 
 // settleBackends writes into the configuration by what each plugin makes rules of the host, where
-// that is left to the plugin: the plugin that removes them must look in the same place, whatever the
-// host has then.
+// that is left to the plugin: the plugin that removes them must look in the same place, whatever
+// the host has then.
 func (p *plugins) settleBackends(ctx context.Context, a *attachment) error {
 	var configs []json.RawMessage
 	for _, plugin := range a.list.Plugins {
@@ -153,9 +153,9 @@ func lacksFirewall(plugin *libcni.PluginConfig) error {
 // portTables are portmap's tables of nftables, of IPv4 and IPv6.
 var portTables = []string{"ip cni_hostport", "ip6 cni_hostport"}
 
-// unforwarded is an error if nftables does not forward the attachment's ports to the pod, as portmap
-// has it do. portmap's own CHECK does not look whether anything leads to its rules, and that of 1.6
-// to 1.8 counts them wrongly.
+// unforwarded is an error if nftables does not forward the attachment's ports to the pod, as
+// portmap has it do. portmap's own CHECK does not look whether anything leads to its rules, and
+// that of 1.6 to 1.8 counts them wrongly.
 func (a *attachment) unforwarded(ctx context.Context, plugin *libcni.PluginConfig, uuid string) error {
 	n, err := a.Network()
 	if err != nil {
@@ -179,8 +179,8 @@ func (a *attachment) unforwarded(ctx context.Context, plugin *libcni.PluginConfi
 	return nil
 }
 
-// missingForward is the error for a port that rules of portmap's table do not forward to an address,
-// or for an answer that would not come back.
+// missingForward is the error for a port that rules of portmap's table do not forward to an
+// address, or for an answer that would not come back.
 func missingForward(rules []netfilter.NFTRule, ports []network.Port, to netip.Addr, uuid string, snat bool) error {
 	leads, masquerades := map[string]bool{}, false
 	var own []netfilter.NFTRule

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mendBridge gives a bridge an address of its own that has none. The bridge plugin fixes the address of a bridge it has made only
-// after the first pod is plugged in: one that was killed before leaves a bridge that loses its address with its last port, and to
-// which no bridge plugin can add a pod ever after.
+// mendBridge gives a bridge an address of its own that has none. The bridge plugin fixes the
+// address of a bridge it has made only after the first pod is plugged in: one that was killed
+// before leaves a bridge that loses its address with its last port, and to which no bridge plugin
+// can add a pod ever after.
 func mendBridge(name string) error {
 	if name == "" {
 		name = "cni0" // the plugin's default

@@ -16,8 +16,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 )
 
-// Check reports whether a pod's network is still whole: the namespace, and what each plugin finds of its work (CNI 0.4.0 and
-// later). It returns the recorded results.
+// Check reports whether a pod's network is still whole: the namespace, and what each plugin finds
+// of its work (CNI 0.4.0 and later). It returns the recorded results.
 func (a *Attacher) Check(ctx context.Context) ([]json.RawMessage, error) {
 	p := a.pod
 	where, err := network.Namespace(p.Dir())
@@ -59,7 +59,8 @@ func (a *Attacher) Check(ctx context.Context) ([]json.RawMessage, error) {
 	return results, nil
 }
 
-// interfaces are those that the network has in the pod: all but loopback make the one they are told to.
+// interfaces are those that the network has in the pod: all but loopback make the one they are told
+// to.
 func (a *attachment) interfaces() ([]string, error) {
 	var result struct {
 		Interfaces []struct {
@@ -152,9 +153,9 @@ func (p *plugins) checkPlugin(ctx context.Context, plugin *libcni.PluginConfig, 
 	return nil
 }
 
-// mistaken tells whether portmap's CHECK misses what need not be there. It looks for rules of IPv4, then of IPv6, whatever addresses
-// the pod has; and where the pod has both it looks for IPv4's rules among IPv6's (containernetworking/plugins 1.1). Those are then
-// looked for here.
+// mistaken tells whether portmap's CHECK misses what need not be there. It looks for rules of IPv4,
+// then of IPv6, whatever addresses the pod has; and where the pod has both it looks for IPv4's
+// rules among IPv6's (containernetworking/plugins 1.1). Those are then looked for here.
 func (a *attachment) mistaken(ctx context.Context, plugin *libcni.PluginConfig, err error) bool {
 	n, errNetwork := a.Network()
 	if plugin.Network.Type != portmap || errNetwork != nil {

@@ -1,5 +1,6 @@
-// Package cni attaches pods to networks by CNI plugins and detaches them. What is intended is written to the pod's net/ before
-// the first plugin is called, so that whatever a plugin did can be undone from the files alone.
+// Package cni attaches pods to networks by CNI plugins and detaches them. What is intended is
+// written to the pod's net/ before the first plugin is called, so that whatever a plugin did can be
+// undone from the files alone.
 package cni
 
 import (
@@ -27,7 +28,8 @@ type Options struct {
 	Names      network.Names
 }
 
-// Attacher attaches one pod to networks, detaches it, and looks at what came of it: Add, Del, Check and Repair.
+// Attacher attaches one pod to networks, detaches it, and looks at what came of it: Add, Del, Check
+// and Repair.
 type Attacher struct {
 	Options
 	pod *poddir.Pod
@@ -36,8 +38,8 @@ type Attacher struct {
 // New returns an Attacher of a pod.
 func New(p *poddir.Pod, o Options) *Attacher { return &Attacher{o, p} }
 
-// plugins returns the callers of plugins that are in dirs. In netDir they note what they do; it is "" for calls of which nothing
-// can last.
+// plugins returns the callers of plugins that are in dirs. In netDir they note what they do; it is
+// "" for calls of which nothing can last.
 func (a *Attacher) plugins(netDir string, dirs []string) *plugins {
 	return &plugins{uuid: a.pod.UUID, netDir: netDir, dirs: dirs, stderr: a.Stderr, called: a.Called, warn: a.Warn}
 }

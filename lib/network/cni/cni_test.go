@@ -37,7 +37,8 @@ COMMIT
 	}
 }
 
-// The rules of a pod whose record is gone, as ptp and portmap make them; those of other pods, whatever network they are in, stay.
+// The rules of a pod whose record is gone, as ptp and portmap make them; those of other pods,
+// whatever network they are in, stay.
 func TestOrphanScript(t *testing.T) {
 	const uuid, other = "0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", "1ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11"
 	rules := func(chain, dn, uuid string) string {
@@ -96,7 +97,8 @@ func TestSweepDir(t *testing.T) {
 	}
 }
 
-// TestBuiltin: the built-in networks are configurations that libcni takes, in a version that has CHECK.
+// TestBuiltin: the built-in networks are configurations that libcni takes, in a version that has
+// CHECK.
 func TestBuiltin(t *testing.T) {
 	configs, err := network.Load()
 	if err != nil {
@@ -110,7 +112,8 @@ func TestBuiltin(t *testing.T) {
 	}
 }
 
-// natTable is what iptables-save prints with a pod's ports, Docker's, and rules that forward nothing.
+// natTable is what iptables-save prints with a pod's ports, Docker's, and rules that forward
+// nothing.
 const natTable = `*nat
 :PREROUTING ACCEPT [0:0]
 :CNI-DN-720a3f7d3cc38078f8c8d - [0:0]
@@ -149,7 +152,8 @@ func TestForwards(t *testing.T) {
 	}
 }
 
-// What a plugin would silently ignore is refused where it is clear what was meant, and warned of where a newer plugin may know it.
+// What a plugin would silently ignore is refused where it is clear what was meant, and warned of
+// where a newer plugin may know it.
 func TestMisspelt(t *testing.T) {
 	ptp := func(more, ipam string) string {
 		return `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"ptp"` + more + `,"ipam":{"type":"host-local","subnet":"10.1.0.0/24"` + ipam + `}}]}`

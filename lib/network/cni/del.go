@@ -20,8 +20,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// Del takes a pod's network away. It does what it can and returns all that went wrong; what could not be undone stays
-// recorded, for another Del. A pod without a network is success.
+// Del takes a pod's network away. It does what it can and returns all that went wrong; what could
+// not be undone stays recorded, for another Del. A pod without a network is success.
 func (a *Attacher) Del(ctx context.Context) error {
 	p := a.pod
 	lock, err := p.LockEnded(ctx, lockPatience)
@@ -43,7 +43,8 @@ func (a *Attacher) Del(ctx context.Context) error {
 	return a.detach(ctx)
 }
 
-// detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone; with Force, what is not too.
+// detach undoes all that is recorded of a pod whose lock is held, and forgets what is undone; with
+// Force, what is not too.
 func (a *Attacher) detach(ctx context.Context) error {
 	p := a.pod
 	if err := os.RemoveAll(p.Path(newDir)); err != nil {
@@ -125,8 +126,8 @@ func (a *attachment) left() string {
 	return "address " + strings.Join(ips, ", ") + " and its rules"
 }
 
-// del calls the plugins of one network in reverse order, going on after a failure, and then removes what they are known to
-// leave.
+// del calls the plugins of one network in reverse order, going on after a failure, and then removes
+// what they are known to leave.
 func (p *plugins) del(ctx context.Context, a *attachment) error {
 	var previous types.Result
 	if a.Result != nil && a.speaks("0.4.0") {
@@ -159,10 +160,11 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	return oneLine(errs)
 }
 
-// delPlugin calls one plugin for DEL, and reports whether it took more than that. A plugin that has failed is called once more:
-// ptp 1.1 and bridge 1.1 remove the interface and then stumble over rules that are not there, since an ADD was killed or somebody
-// has flushed the tables; the second time there is no interface, and they are content. And DEL needs no arguments, which may be
-// why ADD has failed.
+// delPlugin calls one plugin for DEL, and reports whether it took more than that. A plugin that has
+// failed is called once more: ptp 1.1 and bridge 1.1 remove the interface and then stumble over
+// rules that are not there, since an ADD was killed or somebody has flushed the tables; the second
+// time there is no interface, and they are content. And DEL needs no arguments, which may be why
+// ADD has failed.
 func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (again bool, err error) {
 	if a.byNFTables(plugin) { // without nft portmap leaves the rules, and is content
 		if err := lacksProgram(netfilter.NFTables); err != nil {
@@ -185,10 +187,10 @@ func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a 
 // packet.
 const releasePatience = 5 * time.Second
 
-// delDHCP is delPlugin for a plugin with a lease of DHCP. The daemon may be gone, and the lease with
-// it. Or it does not answer: that of 1.1 goes on to ask a server that is gone to renew the lease,
-// for minutes, and then sees that it is to release it. Either way the plugin does the rest with an
-// IPAM plugin that has nothing to release.
+// delDHCP is delPlugin for a plugin with a lease of DHCP. The daemon may be gone, and the lease
+// with it. Or it does not answer: that of 1.1 goes on to ask a server that is gone to renew the
+// lease, for minutes, and then sees that it is to release it. Either way the plugin does the rest
+// with an IPAM plugin that has nothing to release.
 func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (again bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, releasePatience)
 	defer cancel()
@@ -210,9 +212,10 @@ func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *a
 	return true, err
 }
 
-// Forget takes away what is left of the network of a pod whose directory, and with it the record, somebody has removed: what carries the
-// pod's UUID. That are the namespace, addresses in host-local's own directory, and rules of masquerading and of forwarded ports. A pod of another data
-// directory is left alone; one that runs still is an error.
+// Forget takes away what is left of the network of a pod whose directory, and with it the record,
+// somebody has removed: what carries the pod's UUID. That are the namespace, addresses in
+// host-local's own directory, and rules of masquerading and of forwarded ports. A pod of another
+// data directory is left alone; one that runs still is an error.
 func Forget(ctx context.Context, uuid string) error {
 	if data := netns.Owner(uuid); data != "" {
 		if _, err := poddir.In(data).Find(uuid, ""); !errors.Is(err, poddir.ErrNotFound) {

@@ -79,8 +79,8 @@ var argumentKeys = map[string][]string{
 }
 
 // misspelt is an error for an argument or a key that is none of the network's plugins', but nearly
-// so. Other keys that are not known here a newer plugin may know, and files of rkt 1.30 have keys of
-// one plugin with another (ipMasq with macvlan): warn is told of them.
+// so. Other keys that are not known here a newer plugin may know, and files of rkt 1.30 have keys
+// of one plugin with another (ipMasq with macvlan): warn is told of them.
 func (a *attachment) misspelt(warn func(string)) error {
 	if err := a.unknownArgument(); err != nil {
 		return err

@@ -9,14 +9,16 @@ import (
 	"strings"
 )
 
-// subnets are those that a network's host-local takes addresses from. What can't be parsed is host-local's to refuse.
+// subnets are those that a network's host-local takes addresses from. What can't be parsed is
+// host-local's to refuse.
 func (a *attachment) subnets() (all []subnet) {
 	for _, plugin := range a.list.Plugins {
 		o := optionsOf(plugin)
 		if o.IPAM.Type != "host-local" {
 			continue
 		}
-		// A bridge that is no gateway, macvlan and ipvlan are part of a network of the host's, and take from its addresses.
+		// A bridge that is no gateway, macvlan and ipvlan are part of a network of the host's, and
+		// take from its addresses.
 		routed := plugin.Network.Type == "ptp" || plugin.Network.Type == "bridge" && (o.Gateway || o.DefaultGateway)
 		ranges := append(o.IPAM.Ranges, []ipRange{o.IPAM.ipRange})
 		for _, set := range ranges {
@@ -42,8 +44,8 @@ type subnet struct {
 	routed  bool       // and only the toolkit's pods are in it
 }
 
-// overlap tells whether a network's subnet is in use otherwise: by a network that the pod joins too, by a network of other pods, or
-// by the host.
+// overlap tells whether a network's subnet is in use otherwise: by a network that the pod joins
+// too, by a network of other pods, or by the host.
 func overlap(attachments []*attachment) error {
 	var host []netip.Prefix
 	addresses, err := net.InterfaceAddrs()
@@ -80,8 +82,8 @@ func overlap(attachments []*attachment) error {
 	return nil
 }
 
-// reservedIn finds an address of a subnet that host-local has given away in another network than the given one, and tells whose it
-// is; "" if there is none.
+// reservedIn finds an address of a subnet that host-local has given away in another network than
+// the given one, and tells whose it is; "" if there is none.
 func reservedIn(s netip.Prefix, name string) string {
 	networks, err := os.ReadDir(hostLocalDir)
 	if err != nil {

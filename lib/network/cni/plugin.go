@@ -37,9 +37,10 @@ type Call struct {
 
 // plugins calls the plugins of one pod. It is libcni's invoke.Exec.
 //
-// A plugin starts further programs (an IPAM plugin, iptables), and those live on when somebody kills rkt-net. Each of them
-// inherits a lock on the pod's net/, so that the next call of a plugin, maybe from the rkt-net that cleans up, waits until the
-// last of them has ended instead of racing it.
+// A plugin starts further programs (an IPAM plugin, iptables), and those live on when somebody
+// kills rkt-net. Each of them inherits a lock on the pod's net/, so that the next call of a plugin,
+// maybe from the rkt-net that cleans up, waits until the last of them has ended instead of racing
+// it.
 type plugins struct {
 	version.PluginDecoder
 	uuid   string
@@ -115,7 +116,8 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	return stdout.Bytes(), nil
 }
 
-// pluginError is what a failed plugin says (CNI specification, section 5), else what it wrote to stderr.
+// pluginError is what a failed plugin says (CNI specification, section 5), else what it wrote to
+// stderr.
 func pluginError(err error, stdout, stderr []byte) error {
 	var said types.Error
 	if json.Unmarshal(stdout, &said) == nil && said.Msg != "" {
@@ -139,8 +141,8 @@ func command(env []string) string {
 	return ""
 }
 
-// withSystemPath has a plugin find iptables and its like, which a user's or a unit's $PATH may lack, and none in
-// the working directory.
+// withSystemPath has a plugin find iptables and its like, which a user's or a unit's $PATH may
+// lack, and none in the working directory.
 func withSystemPath(env []string) []string {
 	path := ""
 	env = slices.DeleteFunc(env, func(kv string) bool {
@@ -197,8 +199,8 @@ func (p *plugins) call(ctx context.Context, command string, plugin *libcni.Plugi
 	return nil, invoke.ExecPluginWithoutResult(ctx, path, config.Bytes, args, p)
 }
 
-// cniArgs are what plugins get of a user's arguments. An argument is meant for one plugin of several, and the others, which know only
-// their own, are told not to mind (CNI's CONVENTIONS.md).
+// cniArgs are what plugins get of a user's arguments. An argument is meant for one plugin of
+// several, and the others, which know only their own, are told not to mind (CNI's CONVENTIONS.md).
 func cniArgs(args string) string {
 	if args == "" || strings.Contains(args, "IgnoreUnknown=") {
 		return args
@@ -283,7 +285,8 @@ func (o options) daemon() error {
 	return nil
 }
 
-// daemonGone reports whether nobody answers at the socket of the daemon that the IPAM plugin needs. Its leases are gone with it.
+// daemonGone reports whether nobody answers at the socket of the daemon that the IPAM plugin needs.
+// Its leases are gone with it.
 func (o options) daemonGone() bool {
 	if o.IPAM.Type != dhcp {
 		return false
@@ -319,9 +322,10 @@ func (a *attachment) programs() []string {
 	return slices.Compact(types)
 }
 
-// settleVersion gives a configuration without cniVersion, as rkt's have none, the newest version that all its plugins and
-// libcni speak. By the specification it would be 0.1.0, which has no CHECK and tells DEL less. A plugin that does not say what
-// it speaks is of a time when there was no VERSION.
+// settleVersion gives a configuration without cniVersion, as rkt's have none, the newest version
+// that all its plugins and libcni speak. By the specification it would be 0.1.0, which has no CHECK
+// and tells DEL less. A plugin that does not say what it speaks is of a time when there was no
+// VERSION.
 func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 	if a.list.CNIVersion != "" {
 		return nil

@@ -19,11 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capability is what a plugin that forwards ports declares; portmap is the one that is added to a network without any.
+// capability is what a plugin that forwards ports declares; portmap is the one that is added to a
+// network without any.
 const capability, portmap = "portMappings", "portmap"
 
-// portsLock is a directory that is locked from the look whether a port is free to the note that it is taken, for milliseconds. It is under
-// /run because what the lock guards is gone with a reboot.
+// portsLock is a directory that is locked from the look whether a port is free to the note that it
+// is taken, for milliseconds. It is under /run because what the lock guards is gone with a reboot.
 const portsLock = "/run/rkt/ports"
 
 // podPorts reads the ports that are to be forwarded to a pod.
@@ -39,7 +40,8 @@ func podPorts(p *poddir.Pod) ([]network.Port, error) {
 	return ports, nil
 }
 
-// forward has one network forward the ports, as rkt chose it: the first that masquerades, else the last.
+// forward has one network forward the ports, as rkt chose it: the first that masquerades, else the
+// last.
 func forward(attachments []*attachment, ports []network.Port) error {
 	if len(ports) == 0 {
 		return nil
@@ -123,8 +125,9 @@ func (a *attachment) setPlugins(configs []json.RawMessage) error {
 	return err
 }
 
-// reserve looks whether the ports are free and returns a lock under which the caller notes that they are taken: of two pods that
-// want the same port at the same time, one sees the other. A pod that has exited loses its network to one that wants its ports.
+// reserve looks whether the ports are free and returns a lock under which the caller notes that
+// they are taken: of two pods that want the same port at the same time, one sees the other. A pod
+// that has exited loses its network to one that wants its ports.
 func (a *Attacher) reserve(ctx context.Context, ports []network.Port) (*os.File, error) {
 	if err := os.MkdirAll(portsLock, 0o755); err != nil {
 		return nil, err
@@ -259,7 +262,8 @@ func bindTest(port network.Port) error {
 	return nil
 }
 
-// foreignForward tells whether a rule that is not of this toolkit's pods of the same data directory has one of the ports.
+// foreignForward tells whether a rule that is not of this toolkit's pods of the same data directory
+// has one of the ports.
 func foreignForward(ctx context.Context, uuid string, ports []network.Port) error {
 	for _, family := range []string{"iptables", "ip6tables"} {
 		rules, err := forwards(ctx, family)

@@ -18,10 +18,11 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// What plugins leave behind when they, or their DEL, are killed, and what proves that it is nobody else's.
+// What plugins leave behind when they, or their DEL, are killed, and what proves that it is nobody
+// else's.
 
-// changeTable gives the nat table as FAMILY-save prints it to script, and what that makes of it to FAMILY-restore. Where iptables is
-// not there, it has made no rules.
+// changeTable gives the nat table as FAMILY-save prints it to script, and what that makes of it to
+// FAMILY-restore. Where iptables is not there, it has made no rules.
 func changeTable(ctx context.Context, family string, script func(rules string) string) error {
 	restore := netfilter.Program(family + "-restore")
 	saved, err := saveNAT(ctx, family)
@@ -41,8 +42,9 @@ func changeTable(ctx context.Context, family string, script func(rules string) s
 // hostLocalDir is where host-local keeps its reservations.
 const hostLocalDir = "/var/lib/cni/networks"
 
-// sweepReservations removes the reservations that a killed host-local has made but not filled in, which no DEL ever releases.
-// host-local makes and fills one while it holds its lock: what is empty under that lock is nobody's.
+// sweepReservations removes the reservations that a killed host-local has made but not filled in,
+// which no DEL ever releases. host-local makes and fills one while it holds its lock: what is empty
+// under that lock is nobody's.
 func sweepReservations(a *attachment) error {
 	var errs []error
 	for _, dir := range a.reservations() {
@@ -69,8 +71,9 @@ func (a *attachment) reservations() (dirs []string) {
 	return dirs
 }
 
-// reclaim takes a network's addresses back from pods of the same data directory that have no use for them: those that have exited, and those
-// whose namespace a reboot has taken. It reports whether there were any.
+// reclaim takes a network's addresses back from pods of the same data directory that have no use
+// for them: those that have exited, and those whose namespace a reboot has taken. It reports
+// whether there were any.
 func (a *Attacher) reclaim(ctx context.Context, in *attachment) (freed bool) {
 	for _, dir := range in.reservations() {
 		entries, _ := os.ReadDir(dir)
@@ -166,8 +169,9 @@ func reservedBy(text string) string {
 	return strings.TrimSpace(id)
 }
 
-// orphanScript makes input for iptables-restore that removes, from the nat table that iptables-save printed, every rule that carries a pod's
-// UUID, and the chains that only those lead to; "" if there are none.
+// orphanScript makes input for iptables-restore that removes, from the nat table that iptables-save
+// printed, every rule that carries a pod's UUID, and the chains that only those lead to; "" if
+// there are none.
 func orphanScript(saved, uuid string) string {
 	var rules, chains strings.Builder
 	removed := map[string]bool{}

@@ -30,7 +30,8 @@ type NFTRule struct {
 	statements []statement
 }
 
-// statement is a match or a verdict of a rule, as far as it is looked at here (libnftables-json(5)).
+// statement is a match or a verdict of a rule, as far as it is looked at here
+// (libnftables-json(5)).
 type statement struct {
 	Match *struct {
 		Op   string `json:"op"`

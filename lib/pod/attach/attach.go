@@ -1,10 +1,13 @@
-// Package attach connects a terminal, or pipes, of the host with an app that runs in a pod. Client is the host's side, Serve the pod's: one
-// process for each app that was given a stream to attach to, which reads what the app prints and writes what it reads.
+// Package attach connects a terminal, or pipes, of the host with an app that runs in a pod. Client
+// is the host's side, Serve the pod's: one process for each app that was given a stream to attach
+// to, which reads what the app prints and writes what it reads.
 //
-// The two speak in packets over a unix socket in the pod that no app can see. A packet is a byte that tells its kind, and up to maxData bytes.
-// The client sends kinds attach (the names of the endpoints that it wants, in answer to which it gets the same or refused), input, endOfInput
-// and windowSize; it gets output, errorOutput, endOfInput (all input is with the app) and ended. What comes from the pod is not believed:
-// the client writes it to its standard output or error, or ends.
+// The two speak in packets over a unix socket in the pod that no app can see. A packet is a byte
+// that tells its kind, and up to maxData bytes. The client sends kinds attach (the names of the
+// endpoints that it wants, in answer to which it gets the same or refused), input, endOfInput and
+// windowSize; it gets output, errorOutput, endOfInput (all input is with the app) and ended. What
+// comes from the pod is not believed: the client writes it to its standard output or error, or
+// ends.
 package attach
 
 import (
@@ -42,7 +45,8 @@ const (
 // maxData is the most that a packet carries beside its kind, in bytes.
 const maxData = 32 << 10
 
-// patience is how long a side waits for an answer of the other, and a client that takes nothing holds up the app.
+// patience is how long a side waits for an answer of the other, and a client that takes nothing
+// holds up the app.
 const (
 	answerPatience = 5 * time.Second
 	outputPatience = 10 * time.Second
@@ -88,7 +92,8 @@ var missing = map[string]string{
 	stdin: "--stdin=stream", stdout: "--stdout=stream", stderr: "--stderr=stream", ttyIn: "--stdin=tty", ttyOut: "--stdout=tty",
 }
 
-// choose are the endpoints of those found that a mode means: rkt's auto, tty, or a list of endpoints.
+// choose are the endpoints of those found that a mode means: rkt's auto, tty, or a list of
+// endpoints.
 func choose(mode string, found []string) ([]string, error) {
 	if len(found) == 0 {
 		return nil, errors.New("can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty")
@@ -115,7 +120,8 @@ func choose(mode string, found []string) ([]string, error) {
 	return wanted, nil
 }
 
-// List names what of an app can be attached to, as rkt called it: tty, tty-in, tty-out, stdin, stdout, stderr.
+// List names what of an app can be attached to, as rkt called it: tty, tty-in, tty-out, stdin,
+// stdout, stderr.
 func List(p *poddir.Pod, name string) ([]string, error) {
 	a, err := find(p, name)
 	if err != nil {

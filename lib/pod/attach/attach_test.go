@@ -211,7 +211,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// Bytes arrive as they are in both directions, at each of several clients, and the last of them before the end.
+// Bytes arrive as they are in both directions, at each of several clients, and the last of them
+// before the end.
 func TestStreams(t *testing.T) {
 	m := start(t, "stdin=stream", "stdout=stream", "stderr=stream")
 	appIn, appOut, appErr := m.app("stdin", os.O_RDONLY), m.app("stdout", os.O_WRONLY), m.app("stderr", os.O_WRONLY)
@@ -238,7 +239,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// Nobody is attached: the app neither waits nor dies, and what it says is lost. Input that is left unread does not cost any output.
+// Nobody is attached: the app neither waits nor dies, and what it says is lost. Input that is left
+// unread does not cost any output.
 func TestNobody(t *testing.T) {
 	m := start(t, "stdin=stream", "stdout=stream")
 	out := m.app("stdout", os.O_WRONLY)
@@ -259,7 +261,8 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// The end of a client is nothing to the app, nor to other clients; standard input stays open for the next one.
+// The end of a client is nothing to the app, nor to other clients; standard input stays open for
+// the next one.
 func TestNextClient(t *testing.T) {
 	m := start(t, "stdin=stream")
 	in := m.app("stdin", os.O_RDONLY)
@@ -299,7 +302,8 @@ func TestNextClient(t *testing.T) {
 	}
 }
 
-// A server that is killed costs its clients, and not the app: pipes and terminal stay, and so does what waits in them.
+// A server that is killed costs its clients, and not the app: pipes and terminal stay, and so does
+// what waits in them.
 func TestKilledServer(t *testing.T) {
 	m := start(t, "stdin=stream", "stdout=stream", "stderr=tty")
 	in, out, tty := m.app("stdin", os.O_RDONLY), m.app("stdout", os.O_WRONLY), m.app("tty", os.O_RDWR)

@@ -38,8 +38,9 @@ type Signaled unix.Signal
 
 func (s Signaled) Error() string { return "ended by signal: " + unix.Signal(s).String() }
 
-// Attach copies between the caller's standard streams and those of an app, until the app ends, the client is sent a signal
-// (Signaled), or the keys ^P ^Q are typed (ErrDetached). A terminal is as it was before when it returns.
+// Attach copies between the caller's standard streams and those of an app, until the app ends, the
+// client is sent a signal (Signaled), or the keys ^P ^Q are typed (ErrDetached). A terminal is as
+// it was before when it returns.
 func (c Client) Attach(p running.Pod) error {
 	a, err := find(p.Pod, c.App)
 	if err != nil {
@@ -106,8 +107,9 @@ func (c Client) Attach(p running.Pod) error {
 	}
 }
 
-// connect waits until the app runs, and its socket is there. The path to that is the pod's to change: no link in it is followed, no mount
-// is entered, and what is there need not be who is meant.
+// connect waits until the app runs, and its socket is there. The path to that is the pod's to
+// change: no link in it is followed, no mount is entered, and what is there need not be who is
+// meant.
 func connect(p running.Pod, app string) (*net.UnixConn, error) {
 	var last error
 	for end := time.Now().Add(answerPatience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -187,7 +189,8 @@ func (c Client) resize(conn *net.UnixConn) {
 	}
 }
 
-// receive writes what the app prints, until the app ends; where nothing is listened to, until all input has arrived.
+// receive writes what the app prints, until the app ends; where nothing is listened to, until all
+// input has arrived.
 func (c Client) receive(conn *net.UnixConn, listens bool) error {
 	for packet := make([]byte, 1+maxData); ; {
 		n, err := conn.Read(packet)
@@ -261,7 +264,8 @@ type detacher struct{ held bool }
 
 const ctrlP, ctrlQ = 'P' & 0x1f, 'Q' & 0x1f
 
-// pass returns what is to be passed on of what was typed. A ^P is held back until it is known what follows.
+// pass returns what is to be passed on of what was typed. A ^P is held back until it is known what
+// follows.
 func (d *detacher) pass(typed []byte) (data []byte, detached bool) {
 	for _, key := range typed {
 		if d.held {

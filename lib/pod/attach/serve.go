@@ -42,9 +42,11 @@ type client struct {
 	endpoints []string
 }
 
-// Serve serves an app, whose directory in stage1.AttachDir is dir, until SIGTERM, by which the pod's systemd says that the app has ended; then
-// all that the app has printed is delivered. streams has how the app's stdin, stdout and stderr were given to it. What is open already when it begins, of a
-// process before this one that was killed, was kept by systemd (sd_listen_fds_with_names(3)).
+// Serve serves an app, whose directory in stage1.AttachDir is dir, until SIGTERM, by which the
+// pod's systemd says that the app has ended; then all that the app has printed is delivered.
+// streams has how the app's stdin, stdout and stderr were given to it. What is open already when it
+// begins, of a process before this one that was killed, was kept by systemd
+// (sd_listen_fds_with_names(3)).
 func Serve(dir string, streams map[string]stage1.Stream, getenv func(string) string, pid int) error {
 	s := &server{dir: dir, outputs: map[string]*os.File{}, clients: map[*client]bool{},
 		endpoints: endpoints(func(name string) stage1.Stream { return streams[name] })}
@@ -133,8 +135,8 @@ func (s *server) open() (err error) {
 	return nil
 }
 
-// pipe opens one of the app's pipes, which the app opens by its path. It is opened for both directions: so the app need not wait for
-// anybody, and does not end by SIGPIPE.
+// pipe opens one of the app's pipes, which the app opens by its path. It is opened for both
+// directions: so the app need not wait for anybody, and does not end by SIGPIPE.
 func (s *server) pipe(name string) (*os.File, error) {
 	if kept := s.store.take(name); kept != nil {
 		return kept, nil
@@ -196,7 +198,8 @@ func (s *server) resize(rows, columns uint16) error {
 	})
 }
 
-// control does something with a file's descriptor and leaves the file as it is: os.File.Fd would have it block.
+// control does something with a file's descriptor and leaves the file as it is: os.File.Fd would
+// have it block.
 func control(file *os.File, do func(fd int) error) error {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -206,7 +209,8 @@ func control(file *os.File, do func(fd int) error) error {
 	return errors.Join(failed, err)
 }
 
-// pump sends what the app prints to those who want it, until the reading is ended. What nobody wants is dropped.
+// pump sends what the app prints to those who want it, until the reading is ended. What nobody
+// wants is dropped.
 func (s *server) pump(endpoint string, from *os.File) {
 	for packet := newPacket(endpoint); ; {
 		n, err := from.Read(packet[1:])
@@ -242,7 +246,8 @@ func newPacket(endpoint string) []byte {
 	return packet
 }
 
-// send waits for clients that do not take it, but only for so long: then they are not attached any more.
+// send waits for clients that do not take it, but only for so long: then they are not attached any
+// more.
 func (s *server) send(endpoint string, packet []byte) {
 	s.eachClient(func(c *client) {
 		if !slices.Contains(c.endpoints, endpoint) {
@@ -352,7 +357,8 @@ func (s *server) write(c *client, data []byte) error {
 	return err
 }
 
-// closeInput ends the app's standard input. Who opens it by its path later, as a program that is started after another one, finds it at its end.
+// closeInput ends the app's standard input. Who opens it by its path later, as a program that is
+// started after another one, finds it at its end.
 func (s *server) closeInput() error {
 	s.inputLock.Lock()
 	defer s.inputLock.Unlock()

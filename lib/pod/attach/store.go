@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fdStore is where the pod's systemd keeps open files for the next process of the service (FileDescriptorStoreMax=).
+// fdStore is where the pod's systemd keeps open files for the next process of the service
+// (FileDescriptorStoreMax=).
 type fdStore struct {
 	socket string
 	kept   map[string]*os.File

@@ -78,7 +78,8 @@ func onHost(name string) (Place, error) {
 	return Place{root, name}, err
 }
 
-// with calls f with the app's root, the pod's users, whose Base is 0 for the host's, and the app's user. f runs on a locked thread.
+// with calls f with the app's root, the pod's users, whose Base is 0 for the host's, and the app's
+// user. f runs on a locked thread.
 func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range, uid, gid uint32) error) error {
 	uid, gid, err := a.user()
 	if err != nil {
@@ -144,8 +145,9 @@ func (a App) user() (uid, gid uint32, err error) {
 	return 0, 0, fmt.Errorf("pod %s: app %q: has no configuration", a.Pod.UUID, a.Name)
 }
 
-// running calls f with the root of an app of a running pod: as the app sees it, or, if it has no process, as the pod's PID 1 does. It is
-// the same directory either way; what is mounted in it may differ.
+// running calls f with the root of an app of a running pod: as the app sees it, or, if it has no
+// process, as the pod's PID 1 does. It is the same directory either way; what is mounted in it may
+// differ.
 func (a App) running(f func(root *os.File, users userns.Range) error) error {
 	var users userns.Range
 	text, err := a.Pod.ReadFile(poddir.UsersFile)
@@ -201,8 +203,9 @@ func same(a, b *os.File) bool {
 	return unix.Fstat(int(a.Fd()), &x) == nil && unix.Fstat(int(b.Fd()), &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
-// mountVolumes mounts the volumes of an app of a pod that does not run in its root, where the calling thread alone sees them. One whose
-// source or mount point is gone is not there; for a path in it, that is an error.
+// mountVolumes mounts the volumes of an app of a pod that does not run in its root, where the
+// calling thread alone sees them. One whose source or mount point is gone is not there; for a path
+// in it, that is an error.
 func (a App) mountVolumes(root *os.File) error {
 	text, err := a.Pod.ReadFile(poddir.MountsFile)
 	if err != nil {

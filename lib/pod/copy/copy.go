@@ -1,5 +1,6 @@
-// Package copy copies a file or a directory between two trees, either of which may be the root of an app that changes it meanwhile: each
-// path is resolved inside its root, and below it names are opened one by one, without following a link. Nothing is there half.
+// Package copy copies a file or a directory between two trees, either of which may be the root of
+// an app that changes it meanwhile: each path is resolved inside its root, and below it names are
+// opened one by one, without following a link. Nothing is there half.
 package copy
 
 import (
@@ -33,8 +34,9 @@ type Options struct {
 // maxDepth bounds the directories that are opened at once.
 const maxDepth = 2000
 
-// Copy copies what is at a path, as cp -r does: into to if that is a directory, and under the name to if not. A from that ends with "/."
-// is what is in the directory. The calling goroutine does all of the work.
+// Copy copies what is at a path, as cp -r does: into to if that is a directory, and under the name
+// to if not. A from that ends with "/." is what is in the directory. The calling goroutine does all
+// of the work.
 func Copy(ctx context.Context, from, to Place, o Options) error {
 	c := &copier{ctx, o}
 	contents := strings.HasSuffix(from.Path, "/.") || path.Clean(from.Path) == "/"
@@ -113,7 +115,8 @@ func stat(f *os.File) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// put copies an opened file or directory to a name in an opened directory, which in names in errors.
+// put copies an opened file or directory to a name in an opened directory, which in names in
+// errors.
 func (c *copier) put(source *os.File, st unix.Stat_t, dir *os.File, name, in string, depth int) error {
 	at := path.Join(in, name)
 	there, exists, err := look(dir, name)
@@ -229,7 +232,8 @@ func openDir(dir *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// place has make make something under a name of its own, and then gives it the name that it is to have.
+// place has make make something under a name of its own, and then gives it the name that it is to
+// have.
 func (c *copier) place(dir *os.File, name, at string, make func(tmp string) error) error {
 	tmp := ".rkt-" + rand.Text()
 	err := make(tmp)
@@ -269,11 +273,12 @@ func (c *copier) finish(source, f *os.File, st unix.Stat_t, at string) error {
 	return errors.Join(err, unix.UtimesNanoAt(fd, "", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_EMPTY_PATH))
 }
 
-// maxAttributes is the kernel's limit of the names of a file's extended attributes, and of a value (xattr(7)).
+// maxAttributes is the kernel's limit of the names of a file's extended attributes, and of a value
+// (xattr(7)).
 const maxAttributes = 64 << 10
 
-// attributes copies the extended attributes that users set, and capabilities of a program where set-user-ID bits are kept, too. Those that
-// overlayfs obeys stay behind.
+// attributes copies the extended attributes that users set, and capabilities of a program where
+// set-user-ID bits are kept, too. Those that overlayfs obeys stay behind.
 func (c *copier) attributes(from, to int, at string) error {
 	names := make([]byte, maxAttributes)
 	n, err := unix.Flistxattr(from, names)

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// make1 makes a tree: a name that ends with "/" is a directory, a text that begins with "-> " a link.
+// make1 makes a tree: a name that ends with "/" is a directory, a text that begins with "-> " a
+// link.
 func make1(t *testing.T, files map[string]string) *os.File {
 	t.Helper()
 	dir := t.TempDir()
@@ -132,7 +133,8 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// Modes and times are kept; set-user-ID bits only where that is asked for; fifos are made, and sockets left out.
+// Modes and times are kept; set-user-ID bits only where that is asked for; fifos are made, and
+// sockets left out.
 func TestAttributes(t *testing.T) {
 	from, to := make1(t, map[string]string{"d/f": "1"}), make1(t, nil)
 	file, at := from.Name()+"/d/f", time.Unix(1000, 5)
@@ -166,8 +168,8 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
-// An app that swaps directories and files with links and fifos all the time gets nothing copied from or to what is outside of its root,
-// and nobody waits for it.
+// An app that swaps directories and files with links and fifos all the time gets nothing copied
+// from or to what is outside of its root, and nobody waits for it.
 func TestHostile(t *testing.T) {
 	outside := make1(t, map[string]string{"secret/f": "secret", "secret/g": "secret"})
 	app := make1(t, map[string]string{"top/d/f": "mine", "top/d/g": "mine"})
@@ -225,7 +227,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// What users set is kept; a program's capabilities come into an app and not out of it, and what overlayfs obeys goes nowhere.
+// What users set is kept; a program's capabilities come into an app and not out of it, and what
+// overlayfs obeys goes nowhere.
 func TestExtendedAttributes(t *testing.T) {
 	from := make1(t, map[string]string{"d/f": "1"})
 	capabilities := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_bind_service=ep

@@ -1,5 +1,5 @@
-// Package doctor looks at a host for what keeps pods from running well there, and says what to do about it. It changes
-// nothing that stays.
+// Package doctor looks at a host for what keeps pods from running well there, and says what to do
+// about it. It changes nothing that stays.
 package doctor
 
 import (
@@ -32,7 +32,8 @@ type Host struct {
 	Plugins []string // directories that CNI plugins are looked for in
 }
 
-// check is one look at the host. It returns at least one finding; those that have no name get the check's.
+// check is one look at the host. It returns at least one finding; those that have no name get the
+// check's.
 type check struct {
 	name string
 	look func(context.Context, Host) []Finding

@@ -60,7 +60,8 @@ func version(line string) (major, minor int, text string) {
 // mended are the first versions of a series without CVE-2026-40223.
 var mended = map[int]string{258: "258.5", 259: "259.2"}
 
-// vulnerable reports whether a version of systemd has CVE-2026-40223 (docs/systemd.md): 258 to 258.4, 259 to 259.1.
+// vulnerable reports whether a version of systemd has CVE-2026-40223 (docs/systemd.md): 258 to 258.4,
+// 259 to 259.1.
 func vulnerable(major, minor int) bool {
 	return major == 258 && minor <= 4 || major == 259 && minor <= 1
 }

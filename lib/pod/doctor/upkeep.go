@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkOverlay mounts an overlay on the data directory, where nobody sees it, or says what keeps the kernel from it.
+// checkOverlay mounts an overlay on the data directory, where nobody sees it, or says what keeps
+// the kernel from it.
 func checkOverlay(_ context.Context, h Host) []Finding {
 	dir, err := os.MkdirTemp(existing(h.Data), ".rkt-doctor-")
 	if err != nil {
@@ -98,7 +99,8 @@ func checkSpace(_ context.Context, h Host) []Finding {
 	return ok("%d MiB are free below %s", st.Bavail*uint64(st.Bsize)>>20, existing(h.Data))
 }
 
-// private are directories of the data directory that only root may enter, since they have files of images with the set-user-ID bit.
+// private are directories of the data directory that only root may enter, since they have files of
+// images with the set-user-ID bit.
 var private = []string{"cas", "tmp", "garbage", "systemd", "volumes"}
 
 func checkPermissions(_ context.Context, h Host) (found []Finding) {

@@ -1,7 +1,9 @@
-// Package enter runs a command inside a running pod, in the namespaces and the root of one of its apps.
+// Package enter runs a command inside a running pod, in the namespaces and the root of one of its
+// apps.
 //
-// What the command may do follows from files of the pod's directory that only root can write, never from what a
-// process of the pod has or says. It is confined before it appears in the pod: docs/internals.md has the order.
+// What the command may do follows from files of the pod's directory that only root can write, never
+// from what a process of the pod has or says. It is confined before it appears in the pod:
+// docs/internals.md has the order.
 package enter
 
 import (
@@ -44,9 +46,10 @@ type User struct {
 	Groups   []uint32 // supplementary
 }
 
-// Run runs a command in the app of a running pod, with all the limits of the app: its cgroup, capability bounding set, resource
-// limits and seccomp filters. It returns its exit status; 128+n if it died of signal n. A terminal is not passed on, the command has
-// one of the pod's. The process must do nothing else afterwards: the calling thread is in some of the pod's namespaces.
+// Run runs a command in the app of a running pod, with all the limits of the app: its cgroup,
+// capability bounding set, resource limits and seccomp filters. It returns its exit status; 128+n
+// if it died of signal n. A terminal is not passed on, the command has one of the pod's. The
+// process must do nothing else afterwards: the calling thread is in some of the pod's namespaces.
 func Run(p running.Pod, c Command) (status int, err error) {
 	runtime.LockOSThread()                // namespaces and ptrace(2) are of a thread
 	if _, err := p.Leader(); err != nil { // which says why a pod can't be entered
@@ -176,8 +179,8 @@ func settle(c Command, record *recorded, t *target) (j job, err error) {
 	return j, nil
 }
 
-// start starts the helper, waits until it has forked the command, and returns that; or the helper's exit status,
-// if there is none.
+// start starts the helper, waits until it has forked the command, and returns that; or the helper's
+// exit status, if there is none.
 func start(j job, t *target, s *streams) (command *os.Process, status int, err error) {
 	theirs, ours, err := os.Pipe()
 	if err != nil {
@@ -246,9 +249,10 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// Detach gives the process a copy of its own program that nobody can write to, and executes it, unless it runs from one already. A
-// process in a pod is visible to the pod's apps, and the file of its program through /proc/PID/exe (CVE-2019-5736). No descriptor but
-// 0 to 2 goes along, now or into the pod.
+// Detach gives the process a copy of its own program that nobody can write to, and executes it,
+// unless it runs from one already. A process in a pod is visible to the pod's apps, and the file of
+// its program through /proc/PID/exe (CVE-2019-5736). No descriptor but 0 to 2 goes along, now or
+// into the pod.
 func Detach(argv, env []string) error {
 	const name = "rkt-enter"
 	if link, err := os.Readlink("/proc/self/exe"); err == nil && strings.HasPrefix(link, "/memfd:"+name) {
@@ -266,7 +270,8 @@ func Detach(argv, env []string) error {
 	if _, err := copied.Write(program); err != nil {
 		return fmt.Errorf("memfd: %w", err)
 	}
-	// A process whose program it may not read is closed to a pod's root: before it is in all namespaces it sees the host's files.
+	// A process whose program it may not read is closed to a pod's root: before it is in all
+	// namespaces it sees the host's files.
 	if err := copied.Chmod(0o111); err != nil {
 		return fmt.Errorf("memfd: %w", err)
 	}

@@ -20,8 +20,8 @@ const (
 	insideName = "rkt-enter-inside"
 )
 
-// Descriptors of the helper besides 0 to 2: the job as JSON, where the command's process ID is to be written, the
-// namespaces to join, and the files cgroup.procs of the app's cgroups.
+// Descriptors of the helper besides 0 to 2: the job as JSON, where the command's process ID is to
+// be written, the namespaces to join, and the files cgroup.procs of the app's cgroups.
 const (
 	jobFD = 3 + iota
 	reportFD
@@ -51,9 +51,9 @@ func Inside(args []string) bool {
 	return len(args) == 2 && strings.HasPrefix(args[0], "/proc/self/") && args[1] == insideName
 }
 
-// Become is the helper: it is outside of the pod's PID namespace, so no process of the pod sees it, and has the
-// pod's user namespace already. Its thread becomes what the command is to be, and forks it into the pod. It returns
-// only on failure.
+// Become is the helper: it is outside of the pod's PID namespace, so no process of the pod sees it,
+// and has the pod's user namespace already. Its thread becomes what the command is to be, and forks
+// it into the pod. It returns only on failure.
 func Become() error {
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -97,7 +97,8 @@ func (j *job) fork() error {
 		return err
 	}
 	c.Terminal, c.Ignoring = j.Terminal, true
-	// A change of IDs resets it. Who may not look into the pod's PID 1 may then not look into the child either.
+	// A change of IDs resets it. Who may not look into the pod's PID 1 may then not look into the
+	// child either.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return err
 	}
@@ -120,8 +121,8 @@ func (j *job) failure() confine.Failure {
 	return confine.Failure{Filter: line("seccomp filter"), FilterStatus: failed, Exec: line(string(j.Argv[0])), ExecStatus: failed}
 }
 
-// join moves the calling thread into the app's namespaces and root directory, and the process into its cgroups. The
-// thread's children will be in the PID namespace.
+// join moves the calling thread into the app's namespaces and root directory, and the process into
+// its cgroups. The thread's children will be in the PID namespace.
 func (j *job) join() error {
 	if err := unix.Setns(pidFD, unix.CLONE_NEWPID); err != nil {
 		return fmt.Errorf("PID namespace: %w", err)
@@ -155,7 +156,8 @@ func (j *job) join() error {
 	return nil
 }
 
-// closeFiles closes all descriptors of the calling thread but 0 to 2 and lastFD. Other threads keep theirs.
+// closeFiles closes all descriptors of the calling thread but 0 to 2 and lastFD. Other threads keep
+// theirs.
 func closeFiles() error {
 	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
 		return err

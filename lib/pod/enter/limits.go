@@ -19,7 +19,8 @@ var limitNames = map[string]int{
 	"Max realtime timeout": unix.RLIMIT_RTTIME,
 }
 
-// limits reads the resource limits of a process. prlimit(2) would want CAP_SYS_RESOURCE for another user's.
+// limits reads the resource limits of a process. prlimit(2) would want CAP_SYS_RESOURCE for another
+// user's.
 func limits(pid int) (map[int]unix.Rlimit, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/term"
 )
 
-// streams are standard input, output and error of a command. It never gets the caller's terminal, into which it could type what the
-// caller's shell would execute (TIOCSTI, and CVE-2016-7545 of SELinux's sandbox): it gets one of the pod's, or a pipe.
+// streams are standard input, output and error of a command. It never gets the caller's terminal,
+// into which it could type what the caller's shell would execute (TIOCSTI, and CVE-2016-7545 of
+// SELinux's sandbox): it gets one of the pod's, or a pipe.
 type streams struct {
 	caller [3]*os.File
 	theirs [3]*os.File
@@ -75,7 +76,8 @@ func (s *streams) output(to, from *os.File) func() {
 	}
 }
 
-// open makes a terminal in the pod, by the pod's own ptmx, which is looked up without following links.
+// open makes a terminal in the pod, by the pod's own ptmx, which is looked up without following
+// links.
 func (s *streams) open(leader int, uid uint32) (slave *os.File, err error) {
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", leader), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -130,7 +132,8 @@ func (s *streams) resize() {
 	}
 }
 
-// drain waits until all that the command has written is copied, but not for what it has left behind in the background.
+// drain waits until all that the command has written is copied, but not for what it has left behind
+// in the background.
 func (s *streams) drain() {
 	done := make(chan bool)
 	go func() {

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// target is what a command joins, opened and checked. Namespaces are those of the pod's PID 1, but for the mount
-// namespace, of which each app has its own.
+// target is what a command joins, opened and checked. Namespaces are those of the pod's PID 1, but
+// for the mount namespace, of which each app has its own.
 type target struct {
 	leader, process int        // the pod's PID 1, and one of the app
 	nested          bool       // the app has a PID namespace of its own
@@ -40,7 +40,8 @@ func idOf(fd int) (fileID, error) {
 	return fileID{uint64(st.Dev), st.Ino}, err
 }
 
-// findTarget looks for an app of a running pod. What it returns counts once confirm has been called.
+// findTarget looks for an app of a running pod. What it returns counts once confirm has been
+// called.
 func findTarget(p running.Pod, record *stage1.Record) (*target, error) {
 	t, app := &target{nested: record.OwnPIDs}, record.Name
 	var err error
@@ -94,8 +95,8 @@ func (t *target) open(p running.Pod, app string) (err error) {
 	return t.openGroups()
 }
 
-// findProcess holds the oldest process of the app, which may be starting, whose mount namespace is the pod's. Others
-// come and go below it.
+// findProcess holds the oldest process of the app, which may be starting, whose mount namespace is
+// the pod's. Others come and go below it.
 func (t *target) findProcess(p running.Pod, app string) error {
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		for _, pid := range p.Flavor.Processes(t.leader, app) {
@@ -159,7 +160,8 @@ func (t *target) confirm(p running.Pod) error {
 	return nil
 }
 
-// ownsMounts reports whether a mount namespace is of the pod's user namespace, and not the caller's.
+// ownsMounts reports whether a mount namespace is of the pod's user namespace, and not the
+// caller's.
 func (t *target) ownsMounts(mounts *os.File) bool {
 	if own, err := isOwn(mounts, "mnt"); err != nil || own {
 		return false

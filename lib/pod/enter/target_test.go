@@ -14,8 +14,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// sleeper starts a process in a new user namespace of a range, which then makes nested ones. It returns the PID of one
-// whose name is sleep.
+// sleeper starts a process in a new user namespace of a range, which then makes nested ones. It
+// returns the PID of one whose name is sleep.
 func sleeper(t *testing.T, base uint32, nested bool) int {
 	t.Helper()
 	argv := []string{"sleep", "60"}
@@ -42,7 +42,8 @@ func sleeper(t *testing.T, base uint32, nested bool) int {
 	return 0
 }
 
-// The user namespace is the one that the pod's file says, and no other that its PID 1 may have made.
+// The user namespace is the one that the pod's file says, and no other that its PID 1 may have
+// made.
 func TestUsersOf(t *testing.T) {
 	const base = 0x20000000
 	p, lock, err := poddir.In(t.TempDir()).Create(poddir.NewUUID())

@@ -24,8 +24,9 @@ type users struct {
 // errForeignUsers is of a pod whose PID 1 has left the user namespace that the pod was given.
 var errForeignUsers = errors.New("its PID 1 is in a user namespace that is not the pod's")
 
-// usersOf opens the user namespace of a pod, nil if it has the caller's. Which it is the pod's file says; that PID 1
-// is in it, the kernel: a namespace that a process of the pod made has another parent.
+// usersOf opens the user namespace of a pod, nil if it has the caller's. Which it is the pod's file
+// says; that PID 1 is in it, the kernel: a namespace that a process of the pod made has another
+// parent.
 func usersOf(p *poddir.Pod, leader int) (*users, error) {
 	ns, err := openNamespace(leader, "user")
 	if err != nil {
@@ -98,8 +99,8 @@ func (u *users) onHost(uid uint32) uint32 {
 	return u.Base + uid
 }
 
-// through starts a command, which is of this program, by nsenter(1). A program in Go can't join a user namespace:
-// only a process of a single thread can.
+// through starts a command, which is of this program, by nsenter(1). A program in Go can't join a
+// user namespace: only a process of a single thread can.
 func (u *users) through(cmd *exec.Cmd) {
 	first := 3 + len(cmd.ExtraFiles)
 	cmd.ExtraFiles = append(cmd.ExtraFiles, u.files...)

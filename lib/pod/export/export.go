@@ -1,4 +1,5 @@
-// Package export gives an image of the store back: as the ACI that it was, or as an ACI or a directory of what an app of it sees.
+// Package export gives an image of the store back: as the ACI that it was, or as an ACI or a
+// directory of what an app of it sees.
 package export
 
 import (
@@ -25,8 +26,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ACI writes an image as an uncompressed ACI: the very bytes that it was made of if it was one, without what it depends on, and else what
-// Rendered writes. If it returns an error, what was written is no such ACI.
+// ACI writes an image as an uncompressed ACI: the very bytes that it was made of if it was one,
+// without what it depends on, and else what Rendered writes. If it returns an error, what was
+// written is no such ACI.
 func ACI(ctx context.Context, s *store.Store, img *store.Image, w io.Writer) error {
 	if _, err := os.Lstat(img.Config); err == nil {
 		return Rendered(ctx, s, img, w)
@@ -68,7 +70,8 @@ func (i *interruptible) Write(p []byte) (int, error) {
 	return i.w.Write(p)
 }
 
-// Rendered writes an ACI of all that an app of the image sees, of whatever layers it is. The same image gives the same bytes.
+// Rendered writes an ACI of all that an app of the image sees, of whatever layers it is. The same
+// image gives the same bytes.
 func Rendered(ctx context.Context, s *store.Store, img *store.Image, w io.Writer) error {
 	return pack(ctx, img.Manifest, img.Layers, filepath.Dir(img.Config), w)
 }
@@ -178,8 +181,8 @@ func (p *packer) add(path, name string) error {
 	return err
 }
 
-// File writes a file by calling write, so that it is there whole or not at all. A file that is there already is an error, unless it is to
-// be replaced.
+// File writes a file by calling write, so that it is there whole or not at all. A file that is
+// there already is an error, unless it is to be replaced.
 func File(path string, overwrite bool, write func(w io.Writer) error) error {
 	if err := free(path, overwrite, fs.FileMode.IsRegular, "a regular file"); err != nil {
 		return err
@@ -198,7 +201,8 @@ func File(path string, overwrite bool, write func(w io.Writer) error) error {
 	return exists(path)
 }
 
-// Directory makes a directory of the ACI that write writes, of all of it or of its rootfs only. It is there whole or not at all.
+// Directory makes a directory of the ACI that write writes, of all of it or of its rootfs only. It
+// is there whole or not at all.
 func Directory(path string, rootfsOnly, overwrite bool, write func(w io.Writer) error) error {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -256,7 +260,8 @@ func fill(dir string, rootfsOnly bool, write func(w io.Writer) error) error {
 	return err
 }
 
-// beside makes a directory in the same directory, which the next one for the same path finds and removes if this program is killed. It is locked.
+// beside makes a directory in the same directory, which the next one for the same path finds and
+// removes if this program is killed. It is locked.
 func beside(path string) (tmp string, lock *os.File, err error) {
 	digest := sha256.Sum256([]byte(filepath.Base(path)))
 	tmp = filepath.Join(filepath.Dir(path), fmt.Sprintf(".rkt-%x", digest[:8]))

@@ -170,7 +170,8 @@ func TestFolderBesideOthers(t *testing.T) {
 	}
 }
 
-// The upper layer's files hide the lower one's, types and links are kept, and the same layers give the same bytes.
+// The upper layer's files hide the lower one's, types and links are kept, and the same layers give
+// the same bytes.
 func TestPack(t *testing.T) {
 	lower, upper := t.TempDir(), t.TempDir()
 	for path, text := range map[string]string{lower + "/a": "lower", lower + "/b": "lower", upper + "/b": "upper"} {

@@ -1,4 +1,5 @@
-// Package gc takes pods down: everything outside of a pod's directory that belongs to it, and then the directory.
+// Package gc takes pods down: everything outside of a pod's directory that belongs to it, and then
+// the directory.
 package gc
 
 import (
@@ -30,13 +31,15 @@ type Collector struct {
 	ReleaseNetwork func(ctx context.Context, uuid string) error
 	// Log is told of each decision.
 	Log *slog.Logger
-	// Report is called with each thing done, as a line for the user. Several calls may be made at once.
+	// Report is called with each thing done, as a line for the user. Several calls may be made at
+	// once.
 	Report func(line string)
 	// Warn is told of data that was removed along with a pod. Several calls may be made at once.
 	Warn func(line string)
 }
 
-// workers is how many pods Collect works on at once: most of the time goes into waiting, for the disk and for plugins.
+// workers is how many pods Collect works on at once: most of the time goes into waiting, for the
+// disk and for plugins.
 const workers = 8
 
 // patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
@@ -60,8 +63,8 @@ func (c *Collector) Remove(ctx context.Context, p *poddir.Pod) error {
 	return c.remove(ctx, p, func(poddir.State) bool { return true })
 }
 
-// remove is Remove for as long as the pod's state allows it, asked again under the lock: a prepared pod may have been run, and have ended,
-// since the rules were applied to it.
+// remove is Remove for as long as the pod's state allows it, asked again under the lock: a prepared
+// pod may have been run, and have ended, since the rules were applied to it.
 func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(poddir.State) bool) error {
 	state, err := p.State()
 	if errors.Is(err, poddir.ErrNotFound) {
@@ -72,7 +75,8 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 		return err
 	}
 	if !state.May(poddir.Deleting) || state == poddir.Preparing {
-		// A killed pod's lock lives as long as the last of its first process; in ExecStopPost= that is an instant.
+		// A killed pod's lock lives as long as the last of its first process; in ExecStopPost= that
+		// is an instant.
 		if state, err = settle(p); errors.Is(err, poddir.ErrNotFound) {
 			return nil
 		} else if err != nil {
@@ -151,7 +155,8 @@ func (c *Collector) releaseNetwork(ctx context.Context, p *poddir.Pod) error {
 	return nil
 }
 
-// Collect removes every pod that the rules allow to be removed, and what killed programs left. It goes on after a failure.
+// Collect removes every pod that the rules allow to be removed, and what killed programs left. It
+// goes on after a failure.
 func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	pods, err := c.Pods.All()
 	if err != nil {
@@ -178,7 +183,8 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	return errors.Join(errs...)
 }
 
-// collectOrphans removes what is outside of the directories of pods whose directory somebody has removed.
+// collectOrphans removes what is outside of the directories of pods whose directory somebody has
+// removed.
 func (c *Collector) collectOrphans(ctx context.Context) error {
 	pinned, err := netns.UUIDs()
 	errs := []error{err}
@@ -279,8 +285,9 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	return nil
 }
 
-// age is how old one of the pod's files is. One of the future, of a clock that has been set back since, gets the time that it is now: so no
-// pod is kept for longer than its period from the first look at it, and none for a shorter one.
+// age is how old one of the pod's files is. One of the future, of a clock that has been set back
+// since, gets the time that it is now: so no pod is kept for longer than its period from the first
+// look at it, and none for a shorter one.
 func (c *Collector) age(p *poddir.Pod, name string) (time.Duration, error) {
 	age := time.Since(p.Time(name))
 	if age >= 0 {

@@ -35,7 +35,8 @@ func put(t *testing.T, p *poddir.Pod, name string) {
 	}
 }
 
-// An expired pod is run, and ends, between the look at it and the lock: then its grace period counts.
+// An expired pod is run, and ends, between the look at it and the lock: then its grace period
+// counts.
 func TestRulesUnderTheLock(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	p := exited(t, pods, false)
@@ -55,8 +56,8 @@ func TestRulesUnderTheLock(t *testing.T) {
 	}
 }
 
-// TestKilledMomentsAgo: the lock of a pod is still held when its systemd-nspawn is gone, by the kernel for a moment or by
-// another program. The pod is collected all the same.
+// TestKilledMomentsAgo: the lock of a pod is still held when its systemd-nspawn is gone, by the
+// kernel for a moment or by another program. The pod is collected all the same.
 func TestKilledMomentsAgo(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	p := exited(t, pods, true)
@@ -85,7 +86,8 @@ func TestKilledMomentsAgo(t *testing.T) {
 	}
 }
 
-// A mark and a pod of a clock that was ahead are kept for their whole period, and no longer, from the first look at them.
+// A mark and a pod of a clock that was ahead are kept for their whole period, and no longer, from
+// the first look at them.
 func TestClockSetBack(t *testing.T) {
 	for _, c := range []struct {
 		name, file string
@@ -148,7 +150,8 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// Many collectors at once, as timers and units start them, with pods that run among what they collect.
+// Many collectors at once, as timers and units start them, with pods that run among what they
+// collect.
 func TestManyCollectors(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	var running []*poddir.Pod
@@ -193,7 +196,8 @@ func TestManyCollectors(t *testing.T) {
 	t.Logf("%d pods collected by 8 collectors, %d lines, %d pods that run kept", dead, reported, len(running))
 }
 
-// What a pod's own volumes held is told of when it is removed, and nothing is looked at by a link out of the pod.
+// What a pod's own volumes held is told of when it is removed, and nothing is looked at by a link
+// out of the pod.
 func TestTellsOfData(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	p := exited(t, pods, true)

@@ -9,8 +9,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// data describes the volumes of a pod that are removed with it and are not empty, such as one that an image
-// asks for and no directory was mounted for; "" if there is none.
+// data describes the volumes of a pod that are removed with it and are not empty, such as one that
+// an image asks for and no directory was mounted for; "" if there is none.
 func data(p *poddir.Pod) string {
 	root, err := os.OpenRoot(p.Dir())
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package logs shows what the apps of a pod have printed: it runs journalctl(1) on the pod's own journal, which is there from the pod's
-// start until the pod is removed, wherever else the lines went.
+// Package logs shows what the apps of a pod have printed: it runs journalctl(1) on the pod's own
+// journal, which is there from the pod's start until the pod is removed, wherever else the lines
+// went.
 package logs
 
 import (
@@ -37,7 +38,8 @@ type Options struct {
 // pause is how often a condition is looked at that nothing tells of.
 const pause = 50 * time.Millisecond
 
-// Check refuses what journalctl would refuse only after it has printed something, or would take for something else.
+// Check refuses what journalctl would refuse only after it has printed something, or would take for
+// something else.
 func (o Options) Check() error {
 	if o.Lines != "" {
 		if _, err := strconv.ParseUint(o.Lines, 10, 31); err != nil {
@@ -50,7 +52,8 @@ func (o Options) Check() error {
 	return nil
 }
 
-// Command is the command line that shows the log of a pod without following it, and "" for a running pod that has no journal yet.
+// Command is the command line that shows the log of a pod without following it, and "" for a
+// running pod that has no journal yet.
 func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 	state, err := p.State()
 	if err != nil {
@@ -109,8 +112,8 @@ func lines(argv []string, n string) []string {
 	return slices.Insert(slices.Clone(argv), 1, "--lines="+n)
 }
 
-// Show writes the log of a pod. With Follow it goes on until the pod has exited, and has written every line by then; journalctl alone
-// would go on for ever.
+// Show writes the log of a pod. With Follow it goes on until the pod has exited, and has written
+// every line by then; journalctl alone would go on for ever.
 func Show(ctx context.Context, p *poddir.Pod, o Options, out, complaints io.Writer) error {
 	argv, err := Command(p, o)
 	if err != nil {
@@ -161,8 +164,9 @@ func (j journal) run(ctx context.Context, argv []string, out io.Writer) error {
 	return nil
 }
 
-// follow shows what is there, then what comes until the pod has exited, then what of this the second journalctl had not shown when it
-// was ended: the third shows the same lines, and as many bytes of them are left out as were written.
+// follow shows what is there, then what comes until the pod has exited, then what of this the
+// second journalctl had not shown when it was ended: the third shows the same lines, and as many
+// bytes of them are left out as were written.
 func (j journal) follow(ctx context.Context, p *poddir.Pod) error {
 	first := &cursor{out: j.out, mute: j.o.Lines == "0"}
 	n := j.o.Lines

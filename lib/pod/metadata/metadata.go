@@ -1,5 +1,5 @@
-// Package metadata is the appc metadata service (ace.md, "App Container Metadata Service"): it tells the apps of a pod of the pod, by the
-// pod's directory and the image store, and signs for it.
+// Package metadata is the appc metadata service (ace.md, "App Container Metadata Service"): it
+// tells the apps of a pod of the pod, by the pod's directory and the image store, and signs for it.
 package metadata
 
 import (
@@ -29,14 +29,15 @@ const (
 // maxForm bounds what is to be signed or verified, in bytes.
 const maxForm = 1 << 20
 
-// Service answers requests /UUID/TOKEN/acMetadata/v1/…, the first part of which a pod knows by $AC_METADATA_URL.
+// Service answers requests /UUID/TOKEN/acMetadata/v1/…, the first part of which a pod knows by
+// $AC_METADATA_URL.
 type Service struct {
 	data   string
 	report func(line string)
 }
 
-// New is the service for the pods of a data directory, and of all others that pods are registered in. report is told of what went wrong
-// and is not the client's fault.
+// New is the service for the pods of a data directory, and of all others that pods are registered
+// in. report is told of what went wrong and is not the client's fault.
 func New(data string, report func(line string)) (http.Handler, error) {
 	if _, err := store.Open(data); err != nil {
 		return nil, err
@@ -118,7 +119,8 @@ func (s *Service) find(uuid, token string) (*poddir.Pod, error) {
 	return p, nil
 }
 
-// dataOf is the data directory that a pod is in: the one that its registration says, or else the service's own.
+// dataOf is the data directory that a pod is in: the one that its registration says, or else the
+// service's own.
 func (s *Service) dataOf(uuid string) string { return cmp.Or(mds.DataDir(uuid), s.data) }
 
 func (r *request) write(kind string, body []byte) error {
@@ -135,7 +137,8 @@ func (r *request) writeJSON(v any) error {
 	return r.write(jsonType, text)
 }
 
-// writeAnnotations writes null for an empty list, as the manifest has it: appc's validator compares the two.
+// writeAnnotations writes null for an empty list, as the manifest has it: appc's validator compares
+// the two.
 func (r *request) writeAnnotations(a types.Annotations) error {
 	if len(a) == 0 {
 		return r.write(jsonType, []byte("null"))
@@ -257,7 +260,8 @@ func (r *request) imageID() error {
 	return r.write(textType, []byte(app.Image.ID.String()))
 }
 
-// signature is of what a pod says: the pod's UUID is of a fixed length, so that no two pods sign the same.
+// signature is of what a pod says: the pod's UUID is of a fixed length, so that no two pods sign
+// the same.
 func (r *request) signature(uuid, content string) ([]byte, error) {
 	key, err := mds.Key(r.dataOf(uuid))
 	if err != nil {

@@ -23,7 +23,8 @@ const (
 	token = "secret-token"
 )
 
-// service serves a data directory with one running pod, whose registration has the token. reports has what is not a client's fault.
+// service serves a data directory with one running pod, whose registration has the token. reports
+// has what is not a client's fault.
 func service(t *testing.T) (server *httptest.Server, pod *poddir.Pod, stop func(), reports *[]string) {
 	t.Helper()
 	data := t.TempDir()
@@ -66,7 +67,8 @@ func service(t *testing.T) (server *httptest.Server, pod *poddir.Pod, stop func(
 	return server, pod, func() { lock.Close() }, reports
 }
 
-// ask returns the status and body of an answer; path is what follows acMetadata/v1/. A form is posted.
+// ask returns the status and body of an answer; path is what follows acMetadata/v1/. A form is
+// posted.
 func ask(t *testing.T, server *httptest.Server, who, path string, form url.Values) (int, string, http.Header) {
 	t.Helper()
 	address := server.URL + "/" + who + "/acMetadata/v1/" + path

@@ -1,6 +1,7 @@
-// Package notify carries what apps say by sd_notify(3) out of the pod. The pod's systemd hears all of it, as if the app had said it
-// there; the host's systemd hears only what can do no harm there: STATUS=, WATCHDOG=1, WATCHDOG=trigger and EXTEND_TIMEOUT_USEC=. That
-// a pod is ready the flavor says, when all of its apps are.
+// Package notify carries what apps say by sd_notify(3) out of the pod. The pod's systemd hears all
+// of it, as if the app had said it there; the host's systemd hears only what can do no harm there:
+// STATUS=, WATCHDOG=1, WATCHDOG=trigger and EXTEND_TIMEOUT_USEC=. That a pod is ready the flavor
+// says, when all of its apps are.
 package notify
 
 import (
@@ -30,9 +31,9 @@ type message struct {
 	creds *unix.Ucred // of who sent it, checked by the kernel
 }
 
-// Serve carries messages until an error that it returns. sockets are datagram sockets by the name of their app, that have
-// PassCredentials=; inner and outer are the paths of the sockets of the pod's systemd and the host's, ready that of a
-// file which is there once the pod is ready.
+// Serve carries messages until an error that it returns. sockets are datagram sockets by the name
+// of their app, that have PassCredentials=; inner and outer are the paths of the sockets of the
+// pod's systemd and the host's, ready that of a file which is there once the pod is ready.
 func Serve(sockets map[string]*net.UnixConn, inner, outer, ready string) error {
 	messages, failed := make(chan message), make(chan error, len(sockets))
 	for app, socket := range sockets {
@@ -65,7 +66,8 @@ func Serve(sockets map[string]*net.UnixConn, inner, outer, ready string) error {
 	}
 }
 
-// receive reads one app's socket. Descriptors that come along are closed by the kernel: there is no room for them.
+// receive reads one app's socket. Descriptors that come along are closed by the kernel: there is no
+// room for them.
 func receive(app string, socket *net.UnixConn, to chan<- message) error {
 	text, control := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
 	for {
@@ -92,7 +94,8 @@ func receive(app string, socket *net.UnixConn, to chan<- message) error {
 	}
 }
 
-// pass gives a message to the pod's systemd in the name of who sent it. One of a process that is gone is lost.
+// pass gives a message to the pod's systemd in the name of who sent it. One of a process that is
+// gone is lost.
 func pass(inner string, m message) error {
 	err := systemd.Notify(inner, m.text, unix.UnixCredentials(m.creds))
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EPERM) {
@@ -161,8 +164,8 @@ func (o *outbox) beforeReady(m message) string {
 // reminders are sent at intervals: for two seconds.
 const reminders = 20
 
-// remind has the host told the latest status again for a while after the pod has become ready: from 258 on
-// systemd-nspawn says "Container running." in its place at that moment.
+// remind has the host told the latest status again for a while after the pod has become ready: from
+// 258 on systemd-nspawn says "Container running." in its place at that moment.
 func (o *outbox) remind(ready func() bool) {
 	if !o.isReady && ready() {
 		o.isReady, o.left = true, reminders
@@ -173,7 +176,8 @@ func (o *outbox) remind(ready func() bool) {
 	}
 }
 
-// take is the next message to the host; "" if there is nothing to tell. The pod is alive when each of its apps is.
+// take is the next message to the host; "" if there is nothing to tell. The pod is alive when each
+// of its apps is.
 func (o *outbox) take() string {
 	var lines []string
 	if o.status != "" {

@@ -9,8 +9,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
 )
 
-// allowDevices limits a service to the devices that the pod's own filter allows, and that systemd-nspawn needs: those of its own unit
-// (systemd-nspawn@.service), and of --device and --volume. What a pod manifest names is not known here.
+// allowDevices limits a service to the devices that the pod's own filter allows, and that
+// systemd-nspawn needs: those of its own unit (systemd-nspawn@.service), and of --device and --volume.
+// What a pod manifest names is not known here.
 func (p *Pod) allowDevices(f *unitfile.File) error {
 	words := slices.Concat(p.Steps.Prepare, p.Steps.Operands)
 	if slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "--pod-manifest") }) {
@@ -61,7 +62,8 @@ func devices(words []string) (found []device) {
 	return found
 }
 
-// volumeSource is the source of rkt's NAME,kind=host,source=PATH or of SOURCE:TARGET, "" for another kind.
+// volumeSource is the source of rkt's NAME,kind=host,source=PATH or of SOURCE:TARGET, "" for
+// another kind.
 func volumeSource(volume string) string {
 	for field := range strings.SplitSeq(volume, ",") {
 		if source, ok := strings.CutPrefix(field, "source="); ok {
@@ -72,7 +74,8 @@ func volumeSource(volume string) string {
 	return source
 }
 
-// isDevice reports whether a path is one of a device, here or, by its name, on the host that has the unit.
+// isDevice reports whether a path is one of a device, here or, by its name, on the host that has
+// the unit.
 func isDevice(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil {

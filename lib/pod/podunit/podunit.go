@@ -1,5 +1,6 @@
-// Package podunit writes the unit files of a service that is a pod, out of a command line of "rkt run". Every value in them passes
-// lib/host/unitfile, so that the programs are given what was on that command line, whatever it is.
+// Package podunit writes the unit files of a service that is a pod, out of a command line of "rkt
+// run". Every value in them passes lib/host/unitfile, so that the programs are given what was on
+// that command line, whatever it is.
 package podunit
 
 import (
@@ -28,10 +29,12 @@ type Pod struct {
 	Environment [][2]string // RKT_… variables, in order
 }
 
-// validName has the characters of systemd.unit(5), without those that a shell or a specifier would see.
+// validName has the characters of systemd.unit(5), without those that a shell or a specifier would
+// see.
 var validName = regexp.MustCompile(`^[A-Za-z0-9:_.-]{1,200}$`)
 
-// ValidName tells whether a service can be called so: letters, digits and :_.- (no @: it would be a template).
+// ValidName tells whether a service can be called so: letters, digits and :_.- (no @: it would be a
+// template).
 func ValidName(name string) bool { return validName.MatchString(name) && !strings.HasPrefix(name, ".") }
 
 // Service is the text of NAME.service, in the composed form: each step of the pod's life is a line.
@@ -96,8 +99,8 @@ type Port struct {
 	Count    uint
 }
 
-// Socket is the text of NAME.socket, which listens for the ports: each where --port says, else at its own number on all addresses, a
-// unix socket at /run/NAME/PORT.
+// Socket is the text of NAME.socket, which listens for the ports: each where --port says, else at
+// its own number on all addresses, a unix socket at /run/NAME/PORT.
 func (p *Pod) Socket(ports []Port) ([]byte, error) {
 	f := &unitfile.File{}
 	f.Add("Unit", "Description", "Sockets of pod "+p.Name)

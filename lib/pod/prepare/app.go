@@ -40,7 +40,8 @@ func appName(a App, img *store.Image) (types.ACName, error) {
 	return types.ACName(s), nil
 }
 
-// resolve settles an app: the image's manifest, changed by the command line, with every name looked up in the image itself.
+// resolve settles an app: the image's manifest, changed by the command line, with every name looked
+// up in the image itself.
 func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Options) (stage1.App, *types.App, error) {
 	effective := types.App{User: "0", Group: "0"}
 	if section := a.section(img); section != nil {
@@ -89,7 +90,8 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	switch {
 	case a.SupplementaryGIDs != nil:
 	case asOther && len(effective.SupplementaryGIDs) > 0:
-		// The command line takes the place of who the image wants to be, and an image's manifest adds no groups to that.
+		// The command line takes the place of who the image wants to be, and an image's manifest
+		// adds no groups to that.
 		o.Warn(fmt.Sprintf("app %q: without the supplementary groups of its image, since --user or --group is given; "+
 			"--supplementary-gids after the image gives it some", name))
 	case len(effective.SupplementaryGIDs) > 0:
@@ -239,17 +241,20 @@ func resolve(root *os.File, name string, a App, img *schema.ImageManifest, o Opt
 	return out, &effective, nil
 }
 
-// SetPID1 gives the app a PID namespace of its own, in which it is PID 1, or does not, whatever its image says.
+// SetPID1 gives the app a PID namespace of its own, in which it is PID 1, or does not, whatever its
+// image says.
 func (a *App) SetPID1(on bool) { a.Annotations.Set(image.AnnotationPID1, strconv.FormatBool(on)) }
 
-// SetInit gives the app a PID namespace of its own, in which rkt's small init is PID 1, or does not, whatever its image
-// says.
+// SetInit gives the app a PID namespace of its own, in which rkt's small init is PID 1, or does
+// not, whatever its image says.
 func (a *App) SetInit(on bool) { a.Annotations.Set(image.AnnotationInit, strconv.FormatBool(on)) }
 
-// StreamNames are the flags, and the last part of the annotations, that say what an app's standard input, output and error are.
+// StreamNames are the flags, and the last part of the annotations, that say what an app's standard
+// input, output and error are.
 var StreamNames = []string{"stdin", "stdout", "stderr"}
 
-// SetStream has the app's stream of that name be what value says: null, tty, stream, or for output log.
+// SetStream has the app's stream of that name be what value says: null, tty, stream, or for output
+// log.
 func (a *App) SetStream(name, value string) error {
 	if err := checkStream(name, value); err != nil {
 		return err
@@ -270,7 +275,8 @@ func checkStream(name, value string) error {
 	return nil
 }
 
-// streams settles the app's standard input, output and error by rkt's annotations of an app of a pod.
+// streams settles the app's standard input, output and error by rkt's annotations of an app of a
+// pod.
 func streams(out *stage1.App, annotations types.Annotations) error {
 	for i, to := range []*stage1.Stream{&out.Stdin, &out.Stdout, &out.Stderr} {
 		name := StreamNames[i]
@@ -307,8 +313,8 @@ func namesGroup(img *schema.ImageManifest) bool {
 	return strings.Contains(user, ":")
 }
 
-// command is what is to be executed, as rkt put it together: --exec replaces the image's whole command; arguments come after
-// it, or in the place of a Docker image's CMD.
+// command is what is to be executed, as rkt put it together: --exec replaces the image's whole
+// command; arguments come after it, or in the place of a Docker image's CMD.
 func command(a App, exec types.Exec, img *schema.ImageManifest) ([]string, error) {
 	argv := slices.Clone([]string(exec))
 	if a.Args != nil {
@@ -328,8 +334,8 @@ func command(a App, exec types.Exec, img *schema.ImageManifest) ([]string, error
 	return argv, nil
 }
 
-// findProgram finds argv[0] as execvp(3) would inside the app's root, so that a program that is not there is an error now, and not
-// of a pod that has ended before one looks.
+// findProgram finds argv[0] as execvp(3) would inside the app's root, so that a program that is not
+// there is an error now, and not of a pod that has ended before one looks.
 func findProgram(root *os.File, argv []string, dir string, env []stage1.Variable) ([]string, error) {
 	var candidates []string
 	switch file := argv[0]; {
@@ -366,8 +372,8 @@ func findProgram(root *os.File, argv []string, dir string, env []stage1.Variable
 
 var inheritable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// environment is, from lowest to highest: the caller's, what appc's executor promises, the image's, --set-env, --environment. odd are
-// further variables of the image.
+// environment is, from lowest to highest: the caller's, what appc's executor promises, the image's, --set-env, --environment.
+// odd are further variables of the image.
 func environment(name string, id identity, o Options, a App, img types.Environment, odd []string) ([]stage1.Variable, error) {
 	var env []stage1.Variable
 	set := func(vars ...stage1.Variable) {
@@ -421,8 +427,9 @@ func assignments(app stage1.App) (list []string) {
 	return list
 }
 
-// What execve(2) takes: a string of 32 pages with its NUL byte; and all of them together a quarter of the stack's limit, which is 8 MB
-// unless the administrator of the host says otherwise. Some is left for what is added when the app starts.
+// What execve(2) takes: a string of 32 pages with its NUL byte; and all of them together a quarter
+// of the stack's limit, which is 8 MB unless the administrator of the host says otherwise. Some is
+// left for what is added when the app starts.
 const (
 	maxString  = 32*4096 - 1
 	maxStrings = 2<<20 - 16<<10
@@ -449,8 +456,8 @@ func checkSize(app stage1.App) error {
 	return nil
 }
 
-// capabilities is the app's capability bounding set: what the command line says, else the isolators, else the
-// default. Several isolators each reduce what the ones before them leave.
+// capabilities is the app's capability bounding set: what the command line says, else the
+// isolators, else the default. Several isolators each reduce what the ones before them leave.
 func capabilities(a App, isolators types.Isolators, all bool) ([]string, error) {
 	set, named := stage1.DefaultCapabilities, []string(nil)
 	retained := false
@@ -490,7 +497,8 @@ func capabilities(a App, isolators types.Isolators, all bool) ([]string, error) 
 	return set, checkCapabilities(append(slices.Clone(set), named...)) // a wrong name would remove nothing
 }
 
-// spelt is a flag's list of capabilities in the spelling of capabilities(7): net_admin is CAP_NET_ADMIN, and all is all of them.
+// spelt is a flag's list of capabilities in the spelling of capabilities(7): net_admin is
+// CAP_NET_ADMIN, and all is all of them.
 func spelt(names []string) []string {
 	all := []string{}
 	for _, name := range names {

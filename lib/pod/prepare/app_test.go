@@ -92,7 +92,8 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
-// TestRootWithoutAccounts has root be 0 in an image that has neither of the files, or not root in them.
+// TestRootWithoutAccounts has root be 0 in an image that has neither of the files, or not root in
+// them.
 func TestRootWithoutAccounts(t *testing.T) {
 	for _, files := range []map[string]string{{"app": ""}, {"etc/passwd": "redis:x:999:998::/data:\n", "etc/group": "staff:x:50:root\n"}} {
 		root := tree(t, files)

@@ -12,9 +12,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// writeConfigs writes what rkt-stage2 is to make of each app, and its seccomp filter, assembled. rkt-run-prepared
-// finishes the configuration and mounts all of them, read-only, for the pod's PID 1: that is the mount. own are the
-// mounts that apps have of the flavor.
+// writeConfigs writes what rkt-stage2 is to make of each app, and its seccomp filter, assembled.
+// rkt-run-prepared finishes the configuration and mounts all of them, read-only, for the pod's PID
+// 1: that is the mount. own are the mounts that apps have of the flavor.
 func writeConfigs(p *poddir.Pod, apps []stage1.App, own map[string][]specs.Mount) (mount fstab.Bind, err error) {
 	for _, app := range apps {
 		if err := writeConfig(p, app, own[app.Name]); err != nil {

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyTree copies what is in a folder of an image, and the folder's own owner, mode and attributes, into an empty one, which nobody else
-// can change meanwhile. No link is followed, no fifo or device opened; hard links stay such.
+// copyTree copies what is in a folder of an image, and the folder's own owner, mode and attributes,
+// into an empty one, which nobody else can change meanwhile. No link is followed, no fifo or device
+// opened; hard links stay such.
 func copyTree(from, to *os.File) error {
 	c := copier{top: to, links: map[[2]uint64]string{}}
 	return c.folder(from, to, "")
@@ -108,8 +109,8 @@ func (c *copier) pair(from, to *os.File, name string, flagsFrom, flagsTo int, f 
 	return errors.Join(f(in, out), out.Close())
 }
 
-// like gives a file the owner, mode, extended attributes and times of another; in this order, since a change of owner takes the setuid
-// bit and file capabilities away.
+// like gives a file the owner, mode, extended attributes and times of another; in this order, since
+// a change of owner takes the setuid bit and file capabilities away.
 func like(from, to *os.File) error {
 	in, out := int(from.Fd()), int(to.Fd())
 	var st unix.Stat_t

@@ -81,7 +81,8 @@ func withoutTmpfs(points []types.MountPoint, annotations types.Annotations) ([]t
 
 var access = regexp.MustCompile(`^[rwm]{1,3}$`)
 
-// AddDevice reads Docker's SOURCE[:TARGET][:rwm]: a device of the host that the app has, and how the pod may use it.
+// AddDevice reads Docker's SOURCE[:TARGET][:rwm]: a device of the host that the app has, and how
+// the pod may use it.
 func (a *App) AddDevice(s string) error {
 	parts := strings.Split(s, ":")
 	from, to, how := parts[0], parts[0], "rwm"
@@ -118,7 +119,8 @@ func (a *App) AddDevice(s string) error {
 	return a.appendTo(stage1.DevicesAnnotation, from+" "+how, func(string) error { return nil })
 }
 
-// isolators are those of the image or manifest, and those of --no-new-privileges and --apparmor, which take their place.
+// isolators are those of the image or manifest, and those of --no-new-privileges and --apparmor,
+// which take their place.
 func (a *App) isolators(of types.Isolators) (types.Isolators, error) {
 	own := map[types.ACIdentifier]any{}
 	if a.NoNewPrivileges {
@@ -144,7 +146,8 @@ func (a *App) isolators(of types.Isolators) (types.Isolators, error) {
 	return of, nil
 }
 
-// SetAppArmor has the app run under an AppArmor profile that is loaded on the host, or under none ("unconfined").
+// SetAppArmor has the app run under an AppArmor profile that is loaded on the host, or under none
+// ("unconfined").
 func (a *App) SetAppArmor(profile string) error {
 	a.AppArmor = profile
 	return isolator.AppArmor{Profile: profile}.AssertValid()

@@ -12,8 +12,8 @@ import (
 	"github.com/appc/spec/schema/types"
 )
 
-// isolatorFields are the fields of the values of isolators, by their names. Other values are no objects, or may have
-// any field.
+// isolatorFields are the fields of the values of isolators, by their names. Other values are no
+// objects, or may have any field.
 var isolatorFields = map[string][]string{
 	"os/linux/apparmor-profile":        {"profile"},
 	"os/linux/capabilities-remove-set": {"set"},
@@ -28,8 +28,9 @@ var isolatorFields = map[string][]string{
 	"resource/network-bandwidth":       {"default", "limit", "request"},
 }
 
-// checkFields returns an error for a field of a pod manifest that appc does not have. appc's library passes over it,
-// and so what it was to say, such as that a root is read-only, would be silently without effect.
+// checkFields returns an error for a field of a pod manifest that appc does not have. appc's
+// library passes over it, and so what it was to say, such as that a root is read-only, would be
+// silently without effect.
 func checkFields(manifest []byte) error {
 	var value any
 	if err := json.Unmarshal(manifest, &value); err != nil {

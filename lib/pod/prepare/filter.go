@@ -10,9 +10,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// writeFilter writes the seccomp filter that every process of the pod will have, and the one that it will have in a
-// user namespace of its own: systemd-nspawn makes that under the filter, and root in a namespace below it is still
-// nobody on the host.
+// writeFilter writes the seccomp filter that every process of the pod will have, and the one that
+// it will have in a user namespace of its own: systemd-nspawn makes that under the filter, and root
+// in a namespace below it is still nobody on the host.
 func writeFilter(p *poddir.Pod, apps []stage1.App, o Options) error {
 	granted := policy(apps, o)
 	for _, file := range []string{poddir.FilterFile, poddir.OwnFilter} {
@@ -30,8 +30,8 @@ func writeFilter(p *poddir.Pod, apps []stage1.App, o Options) error {
 	return nil
 }
 
-// policy is what the command line grants. Calls are those that a --seccomp=mode=retain names; a group does not
-// name them, nor does an image.
+// policy is what the command line grants. Calls are those that a --seccomp=mode=retain names; a
+// group does not name them, nor does an image.
 func policy(apps []stage1.App, o Options) seccomp.Policy {
 	if o.AllCalls {
 		return seccomp.Policy{All: true}

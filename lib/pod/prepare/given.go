@@ -13,7 +13,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// limitAnnotation and the name of a resource limit is the name of rkt's annotation of an app whose value is SOFT:HARD.
+// limitAnnotation and the name of a resource limit is the name of rkt's annotation of an app whose
+// value is SOFT:HARD.
 const limitAnnotation = "coreos.com/rkt/stage2/ulimit/"
 
 // SetLimit reads NAME=SOFT[:HARD], a resource limit of the app (getrlimit(2)).

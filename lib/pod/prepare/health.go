@@ -12,8 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// health is the image's health check with Docker's defaults; nil if it has none. One whose program the image does not have is left out
-// with a warning: it would kill an app that works.
+// health is the image's health check with Docker's defaults; nil if it has none. One whose program
+// the image does not have is left out with a warning: it would kill an app that works.
 func health(root *os.File, a App, img *schema.ImageManifest, app stage1.App, o Options) (*stage1.Health, error) {
 	text, ok := img.Annotations.Get(image.AnnotationHealth)
 	if !ok || a.NoHealth {
@@ -53,6 +53,7 @@ func health(root *os.File, a App, img *schema.ImageManifest, app stage1.App, o O
 	}, nil
 }
 
-// minInterval keeps a check from using a CPU of the host for nothing: the pod's PID 1 starts some processes for
-// each, outside of the app's limits. Docker takes 1 ms, and so do images of OCI's format.
+// minInterval keeps a check from using a CPU of the host for nothing: the pod's PID 1 starts some
+// processes for each, outside of the app's limits. Docker takes 1 ms, and so do images of OCI's
+// format.
 const minInterval = time.Second

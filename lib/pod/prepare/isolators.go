@@ -20,7 +20,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// Limits are isolators of the command line, each in the place of the image's; "" and nil are as the image says.
+// Limits are isolators of the command line, each in the place of the image's; "" and nil are as the
+// image says.
 type Limits struct {
 	Memory    string // appc's quantities: 128M, 1Gi
 	CPU       string // 500m is half of a processor
@@ -29,7 +30,8 @@ type Limits struct {
 	Seccomp   string // mode=retain|remove[,errno=NAME],SYSCALL-or-@group,…
 }
 
-// isolate settles what an app may do and use, by its isolators (appc spec, ace.md) and the command line.
+// isolate settles what an app may do and use, by its isolators (appc spec, ace.md) and the command
+// line.
 func isolate(out *stage1.App, a App, isolators types.Isolators, o Options) error {
 	out.Seccomp = seccomp.Calls{Reduce: true}
 	for _, i := range isolators {
@@ -164,10 +166,12 @@ func honour(out *stage1.App, i types.Isolator) (why string, err error) {
 	return "", err
 }
 
-// weight is a number of shares (2 to 262144, 1024 by default) as a weight of cgroup v2 (1 to 10000), as systemd converts them.
+// weight is a number of shares (2 to 262144, 1024 by default) as a weight of cgroup v2 (1 to 10000),
+// as systemd converts them.
 func weight(shares int) uint64 { return min(max(uint64(shares)*100/1024, 1), 10000) }
 
-// overridden reports whether a flag takes the place of an isolator, which then need not be one that can be honoured.
+// overridden reports whether a flag takes the place of an isolator, which then need not be one that
+// can be honoured.
 func overridden(i types.Isolator, l Limits) bool {
 	switch i.Value().(type) {
 	case *types.ResourceMemory:
@@ -230,8 +234,9 @@ func entries(set []types.LinuxSeccompEntry) []string {
 	return names
 }
 
-// unknownCalls are the system calls named in a --seccomp of which the host's systemd has never heard; none if it can't be asked. Groups, and
-// what images say, have calls of other machines with good reason.
+// unknownCalls are the system calls named in a --seccomp of which the host's systemd has never
+// heard; none if it can't be asked. Groups, and what images say, have calls of other machines with
+// good reason.
 func unknownCalls(flag string) (unknown []string) {
 	out, err := program.Command(context.Background(), "systemd-analyze", "--no-pager", "syscall-filter", "@known").Output()
 	known := strings.Fields(string(out))
@@ -286,8 +291,8 @@ var denied = strings.Fields(`_sysctl acct add_key bpf clock_adjtime clock_settim
 	reboot request_key set_mempolicy setns settimeofday stime swapoff swapon sysfs umount umount2 unshare uselib userfaultfd ustat vm86
 	vm86old`)
 
-// callFilter is a filter that lets only the named calls pass, or none of them. One that takes calls away leaves of the rest what the
-// default profile allows.
+// callFilter is a filter that lets only the named calls pass, or none of them. One that takes calls
+// away leaves of the rest what the default profile allows.
 func callFilter(retain bool, errno string, names []string) (seccomp.Calls, error) {
 	if _, ok := seccomp.Errno(errno); errno != "" && !ok {
 		return seccomp.Calls{}, fmt.Errorf("%q is no error number's name", errno)
@@ -325,7 +330,8 @@ func callFilter(retain bool, errno string, names []string) (seccomp.Calls, error
 	return c, nil
 }
 
-// reducing has the filter of an isolator, which an image can have, allow no more than the default profile.
+// reducing has the filter of an isolator, which an image can have, allow no more than the default
+// profile.
 func reducing(c seccomp.Calls, err error) (seccomp.Calls, error) {
 	if c.Default { // and calls beside it
 		c = seccomp.Calls{}

@@ -91,7 +91,8 @@ func TestIsolate(t *testing.T) {
 	}
 }
 
-// settings are what an app's unit has more than one without isolators, and its configuration, with spaces between them.
+// settings are what an app's unit has more than one without isolators, and its configuration, with
+// spaces between them.
 func settings(t *testing.T, app stage1.App) string {
 	t.Helper()
 	unit := func(app stage1.App) string {

@@ -10,8 +10,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/isolator"
 )
 
-// SetManifest has a pod be what an appc pod manifest (pods.md) says, rkt's --pod-manifest. Images are those of the store that it names by
-// their IDs. An app section takes the place of the image's as a whole.
+// SetManifest has a pod be what an appc pod manifest (pods.md) says, rkt's --pod-manifest. Images
+// are those of the store that it names by their IDs. An app section takes the place of the image's
+// as a whole.
 func (o *Options) SetManifest(text []byte) error {
 	if name := isolator.Unknown(text); name != "" {
 		return fmt.Errorf("isolator %s: there is none of this name", name)

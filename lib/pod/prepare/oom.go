@@ -7,8 +7,9 @@ import (
 	"strconv"
 )
 
-// warnOfOOMScores warns of each OOM score of a flag that the kernel refuses: a score below one's own takes CAP_SYS_RESOURCE, which root
-// in a container has not. The app runs all the same, with the score of its unit.
+// warnOfOOMScores warns of each OOM score of a flag that the kernel refuses: a score below one's
+// own takes CAP_SYS_RESOURCE, which root in a container has not. The app runs all the same, with
+// the score of its unit.
 func (o *Options) warnOfOOMScores() {
 	for _, a := range o.Apps {
 		if score := a.Limits.OOMScore; score != nil && *score < 0 && oomScoreRefused(*score) {

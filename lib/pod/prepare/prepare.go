@@ -1,6 +1,6 @@
-// Package prepare makes a pod out of images: the pod's directory with everything in it that does not depend on the moment it
-// is started. Its cost does not depend on the size of the images, but for what
-// they have in the place of an empty volume.
+// Package prepare makes a pod out of images: the pod's directory with everything in it that does
+// not depend on the moment it is started. Its cost does not depend on the size of the images, but
+// for what they have in the place of an empty volume.
 package prepare
 
 import (
@@ -89,8 +89,8 @@ type Options struct {
 	shm    uint64 // Shm, in bytes; 0 for none
 }
 
-// Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the program is killed, what is
-// left is an aborted prepare, which rkt-gc collects.
+// Pod makes a pod and returns it in state prepared. On failure nothing of it is left, and when the
+// program is killed, what is left is an aborted prepare, which rkt-gc collects.
 func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) (*poddir.Pod, error) {
 	if len(o.Apps) == 0 {
 		return nil, errors.New("no image given")
@@ -139,8 +139,8 @@ func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) 
 	return p, nil
 }
 
-// directories are made first, since their modes say who may pass: the group that lists pods gets as far as rkt/status, and nowhere else.
-// A flavor has more.
+// directories are made first, since their modes say who may pass: the group that lists pods gets as
+// far as rkt/status, and nowhere else. A flavor has more.
 var directories = []struct {
 	name string
 	mode os.FileMode
@@ -153,7 +153,8 @@ var directories = []struct {
 	{poddir.RootDir + "/rkt/status", 0o755},
 }
 
-// fill writes everything below the pod's directory, the manifest last. check is called when the pod can be seen to use its images.
+// fill writes everything below the pod's directory, the manifest last. check is called when the pod
+// can be seen to use its images.
 func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, check func() error) error {
 	manifest := schema.BlankPodManifest()
 	manifest.Ports = o.Ports
@@ -297,7 +298,8 @@ func (s *storage) settle(p *poddir.Pod, images []*store.Image, byManifest bool) 
 	return s.relabelVolumes()
 }
 
-// writeRoot writes what the flavor and rkt-stage2 need of the pod, and notes what is to be mounted into it; the lines for volumes come last.
+// writeRoot writes what the flavor and rkt-stage2 need of the pod, and notes what is to be mounted
+// into it; the lines for volumes come last.
 func writeRoot(p *poddir.Pod, apps []stage1.App, limits stage1.Isolation, o Options, volumes string) error {
 	if o.Stage2 == "" {
 		return errors.New("rkt-stage2, which runs in each pod, is not installed")
@@ -378,8 +380,8 @@ func checkPorts(o Options, images []*store.Image) error {
 	return nil
 }
 
-// saysPlatform refuses an ACI that does not say for which operating system and architecture it is, as rkt did; what it says was checked
-// when it was fetched.
+// saysPlatform refuses an ACI that does not say for which operating system and architecture it is,
+// as rkt did; what it says was checked when it was fetched.
 func saysPlatform(img *store.Image) error {
 	if _, err := os.Lstat(img.Config); err == nil { // an OCI image, which does; appc may have no name for it
 		return nil

@@ -11,9 +11,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// reduce takes the isolators of an image, which is hostile: what it asks for beyond the default it does not
-// get, and the user is told which flag grants it. The isolators of a pod manifest are root's, and do not pass
-// through here.
+// reduce takes the isolators of an image, which is hostile: what it asks for beyond the default it
+// does not get, and the user is told which flag grants it. The isolators of a pod manifest are
+// root's, and do not pass through here.
 func reduce(app string, image types.Isolators, a App, o Options) (types.Isolators, error) {
 	var kept types.Isolators
 	for _, i := range image {
@@ -34,8 +34,8 @@ func reduce(app string, image types.Isolators, a App, o Options) (types.Isolator
 	return kept, nil
 }
 
-// reduceOne returns what is left of one isolator of an image, nil if nothing is, and why it is less than the
-// image asks for; "" if it is not, or if a flag decides anyway.
+// reduceOne returns what is left of one isolator of an image, nil if nothing is, and why it is less
+// than the image asks for; "" if it is not, or if a flag decides anyway.
 func reduceOne(i types.Isolator, a App, o Options) (less *types.Isolator, why string, err error) {
 	switch v := i.Value().(type) {
 	case *types.LinuxCapabilitiesRetainSet:
@@ -83,7 +83,8 @@ func reduceOne(i types.Isolator, a App, o Options) (less *types.Isolator, why st
 // defaultShares is the weight of an app for which nobody says another.
 const defaultShares = 1024
 
-// capabilityIsolator says by appc's means that an app has the capabilities set: appc knows no empty retain set.
+// capabilityIsolator says by appc's means that an app has the capabilities set: appc knows no empty
+// retain set.
 func capabilityIsolator(set []string) (*types.Isolator, error) {
 	if len(set) == 0 {
 		revoke, err := types.NewLinuxCapabilitiesRevokeSet(stage1.DefaultCapabilities...)
@@ -99,8 +100,8 @@ func capabilityIsolator(set []string) (*types.Isolator, error) {
 	return retain.AsIsolator()
 }
 
-// recordCapabilities has the isolators of an app in the pod's manifest say which capabilities it has, so that
-// a pod made of that manifest has these, and not what an image asked for.
+// recordCapabilities has the isolators of an app in the pod's manifest say which capabilities it
+// has, so that a pod made of that manifest has these, and not what an image asked for.
 func recordCapabilities(isolators types.Isolators, set []string) (types.Isolators, error) {
 	others := slices.DeleteFunc(slices.Clone(isolators), func(i types.Isolator) bool {
 		return i.Name == types.LinuxCapabilitiesRetainSetName || i.Name == types.LinuxCapabilitiesRevokeSetName

@@ -12,8 +12,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// An image is hostile: whatever its manifest says, its app has no more than the default, and one line names
-// what it does not get and the flag that grants it. The table is that of docs/isolation.md.
+// An image is hostile: whatever its manifest says, its app has no more than the default, and one
+// line names what it does not get and the flag that grants it. The table is that of
+// docs/isolation.md.
 func TestImageOnlyReduces(t *testing.T) {
 	root := tree(t, map[string]string{"bin/app": ""})
 	pair := []string{"CAP_KILL", "CAP_CHOWN"}
@@ -95,7 +96,8 @@ func TestImageOnlyReduces(t *testing.T) {
 			if !slices.Equal(warned, lines) {
 				t.Errorf("warned %q, want %q", warned, lines)
 			}
-			// A pod of the manifest of this one, which counts as root's own, has no more than this one.
+			// A pod of the manifest of this one, which counts as root's own, has no more than this
+			// one.
 			if c.app.Section != nil || c.o.AllCaps {
 				return
 			}

@@ -38,7 +38,8 @@ func TestParseRelabel(t *testing.T) {
 	}
 }
 
-// Volumes get the context that is asked for, and directories that the host needs do not, even by a link.
+// Volumes get the context that is asked for, and directories that the host needs do not, even by a
+// link.
 func TestRelabelVolumes(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{

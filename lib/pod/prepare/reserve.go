@@ -6,9 +6,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// reservations are what the other pods have of something of which each pod is to have its own. Whoever reserves notes
-// what it takes in its pod first and then looks whether another pod has the same: if so, it gives way, so that of two at
-// the same moment at least one does.
+// reservations are what the other pods have of something of which each pod is to have its own.
+// Whoever reserves notes what it takes in its pod first and then looks whether another pod has the
+// same: if so, it gives way, so that of two at the same moment at least one does.
 type reservations[K comparable] struct {
 	pods    map[K][]*poddir.Pod
 	settled map[string]bool // pods, by UUID, that will not take another; they need not be read again
@@ -20,7 +20,8 @@ func othersThan[K comparable](p *poddir.Pod, of func(*poddir.Pod) (K, bool)) *re
 	return &reservations[K]{map[K][]*poddir.Pod{}, map[string]bool{p.UUID: true}, of}
 }
 
-// read adds the pods that have come, or may have taken another. What of a pod can't be read is that pod's matter.
+// read adds the pods that have come, or may have taken another. What of a pod can't be read is that
+// pod's matter.
 func (r *reservations[K]) read(pods poddir.Pods) error {
 	all, err := pods.All()
 	if err != nil {

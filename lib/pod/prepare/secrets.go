@@ -12,7 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// AddSecret reads rkt's NAME,source=FILE[,target=PATH][,mode=OCTAL][,uid=N][,gid=N]: a file of the host that the app gets when it starts.
+// AddSecret reads rkt's NAME,source=FILE[,target=PATH][,mode=OCTAL][,uid=N][,gid=N]: a file of the
+// host that the app gets when it starts.
 func (a *App) AddSecret(s string) error {
 	name, rest, ok := strings.Cut(s, ",")
 	if !ok {
@@ -76,7 +77,8 @@ func idOrMode(s string, base int, most uint64) (*uint32, error) {
 	return &value, err
 }
 
-// secrets checks the secrets that annotations of an app say: their sources are there now, and read when the pod starts.
+// secrets checks the secrets that annotations of an app say: their sources are there now, and read
+// when the pod starts.
 func secrets(annotations types.Annotations) (text string, err error) {
 	text, _ = annotations.Get(stage1.SecretsAnnotation)
 	all, err := stage1.ParseSecrets(text)

@@ -14,7 +14,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// SELinux is what --selinux= says of the pod's own pair of contexts. What is empty is as the host's policy has it.
+// SELinux is what --selinux= says of the pod's own pair of contexts. What is empty is as the host's
+// policy has it.
 type SELinux struct {
 	Off   bool   // none, whatever the host has
 	asked string // what was given that a host without SELinux can't do
@@ -52,8 +53,8 @@ type labels struct {
 	image selinux.Context
 }
 
-// labelPod gives a pod contexts of its own, if the host has SELinux, and notes them. It returns nil for a pod that gets
-// none.
+// labelPod gives a pod contexts of its own, if the host has SELinux, and notes them. It returns nil
+// for a pod that gets none.
 func labelPod(p *poddir.Pod, pods poddir.Pods, o Options) (*labels, error) {
 	s := o.SELinux
 	if s.Off {
@@ -101,8 +102,8 @@ func (s SELinux) ofPolicy() (*labels, error) {
 	return l, nil
 }
 
-// chooseLevel completes the contexts by the level that was asked for, or by a pair of categories that no other pod has,
-// and notes them.
+// chooseLevel completes the contexts by the level that was asked for, or by a pair of categories
+// that no other pod has, and notes them.
 func chooseLevel(p *poddir.Pod, pods poddir.Pods, l *poddir.Labels, asked string) error {
 	if asked == "" {
 		return reserveCategories(p, pods, l, rand.IntN)
@@ -121,8 +122,9 @@ func noteLabels(p *poddir.Pod, l *poddir.Labels) error {
 // attempts are more than it takes to find a free pair of half a million.
 const attempts = 1000
 
-// reserveCategories finds a pair that no other pod has. One that has exited keeps its, since files have it. Pairs are
-// random, so that pods of another data directory, and containers of others, hardly ever have the same.
+// reserveCategories finds a pair that no other pod has. One that has exited keeps its, since files
+// have it. Pairs are random, so that pods of another data directory, and containers of others,
+// hardly ever have the same.
 func reserveCategories(p *poddir.Pod, pods poddir.Pods, l *poddir.Labels, random func(n int) int) error {
 	others := othersThan(p, levelOf)
 	if err := others.read(pods); err != nil {
@@ -157,8 +159,8 @@ func levelOf(p *poddir.Pod) (string, bool) {
 	return l.File.Level, true
 }
 
-// exists reports whether one of the pods has not been removed. Another that is being prepared may have taken another
-// level meanwhile.
+// exists reports whether one of the pods has not been removed. Another that is being prepared may
+// have taken another level meanwhile.
 func exists(pods []*poddir.Pod) bool {
 	for _, p := range pods {
 		if _, err := os.Lstat(p.Dir()); err == nil {
@@ -168,8 +170,9 @@ func exists(pods []*poddir.Pod) bool {
 	return false
 }
 
-// labelFiles gives the files of the pod that its apps write to the pod's context, and those of its images one that all
-// apps may read: until Linux 6.18 the kernel asks for that, too, when a file in an overlay is mapped.
+// labelFiles gives the files of the pod that its apps write to the pod's context, and those of its
+// images one that all apps may read: until Linux 6.18 the kernel asks for that, too, when a file in
+// an overlay is mapped.
 func (l *labels) labelFiles(p *poddir.Pod, images []*store.Image) error {
 	if l == nil {
 		return nil

@@ -68,7 +68,8 @@ func given(numbers ...int) func(int) int {
 	}
 }
 
-// A pod has categories that no other pod has, until that is removed: one that has exited has files with them.
+// A pod has categories that no other pod has, until that is removed: one that has exited has files
+// with them.
 func TestReserveCategories(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	give := func(random func(int) int, want string, files ...string) *poddir.Pod {

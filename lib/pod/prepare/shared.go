@@ -9,13 +9,15 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// Annotations of a pod's manifest that say what all its apps have together, as the flags of the same names do.
+// Annotations of a pod's manifest that say what all its apps have together, as the flags of the
+// same names do.
 const (
 	tasksAnnotation types.ACIdentifier = "coreos.com/rkt/stage2/pids-max"
 	shmAnnotation   types.ACIdentifier = "coreos.com/rkt/stage2/shm-size"
 )
 
-// maxTasks is the kernel's own limit, of all processes and threads of a host (PID_MAX_LIMIT, proc(5)).
+// maxTasks is the kernel's own limit, of all processes and threads of a host (PID_MAX_LIMIT,
+// proc(5)).
 const maxTasks = 1 << 22
 
 // ParseTasks reads --pids-max; 0 is no limit.
@@ -30,8 +32,8 @@ func ParseTasks(s string) (uint64, error) {
 	return n, nil
 }
 
-// setShared settles --pids-max and --shm-size, which take precedence over the manifest that the pod is described by, and has its own
-// manifest say them. shm is 0 for as systemd-nspawn has it.
+// setShared settles --pids-max and --shm-size, which take precedence over the manifest that the pod
+// is described by, and has its own manifest say them. shm is 0 for as systemd-nspawn has it.
 func setShared(o Options, manifest *schema.PodManifest) (tasks, shm uint64, err error) {
 	tasks = stage1.DefaultTasks
 	for _, s := range []struct {

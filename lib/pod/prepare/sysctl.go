@@ -10,8 +10,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/sysctl"
 )
 
-// setSysctl settles the kernel parameters of a pod, and has its manifest say them: those of the isolator
-// os/unix/sysctl (ace.md) of the manifest that it was described by, over which the command line takes precedence.
+// setSysctl settles the kernel parameters of a pod, and has its manifest say them: those of the
+// isolator os/unix/sysctl (ace.md) of the manifest that it was described by, over which the command
+// line takes precedence.
 func setSysctl(o *Options, manifest *schema.PodManifest) error {
 	all := map[string]string{}
 	add := func(from string, parameters map[string]string) error {

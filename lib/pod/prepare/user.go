@@ -24,9 +24,10 @@ const maxAccounts = 1 << 20
 // maxGroups is the most groups that a process can be in (the kernel's NGROUPS_MAX).
 const maxGroups = 65536
 
-// lookUp resolves appc's user and group (ace.md; rkt's --user and --group): a number, a name in the image's own passwd or group
-// file, or an absolute path in the image, whose owner is meant. The name root is 0 even in an image without such files. The group "" is
-// the user's own, as with Docker, and then a user whom the passwd file has is in all groups that list its name, too.
+// lookUp resolves appc's user and group (ace.md; rkt's --user and --group): a number, a name in the
+// image's own passwd or group file, or an absolute path in the image, whose owner is meant. The
+// name root is 0 even in an image without such files. The group "" is the user's own, as with
+// Docker, and then a user whom the passwd file has is in all groups that list its name, too.
 func lookUp(root *os.File, user, group string) (identity, error) {
 	id := identity{name: "root", home: "/", shell: "/bin/sh"}
 	passwd, err := accounts(root, "/etc/passwd")
@@ -78,7 +79,8 @@ func lookUp(root *os.File, user, group string) (identity, error) {
 	return id, nil
 }
 
-// listing gives the IDs of the groups that list a user (group(5)), in the file's order, each once. A line that is none is passed over.
+// listing gives the IDs of the groups that list a user (group(5)), in the file's order, each once.
+// A line that is none is passed over.
 func listing(groups [][]string, user string) (ids []uint32) {
 	listed := map[uint32]bool{}
 	for _, entry := range groups { // name:password:GID:user,user
@@ -92,7 +94,8 @@ func listing(groups [][]string, user string) (ids []uint32) {
 	return ids
 }
 
-// splitUser takes USER:GROUP apart, as Docker has it. A path, whose owner is meant, may have a ":" in it.
+// splitUser takes USER:GROUP apart, as Docker has it. A path, whose owner is meant, may have a ":"
+// in it.
 func splitUser(s, defaultGroup string) (user, group string, err error) {
 	user, group, both := strings.Cut(s, ":")
 	if !both || s[0] == '/' {
@@ -135,8 +138,8 @@ func number(root *os.File, name string, entries [][]string, wantGroup bool) (uin
 	return id, nil
 }
 
-// parseID reads a number that a process can run as. -1 means "leave as it is" to the kernel, in 16 and in 32 bits, and systemd loads
-// no unit with either.
+// parseID reads a number that a process can run as. -1 means "leave as it is" to the kernel, in 16
+// and in 32 bits, and systemd loads no unit with either.
 func parseID(s string) (uint32, error) {
 	id, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 var errNoRange = errors.New("no range of 65536 user IDs is free between 524288 and 1879048191 " +
 	"(see /etc/subuid, /etc/subgid and the pods of rkt list)")
 
-// reserveUsers gives a pod a range of user IDs that it may have for itself; whether it will, rkt-run-prepared decides. A
-// pod that is to have the host's users gets none.
+// reserveUsers gives a pod a range of user IDs that it may have for itself; whether it will,
+// rkt-run-prepared decides. A pod that is to have the host's users gets none.
 func reserveUsers(p *poddir.Pod, pods poddir.Pods, o Options) error {
 	if !o.Flavor.Features().Users {
 		if o.Users == poddir.UsersOwn {
@@ -38,7 +38,8 @@ func reserveUsers(p *poddir.Pod, pods poddir.Pods, o Options) error {
 	return err
 }
 
-// rawNetwork is CAP_NET_RAW if a flag names it: every app has it, and who asks for it wants it to have an effect.
+// rawNetwork is CAP_NET_RAW if a flag names it: every app has it, and who asks for it wants it to
+// have an effect.
 func rawNetwork(apps []App) []string {
 	const name = "CAP_NET_RAW"
 	if slices.ContainsFunc(apps, func(a App) bool {
@@ -49,13 +50,14 @@ func rawNetwork(apps []App) []string {
 	return nil
 }
 
-// starts is among how many of the lowest ranges the search begins. Pods take the lowest that are free, since journald
-// keeps a file of 8 MiB for each user that it has ever seen and that is not the system's (journald.conf(5), SplitMode=):
-// with random ranges every start of a service would leave one.
+// starts is among how many of the lowest ranges the search begins. Pods take the lowest that are
+// free, since journald keeps a file of 8 MiB for each user that it has ever seen and that is not
+// the system's (journald.conf(5), SplitMode=): with random ranges every start of a service would
+// leave one.
 const starts = 4
 
-// reserve finds a range that no other pod has, and nobody else on the host, and notes it. Who sees another pod with the
-// same range gives way, so that of two at the same moment at least one does.
+// reserve finds a range that no other pod has, and nobody else on the host, and notes it. Who sees
+// another pod with the same range gives way, so that of two at the same moment at least one does.
 func reserve(p *poddir.Pod, pods poddir.Pods, r poddir.Reserved) error {
 	taken, err := userns.Taken("/")
 	if err != nil {
@@ -98,7 +100,8 @@ func rangeOf(p *poddir.Pod) (userns.Range, bool) {
 	return userns.Range{}, false
 }
 
-// isTaken reports whether one of the pods has not ended. Nothing on a disk belongs to the users of one that has.
+// isTaken reports whether one of the pods has not ended. Nothing on a disk belongs to the users of
+// one that has.
 func isTaken(pods []*poddir.Pod) bool {
 	return slices.ContainsFunc(pods, func(p *poddir.Pod) bool {
 		state, err := p.State()

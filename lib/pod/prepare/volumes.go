@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Volumes are the volumes and mounts that the command line asks for, of a pod or of one app. Mode, UID and GID of an empty volume are
-// nil where they were not given.
+// Volumes are the volumes and mounts that the command line asks for, of a pod or of one app. Mode,
+// UID and GID of an empty volume are nil where they were not given.
 type Volumes struct {
 	Volumes []types.Volume
 	Slaves  []types.ACName // those of Volumes in which what the host mounts later appears
@@ -39,10 +39,12 @@ type Bind struct {
 	Relabel        relabel
 }
 
-// AddVolume reads rkt's NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave][,relabel=shared|private] or
-// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL],
-// NAME,kind=named[,source=VOLUME][,readOnly=BOOL][,relabel=shared|private], or the short form SOURCE:TARGET[:OPTION,…], in
-// which SOURCE is a path of the host or the name of a volume, and OPTION ro, rw, private, slave, z or Z.
+// AddVolume reads rkt's
+// NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave][,relabel=shared|private]
+// or NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL],
+// NAME,kind=named[,source=VOLUME][,readOnly=BOOL][,relabel=shared|private], or the short form
+// SOURCE:TARGET[:OPTION,…], in which SOURCE is a path of the host or the name of a volume, and
+// OPTION ro, rw, private, slave, z or Z.
 func (v *Volumes) AddVolume(s string) error {
 	name, rest, long := strings.Cut(s, ",")
 	if strings.Contains(name, ":") || strings.HasPrefix(s, "/") || !long {
@@ -153,8 +155,8 @@ func checkVolume(volume *types.Volume) (err error) {
 	return nil
 }
 
-// kindNamed is the kind, on the command line, of a volume below the data directory, whose name is its source. A pod's manifest has it as
-// kind host.
+// kindNamed is the kind, on the command line, of a volume below the data directory, whose name is
+// its source. A pod's manifest has it as kind host.
 const kindNamed = "named"
 
 func checkNamed(v *types.Volume) error {
@@ -279,7 +281,8 @@ func source(s string) (string, error) {
 	return path.Clean(s), nil
 }
 
-// target is a path in an app at which a volume can be mounted, without "..". One that is relative is so to the app's root.
+// target is a path in an app at which a volume can be mounted, without "..". One that is relative
+// is so to the app's root.
 func target(s string) (string, error) {
 	clean := path.Clean("/" + s)
 	switch {
@@ -317,7 +320,8 @@ type storage struct {
 	warn    func(string)
 }
 
-// newStorage collects the volumes of a pod, whose directory is dir in the data directory data, and of its apps, and gives those of the short form names. Sources must be there.
+// newStorage collects the volumes of a pod, whose directory is dir in the data directory data, and
+// of its apps, and gives those of the short form names. Sources must be there.
 func newStorage(dir, data string, o *Options) (*storage, error) {
 	s := &storage{dir: dir, named: volume.In(data), used: map[types.ACName]bool{}, relabel: map[string]relabel{}, warn: o.Warn}
 	all := []*Volumes{&o.Volumes}
@@ -387,7 +391,8 @@ func (s *storage) checkSlave(v types.Volume, source os.FileInfo, ownUsers bool) 
 	return nil
 }
 
-// short adds the volume of a short form, and returns its name. A named volume that is mounted in several places is one.
+// short adds the volume of a short form, and returns its name. A named volume that is mounted in
+// several places is one.
 func (s *storage) short(b Bind) (types.ACName, error) {
 	from, source := "volume"+b.Target, b.Source
 	if !path.IsAbs(b.Source) {
@@ -446,8 +451,9 @@ func (s *storage) name(from string) (types.ACName, error) {
 	return name, nil
 }
 
-// mounts are those of an app: the command line's for it, then for all apps, then what its image's mount points ask for: the volume of
-// that name, or as in rkt, an empty one of its own. Of several at one path the first is taken.
+// mounts are those of an app: the command line's for it, then for all apps, then what its image's
+// mount points ask for: the volume of that name, or as in rkt, an empty one of its own. Of several
+// at one path the first is taken.
 func (s *storage) mounts(name string, own, all []schema.Mount, points []types.MountPoint) ([]schema.Mount, error) {
 	candidates := slices.Concat(own, all)
 	var mounts []schema.Mount
@@ -487,7 +493,8 @@ func (s *storage) mounts(name string, own, all []schema.Mount, points []types.Mo
 	return mounts, nil
 }
 
-// add makes the mount points of an app in its root, fills empty volumes with what the image has there, and notes the mounts.
+// add makes the mount points of an app in its root, fills empty volumes with what the image has
+// there, and notes the mounts.
 func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points []types.MountPoint) error {
 	seen := map[uint64]string{}
 	top, err := overlay.Stat(root, "/")
@@ -587,7 +594,8 @@ func makePoint(root *os.File, at string, folder bool) (st unix.Stat_t, err error
 	return overlay.Stat(root, at)
 }
 
-// nest makes the mount point of a mount that is inside another volume, of those mounted before, unless it is there.
+// nest makes the mount point of a mount that is inside another volume, of those mounted before,
+// unless it is there.
 func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
 	outer := -1
 	for i, o := range before { // they are in order: the last one is the innermost
@@ -629,8 +637,8 @@ func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
 	return nil
 }
 
-// fillNew gives a new directory what the image has at a path, and the owner, mode and attributes of that; 0755 and root, if the image
-// has nothing there.
+// fillNew gives a new directory what the image has at a path, and the owner, mode and attributes of
+// that; 0755 and root, if the image has nothing there.
 func fillNew(root, to *os.File, at string, fresh bool) error {
 	if err := to.Chmod(0o755); err != nil { // without the umask
 		return err
@@ -649,8 +657,8 @@ func fillNew(root, to *os.File, at string, fresh bool) error {
 	return err
 }
 
-// fill makes an empty volume at its first mount: as the folder of the image, with all that is in it, is; what the command line says of
-// mode and owner counts.
+// fill makes an empty volume at its first mount: as the folder of the image, with all that is in
+// it, is; what the command line says of mode and owner counts.
 func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh bool) error {
 	dir := filepath.Join(s.dir, poddir.VolumesDir, volume.Name.String())
 	if _, err := os.Lstat(dir); err == nil {
@@ -693,8 +701,9 @@ func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh boo
 	return errors.Join(to.Chown(*volume.UID, *volume.GID), unix.Fchmod(int(to.Fd()), uint32(mode)))
 }
 
-// finish gives an empty volume that nothing mounts rkt's mode and owner, which appc wants to be in the manifest, and warns of each
-// that nothing mounts unless it may be there for other pods: its name in a flag or an image may be misspelt.
+// finish gives an empty volume that nothing mounts rkt's mode and owner, which appc wants to be in
+// the manifest, and warns of each that nothing mounts unless it may be there for other pods: its
+// name in a flag or an image may be misspelt.
 func (s *storage) finish(isManifest bool) {
 	mode, root := "0755", 0
 	for i := range s.volumes {

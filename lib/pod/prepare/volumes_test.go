@@ -130,7 +130,8 @@ func FuzzVolumeFlags(f *testing.F) {
 	})
 }
 
-// A mount point is a folder of the app's own root, whatever links the image has, and what is in it is copied as it is.
+// A mount point is a folder of the app's own root, whatever links the image has, and what is in it
+// is copied as it is.
 func TestStorage(t *testing.T) {
 	root := tree(t, map[string]string{"data/f": "", "data/l": "-> /etc/shadow", "out": "-> ../../../../../nowhere/x", "self": "-> /", "again": "-> data"})
 	data := filepath.Join(root.Name(), "data")

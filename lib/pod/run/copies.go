@@ -20,8 +20,9 @@ import (
 // maxCopy is how many bytes, of all its files, a volume may have that is copied.
 const maxCopy = 16 << 20
 
-// canCopy reports whether a volume that can't be shifted may be a copy for the pod: nobody would see the difference. It is
-// a file that the pod can't write to, or credentials of the unit (%d), which systemd keeps in a ramfs and never changes.
+// canCopy reports whether a volume that can't be shifted may be a copy for the pod: nobody would
+// see the difference. It is a file that the pod can't write to, or credentials of the unit (%d),
+// which systemd keeps in a ramfs and never changes.
 func canCopy(b fstab.Bind, env []string) bool {
 	info, err := os.Stat(b.Source)
 	if err != nil {
@@ -60,8 +61,9 @@ func isPlain(dir string) bool {
 	return err == nil
 }
 
-// copy returns a mount, mounted nowhere, of a tmpfs with a copy of the volume's source, read-only, whose files belong to the
-// users of the pod that have the numbers of their owners. The calling thread has a mount namespace to itself.
+// copy returns a mount, mounted nowhere, of a tmpfs with a copy of the volume's source, read-only,
+// whose files belong to the users of the pod that have the numbers of their owners. The calling
+// thread has a mount namespace to itself.
 func (s *shifted) copy(podDir *os.File, b fstab.Bind) (int, error) {
 	attributes := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 	var st unix.Statfs_t
@@ -78,8 +80,8 @@ func (s *shifted) copy(podDir *os.File, b fstab.Bind) (int, error) {
 	}
 	defer unix.Close(files)
 	const name = "copy"
-	// Before Linux 6.15 only a part of what is mounted somewhere can be cloned: so it is, for this moment, over the
-	// pod's directory, where this thread alone sees it.
+	// Before Linux 6.15 only a part of what is mounted somewhere can be cloned: so it is, for this
+	// moment, over the pod's directory, where this thread alone sees it.
 	if err := overlay.MoveTo(files, podDir); err != nil {
 		return -1, err
 	}

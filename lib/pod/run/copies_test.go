@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A copy is for what the pod could not tell from the thing itself: files that it can't write to, and credentials.
+// A copy is for what the pod could not tell from the thing itself: files that it can't write to,
+// and credentials.
 func TestCanCopy(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// formerDevices are the nodes of an app of a pod that an older rkt prepared, whose configuration has none.
+// formerDevices are the nodes of an app of a pod that an older rkt prepared, whose configuration
+// has none.
 var formerDevices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
 // devLinks are the symbolic links of an app's /dev.
@@ -20,8 +21,8 @@ var devLinks = map[string]string{
 	"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx", "core": "/proc/kcore",
 }
 
-// showDev mounts an app's /dev in the pod's root, where the pod's systemd makes the app's /dev/log. A pod that an older rkt prepared has no
-// place for it.
+// showDev mounts an app's /dev in the pod's root, where the pod's systemd makes the app's /dev/log.
+// A pod that an older rkt prepared has no place for it.
 func showDev(p *poddir.Pod, app string, dev int) error {
 	at := p.Path(poddir.RootDir + stage1.DevDir + "/" + app)
 	target, err := os.OpenFile(at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0)
@@ -43,12 +44,12 @@ func showDev(p *poddir.Pod, app string, dev int) error {
 	return nil
 }
 
-// mountDev gives an app a /dev of its own. It is not the pod's, since an app that could change that would have the pod's systemd, which
-// has more power, write where the app wants; and no device node that an app makes in it works, since apps keep CAP_MKNOD. Its devices
-// are made by rkt-stage2.
+// mountDev gives an app a /dev of its own. It is not the pod's, since an app that could change that
+// would have the pod's systemd, which has more power, write where the app wants; and no device node
+// that an app makes in it works, since apps keep CAP_MKNOD. Its devices are made by rkt-stage2.
 //
-// The units of a pod that an older rkt prepared mount a pipe at /dev/stdout and /dev/stderr, unless it is interactive: these are files
-// then.
+// The units of a pod that an older rkt prepared mount a pipe at /dev/stdout and /dev/stderr, unless
+// it is interactive: these are files then.
 func mountDev(p *poddir.Pod, appRoot string, a *app, interactive bool, users *shifted) error {
 	hasPipes := a.Prepared == nil && !interactive
 	root, err := os.Open(appRoot)

@@ -12,8 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// devices are those of the host that the apps of a pod may use besides stage1.DeviceRules, by their paths on the host,
-// and how: letters of "rwm".
+// devices are those of the host that the apps of a pod may use besides stage1.DeviceRules, by their
+// paths on the host, and how: letters of "rwm".
 type devices map[string]string
 
 // rules are those of the pod's device filter.

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readFilter reads the pod's seccomp filter. A pod of a version of rkt that wrote none gets the strictest. With users of
-// its own it gets the one under which systemd-nspawn can make a user namespace; a pod of a version of rkt that wrote one
-// filter has there the one for the users that it has.
+// readFilter reads the pod's seccomp filter. A pod of a version of rkt that wrote none gets the
+// strictest. With users of its own it gets the one under which systemd-nspawn can make a user
+// namespace; a pod of a version of rkt that wrote one filter has there the one for the users that
+// it has.
 func readFilter(p *poddir.Pod, users bool) ([]unix.SockFilter, error) {
 	name := poddir.FilterFile
 	if users {
@@ -47,8 +48,8 @@ func loadFilter(filter []unix.SockFilter) error {
 	return seccomp.Load(filter)
 }
 
-// leaveKeyring gives the thread, and the pod, a session keyring of its own in the place of the host's, as
-// systemd-nspawn does. The filter denies it that.
+// leaveKeyring gives the thread, and the pod, a session keyring of its own in the place of the
+// host's, as systemd-nspawn does. The filter denies it that.
 func leaveKeyring() error {
 	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	if err != nil && err != unix.ENOSYS && err != unix.EPERM && err != unix.EACCES { // this host has none

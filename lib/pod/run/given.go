@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// given is what the process got from who started it, and its apps are to have: the unit's Limit…= and UMask=, or the shell's limits.
+// given is what the process got from who started it, and its apps are to have: the unit's Limit…=
+// and UMask=, or the shell's limits.
 type given struct {
 	limits []specs.POSIXRlimit
 	umask  uint32
@@ -59,8 +60,9 @@ func readGiven() (given, error) {
 	return g, nil
 }
 
-// forgetRaised gives the process back the soft limit of open files that it was started with. Go raises that for itself, says to nobody
-// what it was, and undoes it before an exec, even one that fails.
+// forgetRaised gives the process back the soft limit of open files that it was started with. Go
+// raises that for itself, says to nobody what it was, and undoes it before an exec, even one that
+// fails.
 func forgetRaised() error {
 	if err := syscall.Exec("/", []string{"/"}, nil); !errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("resource limits: %w", err)
@@ -68,7 +70,8 @@ func forgetRaised() error {
 	return nil
 }
 
-// checkAsked refuses limits that were asked for and are above what the process itself could get, where root may not raise its own.
+// checkAsked refuses limits that were asked for and are above what the process itself could get,
+// where root may not raise its own.
 func checkAsked(apps []*app) error {
 	for _, a := range apps {
 		if a.Prepared == nil {

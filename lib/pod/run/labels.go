@@ -11,11 +11,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// defaultProfile is the AppArmor profile of apps for which none is asked, where it is loaded: units/apparmor.
+// defaultProfile is the AppArmor profile of apps for which none is asked, where it is loaded:
+// units/apparmor.
 const defaultProfile = "rkt-default"
 
-// chooseProfiles gives each app that has no AppArmor profile the default one, if that is loaded, except an app with
-// CAP_SYS_ADMIN, which has it to do what the profile denies. It is an error if a profile that was asked for is not loaded.
+// chooseProfiles gives each app that has no AppArmor profile the default one, if that is loaded,
+// except an app with CAP_SYS_ADMIN, which has it to do what the profile denies. It is an error if a
+// profile that was asked for is not loaded.
 func chooseProfiles(apps []*app) error {
 	loaded, err := apparmor.Loaded(defaultProfile)
 	if err != nil {
@@ -45,8 +47,9 @@ func chooseProfiles(apps []*app) error {
 	return nil
 }
 
-// chooseLabels gives the apps the SELinux contexts that rkt-prepare has noted for the pod, and returns that of what is
-// mounted for it; nil is none. A pod that starts when the host has no SELinux any more has none.
+// chooseLabels gives the apps the SELinux contexts that rkt-prepare has noted for the pod, and
+// returns that of what is mounted for it; nil is none. A pod that starts when the host has no
+// SELinux any more has none.
 func chooseLabels(p *poddir.Pod, apps []*app, users *shifted) (mounted *selinux.Context, err error) {
 	labels, err := p.Labels()
 	if err != nil || labels == nil {

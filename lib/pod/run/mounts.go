@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and gives the apps the files in which
-// they look names up. elsewhere reports whether the flavor mounts a volume itself; it may be nil.
+// mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and
+// gives the apps the files in which they look names up. elsewhere reports whether the flavor mounts
+// a volume itself; it may be nil.
 func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted, elsewhere func(fstab.Bind, *stage1.Starting) bool) error {
 	names, err := readNames(p, o.Hostname)
 	if err != nil {
@@ -57,7 +58,8 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted, elsewhere f
 			if err := names.give(root); err != nil {
 				return err
 			}
-			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf counts.
+			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf
+			// counts.
 			all := slices.DeleteFunc(names.volumes(volumes[app.Name]), func(b fstab.Bind) bool {
 				return elsewhere != nil && elsewhere(b, app.Starting)
 			})

@@ -109,8 +109,8 @@ func (n *names) give(appRoot string) error {
 	return n.giveHostname(root)
 }
 
-// giveHostname writes /etc/hostname and, where the image has none, makes /etc/mtab. An image whose /etc or /etc/hostname is something
-// else than usual stays as it is.
+// giveHostname writes /etc/hostname and, where the image has none, makes /etc/mtab. An image whose
+// /etc or /etc/hostname is something else than usual stays as it is.
 func (n *names) giveHostname(root *os.File) error {
 	isThere := func(path string, kind uint32) bool {
 		st, err := overlay.Stat(root, path)
@@ -125,8 +125,8 @@ func (n *names) giveHostname(root *os.File) error {
 	return overlay.Symlink(root, "../proc/self/mounts", "/etc/mtab")
 }
 
-// absent tells whether an image lacks a file: it is not there, or a link to nowhere, or empty, as builders of images leave the ones
-// that they had mounted.
+// absent tells whether an image lacks a file: it is not there, or a link to nowhere, or empty, as
+// builders of images leave the ones that they had mounted.
 func absent(root *os.File, path string) bool {
 	st, err := overlay.Stat(root, path)
 	return errors.Is(err, os.ErrNotExist) || err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0

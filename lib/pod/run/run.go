@@ -1,5 +1,6 @@
-// Package run starts a prepared pod: it mounts what the pod needs where the host cannot see it, and the process becomes what the
-// pod's flavor says. Nothing here takes longer for a larger image, and nothing of the toolkit stays in memory.
+// Package run starts a prepared pod: it mounts what the pod needs where the host cannot see it, and
+// the process becomes what the pod's flavor says. Nothing here takes longer for a larger image, and
+// nothing of the toolkit stays in memory.
 package run
 
 import (
@@ -50,8 +51,9 @@ func (o Options) term() string {
 	return ""
 }
 
-// Become turns the process into the pod. It returns only on failure, and then the pod is prepared as before. The one descriptor that
-// the pod's first process inherits besides 0 to 2 and those of socket activation is the pod's lock.
+// Become turns the process into the pod. It returns only on failure, and then the pod is prepared
+// as before. The one descriptor that the pod's first process inherits besides 0 to 2 and those of
+// socket activation is the pod's lock.
 func Become(p *poddir.Pod, o Options) error {
 	runtime.LockOSThread() // the mount namespace is the thread's, and the thread that calls exec(2) passes it on
 	lock, err := p.Lock()
@@ -189,7 +191,8 @@ func (s *starting) shared() (*stage1.Start, error) {
 	return shared, nil
 }
 
-// finish tells of what is odd, and writes the configurations of the apps, which the flavor has added to.
+// finish tells of what is odd, and writes the configurations of the apps, which the flavor has
+// added to.
 func (s *starting) finish() error {
 	if err := checkAsked(s.apps); err != nil {
 		return fmt.Errorf("pod %s: %w", s.pod.UUID, err)
@@ -259,7 +262,8 @@ func (s *starting) become(process *stage1.Process, lock *os.File) error {
 	return err
 }
 
-// execute gives up, step by step, what the process has of the host, and executes the pod's first process. It returns only on failure.
+// execute gives up, step by step, what the process has of the host, and executes the pod's first
+// process. It returns only on failure.
 func (s *starting) execute(process *stage1.Process) error {
 	if err := enterNetwork(s.pod); err != nil {
 		return err

@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowScores has the processes of a pod with users of its own be able to take the OOM scores of its apps. A score below that
-// which was set last with CAP_SYS_RESOURCE takes this capability, of the host's user namespace; children inherit that
-// minimum (proc_pid_oom_score_adj(5)). So the lowest is set with the capability, and what was before without.
+// allowScores has the processes of a pod with users of its own be able to take the OOM scores of
+// its apps. A score below that which was set last with CAP_SYS_RESOURCE takes this capability, of
+// the host's user namespace; children inherit that minimum (proc_pid_oom_score_adj(5)). So the
+// lowest is set with the capability, and what was before without.
 //
 // The calling thread is the one that becomes the pod.
 func allowScores(apps []*app) error {

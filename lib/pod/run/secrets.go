@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// credentialsVariable names the directory with the unit's credentials (systemd.exec(5)), and an app's own.
+// credentialsVariable names the directory with the unit's credentials (systemd.exec(5)), and an
+// app's own.
 const credentialsVariable = "CREDENTIALS_DIRECTORY"
 
 // secret is a credential of an app, in memory.
@@ -29,7 +30,8 @@ type secret struct {
 	gid     uint32
 }
 
-// readSecrets reads what the apps are to have: the credentials of the unit, every app, and the files of --secret.
+// readSecrets reads what the apps are to have: the credentials of the unit, every app, and the
+// files of --secret.
 func readSecrets(apps []*app, env []string) error {
 	unit, err := unitCredentials(env)
 	if err != nil {
@@ -120,7 +122,8 @@ func readSecret(file string) ([]byte, error) {
 	return content, err
 }
 
-// mountSecrets gives an app its credentials in a file system of their own that is never written to a disk, not even to swap.
+// mountSecrets gives an app its credentials in a file system of their own that is never written to
+// a disk, not even to swap.
 func (a *app) mountSecrets(appRoot string, volumes []fstab.Bind, users *shifted) error {
 	if len(a.secrets) == 0 {
 		return nil
@@ -165,7 +168,8 @@ func (a *app) mountSecrets(appRoot string, volumes []fstab.Bind, users *shifted)
 // isBelow reports whether a path is a directory or below it.
 func isBelow(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
 
-// newSecrets makes that file system, mounted nowhere. first is the pod's root, as the host numbers it.
+// newSecrets makes that file system, mounted nowhere. first is the pod's root, as the host numbers
+// it.
 func (a *app) newSecrets(first uint32) (int, error) {
 	files, err := overlay.NewFileSystem("ramfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC,
 		append([]string{"source=credentials"}, overlay.Context(a.Final.MountLabel)...)...)

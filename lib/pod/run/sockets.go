@@ -31,9 +31,10 @@ type appPort struct {
 	chosen              bool // by --port
 }
 
-// activate finds the sockets that were passed to this process and that are meant for apps: they are descriptors from activation.First on
-// then, in their order. rest is the environment without what tells of them. What no app is to have is closed, and told of, and so is a
-// port of the host that was chosen for a socket, where none was passed: nobody listens there.
+// activate finds the sockets that were passed to this process and that are meant for apps: they are
+// descriptors from activation.First on then, in their order. rest is the environment without what
+// tells of them. What no app is to have is closed, and told of, and so is a port of the host that
+// was chosen for a socket, where none was passed: nobody listens there.
 func activate(p *poddir.Pod, env []string) (rest []string, kept []stage1.Socket, ignored []string, err error) {
 	rest, sockets, err := passed(env)
 	if err != nil {
@@ -77,7 +78,8 @@ func move(from, to int) error {
 	return nil
 }
 
-// passed finds the sockets that systemd has passed (sd_listen_fds(3)), and takes what tells of them out of the environment.
+// passed finds the sockets that systemd has passed (sd_listen_fds(3)), and takes what tells of them
+// out of the environment.
 func passed(env []string) (rest []string, sockets []socket, err error) {
 	values := map[string]string{}
 	for _, kv := range env {
@@ -142,7 +144,8 @@ func describe(fd int) (socket, error) {
 	return s, nil
 }
 
-// belongs tells whether a socket is meant for a port: by name, if it has the port's, else by protocol and number.
+// belongs tells whether a socket is meant for a port: by name, if it has the port's, else by
+// protocol and number.
 func (s socket) belongs(p appPort) bool {
 	if s.name == p.name {
 		return true
@@ -161,7 +164,8 @@ func missing(ports []appPort, sockets []socket) (lines []string) {
 	return lines
 }
 
-// activatedPorts are the ports of the pod's apps that are to be socket activated, where the host has them.
+// activatedPorts are the ports of the pod's apps that are to be socket activated, where the host
+// has them.
 func activatedPorts(p *poddir.Pod) ([]appPort, error) {
 	manifest, err := p.Manifest()
 	if err != nil {

@@ -9,12 +9,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
-// unprivileged give every user of a pod ports below 1024 and ping. A pod with users of its own has no capability in its
-// network namespace, which is the host's root's.
+// unprivileged give every user of a pod ports below 1024 and ping. A pod with users of its own has
+// no capability in its network namespace, which is the host's root's.
 var unprivileged = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 
-// setParameters sets what the configurations of the apps have of the parameters of the pod's network namespace; those of the
-// IPC namespace rkt-stage2 sets. No parameter of the host is changed.
+// setParameters sets what the configurations of the apps have of the parameters of the pod's
+// network namespace; those of the IPC namespace rkt-stage2 sets. No parameter of the host is
+// changed.
 func setParameters(p *poddir.Pod, apps []*app, o Options) error {
 	network, err := namespace(p)
 	if err != nil {

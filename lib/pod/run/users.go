@@ -33,9 +33,9 @@ func (s *shifted) close() {
 // hostReason is why a pod needs the host's users, and what to do to have others.
 type hostReason struct{ why, instead string }
 
-// settleUsers decides whose users the pod has, and records it: its own, or nil for the host's, with a warning that says
-// why. What the command line evidently wants of the host counts for more than users of its own, unless these were asked
-// for.
+// settleUsers decides whose users the pod has, and records it: its own, or nil for the host's, with
+// a warning that says why. What the command line evidently wants of the host counts for more than
+// users of its own, unless these were asked for.
 func settleUsers(p *poddir.Pod, apps []*app, o Options) (users *shifted, warning string, err error) {
 	reserved, err := p.Reserved()
 	if err != nil {
@@ -81,16 +81,18 @@ func formerUsers(p *poddir.Pod, apps []*app) (*shifted, error) {
 	return &shifted{Range: *own, ns: ns}, nil
 }
 
-// giveOwn is for apps whose pod has users of its own. They can't use TunDevice: their network is the host's root's.
+// giveOwn is for apps whose pod has users of its own. They can't use TunDevice: their network is
+// the host's root's.
 func giveOwn(apps []*app) {
 	for _, a := range apps {
 		a.Final.NoTun = true
 	}
 }
 
-// hostCapabilities have an effect in the host's user namespace only: the kernel asks for them there (capable(), not
-// ns_capable()), or in the one that owns the pod's network namespace, which is the host's. Not here are those that count
-// for what the pod's users own: files, processes, IPC, and the namespaces of the pod's init.
+// hostCapabilities have an effect in the host's user namespace only: the kernel asks for them there
+// (capable(), not ns_capable()), or in the one that owns the pod's network namespace, which is the
+// host's. Not here are those that count for what the pod's users own: files, processes, IPC, and
+// the namespaces of the pod's init.
 var hostCapabilities = []string{
 	"CAP_AUDIT_CONTROL",   // the kernel's audit rules
 	"CAP_AUDIT_READ",      // the kernel's audit log
@@ -216,11 +218,13 @@ func inShort(err error) string {
 	return err.Error()
 }
 
-// powerful are capabilities with which root of a pod that has the host's users gets out of it: by mounts and
-// namespaces, by way of the pod's systemd, by the numbers of files, or by the kernel itself.
+// powerful are capabilities with which root of a pod that has the host's users gets out of it: by
+// mounts and namespaces, by way of the pod's systemd, by the numbers of files, or by the kernel
+// itself.
 var powerful = []string{"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_BPF"}
 
-// hostsRoot tells what an app amounts to that has such a capability in a pod with the host's users; "" is nothing.
+// hostsRoot tells what an app amounts to that has such a capability in a pod with the host's users;
+// "" is nothing.
 func hostsRoot(apps []*app) string {
 	for _, a := range apps {
 		if a.Prepared == nil || a.Prepared.Process.Capabilities == nil {
@@ -236,7 +240,8 @@ func hostsRoot(apps []*app) string {
 	return ""
 }
 
-// shiftOver mounts the image store and the pod's files over themselves, shifted, so that whatever comes from there is.
+// shiftOver mounts the image store and the pod's files over themselves, shifted, so that whatever
+// comes from there is.
 func shiftOver(p *poddir.Pod, users *shifted) error {
 	dirs := []string{filepath.Join(p.DataDir(), "cas")}
 	for _, name := range []string{poddir.RootDir, poddir.ConfigDir, poddir.OverlayDir, poddir.VolumesDir} {
@@ -252,7 +257,8 @@ func shiftOver(p *poddir.Pod, users *shifted) error {
 	return nil
 }
 
-// enterNetwork moves the calling thread, and the program that it executes, into the pod's network namespace.
+// enterNetwork moves the calling thread, and the program that it executes, into the pod's network
+// namespace.
 func enterNetwork(p *poddir.Pod) error {
 	path, err := namespace(p)
 	if err != nil || path == "" {

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountVolumes makes the mounts of an app in its root, which is mounted already, in the order of the file. A link of the image or of a
-// volume is resolved as the app would, so no mount lands outside of the app's root.
+// mountVolumes makes the mounts of an app in its root, which is mounted already, in the order of
+// the file. A link of the image or of a volume is resolved as the app would, so no mount lands
+// outside of the app's root.
 func mountVolumes(podDir *os.File, appRoot string, binds []fstab.Bind, users *shifted) error {
 	if len(binds) == 0 {
 		return nil
@@ -63,9 +64,9 @@ func mountPoint(podDir, root *os.File, b fstab.Bind) error {
 	return overlay.WriteFile(root, b.Target, nil, 0o644)
 }
 
-// bind clones the source's mounts, gives all of them the attributes asked for, and only then puts them on the opened target. What the
-// clone shares with the host goes in one direction at most, and never for a read-only mount: what would arrive there later could be
-// written to.
+// bind clones the source's mounts, gives all of them the attributes asked for, and only then puts
+// them on the opened target. What the clone shares with the host goes in one direction at most, and
+// never for a read-only mount: what would arrive there later could be written to.
 //
 // With users, files of ID N belong to the pod's N.
 func bind(podDir *os.File, b fstab.Bind, target *os.File, users *shifted) error {

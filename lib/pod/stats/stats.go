@@ -1,5 +1,6 @@
 // Package stats reads what running pods and their apps use: from their cgroups, in the files that
-// Documentation/admin-guide/cgroup-v2.rst of Linux describes, and from the network devices of the pod.
+// Documentation/admin-guide/cgroup-v2.rst of Linux describes, and from the network devices of the
+// pod.
 package stats
 
 import (
@@ -17,7 +18,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
-// Usage is what a cgroup has used and uses. What the kernel does not count there, for lack of a controller, is nil.
+// Usage is what a cgroup has used and uses. What the kernel does not count there, for lack of a
+// controller, is nil.
 type Usage struct {
 	CPU        *uint64 `json:"cpu_nanoseconds,omitempty"`   // since the cgroup was made
 	Memory     *uint64 `json:"memory_bytes,omitempty"`      // now, with the page cache
@@ -110,8 +112,9 @@ func usage(dir string) (u Usage, err error) {
 	return u, errors.Join(errs...)
 }
 
-// field reads a number of a cgroup's file: of the line "NAME NUMBER", of all words "NAME=NUMBER" together, or, without a name,
-// the whole file. It is nil where there is no such file, and for "max".
+// field reads a number of a cgroup's file: of the line "NAME NUMBER", of all words "NAME=NUMBER"
+// together, or, without a name, the whole file. It is nil where there is no such file, and for
+// "max".
 func field(dir, file, name string) (*uint64, error) {
 	text, err := os.ReadFile(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +161,8 @@ func parse(text, name string) (*uint64, error) {
 	return &sum, nil
 }
 
-// traffic adds up what the network devices of a process's network namespace have received and sent, except lo (proc(5), net/dev).
+// traffic adds up what the network devices of a process's network namespace have received and sent,
+// except lo (proc(5), net/dev).
 func traffic(pid int) (received, sent *uint64, err error) {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/net/dev", pid))
 	if err != nil {

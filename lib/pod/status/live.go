@@ -9,8 +9,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// health is what Docker calls the status of an app's health check: starting, healthy, or how many checks have failed one after another.
-// It is "" for an app without a check, one that does not run, and a caller who may not see it.
+// health is what Docker calls the status of an app's health check: starting, healthy, or how many
+// checks have failed one after another. It is "" for an app without a check, one that does not run,
+// and a caller who may not see it.
 func health(f stage1.Flavor, p *poddir.Pod, dir *poddir.Reader, app App) string {
 	if f == nil || app.State != poddir.Running.String() {
 		return ""
@@ -36,7 +37,8 @@ func ports(p *poddir.Pod) (texts []string, err error) {
 	return texts, err
 }
 
-// Ran is for how long the pod has run until now, or ran until its last app exited; 0 if that is not known.
+// Ran is for how long the pod has run until now, or ran until its last app exited; 0 if that is not
+// known.
 func (p Pod) Ran(now time.Time) time.Duration {
 	if p.StartedAt == nil {
 		return 0

@@ -1,4 +1,5 @@
-// Package status is what rkt-list and rkt-status tell of a pod, put together from the files of its directory.
+// Package status is what rkt-list and rkt-status tell of a pod, put together from the files of its
+// directory.
 package status
 
 import (
@@ -208,7 +209,8 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	return e, nil
 }
 
-// All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that cannot be read does not hide the others.
+// All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that
+// cannot be read does not hide the others.
 func All(pods poddir.Pods, want Want) ([]Pod, error) {
 	found, err := pods.All()
 	if err != nil || len(found) == 0 {

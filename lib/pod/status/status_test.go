@@ -93,7 +93,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// What a pod that has ended still has of its networks is told where it is asked for; the networks of the others always.
+// What a pod that has ended still has of its networks is told where it is asked for; the networks
+// of the others always.
 func TestNetworks(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	p := make1(t, pods, `{"acKind":"PodManifest","apps":[{"name":"a",`+image+`}]}`)

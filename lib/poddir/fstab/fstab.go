@@ -1,4 +1,5 @@
-// Package fstab reads and writes the file "mounts" of a pod's directory: bind mounts, as lines of fstab(5) whose type is none.
+// Package fstab reads and writes the file "mounts" of a pod's directory: bind mounts, as lines of
+// fstab(5) whose type is none.
 package fstab
 
 import (
@@ -19,7 +20,8 @@ type Bind struct {
 	Slave     bool   // rslave: what the host mounts below the source later arrives; otherwise rprivate
 }
 
-// Parse reads the file. An option that is not known is an error: one that asks for protection must not be passed over.
+// Parse reads the file. An option that is not known is an error: one that asks for protection must
+// not be passed over.
 func Parse(text string) ([]Bind, error) {
 	var binds []Bind
 	for line := range strings.Lines(text) {

@@ -1,5 +1,6 @@
-// Package mds registers a pod with the metadata service (appc spec, ace.md, "App Container Metadata Service"): the service has no state of
-// its own, a registration is a file of the pod's directory with the URL that the pod's apps are told, and the host has a key to sign with.
+// Package mds registers a pod with the metadata service (appc spec, ace.md, "App Container Metadata
+// Service"): the service has no state of its own, a registration is a file of the pod's directory
+// with the URL that the pod's apps are told, and the host has a key to sign with.
 package mds
 
 import (
@@ -29,12 +30,12 @@ const (
 	Socket = "/run/rkt/metadata-svc.sock"
 )
 
-// keyFile is below the data directory: what the pods' signatures are made with, in hexadecimal digits. Who has it can pretend to be any
-// pod of the host.
+// keyFile is below the data directory: what the pods' signatures are made with, in hexadecimal
+// digits. Who has it can pretend to be any pod of the host.
 const keyFile = "metadata-key"
 
-// Register writes a pod's file for the service, with a token that nobody can guess, and the host's key if it has none yet. It returns the
-// URL for the pod's apps. The pod has its network by now.
+// Register writes a pod's file for the service, with a token that nobody can guess, and the host's
+// key if it has none yet. It returns the URL for the pod's apps. The pod has its network by now.
 func Register(p *poddir.Pod) (url string, err error) {
 	conn, err := net.DialTimeout("unix", Socket, 5*time.Second) // by which the service starts while the pod does
 	if err != nil {
@@ -143,7 +144,8 @@ func random(bytes int) string {
 	return hex.EncodeToString(b)
 }
 
-// hostAddress is an address of the host by which a pod reaches it: the gateway of one of its networks.
+// hostAddress is an address of the host by which a pod reaches it: the gateway of one of its
+// networks.
 func hostAddress(podDir string) (netip.Addr, error) {
 	namespace, err := network.Namespace(podDir)
 	if err != nil {

@@ -53,7 +53,8 @@ func TestKnows(t *testing.T) {
 	}
 }
 
-// Programs that start at once agree on one key, which nobody else can read, and leave nothing besides.
+// Programs that start at once agree on one key, which nobody else can read, and leave nothing
+// besides.
 func TestKey(t *testing.T) {
 	data := t.TempDir()
 	if _, err := Key(data); !errors.Is(err, fs.ErrNotExist) {
@@ -102,7 +103,8 @@ func TestDataDir(t *testing.T) {
 	}
 }
 
-// A pod reaches the host at a gateway of its networks, in the answer of any version of CNI, if the host has the address.
+// A pod reaches the host at a gateway of its networks, in the answer of any version of CNI, if the
+// host has the address.
 func TestHostAddress(t *testing.T) {
 	for _, c := range []struct{ netns, result, want string }{
 		{"host", "", "127.0.0.1"},

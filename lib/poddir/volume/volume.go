@@ -1,6 +1,8 @@
-// Package volume owns the named volumes of a data directory: a directory volumes/NAME each, which outlives the pods that mount it.
+// Package volume owns the named volumes of a data directory: a directory volumes/NAME each, which
+// outlives the pods that mount it.
 //
-// Its lock, an flock(2) of the directory, is shared by programs that prepare a pod with it and taken by the one that removes it.
+// Its lock, an flock(2) of the directory, is shared by programs that prepare a pod with it and
+// taken by the one that removes it.
 package volume
 
 import (
@@ -22,7 +24,8 @@ import (
 // ErrNotFound is the cause of the error for a volume that is not there.
 var ErrNotFound = errors.New("no such volume; rkt volume list shows them")
 
-// Prefixes of what is being made or removed, which Sweep removes once its maker has gone. No name begins with a dot.
+// Prefixes of what is being made or removed, which Sweep removes once its maker has gone. No name
+// begins with a dot.
 const making, removing = ".new-", ".rm-"
 
 // Volumes are those of a data directory.
@@ -36,14 +39,16 @@ func (v Volumes) dir() string { return filepath.Join(v.data, "volumes") }
 // Path is the directory of a volume.
 func (v Volumes) Path(name string) string { return filepath.Join(v.dir(), name) }
 
-// ValidName reports whether a volume can be called so: appc's AC Name, since a pod's manifest has it.
+// ValidName reports whether a volume can be called so: appc's AC Name, since a pod's manifest has
+// it.
 func ValidName(name string) bool {
 	return name != "" && len(name) <= 200 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
 		name[0] != '-' && name[len(name)-1] != '-'
 }
 
-// Ensure returns a volume, opened, with its lock shared until that is closed. One that is not there is made: fill puts into the new
-// directory what is to be in it. It appears with all of it or not at all.
+// Ensure returns a volume, opened, with its lock shared until that is closed. One that is not there
+// is made: fill puts into the new directory what is to be in it. It appears with all of it or not
+// at all.
 func (v Volumes) Ensure(name string, fill func(dir *os.File) error) (*os.File, error) {
 	for {
 		held, err := v.share(name)
@@ -169,7 +174,8 @@ func (v Volumes) users() (map[string][]string, error) {
 	return users, nil
 }
 
-// Remove removes a volume with all that is in it. One that a pod mounts which has not exited is an error.
+// Remove removes a volume with all that is in it. One that a pod mounts which has not exited is an
+// error.
 func (v Volumes) Remove(name string) error {
 	if !ValidName(name) {
 		return fmt.Errorf("volume %q: %w", name, ErrNotFound)
@@ -207,7 +213,8 @@ func (v Volumes) Remove(name string) error {
 	return nil
 }
 
-// Sweep removes what killed programs have left half made or half removed. While a program makes a volume it does nothing.
+// Sweep removes what killed programs have left half made or half removed. While a program makes a
+// volume it does nothing.
 func (v Volumes) Sweep() error {
 	lock, err := durable.Lock(v.dir(), 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrLocked) {

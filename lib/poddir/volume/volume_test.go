@@ -54,7 +54,8 @@ func TestEnsureAtOnce(t *testing.T) {
 	}
 }
 
-// A volume that can't be filled is not there; what a killed program has left is swept, what is being made is not.
+// A volume that can't be filled is not there; what a killed program has left is swept, what is
+// being made is not.
 func TestHalf(t *testing.T) {
 	v := In(t.TempDir())
 	full := errors.New("disk full")

@@ -98,7 +98,8 @@ func become(data, uuid string) error {
 
 func flavors() stage1.Flavors { return append(flavor.All(), chroot{}) }
 
-// A flavor that is not in this repository's list runs an app, is found, asked to stop, and removed, by the steps as they are.
+// A flavor that is not in this repository's list runs an app, is found, asked to stop, and removed,
+// by the steps as they are.
 func TestSecondFlavor(t *testing.T) {
 	data, err := os.MkdirTemp("/var/tmp", "rkt-flavor-")
 	if err != nil {

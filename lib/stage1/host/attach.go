@@ -7,12 +7,14 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
-// AttachUnit is the unit of rkt-attach that serves an app; there is one if the app is Attachable. No app's unit has an @ in its name.
+// AttachUnit is the unit of rkt-attach that serves an app; there is one if the app is Attachable.
+// No app's unit has an @ in its name.
 func AttachUnit(app string) string { return "attach@" + app + ".service" }
 
 func (a app) attachPath(name string) string { return stage1.AttachDir + "/" + a.Name + "/" + name }
 
-// standard are the lines of systemd.exec(5) for standard input, output and error, of the app and of what runs before and after it.
+// standard are the lines of systemd.exec(5) for standard input, output and error, of the app and of
+// what runs before and after it.
 func (a app) standard() (lines []string) {
 	switch a.Stdin {
 	case stage1.TTY:
@@ -39,11 +41,13 @@ func (a app) standard() (lines []string) {
 	return lines
 }
 
-// attachService starts rkt-attach before the app, and it is stopped when the app has ended: since the app is After= it, and nothing else
-// needs it. What it has open is kept by the pod's systemd, so that one that is killed can be started again without harm to the app.
+// attachService starts rkt-attach before the app, and it is stopped when the app has ended: since
+// the app is After= it, and nothing else needs it. What it has open is kept by the pod's systemd,
+// so that one that is killed can be started again without harm to the app.
 //
-// It keeps all the capabilities of the pod's systemd, of which it needs none: an app that runs as root may look into the processes of
-// root's that have no more capabilities than it has (ptrace(2)), and through /proc/PID/root find the pod's files.
+// It keeps all the capabilities of the pod's systemd, of which it needs none: an app that runs as
+// root may look into the processes of root's that have no more capabilities than it has
+// (ptrace(2)), and through /proc/PID/root find the pod's files.
 func (a app) attachService() []byte {
 	args := []string{stage1.AttachFile, "--serve", a.Name}
 	for i, s := range []stage1.Stream{a.Stdin, a.Stdout, a.Stderr} {

@@ -14,15 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeHost keeps apps from using what is left of the host's mounts in the mount namespace that the calling
-// thread has to itself, where it can't leave the host's root (see leaveHost): the systemd-nspawn of a pod that an
-// older rkt prepared is the host's, and needs the host's tree. systemd moves an app's root over "/", and does not
-// remove the tree below it: an app does not see these mounts, but the kernel does.
+// closeHost keeps apps from using what is left of the host's mounts in the mount namespace that the
+// calling thread has to itself, where it can't leave the host's root (see leaveHost): the
+// systemd-nspawn of a pod that an older rkt prepared is the host's, and needs the host's tree.
+// systemd moves an app's root over "/", and does not remove the tree below it: an app does not see
+// these mounts, but the kernel does.
 //
-// From here on no mount of the host arrives there, except below the pod's own root, where volumes are. And no
-// /proc or /sys there counts as fully visible (mount_too_revealing in the kernel's fs/namespace.c), which would
-// let an app in a new user namespace mount one that has nothing masked. A pod with users of its own needs that
-// for its own /proc; its root is nobody to the host's.
+// From here on no mount of the host arrives there, except below the pod's own root, where volumes
+// are. And no /proc or /sys there counts as fully visible (mount_too_revealing in the kernel's
+// fs/namespace.c), which would let an app in a new user namespace mount one that has nothing
+// masked. A pod with users of its own needs that for its own /proc; its root is nobody to the
+// host's.
 func closeHost(p *poddir.Pod, argv []string, users bool) error {
 	table, err := os.Open("/proc/thread-self/mountinfo") // "self" is the process's first thread
 	if err != nil {
@@ -50,8 +52,8 @@ func closeHost(p *poddir.Pod, argv []string, users bool) error {
 	return ownDirs(p, argv)
 }
 
-// coveredDirs are directories that each file system of that type has, unless it shows less than everything, and
-// that are not empty: a mount on an empty one does not count for the kernel.
+// coveredDirs are directories that each file system of that type has, unless it shows less than
+// everything, and that are not empty: a mount on an empty one does not count for the kernel.
 var coveredDirs = map[string]string{"proc": "/sys", "sysfs": "/kernel"}
 
 // private ends the propagation of a mount. It does not mount what an automount stands for.
@@ -83,16 +85,17 @@ func cover(dir string) error {
 	return nil
 }
 
-// isHidden reports whether no path leads to a mount any more because another one is above it. A mount on "/proc"
-// covers the one below it, too.
+// isHidden reports whether no path leads to a mount any more because another one is above it. A
+// mount on "/proc" covers the one below it, too.
 func isHidden(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTDIR)
 }
 
-// ownDirs gives systemd-nspawn directories of its own for what it keeps while the pod runs, which is for nobody else:
-// the lock of the pod's root, whose pod has one; mounts on their way into the pod, which nothing of the host's can
-// reach; sockets of the pod's, and mount points. They go with the last of the pod's processes. On the host they would
-// stay after a kill, and systemd-nspawn removes nothing from a /run that is not a tmpfs.
+// ownDirs gives systemd-nspawn directories of its own for what it keeps while the pod runs, which
+// is for nobody else: the lock of the pod's root, whose pod has one; mounts on their way into the
+// pod, which nothing of the host's can reach; sockets of the pod's, and mount points. They go with
+// the last of the pod's processes. On the host they would stay after a kill, and systemd-nspawn
+// removes nothing from a /run that is not a tmpfs.
 //
 // Where argv or the pod's directory name something below /tmp, that stays visible.
 func ownDirs(p *poddir.Pod, argv []string) error {

@@ -20,12 +20,14 @@ var controllers = map[string]string{
 	"TasksMax": "pids", "IOReadBandwidthMax": "io", "IOWriteBandwidthMax": "io", "IOReadIOPSMax": "io", "IOWriteIOPSMax": "io",
 }
 
-// unasked are limits that every pod has, for which nobody asked: not to be told of where they can't be enforced.
+// unasked are limits that every pod has, for which nobody asked: not to be told of where they can't
+// be enforced.
 var unasked = []string{"TasksMax=infinity", fmt.Sprintf("TasksMax=%d", stage1.DefaultTasks)}
 
-// limitTasks has the host's systemd limit the tasks of the pod where the pod's own can't, for lack of a controller: in
-// the scope that systemd-nspawn asks for, whose options it returns, or in the unit that the pod runs in. A unit that
-// has a limit of its own keeps it. It reports whether the host's systemd enforces the limit.
+// limitTasks has the host's systemd limit the tasks of the pod where the pod's own can't, for lack
+// of a controller: in the scope that systemd-nspawn asks for, whose options it returns, or in the
+// unit that the pod runs in. A unit that has a limit of its own keeps it. It reports whether the
+// host's systemd enforces the limit.
 func (s *starting) limitTasks() (options []string, enforced bool, err error) {
 	all, err := s.limits()
 	if err != nil {
@@ -57,14 +59,16 @@ func (s *starting) limitTasks() (options []string, enforced bool, err error) {
 	return nil, setProperty(unit, limit) == nil, nil
 }
 
-// kernelLimitsTasks reports whether the host has the pids controller, in either version of control groups.
+// kernelLimitsTasks reports whether the host has the pids controller, in either version of control
+// groups.
 func kernelLimitsTasks() bool {
 	unified, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 	_, err := os.Stat("/sys/fs/cgroup/pids")
 	return err == nil || slices.Contains(strings.Fields(string(unified)), "pids")
 }
 
-// limit are the limits of an app, or of all apps together, as settings of systemd.resource-control(5).
+// limit are the limits of an app, or of all apps together, as settings of
+// systemd.resource-control(5).
 type limit struct {
 	unit, of string
 	lines    []string
@@ -114,8 +118,8 @@ func (s *starting) formerLimits(all []limit) error {
 	return nil
 }
 
-// unenforced lists the limits of the pod and its apps that its control group can't enforce. tasks says that the limit
-// of tasks is enforced elsewhere.
+// unenforced lists the limits of the pod and its apps that its control group can't enforce. tasks
+// says that the limit of tasks is enforced elsewhere.
 func (s *starting) unenforced(tasks bool) ([]string, error) {
 	all, err := s.limits()
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 // devices are Start.Devices.
 type devices map[string]string
 
-// properties are arguments by which the scope that systemd-nspawn asks for allows the devices. Systemd gives it a filter
-// (DevicePolicy=closed) because systemd-nspawn asks for one.
+// properties are arguments by which the scope that systemd-nspawn asks for allows the devices.
+// Systemd gives it a filter (DevicePolicy=closed) because systemd-nspawn asks for one.
 func (d devices) properties() (options []string) {
 	for _, source := range slices.Sorted(maps.Keys(d)) {
 		options = append(options, "--property=DeviceAllow="+source+" "+d[source])
@@ -37,10 +37,11 @@ func (d devices) partial() string {
 	return ""
 }
 
-// filterDevices keeps the pod from all devices but those that its apps have. In a scope systemd does so, where the kernel
-// lets it. Elsewhere the pod gets a BPF filter on its own cgroup: that which systemd-nspawn makes in a unit, below the
-// unit's, and without systemd the one that the process is in. Where the kernel has no such filters the devices controller
-// of version 1 does it, in a group that is noted first, for rkt-gc.
+// filterDevices keeps the pod from all devices but those that its apps have. In a scope systemd
+// does so, where the kernel lets it. Elsewhere the pod gets a BPF filter on its own cgroup: that
+// which systemd-nspawn makes in a unit, below the unit's, and without systemd the one that the
+// process is in. Where the kernel has no such filters the devices controller of version 1 does it,
+// in a group that is noted first, for rkt-gc.
 func (s *starting) filterDevices() error {
 	rules := s.Rules
 	if systemd.Booted() && !s.machine.KeepUnit {
@@ -59,8 +60,8 @@ func (s *starting) filterDevices() error {
 	return err
 }
 
-// attachFilter attaches a filter to the cgroup of version 2 that becomes the pod's. It is devfilter.ErrUnsupported where
-// there is none.
+// attachFilter attaches a filter to the cgroup of version 2 that becomes the pod's. It is
+// devfilter.ErrUnsupported where there is none.
 func attachFilter(rules []devfilter.Rule) error {
 	dir, err := cgroup.In(cgroup.Unified)
 	if err != nil {
@@ -78,8 +79,8 @@ func attachFilter(rules []devfilter.Rule) error {
 	return devfilter.Attach(dir, rules)
 }
 
-// limitDevices moves the process into a group of its own in the hierarchy of the devices controller, and reports whether
-// there is one.
+// limitDevices moves the process into a group of its own in the hierarchy of the devices
+// controller, and reports whether there is one.
 func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
 	parent, err := cgroup.In(cgroup.Devices)
 	if err != nil || parent == "" {
@@ -100,8 +101,9 @@ func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
 	return true, cgroup.Enter(dirs, os.Getpid())
 }
 
-// noFilter is what happens on a kernel without device filters: an error where a device may be used in part only, or with
-// --strict-isolators. Else the pod starts with a warning: an app can write to nothing that is not mounted nodev.
+// noFilter is what happens on a kernel without device filters: an error where a device may be used
+// in part only, or with --strict-isolators. Else the pod starts with a warning: an app can write to
+// nothing that is not mounted nodev.
 func (s *starting) noFilter() error {
 	d := devices(s.Devices)
 	source := d.partial()

@@ -21,8 +21,9 @@ type nspawn struct {
 	libraries string   // $LD_LIBRARY_PATH; "" for the host's own
 }
 
-// findNspawn finds the systemd-nspawn of a pod, which is started from the pod's own copy of the host's systemd by
-// that copy's loader. A pod that an older version of rkt prepared has no copy, and the host's.
+// findNspawn finds the systemd-nspawn of a pod, which is started from the pod's own copy of the
+// host's systemd by that copy's loader. A pod that an older version of rkt prepared has no copy,
+// and the host's.
 func findNspawn(p *poddir.Pod) (nspawn, error) {
 	if _, err := os.Lstat(p.Path(poddir.SystemdLink)); errors.Is(err, fs.ErrNotExist) {
 		host, err := Nspawn()
@@ -51,8 +52,8 @@ func findNspawn(p *poddir.Pod) (nspawn, error) {
 	return n, nil
 }
 
-// environment is an environment with what the loader needs to take the copy's libraries before the host's. What
-// systemd-nspawn starts does not inherit it.
+// environment is an environment with what the loader needs to take the copy's libraries before the
+// host's. What systemd-nspawn starts does not inherit it.
 func (n nspawn) environment(env []string) []string {
 	if n.libraries == "" {
 		return env
@@ -62,7 +63,8 @@ func (n nspawn) environment(env []string) []string {
 	return append(env, name+n.libraries)
 }
 
-// CanRegister tells whether systemd is the host's init and systemd-machined can be reached, so that a pod can be a machine there.
+// CanRegister tells whether systemd is the host's init and systemd-machined can be reached, so that
+// a pod can be a machine there.
 func CanRegister() bool {
 	if !systemd.Booted() {
 		return false

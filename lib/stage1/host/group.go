@@ -15,11 +15,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// payload is the control group that systemd-nspawn makes for a pod that stays in the unit it is started in.
+// payload is the control group that systemd-nspawn makes for a pod that stays in the unit it is
+// started in.
 const payload = "payload"
 
-// pickGroup sees to it that the pod's control group is its own. In a unit that has had a pod before, as one that runs
-// "rkt run" several times, what is left of that one's group belongs to its users: the pod's systemd could not use it.
+// pickGroup sees to it that the pod's control group is its own. In a unit that has had a pod
+// before, as one that runs "rkt run" several times, what is left of that one's group belongs to its
+// users: the pod's systemd could not use it.
 func pickGroup(p *poddir.Pod, keepUnit bool) error {
 	switch {
 	case !systemd.Booted():
@@ -32,8 +34,9 @@ func pickGroup(p *poddir.Pod, keepUnit bool) error {
 	return nil
 }
 
-// ownGroup moves the process into a control group of its own where no systemd has put it into one: the pod's systemd takes the group
-// that it is in for its own, and would take the processes of another pod there for its own as well.
+// ownGroup moves the process into a control group of its own where no systemd has put it into one:
+// the pod's systemd takes the group that it is in for its own, and would take the processes of
+// another pod there for its own as well.
 func ownGroup(p *poddir.Pod) error {
 	parents, err := cgroup.Own()
 	if err != nil {
@@ -52,8 +55,9 @@ func ownGroup(p *poddir.Pod) error {
 	return nil
 }
 
-// noteGroups notes, for rkt-gc, that groups of the pod's are about to be made below some others, and returns their directories. Those of
-// a start that was killed, maybe in another group, stay noted.
+// noteGroups notes, for rkt-gc, that groups of the pod's are about to be made below some others,
+// and returns their directories. Those of a start that was killed, maybe in another group, stay
+// noted.
 func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 	earlier, err := p.ReadFile(poddir.CgroupFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -66,8 +70,8 @@ func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 	return dirs, durable.WriteFile(p.Path(poddir.CgroupFile), []byte(note), 0o600)
 }
 
-// keepUnit tells whether systemd-nspawn stays in the unit that it is started in. A service is a unit of the pod already; elsewhere
-// systemd-nspawn asks systemd for a scope.
+// keepUnit tells whether systemd-nspawn stays in the unit that it is started in. A service is a
+// unit of the pod already; elsewhere systemd-nspawn asks systemd for a scope.
 func keepUnit() bool {
 	return !CanRegister() || strings.HasSuffix(systemd.Unit(), ".service")
 }

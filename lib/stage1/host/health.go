@@ -13,8 +13,9 @@ import (
 // health is the name of a unit of the app's health check. No app's unit has an @ in its name.
 func (a app) health(kind string) string { return "health@" + a.Name + "." + kind }
 
-// checks are the units that check the app's health: a timer, the check, and what is done when it has failed and when it has not. A
-// failed check counts only once watched@APP.target is reached, after the start period.
+// checks are the units that check the app's health: a timer, the check, and what is done when it
+// has failed and when it has not. A failed check counts only once watched@APP.target is reached,
+// after the start period.
 func (a app) checks() (map[string][]byte, error) {
 	units := map[string]*unit{}
 	add := func(name, section string, lines ...string) {

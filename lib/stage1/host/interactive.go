@@ -15,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stdin is the pipe, in the pod's root, that an interactive app reads where rkt was given something else than a terminal.
+// stdin is the pipe, in the pod's root, that an interactive app reads where rkt was given something
+// else than a terminal.
 const stdin = "/rkt/stdin"
 
-// giveTerminal has the pod's one app read from and write to the terminal. An interactive shell ends by SIGHUP only.
+// giveTerminal has the pod's one app read from and write to the terminal. An interactive shell ends
+// by SIGHUP only.
 func (s *starting) giveTerminal() error {
 	p, a := s.Pod, s.Apps[0]
 	if _, err := os.Lstat(unitPath(p, AttachUnit(a.Name))); err == nil {
@@ -64,9 +66,9 @@ func formerInteractive(env []string) string {
 	return text
 }
 
-// feed has an interactive app read what standard input holds, up to its end. systemd-nspawn would put it into the terminal that it makes
-// for the pod, and a terminal has no end. So a cat(1) of the host's does it, which dies with systemd-nspawn: the calling thread is the one
-// that execs.
+// feed has an interactive app read what standard input holds, up to its end. systemd-nspawn would
+// put it into the terminal that it makes for the pod, and a terminal has no end. So a cat(1) of the
+// host's does it, which dies with systemd-nspawn: the calling thread is the one that execs.
 func feed(p *poddir.Pod, in *os.File) error {
 	shell, err := program.Look("sh")
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
-// Lay gives the root of the pod's systemd the host's systemd as it is now, as a copy that all pods prepared
-// until the next upgrade share.
+// Lay gives the root of the pod's systemd the host's systemd as it is now, as a copy that all pods
+// prepared until the next upgrade share.
 func (Flavor) Lay(p *poddir.Pod) (mounts []fstab.Bind, err error) {
 	nspawn, err := Nspawn()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostFiles are what systemd-nspawn needs of the host, each with what it is for. What a host does not have is left
-// out. docs/isolation.md has the same list.
+// hostFiles are what systemd-nspawn needs of the host, each with what it is for. What a host does
+// not have is left out. docs/isolation.md has the same list.
 var hostFiles = []string{
 	"/proc",                  // maps of users, namespaces, OOM scores
 	"/sys", "/sys/fs/cgroup", // the pod's control group
@@ -30,15 +30,18 @@ var hostFiles = []string{
 // recursive are those of which submounts are needed as well.
 var recursive = []string{"/sys/fs/cgroup"}
 
-// treeDir is where the new root is until it is one. Nothing of systemd-nspawn's on the host is needed any more.
+// treeDir is where the new root is until it is one. Nothing of systemd-nspawn's on the host is
+// needed any more.
 const treeDir = "/run/systemd/nspawn"
 
-// leaveHost moves the calling thread, which has a mount namespace to itself, into a root that has nothing of the host
-// but hostFiles and what argv and env name, and the pod's root at the path that it has on the host. systemd-nspawn up
-// to 252 moves the pod's root over that, where who has CAP_SYS_ADMIN in the pod finds it.
+// leaveHost moves the calling thread, which has a mount namespace to itself, into a root that has
+// nothing of the host but hostFiles and what argv and env name, and the pod's root at the path that
+// it has on the host. systemd-nspawn up to 252 moves the pod's root over that, where who has
+// CAP_SYS_ADMIN in the pod finds it.
 //
-// The new root is a file system in memory. systemd-nspawn keeps in it what is for nobody else while the pod runs: the
-// lock of the pod's root, sockets, mount points. All that goes with the last of the pod's processes, even a killed one.
+// The new root is a file system in memory. systemd-nspawn keeps in it what is for nobody else while
+// the pod runs: the lock of the pod's root, sockets, mount points. All that goes with the last of
+// the pod's processes, even a killed one.
 //
 // It comes last: from then on the process finds none of the host's files.
 func leaveHost(p *poddir.Pod, users bool, slaves []slave, argv, env []string) error {
@@ -110,8 +113,9 @@ func fill(root *os.File, p *poddir.Pod, users bool, files []string) error {
 	return nil
 }
 
-// keep mounts a file or directory of the host in the new root at the path that it has. Mounts below it stay, where they
-// can't be told apart from it: in a container, whose init hides parts of /proc so.
+// keep mounts a file or directory of the host in the new root at the path that it has. Mounts below
+// it stay, where they can't be told apart from it: in a container, whose init hides parts of /proc
+// so.
 func keep(root *os.File, file string, submounts bool) error {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
 	if submounts {
@@ -133,8 +137,8 @@ func keep(root *os.File, file string, submounts bool) error {
 	return overlay.MoveTo(tree, target)
 }
 
-// namedFiles are the files of the host that systemd-nspawn is told of: what it mounts in the pod, and the socket that it
-// says READY=1 to.
+// namedFiles are the files of the host that systemd-nspawn is told of: what it mounts in the pod,
+// and the socket that it says READY=1 to.
 func namedFiles(argv, env []string) (files []string) {
 	for _, arg := range argv {
 		for _, option := range []string{"--bind=", "--bind-ro="} {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initLimits are those of the pod's init: what systemd-nspawn gives it, the kernel's, except where that follows from the host's memory.
+// initLimits are those of the pod's init: what systemd-nspawn gives it, the kernel's, except where
+// that follows from the host's memory.
 var initLimits = map[string]specs.POSIXRlimit{
 	"RLIMIT_AS": unlimited, "RLIMIT_CORE": {Soft: 0, Hard: unix.RLIM_INFINITY}, "RLIMIT_CPU": unlimited, "RLIMIT_DATA": unlimited,
 	"RLIMIT_FSIZE": unlimited, "RLIMIT_LOCKS": unlimited, "RLIMIT_MEMLOCK": {Soft: 8 << 20, Hard: 8 << 20},
@@ -21,8 +22,9 @@ var initLimits = map[string]specs.POSIXRlimit{
 
 var unlimited = specs.POSIXRlimit{Soft: unix.RLIM_INFINITY, Hard: unix.RLIM_INFINITY}
 
-// InitLimits returns the limits that the pod's init is to have so that no limit of its apps holds it up, and none of theirs is cut where
-// nothing in the pod may raise a hard limit; and the arguments by which systemd-nspawn gives it more than it would.
+// InitLimits returns the limits that the pod's init is to have so that no limit of its apps holds
+// it up, and none of theirs is cut where nothing in the pod may raise a hard limit; and the
+// arguments by which systemd-nspawn gives it more than it would.
 func InitLimits(apps ...[]specs.POSIXRlimit) (limits []specs.POSIXRlimit, options []string) {
 	for _, name := range slices.Sorted(maps.Keys(initLimits)) {
 		l := initLimits[name]

@@ -30,10 +30,11 @@ func (s *starting) announce() error {
 	return dropIn(s.Pod, "default.target", "ready.conf", text)
 }
 
-// notifications prepares that what the apps say by sd_notify(3) reaches the unit that this process is in: that the pod is ready
-// systemd-nspawn tells, the rest is rkt-notify's if the unit listens to it (NotifyAccess=all). Where it does not, the pod's own systemd
-// looks after the unit's WatchdogSec=, and systemd-nspawn says for itself that it is alive. It returns the environment of systemd-nspawn
-// and further arguments.
+// notifications prepares that what the apps say by sd_notify(3) reaches the unit that this process
+// is in: that the pod is ready systemd-nspawn tells, the rest is rkt-notify's if the unit listens
+// to it (NotifyAccess=all). Where it does not, the pod's own systemd looks after the unit's
+// WatchdogSec=, and systemd-nspawn says for itself that it is alive. It returns the environment of
+// systemd-nspawn and further arguments.
 func (s *starting) notifications(env []string) (changed, options []string, err error) {
 	p := s.Pod
 	values := map[string]string{}
@@ -91,8 +92,8 @@ func (s *starting) notifications(env []string) (changed, options []string, err e
 	return changed, []string{"--bind-ro=" + notify + ":/rkt/notify", "--bind=" + socket + ":" + inside.HostNotify}, nil
 }
 
-// unheard tells that nobody hears from the pod at an abstract socket of the host's network namespace: systemd-nspawn is
-// in the pod's. "" is nothing to tell.
+// unheard tells that nobody hears from the pod at an abstract socket of the host's network
+// namespace: systemd-nspawn is in the pod's. "" is nothing to tell.
 func (s *starting) unheard(env []string) string {
 	if s.Network == "" {
 		return ""

@@ -22,8 +22,9 @@ var nspawnCapabilities = []string{
 	"CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE", "CAP_SYS_TTY_CONFIG",
 }
 
-// capabilityOptions are the arguments of systemd-nspawn that follow from the apps: its bounding set becomes what the pod's init needs and
-// what an app may keep, not the 25 capabilities that systemd-nspawn leaves a container.
+// capabilityOptions are the arguments of systemd-nspawn that follow from the apps: its bounding set
+// becomes what the pod's init needs and what an app may keep, not the 25 capabilities that
+// systemd-nspawn leaves a container.
 func capabilityOptions(apps []stage1.App) []string {
 	keep := slices.Clone(initCapabilities)
 	for _, app := range apps {
@@ -65,7 +66,8 @@ type machine struct {
 	Options  []string // what capabilityOptions gave when the pod was prepared
 }
 
-// arguments are those of the systemd-nspawn that becomes the pod, for a working directory that is the pod's.
+// arguments are those of the systemd-nspawn that becomes the pod, for a working directory that is
+// the pod's.
 func arguments(s machine) []string {
 	register := "--register=false"
 	if s.Register {
@@ -114,9 +116,9 @@ func arguments(s machine) []string {
 	return append(argv, s.initArguments()...)
 }
 
-// initArguments are those of the pod's systemd. From 262 on systemd-nspawn takes what looks like NAME=VALUE for an
-// environment variable; systemd reads options of the kernel's command line (kernel-command-line(7)) then, as it
-// does in any container.
+// initArguments are those of the pod's systemd. From 262 on systemd-nspawn takes what looks like
+// NAME=VALUE for an environment variable; systemd reads options of the kernel's command line
+// (kernel-command-line(7)) then, as it does in any container.
 func (s machine) initArguments() []string {
 	names := []struct{ option, value string }{
 		{"default-standard-output", "tty"}, {"log-target", "null"}, {"log-level", "warning"}, {"show-status", "0"},
@@ -132,6 +134,7 @@ func (s machine) initArguments() []string {
 	return args
 }
 
-// OwnJournalLink reports whether rkt-run-prepared makes the link by which the host's journalctl finds the pod's
-// journal: systemd-nspawn has no directory of the host's to make it in, and what 258 and later make leads nowhere.
+// OwnJournalLink reports whether rkt-run-prepared makes the link by which the host's journalctl
+// finds the pod's journal: systemd-nspawn has no directory of the host's to make it in, and what
+// 258 and later make leads nowhere.
 func (s machine) OwnJournalLink() bool { return !s.Former || s.Version >= 258 }

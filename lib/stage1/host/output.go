@@ -18,9 +18,10 @@ import (
 // journalSocket takes streams of lines (sd_journal_stream_fd(3)).
 const journalSocket = "/run/systemd/journal/stdout"
 
-// nameStream has the lines of the pod appear in the host's journal under the name of the app, where standard output and error go to the
-// journal: they came under the name of the program that the unit has started. Their priority there is "informational", whatever
-// they begin with; the pod's own journal has the priorities that the apps gave.
+// nameStream has the lines of the pod appear in the host's journal under the name of the app, where
+// standard output and error go to the journal: they came under the name of the program that the
+// unit has started. Their priority there is "informational", whatever they begin with; the pod's
+// own journal has the priorities that the apps gave.
 func nameStream(p *poddir.Pod) error {
 	name, err := streamName(p)
 	if err != nil {
@@ -37,9 +38,9 @@ func nameStream(p *poddir.Pod) error {
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: journalSocket}); err != nil {
 		return fmt.Errorf("journal: %s: %w", journalSocket, err) // the stream as it is would obey prefixes
 	}
-	// Identifier, unit, priority (informational), no prefix of a line is obeyed, and three places to forward
-	// to. An app that can write to the pod's console would choose the priority of its lines on the host: with
-	// "<0>" they are broadcast to all who are logged in.
+	// Identifier, unit, priority (informational), no prefix of a line is obeyed, and three places
+	// to forward to. An app that can write to the pod's console would choose the priority of its
+	// lines on the host: with "<0>" they are broadcast to all who are logged in.
 	if _, err := unix.Write(fd, []byte(name+"\n\n6\n0\n0\n0\n0\n")); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -58,8 +59,9 @@ func nameStream(p *poddir.Pod) error {
 // hostJournal takes records (sd_journal_print(3)).
 const hostJournal = "/run/systemd/journal/socket"
 
-// writeOutput notes for the pod where what its apps print goes, besides the pod's own journal: where standard output goes. It returns
-// arguments of systemd-nspawn: only if that is the host's journal does the pod have its socket.
+// writeOutput notes for the pod where what its apps print goes, besides the pod's own journal:
+// where standard output goes. It returns arguments of systemd-nspawn: only if that is the host's
+// journal does the pod have its socket.
 func (s *starting) writeOutput() (options []string, err error) {
 	p := s.Pod
 	if s.former {
@@ -84,8 +86,9 @@ func (s *starting) writeOutput() (options []string, err error) {
 	return options, os.WriteFile(p.Path(poddir.RootDir+streams.OutputFile), []byte(output+"\n"), 0o600)
 }
 
-// formerOutput is writeOutput for a pod that an older rkt prepared: its journald prints what the apps say. Without a file of the host's
-// systemd it writes no time of the kernel's clock before each line. The console ends lines with CR LF, which is wrong in a pipe or a file.
+// formerOutput is writeOutput for a pod that an older rkt prepared: its journald prints what the
+// apps say. Without a file of the host's systemd it writes no time of the kernel's clock before
+// each line. The console ends lines with CR LF, which is wrong in a pipe or a file.
 func (s *starting) formerOutput() (options []string, err error) {
 	if systemd.Booted() {
 		options = []string{"--inaccessible=/sys/module/printk/parameters/time"}
@@ -96,12 +99,14 @@ func (s *starting) formerOutput() (options []string, err error) {
 	return options, dropIn(s.Pod, "systemd-journald.service", "console.conf", "[Service]\nExecStartPre=-/bin/stty -F /dev/console -onlcr\n")
 }
 
-// mountable makes a file in the pod's root for systemd-nspawn to mount on. It can't make one itself in a pod with users of its own.
+// mountable makes a file in the pod's root for systemd-nspawn to mount on. It can't make one itself
+// in a pod with users of its own.
 func mountable(p *poddir.Pod, path string) error {
 	return os.WriteFile(p.Path(poddir.RootDir+path), nil, 0o600)
 }
 
-// streamName is the app's name, or for a pod of several apps its own, if it has one; each line tells then which app's it is.
+// streamName is the app's name, or for a pod of several apps its own, if it has one; each line
+// tells then which app's it is.
 func streamName(p *poddir.Pod) (string, error) {
 	apps, err := os.ReadDir(p.Path(poddir.AppsDir))
 	if err != nil {
@@ -117,8 +122,8 @@ func streamName(p *poddir.Pod) (string, error) {
 	return strings.TrimSpace(string(name)), nil
 }
 
-// hostJournals has a link for each pod, by which journalctl(1) finds the pod's journal; rkt-gc removes it. On a host
-// without that directory no journal outlives a boot.
+// hostJournals has a link for each pod, by which journalctl(1) finds the pod's journal; rkt-gc
+// removes it. On a host without that directory no journal outlives a boot.
 const hostJournals = "/var/log/journal"
 
 // linkJournal makes that link, and the directory in the pod that it leads to.

@@ -28,8 +28,9 @@ func (Flavor) Usable() error {
 	return err
 }
 
-// rootDirs are those of the root of the pod's systemd, with modes that say who may pass: units name tokens, and say more of an app than
-// its manifest does. The others are mount points, and what systemd expects.
+// rootDirs are those of the root of the pod's systemd, with modes that say who may pass: units name
+// tokens, and say more of an app than its manifest does. The others are mount points, and what
+// systemd expects.
 var rootDirs = []stage1.File{
 	{Name: "etc", Mode: 0o700}, {Name: "root", Mode: 0o700}, {Name: "var", Mode: 0o700},
 	{Name: "proc", Mode: 0o755}, {Name: "sys", Mode: 0o755}, {Name: "dev", Mode: 0o755}, {Name: "run", Mode: 0o755},
@@ -37,7 +38,8 @@ var rootDirs = []stage1.File{
 	{Name: "etc/systemd", Mode: 0o700}, {Name: UnitPath[1:], Mode: 0o700}, {Name: stage1.DevDir[1:], Mode: 0o700},
 }
 
-// Prepare is the root of the pod's systemd, its units, and the arguments of systemd-nspawn that are known by now.
+// Prepare is the root of the pod's systemd, its units, and the arguments of systemd-nspawn that are
+// known by now.
 func (Flavor) Prepare(s stage1.Spec) (*stage1.Tree, error) {
 	t := &stage1.Tree{Mounts: map[string][]specs.Mount{}}
 	inRoot := func(name string) string { return path.Join(poddir.RootDir, name) }

@@ -5,9 +5,10 @@ import "github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 // NspawnFile is the pod's own systemd-nspawn, seen by its systemd.
 const NspawnFile = "/usr/bin/systemd-nspawn"
 
-// Programs are the files of the host that a pod consists of besides its apps, nspawn being the host's systemd-nspawn:
-// systemd, and what that starts of itself. Everything else that a unit of a pod starts is a program of rkt, below /rkt:
-// there is no shell and no other tool of the host's in a pod.
+// Programs are the files of the host that a pod consists of besides its apps, nspawn being the
+// host's systemd-nspawn: systemd, and what that starts of itself. Everything else that a unit of a
+// pod starts is a program of rkt, below /rkt: there is no shell and no other tool of the host's in
+// a pod.
 func Programs(nspawn string) []systree.Program {
 	return []systree.Program{
 		{Path: NspawnFile, Source: nspawn},

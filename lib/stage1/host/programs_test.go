@@ -11,7 +11,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
-// The copy of systemd has programs of systemd and nothing else that can be started: no shell, and no tool.
+// The copy of systemd has programs of systemd and nothing else that can be started: no shell, and
+// no tool.
 func TestProgramsHaveNoShell(t *testing.T) {
 	var programs []string
 	err := systree.In(t.TempDir()).Use(Programs("/usr/bin/systemd-nspawn"), func(dir string) error {

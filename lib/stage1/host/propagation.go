@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A slave volume is one in which what the host mounts later appears. systemd-nspawn 257 and later make all mounts of a
-// pod private, except those that they make themselves: so it is told to mount such a volume from slavesDir of its own
-// root to podSlavesDir of the pod's, and rkt-stage2 mounts it in the app's root from there.
+// A slave volume is one in which what the host mounts later appears. systemd-nspawn 257 and later
+// make all mounts of a pod private, except those that they make themselves: so it is told to mount
+// such a volume from slavesDir of its own root to podSlavesDir of the pod's, and rkt-stage2 mounts
+// it in the app's root from there.
 const slavesDir, podSlavesDir = treeDir + "/volumes/", "/rkt/volumes/"
 
 // slave is such a volume.
@@ -25,14 +26,15 @@ type slave struct {
 	at     string // in the root of systemd-nspawn
 }
 
-// isSlave reports whether a volume of an app is one. In a pod with users of its own none is: what arrives there would
-// have the host's users. In one that an older rkt prepared rkt-run-prepared mounts it.
+// isSlave reports whether a volume of an app is one. In a pod with users of its own none is: what
+// arrives there would have the host's users. In one that an older rkt prepared rkt-run-prepared
+// mounts it.
 func isSlave(b fstab.Bind, a *stage1.Starting, ownUsers bool) bool {
 	return b.Slave && a.Prepared != nil && !ownUsers
 }
 
-// placeSlaves has the apps get their slave volumes, notes these, and returns arguments of systemd-nspawn. A mount inside such a
-// volume is made again in it.
+// placeSlaves has the apps get their slave volumes, notes these, and returns arguments of
+// systemd-nspawn. A mount inside such a volume is made again in it.
 func (s *starting) placeSlaves() (options []string) {
 	for _, a := range s.Apps {
 		var outer []string

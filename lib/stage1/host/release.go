@@ -19,8 +19,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
 
-// Release has systemd-machined and systemd forget the machine, which systemd-nspawn could not do if it was killed, and systemd-machined
-// itself would when the unit ends: with Restart= not now. And it removes cgroups, the link to the journal, and a promise.
+// Release has systemd-machined and systemd forget the machine, which systemd-nspawn could not do if
+// it was killed, and systemd-machined itself would when the unit ends: with Restart= not now. And
+// it removes cgroups, the link to the journal, and a promise.
 func (Flavor) Release(ctx context.Context, p *poddir.Pod, _ *slog.Logger) error {
 	if err := machined.Unregister(ctx, stage1.PodName(p.UUID)); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
@@ -40,7 +41,8 @@ func (Flavor) Release(ctx context.Context, p *poddir.Pod, _ *slog.Logger) error 
 	return inotify.Forget(p.UUID)
 }
 
-// Sweep removes links to journals of pods that are gone, and the copies of what the host's systemd was on which no pod lies any more.
+// Sweep removes links to journals of pods that are gone, and the copies of what the host's systemd
+// was on which no pod lies any more.
 func (Flavor) Sweep(_ context.Context, pods poddir.Pods, log *slog.Logger) error {
 	var errs []error
 	links, err := os.ReadDir(hostJournals)

@@ -21,8 +21,9 @@ func (Flavor) Init(supervisor int) int {
 	return pid
 }
 
-// Processes are those in the cgroup of the app's unit, whose root directory is the app's root. One that the pod's systemd has just
-// forked for the app may be one already, and still have all the power of systemd.
+// Processes are those in the cgroup of the app's unit, whose root directory is the app's root. One
+// that the pod's systemd has just forked for the app may be one already, and still have all the
+// power of systemd.
 func (Flavor) Processes(leader int, app string) []int {
 	unit, root := unitGroup(leader, app), stage1.AppRoot(app)
 	var want, got unix.Stat_t
@@ -43,8 +44,9 @@ func (Flavor) Processes(leader int, app string) []int {
 	return found
 }
 
-// Main is the oldest process in the cgroup of the app's unit that is not in the pod's own root, or 0. That is where rkt-stage2 is
-// until just before it executes the app, and where it stays if the app has a PID namespace of its own: then the app's is PID 1 there.
+// Main is the oldest process in the cgroup of the app's unit that is not in the pod's own root, or 0.
+// That is where rkt-stage2 is until just before it executes the app, and where it stays if the app
+// has a PID namespace of its own: then the app's is PID 1 there.
 func (Flavor) Main(leader int, app string) int {
 	unit := unitGroup(leader, app)
 	var top, root unix.Stat_t
@@ -73,7 +75,8 @@ func unitGroup(leader int, app string) string {
 	return strings.TrimSuffix(own, "/init.scope") + "/system.slice/" + app + ".service"
 }
 
-// Group finds the cgroup of version 2 by that of the pod's systemd. That of an app is gone when the app has exited.
+// Group finds the cgroup of version 2 by that of the pod's systemd. That of an app is gone when the
+// app has exited.
 func (Flavor) Group(leader int, app string) (string, error) {
 	dirs, err := cgroup.Of(leader)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// activate has the pod's systemd take the sockets that were passed to the process, and returns the environment by which systemd-nspawn
-// knows which descriptors those are.
+// activate has the pod's systemd take the sockets that were passed to the process, and returns the
+// environment by which systemd-nspawn knows which descriptors those are.
 func (s *starting) activate() ([]string, error) {
 	p := s.Pod
 	var groups []*group // of one app and one unit of the host each
@@ -36,7 +36,8 @@ func (s *starting) activate() ([]string, error) {
 	}
 	for app, units := range byApp {
 		list := strings.Join(units, " ")
-		// A connection that waits when the app has ended is for the next pod: nothing is started a second time in this one.
+		// A connection that waits when the app has ended is for the next pod: nothing is started a
+		// second time in this one.
 		text := "[Unit]\nRequires=" + list + "\nAfter=" + list + "\nStartLimitIntervalSec=infinity\nStartLimitBurst=1\n\n[Service]\nSockets=" + list + "\n"
 		if err := dropIn(p, app+".service", "sockets.conf", text); err != nil {
 			return nil, err
@@ -45,22 +46,23 @@ func (s *starting) activate() ([]string, error) {
 	if len(s.Sockets) == 0 {
 		return s.Env, nil
 	}
-	// systemd closes descriptors for which it has no unit when it starts. It loads few by itself so early, and with them those that they
-	// are ordered before.
+	// systemd closes descriptors for which it has no unit when it starts. It loads few by itself so
+	// early, and with them those that they are ordered before.
 	if err := dropIn(p, "-.slice", "sockets.conf", "[Unit]\nBefore="+strings.Join(all, " ")+"\n"); err != nil {
 		return nil, err
 	}
 	return append(slices.Clone(s.Env), "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(len(s.Sockets))), nil
 }
 
-// group is what one .socket unit of the pod holds: the sockets of one unit of the host's, in their order.
+// group is what one .socket unit of the pod holds: the sockets of one unit of the host's, in their
+// order.
 type group struct {
 	app     string
 	sockets []stage1.Socket
 }
 
-// unit is the group as a .socket unit. The app sees the name that FileDescriptorName= of the host's unit gives, or the port's name where
-// the host's unit gives none and all is one port's.
+// unit is the group as a .socket unit. The app sees the name that FileDescriptorName= of the host's
+// unit gives, or the port's name where the host's unit gives none and all is one port's.
 func (g *group) unit() []byte {
 	name := g.sockets[0].Name
 	var ports []string
@@ -71,8 +73,8 @@ func (g *group) unit() []byte {
 	if distinct := slices.Compact(ports); len(distinct) == 1 && (name == "" || name == "unknown" || strings.HasSuffix(name, ".socket")) {
 		name = distinct[0]
 	}
-	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is about to be stopped when its service ends
-	// (flush_ports), and that is for the next pod.
+	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is
+	// about to be stopped when its service ends (flush_ports), and that is for the next pod.
 	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n[Socket]\n"
 	for _, s := range g.sockets {
 		text += s.Kind + "=" + strings.ReplaceAll(s.Address, "%", "%%") + "\n"

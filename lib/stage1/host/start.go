@@ -124,8 +124,8 @@ func (s *starting) tell(env, options []string) error {
 	return nil
 }
 
-// reserve has the pod have what others could take away from it: its place at systemd-machined, its name there, inotify instances, and a
-// connection of the system bus.
+// reserve has the pod have what others could take away from it: its place at systemd-machined, its
+// name there, inotify instances, and a connection of the system bus.
 func (s *starting) reserve() (err error) {
 	uuid := s.Pod.UUID
 	if s.machine.Register && s.machine.KeepUnit {
@@ -148,7 +148,8 @@ func (s *starting) reserve() (err error) {
 	return nil
 }
 
-// tellFormer tells the apps of a pod that an older rkt prepared what they are to know of the metadata service.
+// tellFormer tells the apps of a pod that an older rkt prepared what they are to know of the
+// metadata service.
 func (s *starting) tellFormer() error {
 	for _, a := range s.Apps {
 		for _, v := range a.Final.Environment {
@@ -193,9 +194,9 @@ func (s *starting) settle() (err error) {
 	return nil
 }
 
-// raise has the pod's init, and systemd-nspawn, held up by no limit that is meant for the apps, and returns arguments of
-// systemd-nspawn. In a pod with users of its own no process can have a hard limit above that of the init; root of the host may raise
-// limits.
+// raise has the pod's init, and systemd-nspawn, held up by no limit that is meant for the apps, and
+// returns arguments of systemd-nspawn. In a pod with users of its own no process can have a hard
+// limit above that of the init; root of the host may raise limits.
 func (s *starting) raise() (options []string, err error) {
 	var lists [][]specs.POSIXRlimit
 	for _, a := range s.Apps {
@@ -230,9 +231,10 @@ func (s *starting) environment(env []string) []string {
 	return s.nspawn.environment(env)
 }
 
-// dumb is env for a terminal that understands no escape sequences. From 256 on systemd-nspawn and the pod's systemd
-// write some wherever the output of the pod goes: they tint a terminal's background, set its title, and ask it for its
-// size and colors; an app could read the answers. An app's own TERM does not come from here (see giveTerminal).
+// dumb is env for a terminal that understands no escape sequences. From 256 on systemd-nspawn and
+// the pod's systemd write some wherever the output of the pod goes: they tint a terminal's
+// background, set its title, and ask it for its size and colors; an app could read the answers. An
+// app's own TERM does not come from here (see giveTerminal).
 func dumb(env []string) []string {
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "TERM=") })
 	return append(env, "TERM=dumb")

@@ -24,7 +24,8 @@ func (Flavor) Ready(dir *poddir.Reader) (bool, error) {
 	return false, nil
 }
 
-// healthDir is where rkt-stage2 counts, in a file for each app, how many health checks have failed one after another.
+// healthDir is where rkt-stage2 counts, in a file for each app, how many health checks have failed
+// one after another.
 const healthDir = "run/rkt/health/"
 
 // Health is what rkt-stage2 has counted, for an app with a timer for its check.
@@ -40,8 +41,9 @@ func (f Flavor) Health(p *poddir.Pod, dir *poddir.Reader, app string) (failed in
 	return failed, err == nil && parseErr == nil
 }
 
-// Log is the journal of the pod's systemd. For an app it is lines that the app has printed or said by syslog(3), and records that it
-// has sent to the journal itself. Of a process that ended before journald looked at it, no unit is known.
+// Log is the journal of the pod's systemd. For an app it is lines that the app has printed or said
+// by syslog(3), and records that it has sent to the journal itself. Of a process that ended before
+// journald looked at it, no unit is known.
 func (Flavor) Log(p *poddir.Pod, app string) stage1.Journal {
 	j := stage1.Journal{Dir: journalDir(p)}
 	if app == "" {

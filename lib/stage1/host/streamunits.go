@@ -10,11 +10,12 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
-// StreamsUnit is the unit that reads what the apps of the pod print, if their output goes to the log, and what they say by syslog(3). The
-// first byte starts it.
+// StreamsUnit is the unit that reads what the apps of the pod print, if their output goes to the
+// log, and what they say by syslog(3). The first byte starts it.
 const StreamsUnit = "streams@pod.service"
 
-// pipeSize is twice what the longest line takes: how much a pipe holds of it depends on the sizes of the writes, and is half at least.
+// pipeSize is twice what the longest line takes: how much a pipe holds of it depends on the sizes
+// of the writes, and is half at least.
 const pipeSize = "128K"
 
 // streamsSocket is the unit that makes the pipes of an app. No app's unit has an @ in its name.
@@ -60,8 +61,8 @@ func notifies(prepared *specs.Spec) bool {
 	return slices.ContainsFunc(prepared.Mounts, func(m specs.Mount) bool { return m.Destination == inside.PodNotify })
 }
 
-// journalMounts are the sockets of the pod's journal, where programs look for them. An app that has them as a volume, or whose image has no
-// place for them, goes without.
+// journalMounts are the sockets of the pod's journal, where programs look for them. An app that has
+// them as a volume, or whose image has no place for them, goes without.
 func (a app) journalMounts() []specs.Mount {
 	options := []string{"bind", "nofail"}
 	if !a.hasJournal() {
@@ -74,10 +75,13 @@ func (a app) journalMounts() []specs.Mount {
 	}
 }
 
-// streamUnits are the units that make and read the pipes. Standard output and error are a named pipe, which rkt-stage2 gives to the app's user, so that it can open
-// /dev/stdout; any other user of the app can, too. Nothing stops them before the pod's end, when the recorder has read the rest.
+// streamUnits are the units that make and read the pipes. Standard output and error are a named
+// pipe, which rkt-stage2 gives to the app's user, so that it can open /dev/stdout; any other user
+// of the app can, too. Nothing stops them before the pod's end, when the recorder has read the
+// rest.
 //
-// The reader keeps all the capabilities of the pod's systemd, see attachService; and with CAP_SYS_ADMIN it speaks in the app's name.
+// The reader keeps all the capabilities of the pod's systemd, see attachService; and with
+// CAP_SYS_ADMIN it speaks in the app's name.
 func streamUnits(uuid string, apps []app) map[string]string {
 	units := map[string]string{}
 	var sockets []string

@@ -11,17 +11,21 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
 )
 
-// UnitPath is where the pod's systemd looks for units, below its root, and nowhere else: the distribution's are for hosts.
+// UnitPath is where the pod's systemd looks for units, below its root, and nowhere else: the
+// distribution's are for hosts.
 const UnitPath = "/etc/systemd/system"
 
-// end is the unit that records how an app has ended, in the app's name. It is no ExecStopPost= of the app's unit, which would be run,
-// with all the power of the pod's systemd, in the environment that the image asks for. Before= holds the end of the pod up for it; in
-// a slice of its own, unlike the root, it would end with that. There are two such units because systemd sets $MONITOR_…
+// end is the unit that records how an app has ended, in the app's name. It is no ExecStopPost= of
+// the app's unit, which would be run, with all the power of the pod's systemd, in the environment
+// that the image asks for. Before= holds the end of the pod up for it; in a slice of its own,
+// unlike the root, it would end with that. There are two such units because systemd sets $MONITOR_…
 // (systemd.exec(5)) only where one dependency can have triggered the unit.
 //
-// Its exit status is the pod's (FailureAction=), unless the pod is ending already: then "stopped" knows it. One that can't run, or that
-// systemd can't even make a process for, leaves no note of a failure: lost@pod.service is for that. With KillMode=process, the unit is
-// failed at the moment at which its job is done, for which the end of the pod waits; else systemd may wait for its cgroup in between.
+// Its exit status is the pod's (FailureAction=), unless the pod is ending already: then "stopped"
+// knows it. One that can't run, or that systemd can't even make a process for, leaves no note of a
+// failure: lost@pod.service is for that. With KillMode=process, the unit is failed at the moment at
+// which its job is done, for which the end of the pod waits; else systemd may wait for its cgroup
+// in between.
 const end = `[Unit]
 Description=End of app %i
 DefaultDependencies=no
@@ -39,8 +43,8 @@ StandardError=journal
 SyslogIdentifier=%i
 `
 
-// done ends the pod when no app runs. It waits for the recorders, which may know of a failure: a pod that is about to end takes no other
-// status.
+// done ends the pod when no app runs. It waits for the recorders, which may know of a failure: a
+// pod that is about to end takes no other status.
 func done(recorders []string) string {
 	return "[Unit]\nDescription=All apps have ended\nDefaultDependencies=no\nAfter=" + strings.Join(recorders, " ") +
 		"\nSuccessAction=exit\n\n[Service]\nType=oneshot\nSlice=-.slice\n"
@@ -48,14 +52,16 @@ func done(recorders []string) string {
 
 const beforeEnds = "Before=end-exit.service end-halt.service end-poweroff.service end-ctrl-alt-del.service end-reboot.service\n"
 
-// base holds the units that every pod has. Targets and services of shutting down are here because without them the pod would
-// never end; what they start is a function of systemd, not a process. What apps depend on has no limit of starts: an app that may kill it
-// could have the pod's systemd give it up, and with it another app's log (systemd.unit(5), systemd.socket(5)).
+// base holds the units that every pod has. Targets and services of shutting down are here because
+// without them the pod would never end; what they start is a function of systemd, not a process.
+// What apps depend on has no limit of starts: an app that may kill it could have the pod's systemd
+// give it up, and with it another app's log (systemd.unit(5), systemd.socket(5)).
 var base = map[string]string{
 	"app-succeeded@.service": end,
 	"app-failed@.service":    end,
-	// Ends the pod with a failure where an app may have failed, and nobody could record it. It does so at once: a pod that is about to
-	// end takes no other status. In a slice of its own, it would be cancelled by that end.
+	// Ends the pod with a failure where an app may have failed, and nobody could record it. It does
+	// so at once: a pod that is about to end takes no other status. In a slice of its own, it would
+	// be cancelled by that end.
 	"lost@pod.service": `[Unit]
 Description=End of an app that nobody has recorded
 DefaultDependencies=no
@@ -67,7 +73,8 @@ SuccessActionExitStatus=255
 Type=oneshot
 Slice=-.slice
 `,
-	// Started along with the ways to end that somebody has to ask for. What it notes, the end of an app waits for.
+	// Started along with the ways to end that somebody has to ask for. What it notes, the end of an
+	// app waits for.
 	"asked@pod.service": `[Unit]
 Description=The pod is asked to stop
 DefaultDependencies=no
@@ -79,7 +86,8 @@ ExecStart=` + stage1.Stage2 + ` asked
 StandardOutput=null
 StandardError=journal
 `,
-	// Started by the sockets that package run makes for apps that call sd_notify(3), when it is any use (see there).
+	// Started by the sockets that package run makes for apps that call sd_notify(3), when it is any
+	// use (see there).
 	"rkt-notify.service": `[Unit]
 Description=Notifications of the apps
 DefaultDependencies=no
@@ -122,7 +130,8 @@ PassSecurity=yes
 ReceiveBuffer=8M
 Service=systemd-journald.service
 `,
-	// "flushed" tells journald to write to /var/log/journal from the start, as "journalctl --flush" does on a host.
+	// "flushed" tells journald to write to /var/log/journal from the start, as "journalctl --flush"
+	// does on a host.
 	"systemd-journald-dev-log.socket": `[Unit]
 Description=Journal Socket (/dev/log)
 DefaultDependencies=no
@@ -184,7 +193,8 @@ func wrap(all []stage1.App) (apps []app) {
 	return apps
 }
 
-// Files gives the files of the pod's root, by absolute path in it. limits are those of all apps together.
+// Files gives the files of the pod's root, by absolute path in it. limits are those of all apps
+// together.
 func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][]byte, error) {
 	apps := wrap(all)
 	files := map[string][]byte{
@@ -196,8 +206,9 @@ func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][
 	for name, text := range base {
 		units[name] = text
 	}
-	// Services are in this slice unless their units say otherwise, as those do that run several processes and are not an app's: an
-	// app that uses up the limit does not keep the pod from noting how another one has ended. (journald is where rkt had it.)
+	// Services are in this slice unless their units say otherwise, as those do that run several
+	// processes and are not an app's: an app that uses up the limit does not keep the pod from
+	// noting how another one has ended. (journald is where rkt had it.)
 	if lines := settings(limits); len(lines) > 0 {
 		units["system.slice"] = "[Unit]\nDescription=The pod\n\n[Slice]\n" + strings.Join(lines, "\n") + "\n"
 	}
@@ -214,15 +225,16 @@ func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][
 			units["end-"+a.name+".service"] += "ExecStart=" + stage1.Stage2 + " stopped\n"
 		}
 	}
-	// journald is started along with the apps, not by their first line, and the pod does not end before it is up (see "end-" above):
-	// what an app that ends at once has said would be lost.
+	// journald is started along with the apps, not by their first line, and the pod does not end
+	// before it is up (see "end-" above): what an app that ends at once has said would be lost.
 	names, recorders := []string{"systemd-journald.service"}, []string{}
 	for _, app := range apps {
 		names = append(names, app.Name+".service")
 		recorders = append(recorders, "app-succeeded@"+app.Name+".service", "app-failed@"+app.Name+".service")
 	}
 	units["done@pod.service"] = done(recorders)
-	// Requires=: a unit that systemd refuses to load ends the pod at once, where Wants= would let it wait for ever.
+	// Requires=: a unit that systemd refuses to load ends the pod at once, where Wants= would let
+	// it wait for ever.
 	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
 		strings.Join(names, " ") + "\n"
 	maps.Copy(units, streamUnits(uuid, apps))
@@ -256,8 +268,9 @@ func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][
 	return files, nil
 }
 
-// service is the app's unit: when it is started and stopped, and what it may use. What its processes are and see is
-// rkt-stage2's, by the app's configuration, so that no string of an image is in a unit.
+// service is the app's unit: when it is started and stopped, and what it may use. What its
+// processes are and see is rkt-stage2's, by the app's configuration, so that no string of an image
+// is in a unit.
 func (a app) service() ([]byte, error) {
 	u := unit{}
 	u.add("Unit", "Description="+a.Name, "DefaultDependencies=no",
@@ -294,7 +307,8 @@ func (a app) service() ([]byte, error) {
 	}
 	u.add("Service", a.standard()...)
 	u.add("Service",
-		// How long a stop may take is said once, by the host's unit, except for an app of which it is asked.
+		// How long a stop may take is said once, by the host's unit, except for an app of which it
+		// is asked.
 		"TimeoutStartSec=infinity", "TimeoutStopSec="+a.stopTimeout(),
 		"KillMode=mixed")
 	return u.Bytes()
@@ -328,7 +342,8 @@ func (a app) process() []string {
 	lines := []string{"SyslogIdentifier=" + a.Name,
 		"IgnoreSIGPIPE=no",
 		"TasksMax=infinity", // that of the slice holds, and not the 15 % of a host's that systemd gives a service
-		// rkt-stage2 sets those of the app, which may not raise what systemd gives a service in a pod with users of its own.
+		// rkt-stage2 sets those of the app, which may not raise what systemd gives a service in a
+		// pod with users of its own.
 		"LimitNOFILE=infinity", "LimitMEMLOCK=infinity",
 	}
 	return append(lines, settings(a.Resources)...)

@@ -116,7 +116,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// Which pipes and sockets an app has, and who reads them. One with a volume at /dev/log has none there.
+// Which pipes and sockets an app has, and who reads them. One with a volume at /dev/log has none
+// there.
 func TestStreamUnits(t *testing.T) {
 	root, user, silent, checked := plain("root"), plain("user"), plain("silent"), plain("checked")
 	user.UID, user.GID, user.Stderr = 1000, 1001, stage1.Null
@@ -321,7 +322,8 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// From 262 on systemd-nspawn takes --NAME=VALUE after the -- for environment variables, and 261 asks about address families.
+// From 262 on systemd-nspawn takes --NAME=VALUE after the -- for environment variables, and 261
+// asks about address families.
 func TestArgumentsOfNewer(t *testing.T) {
 	got := strings.Join(arguments(machine{UUID: uuid, Version: 262}), " ")
 	if _, after, _ := strings.Cut(got, " -- "); after != "systemd.default_standard_output=tty systemd.log_target=null systemd.log_level=warning systemd.show_status=0" {

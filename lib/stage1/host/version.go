@@ -10,8 +10,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 )
 
-// systemdVersion returns the version of systemd that the program systemd-nspawn is of. It is part of the name of the
-// library that the program is linked with, so the program need not be started to ask it.
+// systemdVersion returns the version of systemd that the program systemd-nspawn is of. It is part
+// of the name of the library that the program is linked with, so the program need not be started to
+// ask it.
 func systemdVersion(nspawn string) (int, error) {
 	program, err := os.ReadFile(nspawn)
 	if err != nil {
@@ -34,5 +35,6 @@ func systemdVersion(nspawn string) (int, error) {
 	return version, nil
 }
 
-// Oldest is the first version with all that a pod's units use (MONITOR_… for several triggers, systemd.exec(5)).
+// Oldest is the first version with all that a pod's units use (MONITOR_… for several triggers,
+// systemd.exec(5)).
 const Oldest = 251

@@ -12,8 +12,9 @@ import (
 // maxInside bounds a file that ReadInside reads.
 const maxInside = 4096
 
-// ReadInside reads a small file of a running pod as its PID 1 sees it, at a path below "/". No link is followed, and nothing is waited
-// for. It is an error for a pod that does not run, or is starting.
+// ReadInside reads a small file of a running pod as its PID 1 sees it, at a path below "/". No link
+// is followed, and nothing is waited for. It is an error for a pod that does not run, or is
+// starting.
 func (p Pod) ReadInside(path string) ([]byte, error) {
 	supervisor, err := p.Supervisor()
 	if err != nil {

@@ -15,8 +15,9 @@ import (
 // killPatience is how long a killed process may take to be gone.
 const killPatience = 5 * time.Second
 
-// KillRemains kills what is left of a pod whose supervisor was killed: its PID 1 lives on then, and all other processes with it,
-// where no unit of the host's ends them. It returns when they are gone.
+// KillRemains kills what is left of a pod whose supervisor was killed: its PID 1 lives on then, and
+// all other processes with it, where no unit of the host's ends them. It returns when they are
+// gone.
 func KillRemains(p *poddir.Pod, log *slog.Logger) error {
 	var root, own unix.Stat_t
 	if err := unix.Lstat(p.Path(poddir.RootDir), &root); err != nil {

@@ -21,8 +21,9 @@ func Of(p *poddir.Pod, flavors stage1.Flavors) (Pod, error) {
 	return Pod{p, f}, err
 }
 
-// Leader is the pod's PID 1 as the host numbers it, by the process that rkt-run-prepared has become. That this has the pod's lock tells
-// that it is still that process and not another of its number.
+// Leader is the pod's PID 1 as the host numbers it, by the process that rkt-run-prepared has
+// become. That this has the pod's lock tells that it is still that process and not another of its
+// number.
 func (p Pod) Leader() (int, error) {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		state, err := p.State()

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A pod has ended, another process has got the number of its first one, and rkt-gc holds the lock: the pod has exited all the same, and
-// the other process is not the pod's.
+// A pod has ended, another process has got the number of its first one, and rkt-gc holds the lock:
+// the pod has exited all the same, and the other process is not the pod's.
 func TestReusedNumber(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	p, lock, err := pods.Create(poddir.NewUUID())

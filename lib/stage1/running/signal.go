@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signal sends a signal to the main process of an app of a running pod, as if a process of the pod had sent it: what it does is the
-// app's affair.
+// Signal sends a signal to the main process of an app of a running pod, as if a process of the pod
+// had sent it: what it does is the app's affair.
 func (p Pod) Signal(app string, signal unix.Signal, log *slog.Logger) error {
 	leader, err := p.Leader()
 	if err != nil {

@@ -18,7 +18,8 @@ const startPatience = 30 * time.Second
 // ErrStillRuns says that a pod has not exited in time.
 var ErrStillRuns = errors.New("has not exited")
 
-// Ask asks a running pod to shut down in order, and does not wait for it. A pod that does not run is no error.
+// Ask asks a running pod to shut down in order, and does not wait for it. A pod that does not run
+// is no error.
 func (p Pod) Ask(log *slog.Logger) error {
 	for end := time.Now().Add(startPatience); ; time.Sleep(5 * time.Millisecond) {
 		state, err := p.State()
@@ -36,7 +37,8 @@ func (p Pod) Ask(log *slog.Logger) error {
 	}
 }
 
-// ask signals the pod's PID 1 if it takes signals by now. The kernel drops one that reaches a PID 1 without a handler.
+// ask signals the pod's PID 1 if it takes signals by now. The kernel drops one that reaches a PID 1
+// without a handler.
 func (p Pod) ask(log *slog.Logger) (asked bool, err error) {
 	leader, err := p.Leader()
 	if err != nil {
@@ -96,7 +98,8 @@ func Await(p *poddir.Pod, limit time.Duration) error {
 	return nil
 }
 
-// openSupervisor opens the process that rkt-run-prepared has become as a pidfd; it is -1 for a pod that does not run.
+// openSupervisor opens the process that rkt-run-prepared has become as a pidfd; it is -1 for a pod
+// that does not run.
 func openSupervisor(p *poddir.Pod) (pidfd int, err error) {
 	state, err := p.State()
 	if err != nil || state != poddir.Running {

@@ -1,8 +1,8 @@
-// Package app makes a process of an app: it reads the app's OCI runtime configuration, gives the process the root,
-// user and limits that it says, and becomes the app's program.
+// Package app makes a process of an app: it reads the app's OCI runtime configuration, gives the
+// process the root, user and limits that it says, and becomes the app's program.
 //
-// The configuration and the seccomp filter beside it are the only files that it decides by. Nothing in the pod can
-// write them.
+// The configuration and the seccomp filter beside it are the only files that it decides by. Nothing
+// in the pod can write them.
 package app
 
 import (
@@ -25,7 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exit statuses of an app that could not be started, as systemd numbers them (systemd.exec(5), "Process Exit Codes").
+// Exit statuses of an app that could not be started, as systemd numbers them (systemd.exec(5),
+// "Process Exit Codes").
 const (
 	statusDirectory   = 200
 	statusDescriptors = 202
@@ -57,9 +58,9 @@ func as(status int, err error) error {
 	return &failure{status, err}
 }
 
-// Run becomes the program of an app, or one of its handlers (stage1.PreStart and others); "" is the app itself. It
-// returns only if that fails, with the exit status and what to say, or for an app with a PID namespace of its own,
-// when that app has exited, with its status.
+// Run becomes the program of an app, or one of its handlers (stage1.PreStart and others); "" is the
+// app itself. It returns only if that fails, with the exit status and what to say, or for an app
+// with a PID namespace of its own, when that app has exited, with its status.
 func Run(name, handler string) (status int, err error) {
 	runtime.LockOSThread() // namespaces, credentials and filters are a thread's, and so is the exec
 	if name == "" || strings.Contains(name, "/") {
@@ -97,7 +98,8 @@ func start(config *specs.Spec, name, handler string) error {
 	return err
 }
 
-// become becomes the program. If it fails to at the last moment, it writes why to the descriptor marker, too.
+// become becomes the program. If it fails to at the last moment, it writes why to the descriptor
+// marker, too.
 func become(config *specs.Spec, name, handler string, marker int) error {
 	filters, err := readFilter(config, filepath.Join(stage1.ConfigDir, name, stage1.FilterFile))
 	if err != nil {
@@ -151,7 +153,8 @@ func become(config *specs.Spec, name, handler string, marker int) error {
 	return nil
 }
 
-// asRoot makes root the user of a handler, as in rkt 1.30, with the app's bounding set, unless the app says that its user is to run it.
+// asRoot makes root the user of a handler, as in rkt 1.30, with the app's bounding set, unless the
+// app says that its user is to run it.
 func asRoot(config *specs.Spec, handler string) {
 	if handler != stage1.PreStart && handler != stage1.PostStop || config.Annotations[stage1.HandlersAnnotation] == stage1.HandlersAsApp {
 		return
@@ -161,7 +164,8 @@ func asRoot(config *specs.Spec, handler string) {
 	p.Capabilities.Effective, p.Capabilities.Permitted = p.Capabilities.Bounding, p.Capabilities.Bounding
 }
 
-// readConfig reads the configuration, and refuses one that this program would not follow to the letter.
+// readConfig reads the configuration, and refuses one that this program would not follow to the
+// letter.
 func readConfig(file string) (*specs.Spec, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -177,7 +181,8 @@ func readConfig(file string) (*specs.Spec, error) {
 	return config, nil
 }
 
-// readFilter reads the seccomp filter that was assembled from the configuration when the pod was prepared.
+// readFilter reads the seccomp filter that was assembled from the configuration when the pod was
+// prepared.
 func readFilter(config *specs.Spec, file string) ([][]unix.SockFilter, error) {
 	if config.Linux.Seccomp == nil {
 		return nil, nil
@@ -222,7 +227,8 @@ func command(config *specs.Spec, handler string) (argv []string, err error) {
 	return argv, nil
 }
 
-// fromInit are the variables that the pod's systemd says for each start, where the app's configuration has none.
+// fromInit are the variables that the pod's systemd says for each start, where the app's
+// configuration has none.
 var fromInit = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 
 // environment is the app's, and nothing else but what its init says to it.
@@ -244,7 +250,8 @@ func environment(config *specs.Spec, own []string) []string {
 	return env
 }
 
-// keepDescriptors leaves the program standard input, output and error, and the sockets that it is activated by.
+// keepDescriptors leaves the program standard input, output and error, and the sockets that it is
+// activated by.
 func keepDescriptors() error {
 	passed := len(activation.Names(os.Getenv, os.Getpid()))
 	return unix.CloseRange(uint(activation.First+passed), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)

@@ -143,7 +143,8 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// Why a program can't be executed is said before the attempt, or, where the kernel may know better, after it.
+// Why a program can't be executed is said before the attempt, or, where the kernel may know better,
+// after it.
 func TestExecutable(t *testing.T) {
 	elfOf := func(machine uint16, loader string) string {
 		b := append([]byte("\x7fELF\x02\x01\x01\x00"), make([]byte, 8)...)

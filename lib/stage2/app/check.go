@@ -11,7 +11,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// check refuses a configuration that is incomplete, of another version, or asks for what this program does not do.
+// check refuses a configuration that is incomplete, of another version, or asks for what this
+// program does not do.
 func check(c *specs.Spec) error {
 	if major, _, _ := strings.Cut(c.Version, "."); major != "1" {
 		return fmt.Errorf("ociVersion %q: not version 1 of an OCI runtime configuration", c.Version)

@@ -11,12 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nodeTypes are the kinds of nodes in linux.devices (runtime-spec, config-linux.md, "Devices"), as mknod(2) has them.
+// nodeTypes are the kinds of nodes in linux.devices (runtime-spec, config-linux.md, "Devices"), as
+// mknod(2) has them.
 var nodeTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
 
-// makeDevices gives the app its device nodes, each a mount of its own: /dev is mounted nodev, since apps keep CAP_MKNOD,
-// and no node that an app makes there works. The pod's own node is mounted if there is one of the same path that is
-// right, and else a new one, which takes CAP_MKNOD on the host, and so a pod without a user namespace of its own.
+// makeDevices gives the app its device nodes, each a mount of its own: /dev is mounted nodev, since
+// apps keep CAP_MKNOD, and no node that an app makes there works. The pod's own node is mounted if
+// there is one of the same path that is right, and else a new one, which takes CAP_MKNOD on the
+// host, and so a pod without a user namespace of its own.
 func makeDevices(root *os.File, config *specs.Spec) error {
 	made := -1
 	defer func() {
@@ -67,7 +69,8 @@ func isNode(st *unix.Stat_t, d specs.LinuxDevice) bool {
 
 func number(d specs.LinuxDevice) uint64 { return unix.Mkdev(uint32(d.Major), uint32(d.Minor)) }
 
-// newNodes returns the root of a new file system in which device nodes work. Nobody gets there but by a mount of a node.
+// newNodes returns the root of a new file system in which device nodes work. Nobody gets there but
+// by a mount of a node.
 func newNodes(config *specs.Spec) (int, error) {
 	nodes, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
 		labelled(config, "source=devices", "mode=0000", "size=4k")...)

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startedDir has a file for each app that has been started. It is locked until the app has been executed, and says
-// why if that failed. Its descriptor is closed by the exec, which nothing else could tell of at that moment.
+// startedDir has a file for each app that has been started. It is locked until the app has been
+// executed, and says why if that failed. Its descriptor is closed by the exec, which nothing else
+// could tell of at that moment.
 const startedDir = "/run/rkt/started"
 
 // mark makes and locks the file of an app.
@@ -35,7 +36,8 @@ func mark(name string) (fd int, err error) {
 	return fd, nil
 }
 
-// Executed waits until an app, which is being started, has been executed. It is an error if that has failed.
+// Executed waits until an app, which is being started, has been executed. It is an error if that
+// has failed.
 func Executed(name string) error {
 	file := filepath.Join(startedDir, name)
 	var f *os.File

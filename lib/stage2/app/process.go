@@ -32,12 +32,14 @@ func processOf(config *specs.Spec, filters [][]unix.SockFilter) (*confine.Proces
 	return process, nil
 }
 
-// prepareProcess sets what is done by way of /proc, or of a descriptor, while the process still is the pod's root.
+// prepareProcess sets what is done by way of /proc, or of a descriptor, while the process still is
+// the pod's root.
 func prepareProcess(config *specs.Spec) error {
 	p := config.Process
 	if p.OOMScoreAdj != nil {
 		err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(*p.OOMScoreAdj)), 0)
-		// A score below its own the kernel refuses to root in a container. As in rkt the app runs all the same: rkt-prepare has warned of it.
+		// A score below its own the kernel refuses to root in a container. As in rkt the app runs
+		// all the same: rkt-prepare has warned of it.
 		if err != nil && !(*p.OOMScoreAdj < 0 && errors.Is(err, os.ErrPermission)) {
 			return as(statusOOM, fmt.Errorf("process.oomScoreAdj %d: %w", *p.OOMScoreAdj, err))
 		}
@@ -62,8 +64,8 @@ func prepareProcess(config *specs.Spec) error {
 	return as(statusTerminal, ownStreams(p.User.UID, p.User.GID))
 }
 
-// ownStreams gives the terminals and named pipes that are standard input, output or error to the app's user, who may open
-// them again.
+// ownStreams gives the terminals and named pipes that are standard input, output or error to the
+// app's user, who may open them again.
 func ownStreams(uid, gid uint32) error {
 	for fd := range 3 {
 		if term.IsTerminal(fd) {

@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// findProgram returns the path of a program, found as execvp(3) does in the app's root, with the app's $PATH, and
-// what its file is if the kernel may not know how to execute that. It is an error, which names the cause, if the
-// program, its interpreter or its loader is not there or can't be executed by anyone.
+// findProgram returns the path of a program, found as execvp(3) does in the app's root, with the
+// app's $PATH, and what its file is if the kernel may not know how to execute that. It is an error,
+// which names the cause, if the program, its interpreter or its loader is not there or can't be
+// executed by anyone.
 func findProgram(name string, env []string) (file, format string, err error) {
 	if file, err = confine.LookPath(name, bytesOf(env)); err != nil {
 		return "", "", err
@@ -29,7 +30,8 @@ func findProgram(name string, env []string) (file, format string, err error) {
 // maxInterpreters is how many interpreters of interpreters the kernel follows (fs/exec.c).
 const maxInterpreters = 5
 
-// executable says why the kernel would not execute a file, and what the file is if the kernel may not know that.
+// executable says why the kernel would not execute a file, and what the file is if the kernel may
+// not know that.
 func executable(file string, depth int) (format string, err error) {
 	var st unix.Stat_t
 	if err := unix.Stat(file, &st); err != nil {
@@ -86,8 +88,8 @@ var machines = map[string][]elf.Machine{
 	"arm64": {elf.EM_AARCH64, elf.EM_ARM}, "arm": {elf.EM_ARM}, "riscv64": {elf.EM_RISCV},
 }
 
-// loadable looks at an ELF file's machine and loader. One of another machine may still be executed, by an emulator of
-// the host's (binfmt_misc).
+// loadable looks at an ELF file's machine and loader. One of another machine may still be executed,
+// by an emulator of the host's (binfmt_misc).
 func loadable(file string, f *os.File) (format string, err error) {
 	e, err := elf.NewFile(f)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enterRoot builds the app's root in a new mount namespace and moves the calling thread into it. Nothing else of the
-// pod, and of the host, is in that namespace then: what lies under the root is not covered but gone.
+// enterRoot builds the app's root in a new mount namespace and moves the calling thread into it.
+// Nothing else of the pod, and of the host, is in that namespace then: what lies under the root is
+// not covered but gone.
 //
 // Links of the image are resolved as the app would, so nothing is mounted outside of the root.
 func enterRoot(config *specs.Spec) error {
@@ -49,11 +50,13 @@ func enterRoot(config *specs.Spec) error {
 	return nil
 }
 
-// leavePod makes a mount of the pod's root the root of the calling thread, and takes away the pod's root and what lies
-// under that: systemd-nspawn up to 252 leaves the root there that it was started in. Under the app's root there is then
-// the kernel's own only, which is empty once a host has booted (ramfs-rootfs-initramfs in the kernel's documentation).
+// leavePod makes a mount of the pod's root the root of the calling thread, and takes away the pod's
+// root and what lies under that: systemd-nspawn up to 252 leaves the root there that it was started
+// in. Under the app's root there is then the kernel's own only, which is empty once a host has
+// booted (ramfs-rootfs-initramfs in the kernel's documentation).
 //
-// In a pod with users of its own the kernel has locked the mounts together. Nobody in the pod can take them apart.
+// In a pod with users of its own the kernel has locked the mounts together. Nobody in the pod can
+// take them apart.
 func leavePod(root int) error {
 	namespace, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -108,8 +111,8 @@ func pivot(root int) error {
 	return unix.Chdir("/")
 }
 
-// clone returns a copy of the mount at a path below an opened directory, or with no path of that of an opened file, and of the
-// mounts below it if it is recursive. It is mounted nowhere.
+// clone returns a copy of the mount at a path below an opened directory, or with no path of that of
+// an opened file, and of the mounts below it if it is recursive. It is mounted nowhere.
 func clone(dir int, path string, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
 	if recursive {
@@ -121,12 +124,14 @@ func clone(dir int, path string, recursive bool) (int, error) {
 	return unix.OpenTree(dir, path, flags)
 }
 
-// labelled are options of a new file system, whose files have the SELinux context that the configuration has for them.
+// labelled are options of a new file system, whose files have the SELinux context that the
+// configuration has for them.
 func labelled(config *specs.Spec, options ...string) []string {
 	return append(options, overlay.Context(config.Linux.MountLabel)...)
 }
 
-// nofail is the option of a mount that is not made if the app's root has no place for it, or a volume is there.
+// nofail is the option of a mount that is not made if the app's root has no place for it, or a
+// volume is there.
 const nofail = "nofail"
 
 // options are what may stand in a mount's options, as mount(8) writes them.
@@ -139,8 +144,8 @@ var options = map[string]unix.MountAttr{
 	"private": {Propagation: unix.MS_PRIVATE}, "slave": {Propagation: unix.MS_SLAVE},
 }
 
-// mountAll makes the mounts of the configuration, in their order. What they are of is cloned before the first is made,
-// since some are of what another one covers: volumes below /sys.
+// mountAll makes the mounts of the configuration, in their order. What they are of is cloned before
+// the first is made, since some are of what another one covers: volumes below /sys.
 func mountAll(root *os.File, config *specs.Spec) error {
 	trees := make([]int, 0, len(config.Mounts))
 	defer func() {
@@ -179,8 +184,9 @@ func mountAll(root *os.File, config *specs.Spec) error {
 	return nil
 }
 
-// mountOrSkip makes a mount that the app can do without. It makes none in a volume, where even the mount point would be the host's, and it
-// is no fault if the image has something else where a directory would be.
+// mountOrSkip makes a mount that the app can do without. It makes none in a volume, where even the
+// mount point would be the host's, and it is no fault if the image has something else where a
+// directory would be.
 func mountOrSkip(root *os.File, m specs.Mount, tree int, own []uint64) {
 	for dir := path.Dir(m.Destination); ; dir = path.Dir(dir) {
 		f, err := overlay.Open(root, dir, unix.O_PATH|unix.O_DIRECTORY)
@@ -209,8 +215,8 @@ func mountID(fd int) (uint64, error) {
 	return st.Mnt_id, nil
 }
 
-// source returns what is to be mounted: a copy of a mount of the pod, or the /proc of the process's PID namespace. A
-// path below the app's root is resolved inside of it.
+// source returns what is to be mounted: a copy of a mount of the pod, or the /proc of the process's
+// PID namespace. A path below the app's root is resolved inside of it.
 func source(root *os.File, config *specs.Spec, m specs.Mount) (tree int, err error) {
 	if m.Type != "bind" && m.Type != "proc" && m.Type != "tmpfs" || m.UIDMappings != nil || m.GIDMappings != nil {
 		return -1, fmt.Errorf("type %q: none of a simple bind mount, proc and tmpfs", m.Type)
@@ -266,7 +272,8 @@ func mount(root *os.File, m specs.Mount, tree int) error {
 	return overlay.MoveTo(tree, target)
 }
 
-// protect hides paths and takes the right to write away, as the configuration says. What is not there needs neither.
+// protect hides paths and takes the right to write away, as the configuration says. What is not
+// there needs neither.
 func protect(root *os.File, config *specs.Spec) error {
 	for _, path := range config.Linux.ReadonlyPaths {
 		if err := readOnly(root, path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -306,7 +313,8 @@ func readOnly(root *os.File, path string) error {
 	return overlay.MoveTo(tree, target)
 }
 
-// mask hides each path: a directory under an empty one, anything else under an empty file. Neither can be written to.
+// mask hides each path: a directory under an empty one, anything else under an empty file. Neither
+// can be written to.
 func mask(root *os.File, config *specs.Spec) error {
 	paths := config.Linux.MaskedPaths
 	if len(paths) == 0 {
@@ -357,13 +365,14 @@ const emptyDirectory, emptyFile = "directory", "file"
 // parkDir is a directory of the pod's root.
 const parkDir = "/rkt"
 
-// park mounts what is to be cloned in the pod's root, until the thread has left that: before Linux 6.15 only a mount
-// that is somewhere can be cloned. Nothing of the pod's in parkDir is needed any more.
+// park mounts what is to be cloned in the pod's root, until the thread has left that: before Linux 6.15
+// only a mount that is somewhere can be cloned. Nothing of the pod's in parkDir is needed any more.
 func park(tree int) error {
 	return unix.MoveMount(tree, "", unix.AT_FDCWD, parkDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// newMasks returns the root of a new read-only file system that has an empty directory and an empty file.
+// newMasks returns the root of a new read-only file system that has an empty directory and an empty
+// file.
 func newMasks(config *specs.Spec) (int, error) {
 	masks, err := overlay.NewFileSystem("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC,
 		labelled(config, "source=masked", "mode=0000", "size=4k", "nr_inodes=3")...)

@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supervise starts this program again, as PID 1 of a new PID namespace, in which it becomes the app. It passes signals
-// on, and returns the app's exit status, or ends by the signal that has ended the app.
+// supervise starts this program again, as PID 1 of a new PID namespace, in which it becomes the
+// app. It passes signals on, and returns the app's exit status, or ends by the signal that has
+// ended the app.
 func supervise(config *specs.Spec, name string) (status int, err error) {
 	cmd := &exec.Cmd{Path: stage1.Stage2, Args: []string{stage1.Stage2, "app", name}, Env: asPID1(os.Environ()),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: sockets(),
@@ -64,7 +65,8 @@ func supervise(config *specs.Spec, name string) (status int, err error) {
 	return 128 + int(by), nil
 }
 
-// asPID1 is an environment in which what is said to this process is said to PID 1 (sd_listen_fds(3), sd_watchdog_enabled(3)).
+// asPID1 is an environment in which what is said to this process is said to PID 1
+// (sd_listen_fds(3), sd_watchdog_enabled(3)).
 func asPID1(env []string) (changed []string) {
 	for _, v := range env {
 		if name, _, _ := strings.Cut(v, "="); name == "LISTEN_PID" || name == "WATCHDOG_PID" {

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setSysctl sets kernel parameters of the pod's IPC namespace. The pod's /proc/sys is read-only: they are written by way
-// of a copy of that mount which is mounted nowhere. Those of the network namespace, some of which need CAP_NET_ADMIN
-// there, rkt-run-prepared has set.
+// setSysctl sets kernel parameters of the pod's IPC namespace. The pod's /proc/sys is read-only:
+// they are written by way of a copy of that mount which is mounted nowhere. Those of the network
+// namespace, some of which need CAP_NET_ADMIN there, rkt-run-prepared has set.
 func setSysctl(parameters map[string]string) error {
 	own := map[string]string{}
 	for name, value := range parameters {

@@ -1,4 +1,5 @@
-// Package reaper is a small init: PID 1 of an app's PID namespace, for apps that do not do its work themselves.
+// Package reaper is a small init: PID 1 of an app's PID namespace, for apps that do not do its work
+// themselves.
 package reaper
 
 import (
@@ -15,9 +16,9 @@ import (
 	"golang.org/x/term"
 )
 
-// Run starts the program file with the arguments argv, its name first. It passes signals on to it and reaps every process
-// that has lost its parent. It returns the program's exit status when that has exited, 128+n if by signal n. What runs
-// besides dies with this process.
+// Run starts the program file with the arguments argv, its name first. It passes signals on to it
+// and reaps every process that has lost its parent. It returns the program's exit status when that
+// has exited, 128+n if by signal n. What runs besides dies with this process.
 func Run(file string, argv []string) (status int, err error) {
 	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte("rkt-init\x00")[0])), 0, 0, 0)
 	signals := make(chan os.Signal, 64)
@@ -59,8 +60,8 @@ func Run(file string, argv []string) (status int, err error) {
 	}
 }
 
-// Told becomes the program file with the arguments argv, and says to it what was said to its parent (sd_listen_fds(3)).
-// It returns only on failure.
+// Told becomes the program file with the arguments argv, and says to it what was said to its parent
+// (sd_listen_fds(3)). It returns only on failure.
 func Told(file string, argv []string) error {
 	os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	return fmt.Errorf("%s: %w", file, syscall.Exec(file, argv, os.Environ()))

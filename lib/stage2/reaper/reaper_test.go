@@ -44,7 +44,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// A process that has lost its parent is reaped while the program runs, and its status is not the init's.
+// A process that has lost its parent is reaped while the program runs, and its status is not the
+// init's.
 func TestReaps(t *testing.T) {
 	out, err := reaper(`orphan=$( (exit 9 & echo $!) ) # its parent is gone
 		while test -e /proc/$orphan; do sleep 0.05; done; echo reaped; exit 3`).Output()

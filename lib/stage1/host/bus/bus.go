@@ -1,5 +1,6 @@
-// Package bus keeps pods from starting that the system bus has no connection left for: systemd-nspawn holds one for
-// each machine that is registered with systemd-machined, and without it ends when half of the pod is there.
+// Package bus keeps pods from starting that the system bus has no connection left for:
+// systemd-nspawn holds one for each machine that is registered with systemd-machined, and without
+// it ends when half of the pod is there.
 package bus
 
 import (
@@ -23,9 +24,9 @@ const limits = "/etc/dbus-1/system.d/pods.conf"
 // patience is how long the bus may take. One that takes longer is left to systemd-nspawn.
 const patience = 5 * time.Second
 
-// Reserve connects to the bus at a socket. It returns an error, which names the limit, if the bus refuses that since a
-// limit is reached; any other failure is none, and the connection is nil. While the connection is open it counts as one
-// of the user's; exec(2) closes it.
+// Reserve connects to the bus at a socket. It returns an error, which names the limit, if the bus
+// refuses that since a limit is reached; any other failure is none, and the connection is nil.
+// While the connection is open it counts as one of the user's; exec(2) closes it.
 func Reserve(socket string) (io.Closer, error) {
 	end := time.Now().Add(patience)
 	connection, err := net.DialTimeout("unix", socket, patience)
@@ -45,8 +46,8 @@ func Reserve(socket string) (io.Closer, error) {
 	return nil, tooMany(refused)
 }
 
-// tooMany says what the bus has said, and how to raise the limit that it means (dbus-daemon(1)); the value is not told.
-// "systemctl reload" would need a connection itself.
+// tooMany says what the bus has said, and how to raise the limit that it means (dbus-daemon(1));
+// the value is not told. "systemctl reload" would need a connection itself.
 func tooMany(said string) error {
 	name, usual := "max_completed_connections", 2048
 	if strings.Contains(said, "for UID") {

@@ -14,7 +14,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
-// dir has a file for each app that was checked, with the number of failures since it has passed a check.
+// dir has a file for each app that was checked, with the number of failures since it has passed a
+// check.
 const dir = "/run/rkt/health"
 
 // Healthy takes the name of an app that has passed a check.
@@ -35,8 +36,8 @@ func passed(dir, app string) error {
 }
 
 // Unhealthy takes the name of an app that has failed a check, and how many failures in a row are
-// too many. It kills all processes of the app then, with a line in the app's log; the pod ends,
-// and what comes next is up to the host's unit (Restart=). It must run in a unit that is in no slice.
+// too many. It kills all processes of the app then, with a line in the app's log; the pod ends, and
+// what comes next is up to the host's unit (Restart=). It must run in a unit that is in no slice.
 func Unhealthy(args []string) error {
 	if len(args) != 2 {
 		return errors.New("not APP RETRIES")

@@ -1,8 +1,9 @@
-// Package inotify keeps pods from starting that the host has no inotify instances for (inotify(7)). A pod's systemd
-// takes some before it does anything else, and without them ends with a message that names no cause.
+// Package inotify keeps pods from starting that the host has no inotify instances for (inotify(7)).
+// A pod's systemd takes some before it does anything else, and without them ends with a message
+// that names no cause.
 //
-// Instances belong to a user, and those of pods are root's, also if a pod has its own user namespace: root made that
-// namespace (user_namespaces(7)).
+// Instances belong to a user, and those of pods are root's, also if a pod has its own user
+// namespace: root made that namespace (user_namespaces(7)).
 package inotify
 
 import (
@@ -19,19 +20,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PerPod is the number of instances that a pod's systemd takes: one for its cgroups, one for the time zone, one for
-// the mount table. systemd 252 to 262 take as many, and have no setting that saves one of them.
+// PerPod is the number of instances that a pod's systemd takes: one for its cgroups, one for the
+// time zone, one for the mount table. systemd 252 to 262 take as many, and have no setting that
+// saves one of them.
 const PerPod = 3
 
 // enough is what units/sysctl.conf sets the limit to.
 const enough = 8192
 
-// Dir has a symbolic link for each pod that was promised instances and may not have taken them yet: its name is the
-// pod's UUID, and it leads to PID.STARTTIME of the process that becomes the pod.
+// Dir has a symbolic link for each pod that was promised instances and may not have taken them yet:
+// its name is the pod's UUID, and it leads to PID.STARTTIME of the process that becomes the pod.
 const Dir = "/run/rkt/starting"
 
-// Promise returns an error, which names the limit, if root has too few instances left for the pod uuid and for all
-// pods that are starting at the moment. Else the calling process, which is to become the pod, is promised its share.
+// Promise returns an error, which names the limit, if root has too few instances left for the pod
+// uuid and for all pods that are starting at the moment. Else the calling process, which is to
+// become the pod, is promised its share.
 func Promise(uuid string) error { return promise(Dir, uuid) }
 
 // Forget removes what Promise has left of a pod that has exited.
@@ -69,7 +72,8 @@ func promise(dir, uuid string) error {
 	return os.Symlink(process.ID(os.Getpid()), link)
 }
 
-// promised counts the instances that starting pods have not taken yet, and removes the links of other pods.
+// promised counts the instances that starting pods have not taken yet, and removes the links of
+// other pods.
 func promised(dir string) (count int, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -132,8 +136,8 @@ func left(count int) (bool, error) {
 	return true, nil
 }
 
-// noFileLeft reports whether it is the process that may not open another file, for which the kernel has the same
-// error as for a user who has all instances.
+// noFileLeft reports whether it is the process that may not open another file, for which the kernel
+// has the same error as for a user who has all instances.
 func noFileLeft() bool {
 	fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -142,7 +146,8 @@ func noFileLeft() bool {
 	return errors.Is(err, unix.EMFILE)
 }
 
-// tooFew names the limit that is in the way: the host's, or in a container the one of its user namespace.
+// tooFew names the limit that is in the way: the host's, or in a container the one of its user
+// namespace.
 func tooFew() error {
 	name, limit := "fs.inotify.max_user_instances", sysctl("fs/inotify/max_user_instances")
 	if own := sysctl("user/max_inotify_instances"); own > 0 && own < limit {

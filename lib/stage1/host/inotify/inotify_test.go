@@ -15,7 +15,8 @@ import (
 // limitedVariable has the directory that TestLimited works with in its user namespace.
 const limitedVariable = "RKT_TEST_INOTIFY"
 
-// TestPromise runs TestLimited in a user namespace whose limit has nothing to do with the machine's.
+// TestPromise runs TestLimited in a user namespace whose limit has nothing to do with the
+// machine's.
 func TestPromise(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestLimited$", "-test.v")
 	cmd.Env = append(os.Environ(), limitedVariable+"="+filepath.Join(t.TempDir(), "starting"))

@@ -18,8 +18,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 )
 
-// Dir has a symbolic link for each machine under a name that somebody gave its pod: it leads to PID.STARTTIME of the process that is the
-// pod's systemd-nspawn, or becomes it. Who reads or changes one has the lock of Dir.
+// Dir has a symbolic link for each machine under a name that somebody gave its pod: it leads to
+// PID.STARTTIME of the process that is the pod's systemd-nspawn, or becomes it. Who reads or
+// changes one has the lock of Dir.
 const Dir = "/run/rkt/machines"
 
 // patience is how long another program may have that lock.
@@ -31,13 +32,15 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\
 // ofNoName are the names of pods without one.
 var ofNoName = regexp.MustCompile(`^rkt-[0-9A-Fa-f-]{36}$`)
 
-// ValidName reports whether a machine can be called so. The names of pods without one are theirs alone.
+// ValidName reports whether a machine can be called so. The names of pods without one are theirs
+// alone.
 func ValidName(name string) bool {
 	return len(name) <= 64 && validName.MatchString(name) && !ofNoName.MatchString(name)
 }
 
-// Claim reports whether the calling process may become a machine of that name: no other process that lives has claimed it, and neither
-// systemd-machined nor systemd knows a living machine by it. It has them forget a dead one.
+// Claim reports whether the calling process may become a machine of that name: no other process
+// that lives has claimed it, and neither systemd-machined nor systemd knows a living machine by it.
+// It has them forget a dead one.
 func Claim(ctx context.Context, name string) (bool, error) {
 	claimed, err := claim(ctx, Dir, name)
 	if err != nil || !claimed {
@@ -49,14 +52,17 @@ func Claim(ctx context.Context, name string) (bool, error) {
 	return true, durable.WriteForNow(forgetAtBoot(name), []byte("R! "+filepath.Join(notes, name)+"\n"), 0o644)
 }
 
-// tmpfiles has lines for systemd-tmpfiles (tmpfiles.d(5)) that last until the machine is switched off, so over a soft reboot.
+// tmpfiles has lines for systemd-tmpfiles (tmpfiles.d(5)) that last until the machine is switched
+// off, so over a soft reboot.
 const tmpfiles = "/run/tmpfiles.d"
 
-// forgetAtBoot is the file by which systemd-machined does not know the machine after a soft reboot, which its notes outlive:
-// it would stop the unit of a dead machine, in which a new pod may be starting. See also units/tmpfiles.conf.
+// forgetAtBoot is the file by which systemd-machined does not know the machine after a soft reboot,
+// which its notes outlive: it would stop the unit of a dead machine, in which a new pod may be
+// starting. See also units/tmpfiles.conf.
 func forgetAtBoot(name string) string { return filepath.Join(tmpfiles, "rkt-machine-"+name+".conf") }
 
-// Release has systemd-machined and systemd forget a machine that has ended, unless the name is another one's by now.
+// Release has systemd-machined and systemd forget a machine that has ended, unless the name is
+// another one's by now.
 func Release(ctx context.Context, name string) error {
 	lock, err := durable.Lock(Dir, patience)
 	if errors.Is(err, fs.ErrNotExist) { // after a reboot

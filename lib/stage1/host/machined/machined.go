@@ -15,15 +15,15 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 )
 
-// notes is where systemd-machined keeps a file for each machine, which journalctl -M reads too, and, up to version 257,
-// a link unit:UNIT to the machine of a unit.
+// notes is where systemd-machined keeps a file for each machine, which journalctl -M reads too,
+// and, up to version 257, a link unit:UNIT to the machine of a unit.
 const notes = "/run/systemd/machines"
 
 // service is its name on the bus.
 const service = "org.freedesktop.machine1"
 
-// Unregister has systemd-machined forget a machine. One that it does not know is no error, and neither is a
-// systemd-machined that is not there: it finds out by itself when it is again.
+// Unregister has systemd-machined forget a machine. One that it does not know is no error, and
+// neither is a systemd-machined that is not there: it finds out by itself when it is again.
 func Unregister(ctx context.Context, name string) error {
 	if _, err := os.Lstat(filepath.Join(notes, name)); err != nil {
 		return nil
@@ -39,11 +39,12 @@ func Unregister(ctx context.Context, name string) error {
 	return fmt.Errorf("systemd-machined: %s: %s (%w)", name, strings.TrimSpace(string(out)), err)
 }
 
-// transient is where systemd keeps the files of scopes and of what systemd-run starts, as long as these are active.
+// transient is where systemd keeps the files of scopes and of what systemd-run starts, as long as
+// these are active.
 const transient = "/run/systemd/transient"
 
-// StopScope has systemd stop the scope that a machine had outside of a service. One whose processes are killed while
-// systemd makes it stays active without them. No such scope is no error.
+// StopScope has systemd stop the scope that a machine had outside of a service. One whose processes
+// are killed while systemd makes it stays active without them. No such scope is no error.
 func StopScope(ctx context.Context, name string) error {
 	for _, scope := range scopes(name) {
 		if _, err := os.Lstat(filepath.Join(transient, scope)); err != nil {
@@ -62,9 +63,10 @@ func scopes(name string) []string {
 	return []string{name + ".scope", "machine-" + strings.ReplaceAll(name, "-", `\x2d`) + ".scope"}
 }
 
-// ReleaseUnit has systemd-machined forget the machine of a unit if that has ended. Up to version 257 it knows one
-// machine for each unit. It notices that a killed one is gone when the unit is, which a unit with Restart= never is:
-// it refuses the unit's next machine with "File exists", and stops the unit when it cleans up.
+// ReleaseUnit has systemd-machined forget the machine of a unit if that has ended. Up to version
+// 257 it knows one machine for each unit. It notices that a killed one is gone when the unit is,
+// which a unit with Restart= never is: it refuses the unit's next machine with "File exists", and
+// stops the unit when it cleans up.
 func ReleaseUnit(ctx context.Context, unit string) error {
 	name, err := os.Readlink(filepath.Join(notes, "unit:"+unit))
 	if errors.Is(err, fs.ErrNotExist) {

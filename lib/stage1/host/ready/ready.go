@@ -13,8 +13,8 @@ import (
 // hostSocket is where systemd-nspawn takes what the pod's PID 1 says to the host.
 const hostSocket = "/run/host/notify"
 
-// Say waits until each app has been executed, then tells systemd-nspawn that the pod is ready, and makes
-// stage1.ReadyFile. It is an error if an app could not be executed.
+// Say waits until each app has been executed, then tells systemd-nspawn that the pod is ready, and
+// makes stage1.ReadyFile. It is an error if an app could not be executed.
 func Say(apps []string) error {
 	for _, name := range apps {
 		if err := app.Executed(name); err != nil {

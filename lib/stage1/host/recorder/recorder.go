@@ -19,8 +19,8 @@ import (
 )
 
 // Files in the pod's root. StatusDir has a file for each app that has ended; FailedFile has the
-// status of the first app that failed, AskedFile is there when the pod is asked to stop, StoppedFile
-// when it has stopped in order then.
+// status of the first app that failed, AskedFile is there when the pod is asked to stop,
+// StoppedFile when it has stopped in order then.
 const (
 	StatusDir   = "/rkt/status"
 	FailedFile  = "/run/rkt/failed"
@@ -35,8 +35,8 @@ const noStatus = 255
 // host's without KillMode=mixed sends SIGTERM to every process at once, and a host may be busy.
 const askedWait = time.Second
 
-// Failed is the error of an app that failed, and was the first one of the pod. The pod ends with its
-// status.
+// Failed is the error of an app that failed, and was the first one of the pod. The pod ends with
+// its status.
 type Failed struct{ Status int }
 
 func (f Failed) Error() string { return "failed with status " + strconv.Itoa(f.Status) }
@@ -63,8 +63,8 @@ func tell(err error) {
 // Asked notes that the pod is asked to stop.
 func Asked([]string) error { return podRoot("").mark(AskedFile) }
 
-// Stopped notes that the pod has stopped in order when it was asked to. If an app failed, the error is
-// Failed.
+// Stopped notes that the pod has stopped in order when it was asked to. If an app failed, the error
+// is Failed.
 func Stopped([]string) error { return podRoot("").stopped() }
 
 // podRoot is the root directory of the pod's systemd; "" but in tests.
@@ -183,8 +183,8 @@ func (e end) mayBeAsked() bool {
 	return false
 }
 
-// asked reports whether the pod is asked to stop. SIGTERM to all processes has PID 1 execute itself anew, and the signal
-// by which systemd-nspawn asks it, at the same moment, is lost between.
+// asked reports whether the pod is asked to stop. SIGTERM to all processes has PID 1 execute itself
+// anew, and the signal by which systemd-nspawn asks it, at the same moment, is lost between.
 func (r podRoot) asked() bool {
 	for end := time.Now().Add(askedWait); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Lstat(string(r) + AskedFile); err == nil {

@@ -18,7 +18,8 @@ const (
 	Health  = "health" // what health checks print
 	PIDFile = "pid"
 	lock    = "lock" // held by who reads the pipes
-	// Ended is a socket: what is sent there is read when all that the app has said by Syslog and Journal has been passed on.
+	// Ended is a socket: what is sent there is read when all that the app has said by Syslog and
+	// Journal has been passed on.
 	Ended = "ended"
 )
 
@@ -60,7 +61,8 @@ func (a *app) alone(f func() error) error {
 	return errors.Join(f(), unix.Flock(a.lock, unix.LOCK_UN))
 }
 
-// find finds the app's process, in whose name its lines are recorded, if the one that was known is gone.
+// find finds the app's process, in whose name its lines are recorded, if the one that was known is
+// gone.
 func (a *app) find() {
 	if a.from != nil && alive(a.pid) {
 		return
@@ -75,9 +77,9 @@ func (a *app) find() {
 	}
 }
 
-// NotePID notes the process ID of the app, which this process is about to become: it may be gone when
-// what it has printed is read. An app whose output nobody reads has no directory for it. PID 1 of a
-// namespace of its own is another process to the reader.
+// NotePID notes the process ID of the app, which this process is about to become: it may be gone
+// when what it has printed is read. An app whose output nobody reads has no directory for it. PID 1
+// of a namespace of its own is another process to the reader.
 func NotePID(name string) {
 	if pid := os.Getpid(); pid != 1 && filepath.Base(name) == name {
 		os.WriteFile(filepath.Join(Dir, name, PIDFile), strconv.AppendInt(nil, int64(pid), 10), 0o600)
@@ -120,7 +122,8 @@ func (a *app) processes() (pids []int) {
 	return pids
 }
 
-// drain passes on a chunk of what waits in a pipe of the app's, and reports whether there may be more.
+// drain passes on a chunk of what waits in a pipe of the app's, and reports whether there may be
+// more.
 func (a *app) drain(p *pipe, name string, last bool, to *sink) (more bool, err error) {
 	a.find()
 	pass := func(line []byte, brokenBy string) error {

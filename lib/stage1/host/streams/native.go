@@ -8,12 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Journal is a socket in an app's directory below Dir, which the app sees as that of a journal: it takes records in the journal's own
-// protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL), from sd_journal_send(3). They are passed on to the pod's journal with all their fields, and
-// their texts to where the app's lines go.
+// Journal is a socket in an app's directory below Dir, which the app sees as that of a journal: it
+// takes records in the journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL), from
+// sd_journal_send(3). They are passed on to the pod's journal with all their fields, and their
+// texts to where the app's lines go.
 const Journal = "journal"
 
-// maxNative is the longest message that is read. A longer one, which is in a file, is left to the pod's journald.
+// maxNative is the longest message that is read. A longer one, which is in a file, is left to the
+// pod's journald.
 const maxNative = 1 << 20
 
 // drainJournal passes on one message, as drainSyslog does.
@@ -63,13 +65,15 @@ func (a *app) drainJournal(s *scratch, to *sink) (more bool, err error) {
 	return true, a.journal.drop()
 }
 
-// entry is a record as an app has sent it: its fields with those that say whose it is, and what of them is for people.
+// entry is a record as an app has sent it: its fields with those that say whose it is, and what of
+// them is for people.
 type entry struct {
 	fields []byte
 	record
 }
 
-// nextEntry reads the first record of several, which empty lines part, as journald does. What is malformed ends it.
+// nextEntry reads the first record of several, which empty lines part, as journald does. What is
+// malformed ends it.
 func (a *app) nextEntry(text []byte, pod string) (e entry, rest []byte) {
 	e.record = record{app: a.name, pid: a.pid, priority: informational, facility: daemon}
 	for len(text) > 0 {
@@ -153,8 +157,8 @@ func descriptor(control []byte) int {
 	return -1
 }
 
-// readSealed reads a file in memory that nobody can change any more; of anything else it reads nothing, since that could make it wait. The
-// result is nil for what is too long.
+// readSealed reads a file in memory that nobody can change any more; of anything else it reads
+// nothing, since that could make it wait. The result is nil for what is too long.
 func readSealed(file int) ([]byte, error) {
 	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_WRITE
 	var st unix.Stat_t
@@ -181,7 +185,8 @@ func readSealed(file int) ([]byte, error) {
 	return text, nil
 }
 
-// sendFile passes a record in a file on to the pod's journal, in somebody's name; nil is this process.
+// sendFile passes a record in a file on to the pod's journal, in somebody's name; nil is this
+// process.
 func (s *sink) sendFile(file int, from []byte) error {
 	for _, name := range [][]byte{from, nil} {
 		err := unix.Sendmsg(s.journal, nil, append(bytes.Clone(name), unix.UnixRights(file)...), nil, 0)

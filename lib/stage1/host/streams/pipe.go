@@ -8,14 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lineMax is the journal's own limit, in bytes (journald.conf(5), "LineMax="). A longer line becomes
-// several records.
+// lineMax is the journal's own limit, in bytes (journald.conf(5), "LineMax="). A longer line
+// becomes several records.
 const lineMax = 48 << 10
 
 // chunk is how much is looked at at once; a longest line fits into it.
 const chunk = 64 << 10
 
-// What ended a line that no newline did, in systemd's words (systemd.journal-fields(7), "_LINE_BREAK=").
+// What ended a line that no newline did, in systemd's words (systemd.journal-fields(7),
+// "_LINE_BREAK=").
 const (
 	byNUL   = "nul"
 	byLimit = "line-max"
@@ -66,9 +67,9 @@ func openPipe(path string, s *scratch) (*pipe, error) {
 	return newPipe(fd, s)
 }
 
-// drain passes on lines that wait, without the newlines, and removes them from the pipe. It leaves an
-// incomplete one there, unless the pipe is full of it or nobody will write any more. It takes no more
-// than a chunk, and reports whether there may be more.
+// drain passes on lines that wait, without the newlines, and removes them from the pipe. It leaves
+// an incomplete one there, unless the pipe is full of it or nobody will write any more. It takes no
+// more than a chunk, and reports whether there may be more.
 func (p *pipe) drain(last bool, pass func(line []byte, brokenBy string) error, done func() error) (more bool, err error) {
 	waiting, err := p.look()
 	if err != nil {

@@ -32,8 +32,8 @@ type record struct {
 }
 
 // parse makes a record of a line as an app has written it; ok is false for a line without text,
-// which the journal has no record for. A prefix "<3>" is its priority (sd-daemon(3)), and a carriage
-// return in front of the newline is not part of it.
+// which the journal has no record for. A prefix "<3>" is its priority (sd-daemon(3)), and a
+// carriage return in front of the newline is not part of it.
 func parse(line []byte, brokenBy string) (r record, ok bool) {
 	r = record{priority: informational, facility: daemon, brokenBy: brokenBy}
 	if len(line) > 2 && line[0] == '<' && '0' <= line[1] && line[1] <= '7' && line[2] == '>' {
@@ -64,8 +64,9 @@ func (r record) native(to []byte, pod string) []byte {
 	return append(to, '\n')
 }
 
-// onHost returns the record for people and programs of the host, which could take a tag "sshd" or a facility for the host's own: it is under
-// the app's name, in one facility. One of priority 0 would be broadcast to all who are logged in.
+// onHost returns the record for people and programs of the host, which could take a tag "sshd" or a
+// facility for the host's own: it is under the app's name, in one facility. One of priority 0 would
+// be broadcast to all who are logged in.
 func (r record) onHost() record {
 	r.priority, r.facility = max(alert, r.priority), daemon
 	if r.tag != "" {

@@ -12,10 +12,12 @@ import (
 const (
 	Dir = "/run/rkt/streams"
 	// HostJournal is the journal's socket of the host. No app can see it. It is not below /run:
-	// systemd-nspawn would make /run/rkt for it, and in a pod with users of its own nobody could write there.
+	// systemd-nspawn would make /run/rkt for it, and in a pod with users of its own nobody could
+	// write there.
 	HostJournal = "/rkt/host-journal"
-	// OutputFile has one of the words below: where lines go besides the pod's own journal. A second word, Interactive, says that somebody
-	// works at that console, who is not to read what apps say by syslog(3).
+	// OutputFile has one of the words below: where lines go besides the pod's own journal. A second
+	// word, Interactive, says that somebody works at that console, who is not to read what apps say
+	// by syslog(3).
 	OutputFile = "/rkt/output"
 )
 
@@ -43,7 +45,8 @@ type sink struct {
 	message       []byte
 }
 
-// openSink opens what OutputFile says. If the host's journal can't be reached, its lines are printed.
+// openSink opens what OutputFile says. If the host's journal can't be reached, its lines are
+// printed.
 func openSink(pod string) (*sink, error) {
 	s := &sink{pod: pod, host: -1, console: -1}
 	var err error
@@ -128,8 +131,8 @@ func (s *sink) tell(r record, from *sender) error {
 	return nil
 }
 
-// sender is a process in whose name records are sent, as control messages (unix(7)); nil is this one in
-// the pod, and podInit on the host.
+// sender is a process in whose name records are sent, as control messages (unix(7)); nil is this
+// one in the pod, and podInit on the host.
 type sender struct {
 	process   unix.Ucred
 	pid       int
@@ -137,8 +140,8 @@ type sender struct {
 	isKnown   bool // to the host's journal
 }
 
-// newSender takes the process as the pod's journal is to see it. The host's sees it as root's: with an
-// ID of the pod, the record would be in the file of a user of the host.
+// newSender takes the process as the pod's journal is to see it. The host's sees it as root's: with
+// an ID of the pod, the record would be in the file of a user of the host.
 func newSender(process unix.Ucred) *sender {
 	return &sender{process: process, pid: int(process.Pid), pod: unix.UnixCredentials(&process),
 		host: unix.UnixCredentials(&unix.Ucred{Pid: process.Pid})}
@@ -161,8 +164,8 @@ func (s *sender) onHost() []byte {
 	return s.host
 }
 
-// send sends the message in the name of the first of these senders that is there, as control messages; nil is this
-// process. It waits for a journal that is behind.
+// send sends the message in the name of the first of these senders that is there, as control
+// messages; nil is this process. It waits for a journal that is behind.
 func (s *sink) send(to int, senders ...[]byte) error {
 	for {
 		err := unix.Sendmsg(to, s.message, senders[0], nil, 0)
@@ -180,8 +183,9 @@ func (s *sink) send(to int, senders ...[]byte) error {
 	}
 }
 
-// introduce has the host's journal look at the process, by a message without fields, of which it makes no record. It remembers what
-// it has seen, the unit above all, when the process has ended. Of one that may have ended too early PID 1 is the sender.
+// introduce has the host's journal look at the process, by a message without fields, of which it
+// makes no record. It remembers what it has seen, the unit above all, when the process has ended.
+// Of one that may have ended too early PID 1 is the sender.
 func (s *sink) introduce(from *sender) {
 	from.isKnown = true
 	for {
@@ -209,8 +213,8 @@ func awaitRead(fd int, patience time.Duration) {
 	}
 }
 
-// flush writes to the console what is to be there, and waits for the host's journal: what has left an app's pipe is where it
-// belongs, whoever ends then.
+// flush writes to the console what is to be there, and waits for the host's journal: what has left
+// an app's pipe is where it belongs, whoever ends then.
 func (s *sink) flush() error {
 	if s.host >= 0 {
 		s.settle()

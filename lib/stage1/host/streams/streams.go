@@ -1,6 +1,6 @@
-// Package streams carries what the apps of a pod print, line by line: to the pod's journal, and to the
-// host's or to the pod's console. An app's standard output and error are a named pipe, which the pod's
-// systemd has open, too. It starts Serve when the first byte waits in one.
+// Package streams carries what the apps of a pod print, line by line: to the pod's journal, and to
+// the host's or to the pod's console. An app's standard output and error are a named pipe, which
+// the pod's systemd has open, too. It starts Serve when the first byte waits in one.
 package streams
 
 import (
@@ -19,12 +19,12 @@ import (
 // gcPercent keeps the heap small: by default Go collects none below 4 MB.
 const gcPercent = 10
 
-// often is how often the program gives back its own pages under load, and after how much time without
-// news.
+// often is how often the program gives back its own pages under load, and after how much time
+// without news.
 const often = 20 * time.Millisecond
 
-// Serve takes the pod's UUID, and the pipes of all apps from systemd. It passes lines on until an error
-// that it returns.
+// Serve takes the pod's UUID, and the pipes of all apps from systemd. It passes lines on until an
+// error that it returns.
 func Serve(args []string) error {
 	pipes := activation.Names(os.Getenv, os.Getpid())
 	if len(args) != 1 || len(pipes) == 0 {
@@ -119,7 +119,8 @@ func (a *app) reader(fd int, stream string, s *scratch, to *sink) (reader, error
 // reader passes on a chunk of what waits in a pipe, and reports whether there may be more.
 type reader func() (more bool, err error)
 
-// serve gives each pipe its turn, so that an app that prints much does not keep another one's lines.
+// serve gives each pipe its turn, so that an app that prints much does not keep another one's
+// lines.
 func serve(poll int, readers []reader) error {
 	events := make([]unix.EpollEvent, len(readers))
 	waits := make([]bool, len(readers)) // whether there may be something in the pipe

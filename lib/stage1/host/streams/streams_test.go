@@ -127,7 +127,8 @@ func TestDrain(t *testing.T) {
 	check(false, long+"|line-max")
 }
 
-// A pipe that is full of one line, written in pieces of which each takes a page, does not stop the app.
+// A pipe that is full of one line, written in pieces of which each takes a page, does not stop the
+// app.
 func TestDrainPages(t *testing.T) {
 	f := newFIFO(t)
 	piece := strings.Repeat("x", 2049)
@@ -252,7 +253,8 @@ func (j journal) next(t *testing.T) (text string, from unix.Ucred) {
 	return string(buffer[:n]), *creds
 }
 
-// A record is in the app's name on both sides, as long as the app is there, and no app can broadcast to the users of the host.
+// A record is in the app's name on both sides, as long as the app is there, and no app can
+// broadcast to the users of the host.
 func TestSink(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("needs root, who may speak in the name of another process")

@@ -11,15 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DevDir is a directory of the pod's root that has a directory for each app: the app's /dev, which belongs to the app. Syslog is the socket
-// there that syslog(3) writes to. The pod's systemd makes it before the app starts. It is no mount, so an app with a syslog daemon of its own
-// can put the daemon's in its place. Nothing of the pod's opens it by its path, which may lead anywhere then.
+// DevDir is a directory of the pod's root that has a directory for each app: the app's /dev, which
+// belongs to the app. Syslog is the socket there that syslog(3) writes to. The pod's systemd makes
+// it before the app starts. It is no mount, so an app with a syslog daemon of its own can put the
+// daemon's in its place. Nothing of the pod's opens it by its path, which may lead anywhere then.
 const (
 	DevDir = stage1.DevDir
 	Syslog = "log"
 )
 
-// MaxName is the longest name of an app that has Syslog and Journal: the paths of sockets are short (unix(7)).
+// MaxName is the longest name of an app that has Syslog and Journal: the paths of sockets are short
+// (unix(7)).
 const MaxName = 80
 
 // syslogPatience is how long it may take to pass on what an app that has ended has said.
@@ -31,8 +33,8 @@ type socket struct {
 	from *sender
 }
 
-// drainSyslog passes on one message and then removes it from the socket, so that none is lost if this process is killed. It reports whether
-// there may be more.
+// drainSyslog passes on one message and then removes it from the socket, so that none is lost if
+// this process is killed. It reports whether there may be more.
 func (a *app) drainSyslog(s *scratch, to *sink) (more bool, err error) {
 	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred)) // no room for descriptors
 	n, m, _, _, err := unix.Recvmsg(a.syslog.fd, s.buffer, control, unix.MSG_PEEK|unix.MSG_DONTWAIT)
@@ -147,8 +149,9 @@ func awaitSyslog(name string) error {
 	return nil
 }
 
-// parseSyslog makes a record of a message as syslog(3) writes it: "<PRIORITY>Mmm dd hh:mm:ss TAG[PID]: TEXT", of which all but the text may
-// be missing, as journald reads it. The text may have several lines.
+// parseSyslog makes a record of a message as syslog(3) writes it: "<PRIORITY>Mmm dd hh:mm:ss
+// TAG[PID]: TEXT", of which all but the text may be missing, as journald reads it. The text may
+// have several lines.
 func parseSyslog(message []byte) record {
 	r := record{priority: informational, facility: user}
 	text := bytes.TrimRight(message, "\x00\n\r\t ")

@@ -132,8 +132,8 @@ func (f *finder) sorted() []entry {
 // maxLinks is how many symbolic links may be followed for one path (path_resolution(7)).
 const maxLinks = 40
 
-// real resolves a path in the root, where no link leads out of it. Links to directories, which are passed, are
-// in the tree as well.
+// real resolves a path in the root, where no link leads out of it. Links to directories, which are
+// passed, are in the tree as well.
 func (f *finder) real(name string) (string, error) {
 	at, rest := "/", strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
@@ -196,7 +196,8 @@ func (f *finder) directory(here, dir, target string) error {
 	return nil
 }
 
-// readConf adds the directories that ldconfig(8) searches. One of a file that can't be read has none.
+// readConf adds the directories that ldconfig(8) searches. One of a file that can't be read has
+// none.
 func (f *finder) readConf(name string, depth int) {
 	text, err := os.ReadFile(filepath.Join(f.root, name))
 	if err != nil || depth > 8 {
@@ -262,9 +263,9 @@ func (f *finder) addDirectory(dir string) {
 	}
 }
 
-// addAll adds the libraries that the program needs and what these need, in the order of the loader, which goes by
-// breadth: what one library needs without a path to it, another one may have loaded already. What is opened by
-// dlopen(3) comes after all that.
+// addAll adds the libraries that the program needs and what these need, in the order of the loader,
+// which goes by breadth: what one library needs without a path to it, another one may have loaded
+// already. What is opened by dlopen(3) comes after all that.
 func (s *search) addAll() error {
 	s.queue = []*object{s.program}
 	for done, opened := 0, 0; ; {

@@ -21,8 +21,8 @@ const tries = 3
 // errChanging says that the host's files are not the same for as long as a copy takes.
 var errChanging = errors.New("its files are being replaced; try again when the upgrade has ended")
 
-// make makes the tree of the programs, or finds that there is one of the same content, and returns its name. The
-// caller holds the exclusive lock.
+// make makes the tree of the programs, or finds that there is one of the same content, and returns
+// its name. The caller holds the exclusive lock.
 func (t Trees) make(programs []Program) (string, error) {
 	if err := t.sweep(); err != nil {
 		return "", err
@@ -76,7 +76,8 @@ func (t Trees) tryMake(programs []Program) (name string, err error) {
 	return name, durable.SyncDir(t.dir)
 }
 
-// copy writes the files of a tree into an empty directory and returns the digest of their paths and contents.
+// copy writes the files of a tree into an empty directory and returns the digest of their paths and
+// contents.
 func (f *finder) copy(dir string) (string, error) {
 	digest := sha256.New()
 	fmt.Fprintf(digest, "format %s\n", format)
@@ -130,8 +131,8 @@ func mkdirAll(root, dir string) error {
 	return nil
 }
 
-// copyFile makes a file of root's with the content of another one, whose blocks it shares where the file system can. It
-// returns what it has written: the mode and the digest of the content.
+// copyFile makes a file of root's with the content of another one, whose blocks it shares where the
+// file system can. It returns what it has written: the mode and the digest of the content.
 func copyFile(from, to string) (mode fs.FileMode, sum []byte, err error) {
 	source, err := os.Open(from)
 	if err != nil {

@@ -22,8 +22,8 @@ type object struct {
 	optional []dlopen
 }
 
-// dlopen is an entry of a .note.dlopen section (uapi-group.org, "dlopen() Metadata for ELF Files"): a library that
-// is opened while the program runs.
+// dlopen is an entry of a .note.dlopen section (uapi-group.org, "dlopen() Metadata for ELF Files"):
+// a library that is opened while the program runs.
 type dlopen struct {
 	Soname   []string // by preference
 	Feature  string
@@ -107,7 +107,8 @@ func readAll(r io.Reader, size uint64) ([]byte, error) {
 // dlopenNote is the type of the notes of .note.dlopen.
 const dlopenNote = 0x407c0c0a
 
-// parseNotes reads notes as elf(5) has them: three words, a name and a description, each padded to four bytes.
+// parseNotes reads notes as elf(5) has them: three words, a name and a description, each padded to
+// four bytes.
 func parseNotes(text []byte, order binary.ByteOrder) ([]dlopen, error) {
 	var list []dlopen
 	for len(text) > 0 {

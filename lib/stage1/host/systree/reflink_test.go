@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the file system can, a copy shares its blocks with the host's files: it takes no room, and is a file of its own all
-// the same. On one that can't, it is a plain copy.
+// Where the file system can, a copy shares its blocks with the host's files: it takes no room, and
+// is a file of its own all the same. On one that can't, it is a plain copy.
 func TestReflink(t *testing.T) {
 	testkit.Require(t, "mkfs.xfs")
 	const inside = "RKT_TEST_REFLINK"

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// format is the first line of the file sources. A tree of another format is no tree to take, and is collected
-// when no pod lies on it.
+// format is the first line of the file sources. A tree of another format is no tree to take, and is
+// collected when no pod lies on it.
 const format = "1"
 
 // Names in a tree.
@@ -42,8 +42,8 @@ func In(data string) Trees { return Trees{filepath.Join(data, "systemd"), "/"} }
 // makePatience is how long Use waits for other programs that make or remove trees.
 const makePatience = time.Minute
 
-// Use finds the tree with the programs as the host has them now, or makes it, and calls note with its directory. What
-// note leaves must keep the tree from being removed, see Sweep.
+// Use finds the tree with the programs as the host has them now, or makes it, and calls note with
+// its directory. What note leaves must keep the tree from being removed, see Sweep.
 func (t Trees) Use(programs []Program, note func(dir string) error) error {
 	lock, err := durable.Share(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +104,8 @@ func (t Trees) current(programs []Program) (string, error) {
 	return "", nil
 }
 
-// fresh reports whether a tree is what its sources are now, and returns the text of its file sources.
+// fresh reports whether a tree is what its sources are now, and returns the text of its file
+// sources.
 func (t Trees) fresh(name string) (text string, ok bool) {
 	read, err := os.ReadFile(filepath.Join(t.dir, name, sourcesFile))
 	if err != nil {
@@ -119,8 +120,8 @@ func (t Trees) fresh(name string) (text string, ok bool) {
 	return string(read), sources(t.root, paths) == string(read)
 }
 
-// sources is the text of that file for these paths of a root: a line for each, its identity and the path. A path that
-// cannot be read has the identity of one that is not there.
+// sources is the text of that file for these paths of a root: a line for each, its identity and the
+// path. A path that cannot be read has the identity of one that is not there.
 func sources(root string, paths []string) string {
 	var text strings.Builder
 	text.WriteString(format + "\n")
@@ -146,9 +147,9 @@ func covers(text string, programs []Program) bool {
 	return true
 }
 
-// Sweep removes the trees that nobody uses and that are not what the host has now, and what killed programs have left.
-// inUse is called once no program can begin to use a tree, and returns the names of those in use. Sweep returns the
-// names of those that it has removed.
+// Sweep removes the trees that nobody uses and that are not what the host has now, and what killed
+// programs have left. inUse is called once no program can begin to use a tree, and returns the
+// names of those in use. Sweep returns the names of those that it has removed.
 func (t Trees) Sweep(inUse func() (map[string]bool, error)) (removed []string, err error) {
 	lock, err := durable.Lock(t.dir, 200*time.Millisecond)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrLocked) { // the next call will do it
@@ -197,8 +198,9 @@ func (t Trees) sweep() error {
 	return errors.Join(errs...)
 }
 
-// Loader returns how a program of a tree is run outside of it: the loader, and the directories of the libraries in the
-// order of the search, all relative to dir, where the tree is. loader is "" for programs that are linked statically.
+// Loader returns how a program of a tree is run outside of it: the loader, and the directories of
+// the libraries in the order of the search, all relative to dir, where the tree is. loader is ""
+// for programs that are linked statically.
 func Loader(dir string) (loader string, libraries []string, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, loaderFile))
 	if err != nil {

@@ -60,7 +60,8 @@ func files(t *testing.T, dir string) (list []string) {
 	return list
 }
 
-// roots are the machine's own root and the trees of other releases that "make releases" has made, by code name.
+// roots are the machine's own root and the trees of other releases that "make releases" has made,
+// by code name.
 func roots(t *testing.T) map[string]string {
 	t.Helper()
 	dirs := []string{"/"}
@@ -86,8 +87,8 @@ func roots(t *testing.T) map[string]string {
 	return found
 }
 
-// A tree has what a list says, on the releases whose library names are settled; and what the loader of that release
-// finds in it, with the tree as its root, is there.
+// A tree has what a list says, on the releases whose library names are settled; and what the loader
+// of that release finds in it, with the tree as its root, is there.
 func TestPrograms(t *testing.T) {
 	for release, root := range roots(t) {
 		t.Run(release, func(t *testing.T) {
@@ -111,7 +112,8 @@ func TestPrograms(t *testing.T) {
 				if !strings.HasPrefix(p.Path, "/usr/bin/") { // to systemd-journald --version is the name of a namespace
 					continue
 				}
-				// From outside, by the loader and the directories, with nothing of the host's in the way.
+				// From outside, by the loader and the directories, with nothing of the host's in
+				// the way.
 				cmd := exec.Command(filepath.Join(dir, loader), filepath.Join(dir, p.Path), "--version")
 				cmd.Env = []string{"LD_LIBRARY_PATH=" + dir + "/" + strings.Join(libraries, ":"+dir+"/")}
 				if out, err := cmd.CombinedOutput(); err != nil {
@@ -156,7 +158,8 @@ func resolved(t *testing.T, dir, name string) string {
 	return real
 }
 
-// write makes a file below a directory; one whose text begins with "-> " is a link, and with "= " a copy of a file.
+// write makes a file below a directory; one whose text begins with "-> " is a link, and with "= " a
+// copy of a file.
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -176,8 +179,9 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-// A root as other distributions have it: /usr is not merged, a library is in a directory that only ld.so.conf names,
-// with a variant for newer CPUs, another one is of another architecture, and links are absolute.
+// A root as other distributions have it: /usr is not merged, a library is in a directory that only
+// ld.so.conf names, with a variant for newer CPUs, another one is of another architecture, and
+// links are absolute.
 func TestOtherLayouts(t *testing.T) {
 	libraries := map[string]string{}
 	var loader string
@@ -284,8 +288,8 @@ func plain(t *testing.T) (Trees, []Program) {
 	return Trees{filepath.Join(t.TempDir(), "systemd"), root}, programs
 }
 
-// While nothing has changed a tree is found, the same content is the same tree, and one byte at the same path is
-// another.
+// While nothing has changed a tree is found, the same content is the same tree, and one byte at the
+// same path is another.
 func TestIdentity(t *testing.T) {
 	trees, programs := plain(t)
 	first := use(t, trees, programs)
@@ -406,7 +410,8 @@ func TestChanging(t *testing.T) {
 	}
 }
 
-// Removed is what no pod lies on and what the host has no longer, and nothing while somebody is about to use it.
+// Removed is what no pod lies on and what the host has no longer, and nothing while somebody is
+// about to use it.
 func TestSweep(t *testing.T) {
 	trees, programs := plain(t)
 	var dirs []string
