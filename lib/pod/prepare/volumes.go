@@ -211,8 +211,12 @@ func (v *Volumes) addBind(s string) error {
 	return err
 }
 
-// AddMount reads volume=NAME,target=PATH.
+// AddMount reads volume=NAME,target=PATH. For a line of Docker's, type=bind,source=PATH,target=PATH
+// and the like, the error says what to write instead.
 func (v *Volumes) AddMount(s string) error {
+	if here := dockersMount(s); here != "" {
+		return fmt.Errorf("type= is Docker's; write %s", here)
+	}
 	var m schema.Mount
 	if err := eachSetting(s, func(key, value string) error {
 		switch key {
@@ -237,6 +241,32 @@ func (v *Volumes) AddMount(s string) error {
 	}
 	v.Mounts = append(v.Mounts, m)
 	return nil
+}
+
+// dockersMount is what to write for a --mount= of Docker's; "" if it is none.
+func dockersMount(s string) string {
+	settings := map[string]string{}
+	for f := range strings.SplitSeq(s, ",") {
+		key, value, _ := strings.Cut(f, "=")
+		settings[key] = value
+	}
+	source := cmp.Or(settings["source"], settings["src"])
+	target := cmp.Or(settings["target"], settings["dst"], settings["destination"], "TARGET")
+	readOnly := ""
+	for _, key := range []string{"readonly", "ro"} {
+		if value, there := settings[key]; there && value != "false" {
+			readOnly = ":ro"
+		}
+	}
+	switch settings["type"] {
+	case "bind":
+		return "--volume=" + cmp.Or(source, "SOURCE") + ":" + target + readOnly
+	case "volume":
+		return "--volume=" + cmp.Or(source, "NAME") + ":" + target + readOnly
+	case "tmpfs":
+		return "--tmpfs=" + target + " after the image"
+	}
+	return ""
 }
 
 // eachSetting calls set for each of KEY=VALUE,…; no key may be there twice.
