@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/program"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
@@ -43,7 +47,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.DurationVar(&how.timeout, "timeout", 0, "TIME: wait for so long at most, such as 90s: after that it is an error, and the pod "+
 		"goes on stopping (default: wait without limit)")
 	fs.UUIDFile(&uuidFile)
-	return func(_ context.Context, p *cli.Process) error {
+	return func(ctx context.Context, p *cli.Process) error {
 		operands := fs.Args()
 		if uuidFile != "" {
 			operands = []string{"@" + uuidFile}
@@ -54,7 +58,7 @@ func setup(fs *cli.Flags) cli.Run {
 		if err := how.check(); err != nil {
 			return err
 		}
-		return how.all(p, poddir.In(fs.Global.Dir), operands)
+		return how.all(ctx, p, poddir.In(fs.Global.Dir), operands)
 	}
 }
 
@@ -76,18 +80,26 @@ func (s stopping) check() error {
 }
 
 // all stops the pods, which are all asked before one of them is waited for.
-func (s stopping) all(p *cli.Process, pods poddir.Pods, operands []string) error {
+func (s stopping) all(ctx context.Context, p *cli.Process, pods poddir.Pods, operands []string) error {
 	var errs []error
 	var asked []*poddir.Pod
 	for _, operand := range operands {
 		found, err := pods.Find(operand, poddir.Self(p.Getenv, p.PID))
-		if err == nil && s.force {
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		back := comesBack(ctx, found, s.force)
+		if s.force {
 			err = running.Kill(found, p.Log())
-		} else if err == nil {
+		} else {
 			err = ask(found, p)
 		}
 		if err == nil {
 			asked = append(asked, found)
+			if back != "" {
+				p.Say("pod %s: %s", found.UUID, back)
+			}
 		}
 		errs = append(errs, err)
 	}
@@ -100,6 +112,38 @@ func (s stopping) all(p *cli.Process, pods poddir.Pods, operands []string) error
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// comesBack says of a pod that is about to be stopped that systemd will start its service again;
+// "" is that it will not, as far as can be told.
+func comesBack(ctx context.Context, found *poddir.Pod, killed bool) string {
+	pid, err := found.Supervisor()
+	if err != nil || !systemd.Booted() {
+		return ""
+	}
+	unit := systemd.UnitOf(pid)
+	if !strings.HasSuffix(unit, ".service") {
+		return ""
+	}
+	out, err := program.Command(ctx, "systemctl", "show", "--property=ActiveState,Restart", unit).Output()
+	if err != nil {
+		return ""
+	}
+	state := strings.Fields(string(out))
+	if slices.Contains(state, "ActiveState=deactivating") { // by systemctl stop, of which this is a part
+		return ""
+	}
+	restarts := []string{"Restart=always", "Restart=on-success"}
+	if killed {
+		restarts = []string{"Restart=always", "Restart=on-failure", "Restart=on-abnormal", "Restart=on-abort"}
+	}
+	for _, restart := range restarts {
+		if slices.Contains(state, restart) {
+			return fmt.Sprintf("%s has %s: systemd starts it again; systemctl stop %[1]s stops it for good",
+				unit, restart)
+		}
+	}
+	return ""
 }
 
 func ask(found *poddir.Pod, p *cli.Process) error {
