@@ -78,30 +78,7 @@ func (a App) Config(own ...specs.Mount) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	mask := uint32(Umask)
-	process := &specs.Process{
-		User:            specs.User{UID: a.UID, GID: a.GID, Umask: &mask, AdditionalGids: a.SupplementaryGIDs},
-		Args:            a.Exec,
-		Cwd:             a.WorkingDir,
-		Capabilities:    &specs.LinuxCapabilities{Bounding: a.Capabilities},
-		Rlimits:         a.Rlimits,
-		NoNewPrivileges: a.NoNewPrivileges,
-		ApparmorProfile: a.AppArmorProfile,
-		OOMScoreAdj:     a.OOMScoreAdj,
-		SelinuxLabel:    a.SELinuxContext,
-	}
-	if a.UID == 0 {
-		process.Capabilities.Effective, process.Capabilities.Permitted = a.Capabilities, a.Capabilities
-	}
-	if a.UID != 0 { // a user is a member of its own group, too (initgroups(3)); a set-group-ID program must not lose that
-		process.User.AdditionalGids = append(slices.Clone(a.SupplementaryGIDs), a.GID)
-	}
-	for _, v := range a.Environment {
-		process.Env = append(process.Env, v.Name+"="+v.Value)
-	}
-	if a.HasTerminal() && !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
-		process.Env = append(process.Env, "TERM=xterm")
-	}
+	process := a.process()
 	secrets, err := ParseSecrets(a.Secrets)
 	if err != nil {
 		return nil, err
@@ -133,6 +110,43 @@ func (a App) Config(own ...specs.Mount) (*specs.Spec, error) {
 	if a.OwnsPIDs() {
 		a.separatePIDs(config)
 	}
+	if err := a.annotate(config); err != nil {
+		return nil, err
+	}
+	return config, a.checkText()
+}
+
+// process is what of the configuration is about the process itself.
+func (a App) process() *specs.Process {
+	mask := uint32(Umask)
+	process := &specs.Process{
+		User:            specs.User{UID: a.UID, GID: a.GID, Umask: &mask, AdditionalGids: a.SupplementaryGIDs},
+		Args:            a.Exec,
+		Cwd:             a.WorkingDir,
+		Capabilities:    &specs.LinuxCapabilities{Bounding: a.Capabilities},
+		Rlimits:         a.Rlimits,
+		NoNewPrivileges: a.NoNewPrivileges,
+		ApparmorProfile: a.AppArmorProfile,
+		OOMScoreAdj:     a.OOMScoreAdj,
+		SelinuxLabel:    a.SELinuxContext,
+	}
+	if a.UID == 0 {
+		process.Capabilities.Effective, process.Capabilities.Permitted = a.Capabilities, a.Capabilities
+	}
+	if a.UID != 0 { // a user is a member of its own group, too (initgroups(3)); a set-group-ID program must not lose that
+		process.User.AdditionalGids = append(slices.Clone(a.SupplementaryGIDs), a.GID)
+	}
+	for _, v := range a.Environment {
+		process.Env = append(process.Env, v.Name+"="+v.Value)
+	}
+	if a.HasTerminal() && !slices.ContainsFunc(a.Environment, func(v Variable) bool { return v.Name == "TERM" }) {
+		process.Env = append(process.Env, "TERM=xterm")
+	}
+	return process
+}
+
+// annotate adds what OCI's configuration has no place for.
+func (a App) annotate(config *specs.Spec) error {
 	if a.Secrets != "" {
 		annotate(config, SecretsAnnotation, a.Secrets)
 	}
@@ -145,28 +159,31 @@ func (a App) Config(own ...specs.Mount) (*specs.Spec, error) {
 	if !utf8.ValidString(strings.Join(a.Exec, "")) {
 		text, err := json.Marshal(bytesOf(a.Exec))
 		if err != nil {
-			return nil, fmt.Errorf("arguments: %w", err)
+			return fmt.Errorf("arguments: %w", err)
 		}
 		annotate(config, BytesAnnotation, string(text))
 	}
-	handlers := map[string][]string{PreStart: a.PreStart, PostStop: a.PostStop}
+	handlers := []struct {
+		name string
+		argv []string
+	}{{PreStart, a.PreStart}, {PostStop, a.PostStop}, {HealthCheck, nil}}
 	if a.Health != nil {
-		handlers[HealthCheck] = a.Health.Exec
+		handlers[2].argv = a.Health.Exec
 	}
 	if a.HandlersAsApp {
 		annotate(config, HandlersAnnotation, HandlersAsApp)
 	}
-	for name, argv := range handlers {
-		if argv == nil {
+	for _, handler := range handlers {
+		if handler.argv == nil {
 			continue
 		}
-		text, err := json.Marshal(argv)
+		text, err := json.Marshal(handler.argv)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", handler.name, err)
 		}
-		annotate(config, HandlerAnnotation+name, string(text))
+		annotate(config, HandlerAnnotation+handler.name, string(text))
 	}
-	return config, a.checkText()
+	return nil
 }
 
 func annotate(config *specs.Spec, name, value string) {

@@ -196,53 +196,12 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		if manifest.Apps.Get(name) != nil {
 			return fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
 		}
-		dir, target := p.Path(poddir.AppOverlay(name.String())), p.Path(poddir.RootDir+stage1.AppRoot(name.String()))
-		if err := os.MkdirAll(target, 0o755); err != nil {
+		app, runtime, err := fillApp(p, volumes, o, i, name, images[i])
+		if err != nil {
 			return err
 		}
-		if err := overlay.Make(dir, images[i].Layers); err != nil {
-			return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
-		}
-		var app stage1.App
-		var effective *types.App
-		var points []types.MountPoint
-		if section := o.Apps[i].section(images[i].Manifest); section != nil {
-			if points, err = withoutTmpfs(section.MountPoints, o.Apps[i].Annotations); err != nil {
-				return fmt.Errorf("app %q: %w", name, err)
-			}
-		}
-		mounts, err := volumes.mounts(name.String(), o.Apps[i].mounts, o.mounts, points)
-		if err != nil {
-			return fmt.Errorf("app %q: %w", name, err)
-		}
-		o.Apps[i].mounts = mounts
-		err = overlay.View(dir, target, func(root *os.File) (err error) {
-			if app, effective, err = resolve(root, name.String(), o.Apps[i], images[i].Manifest, o); err != nil {
-				return err
-			}
-			return volumes.add(root, name.String(), mounts, points)
-		})
-		if err != nil {
-			return fmt.Errorf("app %q: %w", name, err)
-		}
 		apps = append(apps, app)
-		annotations, err := annotated(o.Apps[i].Annotations, app)
-		if err != nil {
-			return fmt.Errorf("app %q: %w", name, err)
-		}
-		hash, err := types.NewHash(images[i].ID)
-		if err != nil {
-			return fmt.Errorf("image %q: %w", images[i].ID, err)
-		}
-		manifest.Apps = append(manifest.Apps, schema.RuntimeApp{
-			Name:   name,
-			Image:  schema.RuntimeImage{Name: &images[i].Manifest.Name, ID: *hash, Labels: images[i].Manifest.Labels},
-			App:    effective,
-			Mounts: mounts,
-
-			ReadOnlyRootFS: o.Apps[i].ReadOnly,
-			Annotations:    annotations,
-		})
+		manifest.Apps = append(manifest.Apps, runtime)
 	}
 	if err := volumes.settle(p, images, o.Manifest != nil); err != nil {
 		return err
@@ -272,6 +231,56 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		return err
 	}
 	return durable.WriteFile(p.Path(poddir.ManifestFile), append(text, '\n'), 0o640)
+}
+
+// fillApp gives the pod the root of one of its apps, and what the app has there. What it returns is
+// for the flavor and rkt-stage2, and for the pod's manifest.
+func fillApp(p *poddir.Pod, volumes *storage, o Options, i int, name types.ACName, img *store.Image) (
+	app stage1.App, runtime schema.RuntimeApp, err error) {
+	given := &o.Apps[i]
+	dir, target := p.Path(poddir.AppOverlay(name.String())), p.Path(poddir.RootDir+stage1.AppRoot(name.String()))
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return app, runtime, err
+	}
+	if err := overlay.Make(dir, img.Layers); err != nil {
+		return app, runtime, fmt.Errorf("image %q: %w", given.Image, err)
+	}
+	var points []types.MountPoint
+	if section := given.section(img.Manifest); section != nil {
+		if points, err = withoutTmpfs(section.MountPoints, given.Annotations); err != nil {
+			return app, runtime, fmt.Errorf("app %q: %w", name, err)
+		}
+	}
+	if given.mounts, err = volumes.mounts(name.String(), given.mounts, o.mounts, points); err != nil {
+		return app, runtime, fmt.Errorf("app %q: %w", name, err)
+	}
+	var effective *types.App
+	err = overlay.View(dir, target, func(root *os.File) (err error) {
+		if app, effective, err = resolve(root, name.String(), *given, img.Manifest, o); err != nil {
+			return err
+		}
+		return volumes.add(root, name.String(), given.mounts, points)
+	})
+	if err != nil {
+		return app, runtime, fmt.Errorf("app %q: %w", name, err)
+	}
+	annotations, err := annotated(given.Annotations, app)
+	if err != nil {
+		return app, runtime, fmt.Errorf("app %q: %w", name, err)
+	}
+	hash, err := types.NewHash(img.ID)
+	if err != nil {
+		return app, runtime, fmt.Errorf("image %q: %w", img.ID, err)
+	}
+	return app, schema.RuntimeApp{
+		Name:   name,
+		Image:  schema.RuntimeImage{Name: &img.Manifest.Name, ID: *hash, Labels: img.Manifest.Labels},
+		App:    effective,
+		Mounts: given.mounts,
+
+		ReadOnlyRootFS: given.ReadOnly,
+		Annotations:    annotations,
+	}, nil
 }
 
 // annotated are the annotations of an app, with variables that appc's environment can't have.

@@ -526,87 +526,113 @@ func (s *storage) mounts(name string, own, all []schema.Mount, points []types.Mo
 // add makes the mount points of an app in its root, fills empty volumes with what the image has
 // there, and notes the mounts.
 func (s *storage) add(root *os.File, app string, mounts []schema.Mount, points []types.MountPoint) error {
-	seen := map[uint64]string{}
 	top, err := overlay.Stat(root, "/")
 	if err != nil {
 		return err
 	}
 	fresh := make([]bool, len(mounts)) // the image has nothing there
+	seen := map[uint64]string{}
 	for i, m := range mounts {
-		volume := s.find(m.Volume)
-		folder := true
-		if volume.Kind == "host" && !s.isNamed(*volume) {
-			info, err := os.Stat(volume.Source)
-			if err != nil {
-				return fmt.Errorf("volume %q: its source: %w", volume.Name, err)
-			}
-			folder = info.IsDir()
-		}
-		if strings.HasPrefix(m.Path, "/dev/") { // made when the pod starts
-			continue
-		}
-		st, err := overlay.Stat(root, m.Path)
-		if errors.Is(err, os.ErrNotExist) {
-			fresh[i] = true
-			st, err = makePoint(root, m.Path, folder)
-		}
-		if err != nil {
-			return fmt.Errorf("mount point of volume %q: %w", m.Volume, err)
-		}
-		switch isFolder := st.Mode&unix.S_IFMT == unix.S_IFDIR; {
-		case isFolder && st.Ino == top.Ino:
-			return fmt.Errorf("mount point %s of volume %q: is the app's root, by a link of the image", m.Path, m.Volume)
-		case isFolder && !folder:
-			return fmt.Errorf("mount point %s of volume %q: is a folder, and the volume is a file", m.Path, m.Volume)
-		case !isFolder && folder:
-			return fmt.Errorf("mount point %s of volume %q: is a file, and the volume is a folder", m.Path, m.Volume)
-		case isFolder && seen[st.Ino] != "":
-			return fmt.Errorf("two mounts on one folder: %s and %s are the same in the image", seen[st.Ino], m.Path)
-		}
-		seen[st.Ino] = m.Path
-	}
-	for i, m := range mounts {
-		volume := s.find(m.Volume)
-		s.used[m.Volume] = true
-		if s.isNamed(*volume) {
-			held, err := s.named.Ensure(path.Base(volume.Source), func(dir *os.File) error {
-				return errors.Join(fillNew(root, dir, m.Path, fresh[i]), s.labels.labelShared(dir.Name()))
-			})
-			if err != nil {
-				return fmt.Errorf("volume %q: %w", volume.Name, err)
-			}
-			s.held = append(s.held, held)
-		}
-		if err := s.nest(mounts[:i], m); err != nil {
+		if fresh[i], err = s.place(root, top.Ino, seen, m); err != nil {
 			return err
 		}
-		if m.Path == "/sys" {
-			s.warn(fmt.Sprintf("app %q: volume %q is its /sys, without the parts that are hidden or read-only otherwise", app, m.Volume))
-		} else if stage1.InSys(m.Path) {
-			s.warn(fmt.Sprintf("app %q: volume %q is its %s, in the place of the pod's", app, m.Volume, m.Path))
-		}
-		readOnly := slices.ContainsFunc(points, func(p types.MountPoint) bool { return p.ReadOnly && path.Join("/", p.Path) == m.Path })
-		if volume.ReadOnly != nil { // takes precedence over the image's
-			readOnly = *volume.ReadOnly
-		}
-		b := fstab.Bind{Target: strings.TrimPrefix(poddir.RootDir+stage1.AppRoot(app)+m.Path, "/"), ReadOnly: readOnly, NoDev: true}
-		if volume.Kind == "empty" {
-			b.Source = poddir.VolumesDir + "/" + volume.Name.String()
-			if err := s.fill(root, volume, m.Path, fresh[i]); err != nil {
-				return fmt.Errorf("volume %q: %w", volume.Name, err)
-			}
-		} else {
-			b.Source = volume.Source
-			b.Recursive = volume.Recursive == nil || *volume.Recursive
-			b.Slave = slices.Contains(s.slaves, volume.Name)
-			info, err := os.Stat(volume.Source)
-			if err != nil {
-				return fmt.Errorf("volume %q: its source: %w", volume.Name, err)
-			}
-			b.NoDev = info.Mode()&os.ModeDevice == 0 // a device that is named is wanted
-		}
-		s.lines += b.String()
 	}
+	for i, m := range mounts {
+		if err := s.note(root, app, mounts[:i], m, points, fresh[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place makes what a volume is to be mounted on, and reports whether the image had nothing there.
+// seen has the mount points of the app's other volumes, by their inodes.
+func (s *storage) place(root *os.File, top uint64, seen map[uint64]string, m schema.Mount) (fresh bool, err error) {
+	volume := s.find(m.Volume)
+	directory := true
+	if volume.Kind == "host" && !s.isNamed(*volume) {
+		info, err := os.Stat(volume.Source)
+		if err != nil {
+			return false, fmt.Errorf("volume %q: its source: %w", volume.Name, err)
+		}
+		directory = info.IsDir()
+	}
+	if strings.HasPrefix(m.Path, "/dev/") { // made when the pod starts
+		return false, nil
+	}
+	st, err := overlay.Stat(root, m.Path)
+	if errors.Is(err, os.ErrNotExist) {
+		fresh = true
+		st, err = makePoint(root, m.Path, directory)
+	}
+	if err != nil {
+		return false, fmt.Errorf("mount point of volume %q: %w", m.Volume, err)
+	}
+	wrong := ""
+	switch isDirectory := st.Mode&unix.S_IFMT == unix.S_IFDIR; {
+	case isDirectory && st.Ino == top:
+		wrong = "is the app's root, by a link of the image"
+	case isDirectory && !directory:
+		wrong = "is a directory, and the volume is a file"
+	case !isDirectory && directory:
+		wrong = "is a file, and the volume is a directory"
+	case isDirectory && seen[st.Ino] != "":
+		return false, fmt.Errorf("two mounts on one directory: %s and %s are the same in the image",
+			seen[st.Ino], m.Path)
+	}
+	if wrong != "" {
+		return false, fmt.Errorf("mount point %s of volume %q: %s", m.Path, m.Volume, wrong)
+	}
+	seen[st.Ino] = m.Path
+	return fresh, nil
+}
+
+// note makes a volume that is the pod's or named, and adds the line for its mount to the pod's file
+// "mounts". before are the app's mounts that come before it.
+func (s *storage) note(root *os.File, app string, before []schema.Mount, m schema.Mount, points []types.MountPoint,
+	fresh bool) error {
+	volume := s.find(m.Volume)
+	s.used[m.Volume] = true
+	if s.isNamed(*volume) {
+		held, err := s.named.Ensure(path.Base(volume.Source), func(dir *os.File) error {
+			return errors.Join(fillNew(root, dir, m.Path, fresh), s.labels.labelShared(dir.Name()))
+		})
+		if err != nil {
+			return fmt.Errorf("volume %q: %w", volume.Name, err)
+		}
+		s.held = append(s.held, held)
+	}
+	if err := s.nest(before, m); err != nil {
+		return err
+	}
+	if m.Path == "/sys" {
+		s.warn(fmt.Sprintf("app %q: volume %q is its /sys, without the parts that are hidden or read-only otherwise", app, m.Volume))
+	} else if stage1.InSys(m.Path) {
+		s.warn(fmt.Sprintf("app %q: volume %q is its %s, in the place of the pod's", app, m.Volume, m.Path))
+	}
+	b := fstab.Bind{Target: strings.TrimPrefix(poddir.RootDir+stage1.AppRoot(app)+m.Path, "/"), NoDev: true}
+	b.ReadOnly = slices.ContainsFunc(points, func(p types.MountPoint) bool {
+		return p.ReadOnly && path.Join("/", p.Path) == m.Path
+	})
+	if volume.ReadOnly != nil { // takes precedence over the image's
+		b.ReadOnly = *volume.ReadOnly
+	}
+	if volume.Kind == "empty" {
+		b.Source = poddir.VolumesDir + "/" + volume.Name.String()
+		if err := s.fill(root, volume, m.Path, fresh); err != nil {
+			return fmt.Errorf("volume %q: %w", volume.Name, err)
+		}
+	} else {
+		b.Source = volume.Source
+		b.Recursive = volume.Recursive == nil || *volume.Recursive
+		b.Slave = slices.Contains(s.slaves, volume.Name)
+		info, err := os.Stat(volume.Source)
+		if err != nil {
+			return fmt.Errorf("volume %q: its source: %w", volume.Name, err)
+		}
+		b.NoDev = info.Mode()&os.ModeDevice == 0 // a device that is named is wanted
+	}
+	s.lines += b.String()
 	return nil
 }
 

@@ -190,10 +190,10 @@ func TestStorage(t *testing.T) {
 		mounts []schema.Mount
 		want   string
 	}{
-		{[]schema.Mount{{Volume: "h", Path: "/data"}}, "is a folder, and the volume is a file"},
-		{[]schema.Mount{{Volume: "d", Path: "/data/f"}}, "is a file, and the volume is a folder"},
+		{[]schema.Mount{{Volume: "h", Path: "/data"}}, "is a directory, and the volume is a file"},
+		{[]schema.Mount{{Volume: "d", Path: "/data/f"}}, "is a file, and the volume is a directory"},
 		{[]schema.Mount{{Volume: "d", Path: "/self"}}, "is the app's root, by a link"},
-		{[]schema.Mount{{Volume: "d", Path: "/again"}, {Volume: "d", Path: "/data"}}, "two mounts on one folder: /again and /data"},
+		{[]schema.Mount{{Volume: "d", Path: "/again"}, {Volume: "d", Path: "/data"}}, "two mounts on one directory: /again and /data"},
 	} {
 		o := Options{Volumes: *host}
 		s, err := newStorage(t.TempDir(), t.TempDir(), &o)
