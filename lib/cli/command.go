@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/spelling"
 )
 
 // Command is a program of the toolkit as a value: how it is called, what its flags are, and what it
@@ -132,7 +134,7 @@ func (c *Command) findVerb(args []string) (verb string, rest []string, err error
 		return words[0], slices.Concat(flags, words[1:]), nil
 	case len(words) > 0:
 		near := ""
-		if n := Near(words[0], slices.Clone(names)); n != "" {
+		if n := spelling.Near(words[0], slices.Clone(names)); n != "" {
 			near = "; did you mean " + n + "?"
 		}
 		return "", nil, fmt.Errorf("unknown subcommand %q; use %s%s", words[0], strings.Join(names, ", "), near)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3"
 	"github.com/rkt-toolkit/rkt/lib/config"
+	"github.com/rkt-toolkit/rkt/lib/host/spelling"
 )
 
 // confFile is in the administrator's configuration directory.
@@ -105,7 +106,7 @@ func unknownVariable(name, flagName string) string {
 
 // didYouMean is the end of a sentence about a misspelt flag.
 func didYouMean(name string, spell func(string) string) string {
-	if near := Near(name, slices.Collect(maps.Keys(allFlags()))); near != "" {
+	if near := spelling.Near(name, slices.Collect(maps.Keys(allFlags()))); near != "" {
 		return "; did you mean " + spell(near) + "?"
 	}
 	return ""

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/host/spelling"
 )
 
 // Flag is a flag in the table.
@@ -252,7 +254,7 @@ type UnknownFlag struct {
 func unknownFlag(fs *flag.FlagSet, typed string) UnknownFlag {
 	var names []string
 	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	return UnknownFlag{Typed: typed, Near: Near(strings.TrimLeft(typed, "-"), names)}
+	return UnknownFlag{Typed: typed, Near: spelling.Near(strings.TrimLeft(typed, "-"), names)}
 }
 
 func (f UnknownFlag) Error() string {
@@ -264,49 +266,6 @@ func (f UnknownFlag) Error() string {
 		return fmt.Sprintf("unknown flag %s; did you mean --%s?", f.Typed, f.Near)
 	}
 	return fmt.Sprintf("unknown flag %s (--help lists the flags)", f.Typed)
-}
-
-// Near returns the name that a misspelt or shortened one probably is, or "" if none is like it.
-func Near(typed string, names []string) string {
-	best, least, shortest := "", min(2, len(typed)/3)+1, ""
-	slices.Sort(names)
-	for _, name := range names {
-		if n := distance(typed, name); n < least {
-			best, least = name, n
-		}
-		if len(typed) > 3 && strings.HasPrefix(name, typed) && (shortest == "" || len(name) < len(shortest)) {
-			shortest = name
-		}
-	}
-	if best == "" {
-		return shortest
-	}
-	return best
-}
-
-// distance is how many letters have to be added, removed, replaced, or swapped with the next, to
-// make a of b.
-func distance(a, b string) int {
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := last[j]
-			if a[i] != b[j] {
-				replace++
-			}
-			row[j+1] = min(replace, last[j+1]+1, row[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }
 
 // ParseFlags sets flags from words that are all flags and their values. It returns flag.ErrHelp for --help.

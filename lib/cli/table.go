@@ -273,6 +273,7 @@ var table = []Program{
 	{Name: "rkt-unit", Summary: "print the unit file of a service that runs a pod", Operand: "IMAGE", Flags: []Flag{
 		{"name", true, "NAME: of the service (default: the first image's)", ""},
 		{"output", true, "DIR: write DIR/NAME.service, and DIR/NAME.socket if there is one, instead of printing them", ""},
+		{"overwrite", false, "with --output: replace what is there, though it is something else, as after somebody has edited it", ""},
 	}},
 	{Name: "rkt-volume", Summary: "list and remove named volumes", Operand: "", Verbs: []Verbal{
 		{"list", "list volumes, and the pods that mount them", ""},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/spelling"
 )
 
 // Find resolves a POD operand: a UUID or a unique start of one, @FILE (a file that holds one),
@@ -77,11 +79,24 @@ func (p Pods) find(operand, self string) (*Pod, error) {
 	}
 	switch len(found) {
 	case 0:
+		if near := spelling.Near(operand, names(all)); near != "" {
+			return nil, fmt.Errorf("no matches found for %q: %w; did you mean %s?", operand, ErrNotFound, near)
+		}
 		return nil, fmt.Errorf("no matches found for %q: %w", operand, ErrNotFound)
 	case 1:
 		return found[0], nil
 	}
 	return nil, fmt.Errorf("pod %q: ambiguous uuid, %d matches: %s; give more of it", operand, len(found), list(found))
+}
+
+// names are those that pods were given.
+func names(pods []*Pod) (given []string) {
+	for _, p := range pods {
+		if name, err := p.ReadFile(NameFile); err == nil {
+			given = append(given, strings.TrimSuffix(string(name), "\n"))
+		}
+	}
+	return given
 }
 
 // list has the UUIDs of the first few pods.

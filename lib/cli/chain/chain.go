@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/spelling"
 )
 
 // Steps are the command lines of "rkt run": rkt-prepare, rkt-net add and rkt-run-prepared.
@@ -205,7 +206,7 @@ func unknown(err error, app *flag.FlagSet, afterImage bool) error {
 	}
 	if flag.Near == "" {
 		names := slices.Collect(maps.Keys(cli.FlagsOf("app")))
-		flag.Near = cli.Near(strings.TrimLeft(flag.Typed, "-"), names)
+		flag.Near = spelling.Near(strings.TrimLeft(flag.Typed, "-"), names)
 	}
 	if flag.Near != "" {
 		return flag

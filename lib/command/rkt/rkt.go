@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/host/spelling"
 )
 
 // Command is rkt.
@@ -173,7 +174,7 @@ func complete(word string) string {
 
 // noCommand is the error for a command that there is not one of. The words are rkt's, for scripts.
 func noCommand(verb string) error {
-	if near := cli.Near(verb, verbs()); near != "" {
+	if near := spelling.Near(verb, verbs()); near != "" {
 		return fmt.Errorf("unknown command %q for \"rkt\"; did you mean %s?", verb, near)
 	}
 	return fmt.Errorf("unknown command %q for \"rkt\" (rkt help lists them)", verb)

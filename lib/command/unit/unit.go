@@ -2,6 +2,7 @@
 package unit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -53,8 +54,11 @@ variables in the unit, such as RKT_INSECURE_OPTIONS.`,
 
 func setup(fs *cli.Flags) cli.Run {
 	var name, output string
+	var overwrite bool
 	fs.StringVar(&name, "name", "", "NAME: of the service (default: the first image's)")
 	fs.StringVar(&output, "output", "", "DIR: write DIR/NAME.service, and DIR/NAME.socket if there is one, instead of printing them")
+	fs.BoolVar(&overwrite, "overwrite", false, "with --output: replace what is there, though it is something else, "+
+		"as after somebody has edited it")
 	s := &chain.Steps{}
 	s.Register(fs)
 	s.AcceptOwn(fs)
@@ -64,10 +68,10 @@ func setup(fs *cli.Flags) cli.Run {
 		}
 		return nil, s.Operands, absolute(s.Prepare) // variables and rkt.conf come after it
 	}
-	return func(_ context.Context, p *cli.Process) error { return write(p, fs, s, name, output) }
+	return func(_ context.Context, p *cli.Process) error { return write(p, fs, s, name, output, overwrite) }
 }
 
-func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string) error {
+func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string, overwrite bool) error {
 	if err := checkSteps(s, name); err != nil {
 		return err
 	}
@@ -106,12 +110,31 @@ func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string) e
 	if output == "" {
 		return printUnits(p, name, service, socket)
 	}
-	if socket != nil {
-		if err := durable.WriteFile(filepath.Join(output, name+".socket"), socket, 0o644); err != nil {
+	return place(filepath.Join(output, name), service, socket, overwrite)
+}
+
+// place writes the units that there are. What somebody has edited stays, unless overwrite says
+// otherwise.
+func place(path string, service, socket []byte, overwrite bool) error {
+	units := []struct {
+		path string
+		text []byte
+	}{{path + ".socket", socket}, {path + ".service", service}}
+	for _, unit := range units {
+		old, err := os.ReadFile(unit.path)
+		if unit.text != nil && err == nil && !bytes.Equal(old, unit.text) && !overwrite {
+			return fmt.Errorf("%s: is there, and is something else; keep it, or replace it with --overwrite", unit.path)
+		}
+	}
+	for _, unit := range units {
+		if unit.text == nil {
+			continue
+		}
+		if err := durable.WriteFile(unit.path, unit.text, 0o644); err != nil {
 			return err
 		}
 	}
-	return durable.WriteFile(filepath.Join(output, name+".service"), service, 0o644)
+	return nil
 }
 
 // checkSteps refuses flags that a service has no use for.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,6 +23,10 @@ const (
 	maxPlaces         = 10      // that pages name for one image
 )
 
+// registries have images of Docker and OCI, and no ACI: somebody has left "docker://" out.
+var registries = []string{"docker.io", "index.docker.io", "registry-1.docker.io", "ghcr.io", "mcr.microsoft.com",
+	"public.ecr.aws", "registry.access.redhat.com", "registry.gitlab.com", "registry.k8s.io"}
+
 // byName finds an ACI by its appc name. Simple discovery comes first, as the specification had it
 // up to version 0.8 and old servers do: a URL that follows from name and labels. Then the pages
 // under the name say in meta tags where the image is (appc spec, discovery.md). Of several places,
@@ -36,6 +41,13 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 			registry += ":" + ref.Version
 		}
 		return found{}, fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
+	}
+	if host, _, _ := strings.Cut(ref.App, "/"); slices.Contains(registries, host) {
+		name := ref.App
+		if ref.Version != "" {
+			name += ":" + ref.Version
+		}
+		return found{}, fmt.Errorf("%s is a registry: write docker://%s", host, name)
 	}
 	labels := map[types.ACIdentifier]string{"os": "linux", "arch": appcArch()}
 	for name, value := range ref.Labels {

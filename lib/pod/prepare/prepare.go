@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/appc/spec/schema"
@@ -383,7 +384,11 @@ func checkPorts(o Options, images []*store.Image) error {
 			if declared == nil {
 				return fmt.Errorf("port %q: no image of the pod declares it, nor any other port", exposed.Name)
 			}
-			return fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name, strings.Join(declared, ", "))
+			err := fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name, strings.Join(declared, ", "))
+			if _, number := strconv.Atoi(exposed.Name.String()); number == nil { // Docker's HOST:CONTAINER
+				err = fmt.Errorf("%w; the declared port comes first: --port=%s:%s", err, declared[0], exposed.Name)
+			}
+			return err
 		}
 	}
 	return nil

@@ -382,6 +382,9 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		}
 		for _, b := range v.Binds {
 			name, err := s.short(b)
+			if err == nil && filepath.IsAbs(b.Source) {
+				_, err = os.Stat(b.Source)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("volume %s:%s: %w", b.Source, b.Target, err)
 			}
