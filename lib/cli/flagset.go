@@ -104,6 +104,9 @@ func (f *Flags) Func(name, help string, set func(string) error) {
 	f.add(name)
 }
 
+// Hidden registers a flag that one program of the toolkit gives another, and that no help shows.
+func (f *Flags) Hidden(name string, set func(string) error) { f.FlagSet.Func(name, "", set) }
+
 func (f *Flags) BoolFunc(name, help string, set func(string) error) {
 	f.FlagSet.BoolFunc(name, help, set)
 	f.add(name)

@@ -244,7 +244,6 @@ var table = []Program{
 		{"ipc", true, "parent: share shared memory, semaphores and queues with the host; auto and private, the default, do not", ""},
 		{"mds-register", false, "register the pod with the metadata service (rkt-metadata), whose address apps have in $AC_METADATA_URL", ""},
 		{"strict-isolators", false, "refuse to start if a limit of an app can't be enforced", ""},
-		{"undo", true, "network|pod: if the pod does not start, remove its network, or the pod (used by rkt run)", ""},
 		{"uuid-file", true, "FILE: the pod whose UUID is in FILE", ""},
 	}},
 	{Name: "rkt-stats", Summary: "show what running pods and their apps use", Operand: "POD", Flags: []Flag{

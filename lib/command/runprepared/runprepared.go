@@ -56,7 +56,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.BoolVar(&o.Metadata, "mds-register", false, "register the pod with the metadata service (rkt-metadata), whose address apps "+
 		"have in $AC_METADATA_URL")
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "refuse to start if a limit of an app can't be enforced")
-	fs.Func("undo", "network|pod: if the pod does not start, remove its network, or the pod (used by rkt run)", func(s string) error {
+	fs.Hidden("undo", func(s string) error { // for rkt run: what to remove if the pod does not start
 		if undo = s; chain.Undo[s] == nil {
 			return fmt.Errorf("%q is not one of network, pod", s)
 		}
