@@ -157,9 +157,21 @@ func mount(target string, flags uintptr, options string) error {
 		return errors.New("the kernel has no overlay file system; pods need Linux 5.12 or newer, with CONFIG_OVERLAY_FS")
 	}
 	if err != nil {
-		return fmt.Errorf("overlay on %s: %w", target, err)
+		return fmt.Errorf("overlay on %s: %w", target, Explain(".", err))
 	}
 	return nil
+}
+
+// Explain completes an error of an operation below a directory, if it is that the directory is
+// itself on an overlay file system: that has no whiteouts and no upper directories of another one.
+func Explain(dir string, err error) error {
+	var st unix.Statfs_t
+	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) || unix.Statfs(dir, &st) != nil ||
+		st.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		return err
+	}
+	return fmt.Errorf("%w: the data directory is on an overlay file system; take one on ext4, xfs or btrfs "+
+		"(--dir=DIR)", err)
 }
 
 // readOnlyFile is in dir when the app may not write, in a pod that an older rkt prepared.

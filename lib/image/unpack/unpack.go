@@ -714,7 +714,8 @@ func (u *unpacker) whiteout(dir, base string) (bool, error) {
 	switch {
 	case err == unix.ENOENT:
 		u.hidden = append(u.hidden, place)
-		return true, unix.Mknodat(at, hidden, unix.S_IFCHR, 0)
+		err := unix.Mknodat(at, hidden, unix.S_IFCHR, 0)
+		return true, overlay.Explain(fmt.Sprintf("/proc/self/fd/%d", at), err)
 	case err != nil:
 		return false, err
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR && u.holdsNothing(place):
