@@ -1,6 +1,7 @@
 package stage1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,7 +164,8 @@ func (f Flavors) Of(p *poddir.Pod) (Flavor, error) {
 	name := Default
 	text, err := p.ReadFile(poddir.FlavorFile)
 	if err == nil {
-		name = strings.TrimSuffix(string(text), "\n")
+		// A power cut leaves an empty file of a pod that was being prepared.
+		name = cmp.Or(strings.Trim(string(text), "\x00\n"), Default)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package rkt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -17,10 +16,14 @@ var Version = "2.0.0-devel"
 // version prints rkt's version, in the words of rkt 1.30, and to root what rkt-doctor says of the
 // host's.
 func version(ctx context.Context, p *cli.Process) error {
-	_, err := fmt.Fprintf(p.Stdout, "rkt Version: %s\nappc Version: %s\nGo Version: %s\nGo OS/Arch: %s/%s\nFeatures: -TPM +SDJOURNAL\n",
-		Version, appcVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	if err != nil || os.Geteuid() != 0 {
-		return err
+	for _, line := range []string{"rkt Version: " + Version, "appc Version: " + appcVersion, "Go Version: " + runtime.Version(),
+		"Go OS/Arch: " + runtime.GOOS + "/" + runtime.GOARCH, "Features: -TPM +SDJOURNAL"} {
+		if err := p.PrintLine("%s", line); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() != 0 {
+		return nil
 	}
 	doctor, err := cli.Sibling("rkt-doctor")
 	if err != nil {

@@ -119,6 +119,15 @@ func TestSecondFlavor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(p.Path(poddir.FlavorFile), []byte("\x00\x00"), 0o644); err != nil { // after a power cut
+		t.Fatal(err)
+	}
+	if got, err := flavor.All().Of(p); err != nil || got.Name() != "host" {
+		t.Errorf("an empty file: %v, %v", got, err)
+	}
+	if err := os.WriteFile(p.Path(poddir.FlavorFile), []byte("chroot\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := flavor.All().Of(p); err == nil || !strings.Contains(err.Error(), `pod `+p.UUID+`: there is no flavor "chroot" here, only host`) {
 		t.Errorf("a program without it: %v", err)
 	}
