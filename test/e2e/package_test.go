@@ -84,10 +84,14 @@ func TestPackage(t *testing.T) {
 	}
 }
 
-// pack makes all packages of version 2.0.0 in a directory.
+// pack makes all packages of version 2.0.0 in a directory, in a copy of the tree: other tests build in this one.
 func pack(t *testing.T, dir, umask string) {
 	t.Helper()
-	command(t, "sh", "-c", "umask "+umask+"; make -C ../.. deb tarball VERSION=2.0.0 DIST="+dir+" SOURCE_DATE_EPOCH=1750000000")
+	tree := t.TempDir()
+	command(t, "bash", "-c", "set -o pipefail; cd ../..; git ls-files -z --cached --others --exclude-standard | "+
+		"xargs -0 ls -d 2>/dev/null | tar --create --files-from=- | tar --extract --directory=$0", tree)
+	command(t, "sh", "-c", "umask "+umask+"; make -C "+tree+" deb tarball VERSION=2.0.0 DIST="+dir+
+		" SOURCE_DATE_EPOCH=1750000000")
 }
 
 func sum(t *testing.T, file string) string {
