@@ -199,7 +199,7 @@ pictures: deps
 # Twice: "rkt run" has flags of other programs by the table.
 table:
 	for i in 1 2; do RKT_WRITE_TABLE=1 $(GO) test -count=1 -run TestTable ./lib/command/all; done
-	RKT_WRITE_DOCS=1 $(GO) test -count=1 -run 'TestRoomsPicture|TestDependenciesTable' ./test/house
+	UPDATE=1 $(GO) test -count=1 -run 'TestRoomsPicture|TestDependenciesTable' ./test/house
 
 bench: deps all
 	test/bench.sh

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // hostile is an app with everything in its values that means something in a unit file.
@@ -74,25 +73,7 @@ func goldenJSON(t *testing.T, name string, value any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, name, append(text, '\n'))
-}
-
-// golden compares with a file of testdata, or writes it if $UPDATE is set.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not as it was (UPDATE=1 writes it anew):\n%s", file, got)
-	}
+	testkit.Golden(t, name, append(text, '\n'))
 }
 
 func TestParseLimit(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 const module = "github.com/rkt-toolkit/rkt/"
@@ -34,29 +36,10 @@ func goList(t *testing.T, args ...string) (lines [][]string) {
 }
 
 // compareGenerated compares a generated part of a page, which stands between "<!-- generated: NAME -->"
-// and "<!-- end -->", with what it should be. With RKT_WRITE_DOCS=1 it writes the part anew.
+// and "<!-- end -->", with what it should be. make table writes it.
 func compareGenerated(t *testing.T, page, name string, generate func(old string) string) {
 	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- generated: "+name+" -->\n", "<!-- end -->\n"
-	before, rest, ok := strings.Cut(string(text), begin)
-	old, after, ended := strings.Cut(rest, end)
-	if !ok || !ended {
-		t.Fatalf("%s: has no part between %q and %q", page, begin, end)
-	}
-	want := generate(old)
-	switch {
-	case want == old:
-	case os.Getenv("RKT_WRITE_DOCS") == "1":
-		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("%s: the part %q is out of date; make table writes it:\n%s", page, name, want)
-	}
+	testkit.Generated(t, page, "<!-- generated: "+name+" -->\n", "<!-- end -->\n", generate)
 }
 
 // roomOf returns the room of a package, which is a directory below lib; programs are one room

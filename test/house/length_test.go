@@ -101,7 +101,7 @@ func TestShortFunctions(t *testing.T) {
 const maxProse, maxCode = 100, 120
 
 // longLines has, for each file with longer lines than that, how many it may have: none joins the
-// list, and the numbers only fall. RKT_WRITE_DOCS=1 writes the list anew.
+// list, and the numbers only fall. UPDATE=1 writes the list anew.
 const longLines = "long-lines.txt"
 
 // tooLong counts the lines of a file that are too long. A table's row can't be wrapped, nor what a
@@ -183,7 +183,7 @@ func TestLineLengths(t *testing.T) {
 	if files < 200 {
 		t.Errorf("looked at %d files only", files)
 	}
-	if os.Getenv("RKT_WRITE_DOCS") == "1" {
+	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(longLines, []byte(list), 0o644); err != nil {
 			t.Fatal(err)
 		}

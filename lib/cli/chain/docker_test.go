@@ -2,7 +2,6 @@ package chain
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // Each flag of "podman run" is one of ours, or is answered with what to write instead, as the table
@@ -38,16 +38,6 @@ func TestPodman(t *testing.T) {
 	}
 	slices.Sort(same)
 
-	const page, begin, end = "../../../docs/from-podman.md", "<!-- made of lib/cli/chain/docker.go -->\n", "<!-- end of flags -->\n"
-	old, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(old), begin)
-	got, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s: has no place for the table", page)
-	}
 	want := "| podman run | here |\n|---|---|\n| " + strings.Join(same, " ") + " | the same |\n"
 	for _, row := range docker {
 		var names []string
@@ -60,13 +50,6 @@ func TestPodman(t *testing.T) {
 		}
 		want += fmt.Sprintf("| %s | %s |\n", strings.Join(names, " "), strings.ReplaceAll(row.here, "|", "\\|"))
 	}
-	if got == want {
-		return
-	}
-	if os.Getenv("UPDATE") == "" {
-		t.Fatalf("%s: is not what docker.go says (UPDATE=1 writes it)", page)
-	}
-	if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Generated(t, "../../../docs/from-podman.md", "<!-- made of lib/cli/chain/docker.go -->\n",
+		"<!-- end of flags -->\n", func(string) string { return want })
 }

@@ -3,12 +3,13 @@ package rkt
 import (
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // Each of podman's commands is one of ours, or is answered with what to type instead, as the table
@@ -31,29 +32,12 @@ func TestPodman(t *testing.T) {
 		}
 	}
 
-	const page, begin, end = "../../../docs/from-podman.md", "<!-- made of lib/command/rkt/others.go -->\n", "<!-- end of commands -->\n"
-	old, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(old), begin)
-	got, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s: has no place for the table", page)
-	}
 	want := "| podman | here |\n|---|---|\n"
 	for _, verb := range slices.Sorted(maps.Keys(others)) {
 		if !slices.Contains([]string{"api-service", "app", "fly"}, verb) { // rkt 1.30's
 			want += fmt.Sprintf("| `%s` | %s |\n", verb, others[verb])
 		}
 	}
-	if got == want {
-		return
-	}
-	if os.Getenv("UPDATE") == "" {
-		t.Fatalf("%s: is not what others.go says (UPDATE=1 writes it)", page)
-	}
-	if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Generated(t, "../../../docs/from-podman.md", "<!-- made of lib/command/rkt/others.go -->\n",
+		"<!-- end of commands -->\n", func(string) string { return want })
 }

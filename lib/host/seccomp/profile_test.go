@@ -11,6 +11,7 @@ import (
 
 	docker "github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 	"golang.org/x/sys/unix"
 )
 
@@ -203,16 +204,6 @@ func assembled(t *testing.T, profile *specs.LinuxSeccomp) []unix.SockFilter {
 
 // The table of the page is made of the lines that decide.
 func TestPage(t *testing.T) {
-	const page, begin, end = "../../../docs/system-calls.md", "<!-- made of lib/host/seccomp/peers -->\n", "<!-- end -->\n"
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	got, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s: has no place for the table", page)
-	}
 	calls := map[string][]string{}
 	var kinds []string
 	for line := range strings.Lines(peers) {
@@ -231,15 +222,8 @@ func TestPage(t *testing.T) {
 		f := strings.Fields(kind)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", shown(f[0]), shown(f[1]), shown(both(f[0], f[1])), strings.Join(calls[kind], " "))
 	}
-	if got == b.String() {
-		return
-	}
-	if os.Getenv("UPDATE") == "" {
-		t.Fatalf("%s: is not what the lines say (UPDATE=1 writes it)", page)
-	}
-	if err := os.WriteFile(page, []byte(before+begin+b.String()+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Generated(t, "../../../docs/system-calls.md", "<!-- made of lib/host/seccomp/peers -->\n", "<!-- end -->\n",
+		func(string) string { return b.String() })
 }
 
 // both is when two profiles allow a call.

@@ -197,7 +197,7 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		if manifest.Apps.Get(name) != nil {
 			return fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
 		}
-		app, runtime, err := fillApp(p, volumes, o, i, name, images[i])
+		app, runtime, err := fillApp(p, volumes, o, &o.Apps[i], name, images[i])
 		if err != nil {
 			return err
 		}
@@ -236,9 +236,8 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 
 // fillApp gives the pod the root of one of its apps, and what the app has there. What it returns is
 // for the flavor and rkt-stage2, and for the pod's manifest.
-func fillApp(p *poddir.Pod, volumes *storage, o Options, i int, name types.ACName, img *store.Image) (
+func fillApp(p *poddir.Pod, volumes *storage, o Options, given *App, name types.ACName, img *store.Image) (
 	app stage1.App, runtime schema.RuntimeApp, err error) {
-	given := &o.Apps[i]
 	dir, target := p.Path(poddir.AppOverlay(name.String())), p.Path(poddir.RootDir+stage1.AppRoot(name.String()))
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return app, runtime, err

@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/host/selinux"
@@ -108,28 +107,7 @@ func TestReserveCategories(t *testing.T) {
 
 // Of many at once, for whom there are few pairs, each has its own.
 func TestManyReserveCategories(t *testing.T) {
-	pods := poddir.In(t.TempDir())
-	const n = 20
-	all := make([]*poddir.Pod, n)
-	for i := range all {
-		all[i] = newPod(t, pods)
-	}
-	var wait sync.WaitGroup
-	for _, p := range all {
-		wait.Go(func() {
-			if err := reserveCategories(p, pods, containers(), func(int) int { return rand.IntN(4 * n) }); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wait.Wait()
-	seen := map[string]bool{}
-	for _, p := range all {
-		l, err := p.Labels()
-		if err != nil || l == nil || seen[l.File.Level] {
-			t.Errorf("%v, %v: another pod's", l, err)
-			continue
-		}
-		seen[l.File.Level] = true
-	}
+	eachItsOwn(t, func(p *poddir.Pod, pods poddir.Pods) error {
+		return reserveCategories(p, pods, containers(), func(int) int { return rand.IntN(4 * many) })
+	}, levelOf)
 }

@@ -63,28 +63,38 @@ func TestReserve(t *testing.T) {
 
 // Many at once have each their own.
 func TestManyReserve(t *testing.T) {
+	eachItsOwn(t, func(p *poddir.Pod, pods poddir.Pods) error {
+		return reserve(p, pods, poddir.Reserved{Mode: poddir.UsersOwn})
+	}, rangeOf)
+}
+
+// eachItsOwn has many pods reserve something at once, of which no two may have the same.
+func eachItsOwn[K comparable](t *testing.T, reserve func(*poddir.Pod, poddir.Pods) error,
+	of func(*poddir.Pod) (K, bool)) {
+	t.Helper()
 	pods := poddir.In(t.TempDir())
-	const n = 20
-	all := make([]*poddir.Pod, n)
+	all := make([]*poddir.Pod, many)
 	for i := range all {
 		all[i] = newPod(t, pods)
 	}
 	var wait sync.WaitGroup
 	for _, p := range all {
 		wait.Go(func() {
-			if err := reserve(p, pods, poddir.Reserved{Mode: poddir.UsersOwn}); err != nil {
+			if err := reserve(p, pods); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wait.Wait()
-	seen := map[userns.Range]bool{}
+	seen := map[K]bool{}
 	for _, p := range all {
-		r, err := p.Reserved()
-		if err != nil || r == nil || seen[r.Range] {
-			t.Errorf("%v, %v: another pod's", r, err)
+		key, ok := of(p)
+		if !ok || seen[key] {
+			t.Errorf("%v, %v: another pod's", key, ok)
 			continue
 		}
-		seen[r.Range] = true
+		seen[key] = true
 	}
 }
+
+const many = 20

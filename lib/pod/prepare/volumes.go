@@ -373,6 +373,7 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		}
 		s.slaves = append(s.slaves, v.Slaves...)
 	}
+	typed := map[types.ACName]string{} // the short form, in which no name was given
 	for i, v := range all {
 		mounts := slices.Clone(v.Mounts)
 		for _, m := range mounts {
@@ -382,12 +383,10 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		}
 		for _, b := range v.Binds {
 			name, err := s.short(b)
-			if err == nil && filepath.IsAbs(b.Source) {
-				_, err = os.Stat(b.Source)
-			}
 			if err != nil {
 				return nil, fmt.Errorf("volume %s:%s: %w", b.Source, b.Target, err)
 			}
+			typed[name] = b.Source + ":" + b.Target
 			mounts = append(mounts, schema.Mount{Volume: name, Path: b.Target})
 		}
 		if i == 0 {
@@ -401,6 +400,9 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 			continue
 		}
 		info, err := os.Stat(volume.Source)
+		if short, ok := typed[volume.Name]; ok && err != nil {
+			return nil, fmt.Errorf("volume %s: %w", short, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("volume %q: its source: %w", volume.Name, err)
 		}

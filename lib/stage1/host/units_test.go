@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/inside"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 const uuid = "01234567-89ab-cdef-0123-456789abcdef"
@@ -30,23 +31,6 @@ var hostile = stage1.App{
 
 func plain(name string) stage1.App {
 	return stage1.App{Name: name, Exec: []string{"/bin/true"}, WorkingDir: "/", Capabilities: []string{}}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not as it was (UPDATE=1 writes it anew):\n%s", file, got)
-	}
 }
 
 // No string of an image is in a unit; what is there is in golden files.
@@ -69,7 +53,7 @@ func TestUnits(t *testing.T) {
 				got += "# " + path + "\n" + string(files[path])
 			}
 		}
-		golden(t, app.Name+".units", []byte(got))
+		testkit.Golden(t, app.Name+".units", []byte(got))
 	}
 }
 
@@ -194,7 +178,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Nothing that runs in a pod beside the apps is a program of the host's, but for journald.
+// Nothing that runs in a pod beside the apps is a program of the host's, except for journald.
 func TestPrograms(t *testing.T) {
 	app := plain("a")
 	app.Stdout, app.Health = stage1.Attached, &stage1.Health{Exec: []string{"/check"}, StartPeriod: 1}
