@@ -223,7 +223,7 @@ func rktFetch(t *testing.T, dir, name string) string {
 	return string(out)
 }
 
-// tree writes down what is in a store, but for the times of what nothing in an image has a time
+// tree writes down what is in a store, except for the times of what nothing in an image has a time
 // for, and for the notes on files, which are not made of a file that is a moment old.
 func tree(t *testing.T, dir string) string {
 	t.Helper()

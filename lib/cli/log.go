@@ -65,7 +65,7 @@ func quoted(s string) string {
 	return s
 }
 
-// toJournal tells whether standard error is the journal's stream ($JOURNAL_STREAM,
+// toJournal reports whether standard error is the journal's stream ($JOURNAL_STREAM,
 // systemd.exec(5)).
 func (p *Process) toJournal() bool {
 	var st unix.Stat_t

@@ -67,7 +67,7 @@ var (
 
 const maxTag = 128 // bytes
 
-// Hex tells whether a text is prefix and from min to max hex digits, lower case. A regular
+// Hex reports whether a text is prefix and from min to max hex digits, lower case. A regular
 // expression with such a number in it takes a millisecond to compile, at every start of a program,
 // and milliseconds for the names of a thousand images.
 func Hex(s, prefix string, min, max int) bool {
@@ -279,7 +279,7 @@ func (r Reference) Describes(m *schema.ImageManifest) error {
 	return nil
 }
 
-// Local tells whether the reference names a file or directory of this machine, which may have
+// Local reports whether the reference names a file or directory of this machine, which may have
 // changed since it was fetched and costs little to look at.
 func (r Reference) Local() bool { return r.Path != "" }
 

@@ -133,7 +133,7 @@ func (n *Names) SetHosts(value string) error {
 	return nil
 }
 
-// validDomain tells whether s can stand in resolv.conf and hosts. It is no more strict than
+// validDomain reports whether s can stand in resolv.conf and hosts. It is no more strict than
 // resolvers are.
 func validDomain(s string) bool {
 	for i := range len(s) {

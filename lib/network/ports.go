@@ -35,12 +35,12 @@ func (p Port) String() string {
 	return p.HostIP + ":" + s
 }
 
-// Conflicts tells whether one packet from outside could be meant for both.
+// Conflicts reports whether one packet from outside could be meant for both.
 func (p Port) Conflicts(q Port) bool {
 	return p.HostPort == q.HostPort && p.Protocol == q.Protocol && (p.any() || q.any() || p.HostIP == q.HostIP)
 }
 
-// any tells whether all of the host's addresses are meant. That 0.0.0.0 is not :: makes no
+// any reports whether all of the host's addresses are meant. That 0.0.0.0 is not :: makes no
 // difference to who may have a port.
 func (p Port) any() bool {
 	ip, err := netip.ParseAddr(p.HostIP)

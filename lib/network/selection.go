@@ -77,10 +77,10 @@ func (s *Selection) String() string {
 	return strings.Join(items, ",")
 }
 
-// Host tells whether the pod is to have the host's network.
+// Host reports whether the pod is to have the host's network.
 func (s Selection) Host() bool { return s.has(Host) }
 
-// None tells whether the pod is to have a namespace without networks.
+// None reports whether the pod is to have a namespace without networks.
 func (s Selection) None() bool { return s.has(None) }
 
 func (s Selection) has(name string) bool {
@@ -122,7 +122,7 @@ func parseRequest(item string) (Request, error) {
 	return Request{name, args}, nil
 }
 
-// validName tells whether s may name a network (CNI specification, section 1).
+// validName reports whether s may name a network (CNI specification, section 1).
 func validName(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !alphanumeric(c) && (i == 0 || c != '_' && c != '.' && c != '-') {

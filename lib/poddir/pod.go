@@ -413,10 +413,10 @@ func ValidName(s string) bool {
 	return true
 }
 
-// ValidUUID tells whether s is a UUID in its canonical form: lower case, with dashes.
+// ValidUUID reports whether s is a UUID in its canonical form: lower case, with dashes.
 func ValidUUID(s string) bool { return len(s) == 36 && validPrefix(s) }
 
-// validPrefix tells whether s can be the start of a UUID.
+// validPrefix reports whether s can be the start of a UUID.
 func validPrefix(s string) bool {
 	if s == "" || len(s) > 36 {
 		return false

@@ -85,7 +85,7 @@ type Facts struct {
 	Manifest, Started time.Time
 }
 
-// Has tells whether the directory has an entry of a name.
+// Has reports whether the directory has an entry of a name.
 func (r *Reader) Has(name string) bool { return !r.time(name).IsZero() }
 
 // Manifest reads the manifest. The time of its last change is told also where it cannot be read,
@@ -126,7 +126,7 @@ func (r *Reader) Look(manifest time.Time) (Facts, error) {
 	return f, nil
 }
 
-// locked tells whether somebody has the pod's lock, and shares it if nobody has.
+// locked reports whether somebody has the pod's lock, and shares it if nobody has.
 func (r *Reader) locked() (bool, error) {
 	_, err := retry(func() (int, error) { return 0, unix.Flock(r.fd, unix.LOCK_SH|unix.LOCK_NB) })
 	if err == unix.EWOULDBLOCK {
@@ -234,7 +234,7 @@ func open(in int, name string) (int, error) {
 	return dir, nil
 }
 
-// CheckFolder tells whether name is a folder of the pod's directory, without a link on the way to
+// CheckFolder reports whether name is a folder of the pod's directory, without a link on the way to
 // it, for those who must use its path.
 func (p *Pod) CheckFolder(name string) error {
 	r, err := p.Open()

@@ -21,10 +21,10 @@ func (s State) String() string {
 	return [...]string{"preparing", "aborted prepare", "prepared", "running", "exited", "exited garbage", "deleting"}[s]
 }
 
-// Ended tells whether the pod has run and does not run any more.
+// Ended reports whether the pod has run and does not run any more.
 func (s State) Ended() bool { return s == Exited || s == ExitedGarbage }
 
-// Lives tells whether somebody makes the pod or runs it at the moment.
+// Lives reports whether somebody makes the pod or runs it at the moment.
 func (s State) Lives() bool { return s == Preparing || s == Running }
 
 // fact is what a state asks of one thing that can be seen of a pod.
@@ -82,7 +82,7 @@ var transitions = []transition{
 	{ExitedGarbage, Deleting, "rkt-gc", "after --grace-period, or by name"},
 }
 
-// May tells whether a pod can go from one state to another in one step.
+// May reports whether a pod can go from one state to another in one step.
 func (s State) May(to State) bool {
 	return slices.ContainsFunc(transitions, func(t transition) bool { return t.from == s && t.to == to })
 }

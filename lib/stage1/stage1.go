@@ -59,7 +59,7 @@ const (
 // IsLog reports whether it is the log.
 func (s Stream) IsLog() bool { return s == Log || s == "" }
 
-// Attachable tells whether rkt-attach has to serve the app in the pod.
+// Attachable reports whether rkt-attach has to serve the app in the pod.
 func (a App) Attachable() bool {
 	for _, s := range []Stream{a.Stdin, a.Stdout, a.Stderr} {
 		if s == TTY || s == Attached {

@@ -25,7 +25,7 @@ type entry struct {
 // directory holds the pods' directories against docs/pod-directory.md.
 //
 //	directory PAGE STATE     each file of the pods in that state, of which there are some, is on the page, as one that pods in this state may have
-//	directory -all [NAME…]   each name on the page, but for NAMEs, was seen in some pod
+//	directory -all [NAME…]   each name on the page, except for NAMEs, was seen in some pod
 func directory() func(*testscript.TestScript, bool, []string) {
 	var entries []*entry
 	files, pods := 0, map[string]int{}
@@ -108,7 +108,7 @@ func appNames(ts *testscript.TestScript, p *poddir.Pod) string {
 	return "(" + strings.Join(names, "|") + ")"
 }
 
-// below tells whether a directory leads to what the entry names.
+// below reports whether a directory leads to what the entry names.
 func (e *entry) below(directory, apps string) bool {
 	parts := strings.Split(e.name, "/")
 	for n := 1; n < len(parts); n++ {

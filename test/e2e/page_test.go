@@ -91,7 +91,7 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // picture compares an excerpt of what a command prints: lines in a row that are those of the page,
-// in any order, but for numbers, UUIDs, lines of trees, and what was cut off. It returns them as
+// in any order, except for numbers, UUIDs, lines of trees, and what was cut off. It returns them as
 // they are now, for whom make pictures writes them into the page.
 func picture(ts *testscript.TestScript, file string, at int, command string, want []string) []string {
 	var masked []string

@@ -43,7 +43,7 @@ func init() {
 	}
 }
 
-// changes tells whether a system call that a thread is about to make changes something.
+// changes reports whether a system call that a thread is about to make changes something.
 func changes(pid int, regs *unix.PtraceRegs) bool {
 	if !changing[regs.Orig_rax] {
 		return false

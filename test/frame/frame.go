@@ -1,5 +1,5 @@
 // Package frame sends packets by AF_PACKET, past the routes and the filters of the sender's kernel,
-// as a hostile app can that has CAP_NET_RAW, and tells whether they are answered.
+// as a hostile app can that has CAP_NET_RAW, and reports whether they are answered.
 package frame
 
 import (

@@ -13,7 +13,7 @@ import (
 )
 
 // Undo has for each value of "rkt-run-prepared --undo" the command that takes back what was made
-// for a start that failed, but for the pod's UUID at its end.
+// for a start that failed, except for the pod's UUID at its end.
 var Undo = map[string][]string{
 	"network": {"rkt-net", "del"},
 	"pod":     {"rkt-gc"},

@@ -147,7 +147,7 @@ func (c *config) failed(name string, err error) error {
 // shortID is how much of an ID rkt printed: half of the hash. Every program takes it for the whole.
 const shortID = len("sha512-") + 32
 
-// haveKey tells whether an ACI of that name can be verified. With --trust-keys-from-https its
+// haveKey reports whether an ACI of that name can be verified. With --trust-keys-from-https its
 // server is asked for a key.
 func (c *config) haveKey(ctx context.Context, said io.Writer, keys trust.Keystore, name string) error {
 	g := c.global

@@ -89,7 +89,7 @@ func (t *table) choose(list string) error {
 	return nil
 }
 
-// has tells whether a column was chosen.
+// has reports whether a column was chosen.
 func (t table) has(name string) bool {
 	return slices.ContainsFunc(t.columns, func(i int) bool { return columns[i].name == name })
 }

@@ -32,7 +32,7 @@ func WriteForNow(path string, data []byte, perm fs.FileMode) error {
 	return write(path, data, perm, func(f *File) error { return f.failed(f.place(true)) })
 }
 
-// Lost tells whether a file has no content, or only that which a loss of power has left of it.
+// Lost reports whether a file has no content, or only that which a loss of power has left of it.
 func Lost(data []byte) bool { return len(bytes.TrimLeft(data, "\x00")) == 0 }
 
 func write(path string, data []byte, perm fs.FileMode, place func(*File) error) error {
@@ -229,7 +229,7 @@ func Share(path string) (*os.File, error) {
 	return lock(path, unix.LOCK_SH, -1)
 }
 
-// Locked tells whether some process holds the exclusive lock on path.
+// Locked reports whether some process holds the exclusive lock on path.
 func Locked(path string) (bool, error) {
 	f, err := lock(path, unix.LOCK_SH, 0)
 	if errors.Is(err, ErrLocked) {

@@ -149,7 +149,7 @@ func Pinned(uuid string) bool {
 	return unix.Statfs(Path(uuid), &st) == nil && st.Type == unix.NSFS_MAGIC
 }
 
-// Used tells whether a process is in the pod's namespace.
+// Used reports whether a process is in the pod's namespace.
 func Used(uuid string) bool {
 	var pinned unix.Stat_t
 	if !Pinned(uuid) || unix.Stat(Path(uuid), &pinned) != nil {
@@ -165,7 +165,7 @@ func Used(uuid string) bool {
 	return false
 }
 
-// HasInterface tells whether the pod's namespace has a network interface of that name.
+// HasInterface reports whether the pod's namespace has a network interface of that name.
 func HasInterface(uuid, name string) (bool, error) {
 	var has bool
 	err := In(Path(uuid), func() error {

@@ -107,7 +107,7 @@ func NestedPIDNamespace(outer, inner int) bool {
 		parent.Dev == own.Dev && parent.Ino == own.Ino
 }
 
-// SamePIDNamespace tells whether two processes number processes alike.
+// SamePIDNamespace reports whether two processes number processes alike.
 func SamePIDNamespace(a, b int) bool { return SameNamespace(a, b, "pid") }
 
 // inOtherPIDNamespace tells whether two processes number processes differently. One that has ended
@@ -118,7 +118,7 @@ func inOtherPIDNamespace(a, b int) bool {
 	return errX == nil && errY == nil && x != y
 }
 
-// SameNamespace tells whether two processes share a namespace of a kind, by its name in
+// SameNamespace reports whether two processes share a namespace of a kind, by its name in
 // /proc/PID/ns.
 func SameNamespace(a, b int, kind string) bool {
 	x, errX := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", a, kind))

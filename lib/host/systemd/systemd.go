@@ -10,7 +10,7 @@ import (
 	"github.com/coreos/go-systemd/v22/util"
 )
 
-// Booted tells whether systemd is the host's init.
+// Booted reports whether systemd is the host's init.
 func Booted() bool { return util.IsRunningSystemd() }
 
 // Unit is the name of the systemd unit that the process belongs to, or "": the last part of its

@@ -84,7 +84,7 @@ func Environment(name, value string) (string, error) {
 	return word, nil
 }
 
-// validVariable tells whether systemd passes on an environment variable of this name.
+// validVariable reports whether systemd passes on an environment variable of this name.
 func validVariable(name string) bool {
 	for i := range len(name) {
 		c := name[i]

@@ -171,7 +171,7 @@ func (f *acis) reader(ctx context.Context, r io.Reader, name string, size int64)
 	return v
 }
 
-// same tells whether a file is the ACI of that ID.
+// same reports whether a file is the ACI of that ID.
 func (f *acis) same(v *verifier, id string) (bool, error) {
 	h := sha512.New()
 	limit := maxUnpacked(f.options, v.size)

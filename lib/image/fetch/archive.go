@@ -338,7 +338,7 @@ func matching(names []string, want string) string {
 	return ""
 }
 
-// sameName tells whether two names of Docker images mean the same: redis and
+// sameName reports whether two names of Docker images mean the same: redis and
 // docker.io/library/redis:latest do.
 func sameName(a, b string) bool {
 	if a == b {

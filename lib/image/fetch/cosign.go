@@ -31,7 +31,7 @@ type cosign struct {
 	by                  keystore.Proof
 }
 
-// counts tells whether one of the signatures that a manifest holds counts.
+// counts reports whether one of the signatures that a manifest holds counts.
 func (c *cosign) counts(ctx context.Context, manifest []byte) bool {
 	if c.manifests++; c.manifests > maxSignatureManifests {
 		return c.no(fmt.Errorf("more than %d manifests of signatures", maxSignatureManifests))

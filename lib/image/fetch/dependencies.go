@@ -244,7 +244,7 @@ func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error
 	return like, err
 }
 
-// marked tells whether a directory of a layer has unpack's mark.
+// marked reports whether a directory of a layer has unpack's mark.
 func marked(directory string) bool { return overlay.Marks(directory) != "" }
 
 // folderIn tells whether a layer has a directory of that name that its archive had, reached through

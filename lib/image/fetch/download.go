@@ -60,7 +60,7 @@ func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// again tells whether to try once more, and after which time.
+// again reports whether to try once more, and after which time.
 func (p *patient) again(answer *http.Response, err error, try int) (time.Duration, bool) {
 	if try >= maxTries {
 		return 0, false
@@ -254,7 +254,7 @@ func (p *patient) anew(r *http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: next}).Do(first)
 }
 
-// check tells whether an answer goes on with the body.
+// check reports whether an answer goes on with the body.
 func (b *resuming) check(answer *http.Response) error {
 	switch answer.StatusCode {
 	case http.StatusPartialContent:

@@ -79,7 +79,7 @@ func receive(ctx context.Context, f *os.File, r io.Reader, o Options) error {
 	}
 }
 
-// holdsACI tells whether a file is an ACI, or else an archive of images: by the name of the first
+// holdsACI reports whether a file is an ACI, or else an archive of images: by the name of the first
 // entry that is in only one of them.
 func holdsACI(f *os.File) (bool, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -32,7 +32,7 @@ func (p Platform) orThis() Platform {
 	return p
 }
 
-// foreign tells whether images for it are not what the names in the store mean.
+// foreign reports whether images for it are not what the names in the store mean.
 func (p Platform) foreign() bool { return p.orThis() != thisMachine() }
 
 func (p Platform) String() string {

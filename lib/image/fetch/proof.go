@@ -28,7 +28,7 @@ type proof struct {
 	hash      hash.Hash // of what has been unpacked, which must be what is signed
 }
 
-// verifies tells whether ACIs must be signed.
+// verifies reports whether ACIs must be signed.
 func (f *acis) verifies() bool { return !f.options.InsecureImage }
 
 // proof gets the signature of an ACI from a path or a URL, before the ACI itself.

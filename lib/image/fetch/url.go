@@ -193,7 +193,7 @@ func (f *acis) ask(ctx context.Context, ref image.Reference, part *store.Partial
 	return answer, auth.HideQuery(err)
 }
 
-// source keeps what is read of a body, and tells whether it broke off.
+// source keeps what is read of a body, and reports whether it broke off.
 type source struct {
 	r      io.Reader
 	copy   *store.Partial

@@ -139,7 +139,7 @@ func restore(ctx context.Context, s *store.Store, r store.Record, refs []store.R
 	return true, s.Restore(ctx, r, manifest, layers)
 }
 
-// own tells whether a layer is that of an ACI, or a part of it.
+// own reports whether a layer is that of an ACI, or a part of it.
 func own(s *store.Store, id, layer string) bool {
 	if !strings.HasPrefix(layer, "part-") {
 		return layer == id

@@ -34,7 +34,7 @@ func (a *AppArmor) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// AssertValid tells whether the value is a name that a unit file can hold.
+// AssertValid reports whether the value is a name that a unit file can hold.
 func (a AppArmor) AssertValid() error {
 	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '%' }
 	if a.Profile == "" || a.Profile[0] == '-' || strings.ContainsFunc(a.Profile, odd) {

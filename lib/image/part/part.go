@@ -75,10 +75,10 @@ func (p Part) Needs() []string {
 	return all
 }
 
-// Shows tells whether a directory of that name is seen, if the image has it.
+// Shows reports whether a directory of that name is seen, if the image has it.
 func (p Part) Shows(name string) bool { return len(p.Above) == 0 || pathSet(p.Above)[name] }
 
-// Hides tells whether the whitelists hide anything of the image's own layer.
+// Hides reports whether the whitelists hide anything of the image's own layer.
 func (p Part) Hides(layer string) (bool, error) {
 	return whitelist{pathSet(p.Own), pathSet(p.Above)}.hides(layer)
 }
@@ -220,7 +220,7 @@ func (w whitelist) has(name string, d fs.DirEntry) bool {
 	return (w.own == nil || d.IsDir() || w.own[name]) && (w.above == nil || w.above[name])
 }
 
-// hides tells whether anything in a directory is not taken.
+// hides reports whether anything in a directory is not taken.
 func (w whitelist) hides(from string) (hides bool, err error) {
 	err = EachEntry(from, func(name string, d fs.DirEntry) error {
 		if !w.has(name, d) {

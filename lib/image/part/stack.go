@@ -206,7 +206,7 @@ func (o *overlaid) like(at string, under view) {
 }
 
 // parents has the directories on the way to one that another is moved to, and itself, be like those
-// below, but for those that the layer has.
+// below, except for those that the layer has.
 func (o *overlaid) parents(at string) error {
 	done := ""
 	for name := range strings.SplitSeq(at, "/") {
@@ -334,7 +334,7 @@ func isOverlayWhiteout(file string) bool {
 	return unix.Lstat(file, &st) == nil && isWhiteout(&st)
 }
 
-// alike tells whether two directories have the same owner, mode and time, and no attributes that
+// alike reports whether two directories have the same owner, mode and time, and no attributes that
 // Link would take over.
 func alike(a, b string) bool {
 	var x, y unix.Stat_t

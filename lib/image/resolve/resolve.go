@@ -46,7 +46,7 @@ func (r Resolver) Lookup(ref image.Reference) (*store.Image, error) {
 	return r.lookup(ref, r.Check)
 }
 
-// Own finds the image that a reference means, as Lookup does, but for what that image lies on:
+// Own finds the image that a reference means, as Lookup does, except for what that image lies on:
 // whoever calls it lays it anew.
 func (r Resolver) Own(ref image.Reference) (*store.Image, error) {
 	return r.lookup(ref, r.checkOwn)

@@ -88,7 +88,7 @@ func hold(ctx context.Context, path string, done func() bool) (*draft, error) {
 	}
 }
 
-// inPlace tells whether the locked directory is still the one of that name.
+// inPlace reports whether the locked directory is still the one of that name.
 func (d *draft) inPlace() (bool, error) {
 	var mine, there unix.Stat_t
 	if err := unix.Fstat(int(d.lock.Fd()), &mine); err != nil {

@@ -52,7 +52,7 @@ func (s *Store) Check(img *Image) error {
 	return nil
 }
 
-// Still tells whether an image that was read is in the store still, whole.
+// Still reports whether an image that was read is in the store still, whole.
 func (s *Store) Still(img *Image) error {
 	if _, err := os.Lstat(s.path("image", img.ID, "manifest")); errors.Is(err, fs.ErrNotExist) {
 		return ErrNotFound

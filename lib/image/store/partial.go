@@ -52,7 +52,7 @@ func (s *Store) Partial(ctx context.Context, url image.Reference) (*Partial, err
 	return p, err
 }
 
-// bootID tells whether the machine was started again since. Nothing is synced, so after a failure
+// bootID reports whether the machine was started again since. Nothing is synced, so after a failure
 // of power the file may have holes.
 func bootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -26,7 +26,7 @@ var ErrNotFound = errors.New("not in the store")
 // format is what cas/version holds, and what this package reads and writes.
 const format = "2\n"
 
-// ValidID tells whether a text is an image's ID.
+// ValidID reports whether a text is an image's ID.
 func ValidID(s string) bool { return image.Hex(s, "sha512-", 128, 128) }
 
 func validLayer(s string) bool {
@@ -83,7 +83,7 @@ func (s *Store) LayerFile(name, file string) string { return s.path("layer", nam
 
 const layerRoot = "root"
 
-// HasLayer tells whether the layer of that name is in the store.
+// HasLayer reports whether the layer of that name is in the store.
 func (s *Store) HasLayer(name string) bool {
 	info, err := os.Lstat(s.LayerPath(name))
 	return err == nil && info.IsDir()

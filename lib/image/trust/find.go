@@ -60,7 +60,7 @@ func remote(location string) *url.URL {
 	return u
 }
 
-// HTTPS tells whether a location is vouched for by a certificate that was checked.
+// HTTPS reports whether a location is vouched for by a certificate that was checked.
 func (s Source) HTTPS(location string) bool {
 	u := remote(location)
 	return u != nil && u.Scheme == "https" && !s.TLS && !s.HTTP

@@ -47,7 +47,7 @@ type Image struct {
 // registryName is the name that keys for an image in a registry are trusted for.
 func registryName(r image.Reference) string { return r.Host + "/" + r.Repository }
 
-// HaveImageKey tells whether some key is trusted for images in registries of that name; the error
+// HaveImageKey reports whether some key is trusted for images in registries of that name; the error
 // is a *NoKey if none is.
 func (s Keystore) HaveImageKey(r image.Reference) error {
 	_, err := s.imageKeys(r)
@@ -143,8 +143,8 @@ func (img Image) signedAs(reference string) (image.Reference, error) {
 	return asked, nil
 }
 
-// signed tells whether a key in PEM made a signature, as cosign makes them: of the payload's
-// SHA-256, but for Ed25519.
+// signed reports whether a key in PEM made a signature, as cosign makes them: of the payload's
+// SHA-256, except for Ed25519.
 func (k Key) signed(payload, signature []byte) bool {
 	sum := sha256.Sum256(payload)
 	switch public := k.public.(type) {

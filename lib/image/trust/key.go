@@ -144,7 +144,7 @@ func armorKey(entity *openpgp.Entity) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// OpenPGP tells whether the key signs ACIs.
+// OpenPGP reports whether the key signs ACIs.
 func (k Key) OpenPGP() bool { return k.pgp != nil }
 
 // Algorithm is what a key in PEM is for, "" of an OpenPGP key.

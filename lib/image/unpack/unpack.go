@@ -571,7 +571,7 @@ func (u *unpacker) content(fd int, h *tar.Header, place string, r io.Reader) err
 	return err
 }
 
-// sparse tells whether a file has holes that the archive says in one of tar's ways, so that its
+// sparse reports whether a file has holes that the archive says in one of tar's ways, so that its
 // bytes are not those of the archive.
 func sparse(h *tar.Header) bool {
 	if h.Typeflag == tar.TypeGNUSparse {
@@ -671,7 +671,7 @@ func (u *unpacker) node(h *tar.Header, at int, base string) error {
 	return u.describe(h, at, base, true)
 }
 
-// whiteout makes what hides an entry of the layers below, and tells whether the entry was one of
+// whiteout makes what hides an entry of the layers below, and reports whether the entry was one of
 // that kind. An entry of the same layer is not hidden, wherever in the archive it is.
 func (u *unpacker) whiteout(dir, base string) (bool, error) {
 	for part := range strings.SplitSeq(dir, "/") {
@@ -827,7 +827,7 @@ func checkOwner(h *tar.Header) error {
 	return nil
 }
 
-// attribute tells whether an extended attribute is kept; see Tar.
+// attribute reports whether an extended attribute is kept; see Tar.
 func attribute(name string) (keep bool, err error) {
 	switch {
 	case strings.HasPrefix(name, "trusted."), strings.HasPrefix(name, "user.overlay."):

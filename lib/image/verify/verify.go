@@ -56,7 +56,7 @@ func New(s *store.Store, problem func(string)) *Verifier {
 	return &Verifier{store: s, problem: problem, layers: map[string]*checked{}}
 }
 
-// Image tells whether an image is what its ID says. The error is of what could not be looked at.
+// Image reports whether an image is what its ID says. The error is of what could not be looked at.
 func (v *Verifier) Image(ctx context.Context, img *store.Image) (whole bool, err error) {
 	config, err := os.ReadFile(img.Config)
 	switch {
@@ -78,7 +78,7 @@ func (v *Verifier) Image(ctx context.Context, img *store.Image) (whole bool, err
 	return whole, nil
 }
 
-// ACI gives the manifest that is in the ACI of that ID, and tells whether all of the ACI is what
+// ACI gives the manifest that is in the ACI of that ID, and reports whether all of the ACI is what
 // the ID says.
 func (v *Verifier) ACI(ctx context.Context, id string) (*schema.ImageManifest, bool, error) {
 	c, err := v.layer(ctx, id)

@@ -234,7 +234,7 @@ func (a *Attacher) attach(ctx context.Context, selection network.Selection, atta
 	return results, write(a.pod.Path(poddir.NetnsFile), []byte(where+"\n"), 0o644)
 }
 
-// asExpected tells whether plugins that were content have done what was asked of them.
+// asExpected reports whether plugins that were content have done what was asked of them.
 func (a *attachment) asExpected() error {
 	n, err := a.Network()
 	if err != nil {

@@ -44,7 +44,7 @@ type subnet struct {
 	routed  bool       // and only the toolkit's pods are in it
 }
 
-// overlap tells whether a network's subnet is in use otherwise: by a network that the pod joins
+// overlap reports whether a network's subnet is in use otherwise: by a network that the pod joins
 // too, by a network of other pods, or by the host.
 func overlap(attachments []*attachment) error {
 	var host []netip.Prefix

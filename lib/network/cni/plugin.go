@@ -224,7 +224,7 @@ func newAttachment(a network.Attachment) (*attachment, error) {
 	return &attachment{Attachment: a, list: list}, nil
 }
 
-// speaks tells whether the configuration is of CNI version v or later.
+// speaks reports whether the configuration is of CNI version v or later.
 func (a *attachment) speaks(v string) bool {
 	ok, err := version.GreaterThanOrEqualTo(a.list.CNIVersion, v)
 	return err == nil && ok
@@ -273,7 +273,7 @@ const flannel, flannelDir = "flannel", "/var/lib/cni/flannel"
 // dhcp is the IPAM plugin with a daemon, which listens on dhcpSocket.
 const dhcp, dhcpSocket = "dhcp", "/run/cni/dhcp.sock"
 
-// daemon tells whether the daemon that the IPAM plugin needs is missing.
+// daemon reports whether the daemon that the IPAM plugin needs is missing.
 func (o options) daemon() error {
 	if o.IPAM.Type != dhcp {
 		return nil

@@ -66,7 +66,7 @@ func forward(attachments []*attachment, ports []network.Port) error {
 	})
 }
 
-// forwards tells whether one of the list's plugins forwards ports.
+// forwards reports whether one of the list's plugins forwards ports.
 func (a *attachment) forwards() bool {
 	for _, plugin := range a.list.Plugins {
 		if plugin.Network.Capabilities[capability] {
@@ -76,7 +76,7 @@ func (a *attachment) forwards() bool {
 	return false
 }
 
-// routed tells whether the network gives a pod a default route, so far as its configuration says.
+// routed reports whether the network gives a pod a default route, so far as its configuration says.
 func (a *attachment) routed() bool {
 	for _, plugin := range a.list.Plugins {
 		o := optionsOf(plugin)
@@ -210,7 +210,7 @@ func (a *Attacher) releaseExited(ctx context.Context) (bool, error) {
 	return true, a.detach(ctx)
 }
 
-// bindTest tells whether a program of the host has a port.
+// bindTest reports whether a program of the host has a port.
 func bindTest(port network.Port) error {
 	kind, protocol := unix.SOCK_STREAM, 0
 	switch port.Protocol {

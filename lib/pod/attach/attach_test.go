@@ -529,7 +529,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// All that is typed arrives, however it is cut, but for ^P ^Q.
+// All that is typed arrives, however it is cut, except for ^P ^Q.
 func FuzzDetach(f *testing.F) {
 	f.Add([]byte("a\x10b\x10\x10\x10c"), 2)
 	f.Add([]byte("ls\n\x10\x11rm"), 1)

@@ -291,7 +291,7 @@ func beside(path string) (tmp string, lock *os.File, err error) {
 
 func exists(path string) error { return fmt.Errorf("%s: exists (try --overwrite)", path) }
 
-// free tells whether a file may be made.
+// free reports whether a file may be made.
 func free(path string, overwrite bool, right func(fs.FileMode) bool, kind string) error {
 	info, err := os.Lstat(path)
 	switch {

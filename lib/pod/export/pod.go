@@ -47,7 +47,7 @@ func App(ctx context.Context, s *store.Store, p *poddir.Pod, app string, w io.Wr
 	return ended(p) // whole only if nobody has taken it away
 }
 
-// ended tells whether a pod's files change no more.
+// ended reports whether a pod's files change no more.
 func ended(p *poddir.Pod) error {
 	state, err := p.State()
 	if err != nil {

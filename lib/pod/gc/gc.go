@@ -211,7 +211,7 @@ func (c *Collector) sweepFlavors(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// elsewhere tells whether a pod that has a network namespace is one of another data directory.
+// elsewhere reports whether a pod that has a network namespace is one of another data directory.
 func elsewhere(uuid string) bool {
 	data := netns.Owner(uuid)
 	if data == "" {

@@ -93,7 +93,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// waits tells whether a message waits at a socket now.
+// waits reports whether a message waits at a socket now.
 func waits(t *testing.T, c *net.UnixConn) (found bool) {
 	t.Helper()
 	raw, err := c.SyscallConn()

@@ -61,7 +61,7 @@ func readNames(p *poddir.Pod, hostname string) (*names, error) {
 	return &n, nil
 }
 
-// mentions tells whether a hosts(5) file has a name.
+// mentions reports whether a hosts(5) file has a name.
 func mentions(hosts, name string) bool {
 	for line := range strings.Lines(hosts) {
 		line, _, _ = strings.Cut(line, "#")
@@ -125,7 +125,7 @@ func (n *names) giveHostname(root *os.File) error {
 	return overlay.Symlink(root, "../proc/self/mounts", "/etc/mtab")
 }
 
-// absent tells whether an image lacks a file: it is not there, or a link to nowhere, or empty, as
+// absent reports whether an image lacks a file: it is not there, or a link to nowhere, or empty, as
 // builders of images leave the ones that they had mounted.
 func absent(root *os.File, path string) bool {
 	st, err := overlay.Stat(root, path)

@@ -144,7 +144,7 @@ func describe(fd int) (socket, error) {
 	return s, nil
 }
 
-// belongs tells whether a socket is meant for a port: by name, if it has the port's, else by
+// belongs reports whether a socket is meant for a port: by name, if it has the port's, else by
 // protocol and number.
 func (s socket) belongs(p appPort) bool {
 	if s.name == p.name {

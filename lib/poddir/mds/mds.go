@@ -96,7 +96,7 @@ func URL(p *poddir.Pod) string {
 	return strings.TrimSuffix(string(text), "\n")
 }
 
-// Knows tells whether a token is the pod's.
+// Knows reports whether a token is the pod's.
 func Knows(p *poddir.Pod, token string) bool {
 	url := URL(p)
 	return url != "" && subtle.ConstantTimeCompare([]byte(url[strings.LastIndexByte(url, '/')+1:]), []byte(token)) == 1

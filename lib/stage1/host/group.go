@@ -70,7 +70,7 @@ func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 	return dirs, durable.WriteFile(p.Path(poddir.CgroupFile), []byte(note), 0o600)
 }
 
-// keepUnit tells whether systemd-nspawn stays in the unit that it is started in. A service is a
+// keepUnit reports whether systemd-nspawn stays in the unit that it is started in. A service is a
 // unit of the pod already; elsewhere systemd-nspawn asks systemd for a scope.
 func keepUnit() bool {
 	return !CanRegister() || strings.HasSuffix(systemd.Unit(), ".service")

@@ -5,7 +5,7 @@
 // A tree, systemd/KEY/, has these files at the paths that they have on the host, with every library
 // that their loader needs, so that it serves as the root of a pod's systemd without anything else
 // of the host. KEY is a digest of all paths and contents. A tree is made whole and under a name
-// that nobody looks at, made to last and renamed; it never changes afterwards, but for the file
+// that nobody looks at, made to last and renamed; it never changes afterwards, except for the file
 // "sources".
 //
 // sources says what a tree was copied from: for each path on the host that decided it the file's
