@@ -122,7 +122,7 @@ func (s *sink) write(r record, from *sender, isOutput bool) error {
 func (s *sink) tell(r record, from *sender) error {
 	if s.host >= 0 {
 		s.message = r.onHost().native(s.message[:0], s.pod)
-		if from != nil && !from.isKnown {
+		if from != nil && time.Since(from.known) > remembered {
 			s.introduce(from)
 		}
 		return s.send(s.host, from.onHost(), podInit, nil)
@@ -137,8 +137,12 @@ type sender struct {
 	process   unix.Ucred
 	pid       int
 	pod, host []byte
-	isKnown   bool // to the host's journal
+	known     time.Time // when the host's journal last looked at it
 }
+
+// remembered is how long the host's journal knows of a process that has ended what it saw when it
+// last had a message of the process: half of journald's MAX_USEC.
+const remembered = 5 * time.Second
 
 // newSender takes the process as the pod's journal is to see it. The host's sees it as root's: with
 // an ID of the pod, the record would be in the file of a user of the host.
@@ -185,32 +189,45 @@ func (s *sink) send(to int, senders ...[]byte) error {
 
 // introduce has the host's journal look at the process, by a message without fields, of which it
 // makes no record. It remembers what it has seen, the unit above all, when the process has ended.
-// Of one that may have ended too early PID 1 is the sender.
+// It has looked when it reads a second one. Of a process that may have ended too early PID 1 is the
+// sender.
 func (s *sink) introduce(from *sender) {
-	from.isKnown = true
-	for {
-		err := unix.Sendmsg(s.host, []byte{'\n'}, from.host, nil, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		s.settle()
-		if err != nil || hasEnded(from.pid) {
+	from.known = time.Now()
+	for _, credentials := range [][]byte{from.host, podInit} {
+		if err := s.greet(credentials); err != nil {
 			from.host = podInit
-		}
-		return
-	}
-}
-
-// settle waits until the host's journal has read what was sent, a second at most.
-func (s *sink) settle() { awaitRead(s.host, time.Second) }
-
-// awaitRead waits until what was sent by a socket has been read, for as long as patience.
-func awaitRead(fd int, patience time.Duration) {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
-		if waiting, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err != nil || waiting == 0 {
 			return
 		}
 	}
+	if !s.settle() || hasEnded(from.pid) {
+		from.host = podInit
+	}
+}
+
+// greet sends the host's journal a message without fields.
+func (s *sink) greet(credentials []byte) error {
+	for {
+		if err := unix.Sendmsg(s.host, []byte{'\n'}, credentials, nil, 0); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// settle waits until the host's journal has read what was sent, a second at most. It reports
+// whether the journal has.
+func (s *sink) settle() bool { return awaitRead(s.host, time.Second) }
+
+// awaitRead waits until what was sent by a socket has been read, for as long as patience. It
+// reports whether it has been.
+func awaitRead(fd int, patience time.Duration) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
+		if waiting, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err == nil && waiting == 0 {
+			return true
+		} else if err != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // flush writes to the console what is to be there, and waits for the host's journal: what has left

@@ -279,6 +279,9 @@ func TestSink(t *testing.T) {
 	if text, creds = host.next(t); text != "\n" || creds != (unix.Ucred{Pid: int32(pid)}) {
 		t.Errorf("the host's journal is told of the process: %+v %.300s", creds, text)
 	}
+	if text, creds = host.next(t); text != "\n" || creds.Pid != 1 {
+		t.Errorf("the host's journal has looked at it: %+v %.300s", creds, text)
+	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -305,6 +308,32 @@ func TestSink(t *testing.T) {
 		if int(creds.Pid) != sender || !strings.Contains(text, fmt.Sprintf("\nSYSLOG_PID=%d\n", pid)) {
 			t.Errorf("of an app that is gone: %+v %.100s", creds, text)
 		}
+	}
+}
+
+// A process may end after the host's journal has read of it and before it has looked at it.
+func TestSinkProcessEnds(t *testing.T) {
+	_, podFD := newJournal(t)
+	host, hostFD := newJournal(t)
+	s := &sink{pod: "uuid", journal: podFD, host: hostFD, console: -1}
+	app := exec.Command("/bin/sleep", "1000")
+	if err := app.Start(); err != nil {
+		t.Fatal(err)
+	}
+	from := newSender(unix.Ucred{Pid: int32(app.Process.Pid)})
+	done := make(chan error)
+	go func() {
+		done <- s.write(record{app: "web", priority: informational, text: []byte("last words")}, from, true)
+	}()
+	host.next(t)
+	app.Process.Kill()
+	app.Wait()
+	host.next(t)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if text, creds := host.next(t); creds.Pid != 1 || !strings.Contains(text, "\nMESSAGE=last words\n") {
+		t.Errorf("the host's: %+v %.300s", creds, text)
 	}
 }
 
