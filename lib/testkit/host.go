@@ -168,10 +168,15 @@ func (h *Host) ask(ctx context.Context, command []string) []byte {
 	return out
 }
 
+// waitDelay is how long a command's output is waited for when the command has ended: a process that
+// it left may have it open.
+const waitDelay = 10 * time.Second
+
 // Command prepares a command that runs inside the host as root, with an environment of its own.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	args = append([]string{"--target", strconv.Itoa(h.pid), "--all", "--", name}, args...)
 	cmd := exec.CommandContext(ctx, "nsenter", args...)
+	cmd.WaitDelay = waitDelay
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=" + os.Getenv("TERM")}
 	if h.scope == nil { // systemd makes the group soon after its start
 		h.scope, _ = os.Open(filepath.Join(h.cgroup, "init.scope"))

@@ -46,6 +46,8 @@ func (h *Host) SoftReboot(ctx context.Context) error {
 
 // softReboots is how often the host was soft-rebooted.
 func (h *Host) softReboots(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	out, err := h.Command(ctx, "systemctl", "show", "--property=SoftRebootsCount", "--value").Output()
 	if err != nil {
 		return "", fmt.Errorf("disposable host: SoftRebootsCount: %w", err)

@@ -173,9 +173,24 @@ func install(t *testing.T) {
 
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	if out, err := limited(t, name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
+}
+
+// limited prepares a command that is killed after a time that none takes, so that the test that
+// runs it says what hung.
+func limited(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	limit := 15 * time.Minute
+	if os.Getenv("RKT_TORTURE") != "" {
+		limit = 3 * time.Hour
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
 }
 
 // play runs a session in a host of its own and looks at what it left. The host has the files of the
@@ -225,14 +240,22 @@ func play(t *testing.T, root string, overlays []string, session string) {
 // inside runs a session in a host, with further environment variables; self is this program.
 func inside(t *testing.T, h *testkit.Host, self, session string, env ...string) {
 	t.Helper()
-	ctx := context.Background()
-	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+cmp.Or(os.Getenv("SESSION_TIMEOUT"), "15m"))
+	limit := cmp.Or(os.Getenv("SESSION_TIMEOUT"), "10m")
+	longest, err := time.ParseDuration(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), longest+time.Minute) // the session ends itself after its limit, unless it can't
+	defer cancel()
+	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+limit)
 	cmd.Env = append(append(cmd.Env, insideVariable+"="+session), env...)
 	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "PODS", "RKT_PICTURES"} { // of the long runs, and of make pictures
 		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		journal, _ := h.Command(ctx, "journalctl", "--no-pager", "--lines=60", "--output=short-monotonic").CombinedOutput()
 		t.Fatalf("%v\n%s\nthe end of the host's journal:\n%s", err, out, journal)
 	}
@@ -274,16 +297,21 @@ var leakScripts = map[string]string{
 func leaks(t *testing.T, h *testkit.Host) (found []string) {
 	t.Helper()
 	for end := time.Now().Add(patience(10)); ; time.Sleep(200 * time.Millisecond) {
-		if found = leftNow(h); len(found) == 0 || time.Now().After(end) {
+		if found = leftNow(t.Context(), h); len(found) == 0 || time.Now().After(end) {
 			return found
 		}
 	}
 }
 
-func leftNow(h *testkit.Host) []string {
+func leftNow(ctx context.Context, h *testkit.Host) []string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
 	var found []string
 	for what, script := range leakScripts {
-		out, _ := h.Command(context.Background(), "sh", "-c", "{ "+script+"; } 2>/dev/null").Output()
+		out, _ := h.Command(ctx, "sh", "-c", "{ "+script+"; } 2>/dev/null").Output()
+		if ctx.Err() != nil {
+			return append(found, "a host in which nothing can be counted: hung at "+script)
+		}
 		if len(bytes.TrimSpace(out)) > 0 {
 			found = append(found, fmt.Sprintf("%s: %s", what, out))
 		}

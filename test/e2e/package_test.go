@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,16 +27,16 @@ func TestPackage(t *testing.T) {
 	deb, tarball := packages+"/rkt_2.0.0-1_amd64.deb", packages+"/rkt-2.0.0-linux-amd64.tar.gz"
 
 	t.Run("lintian", func(t *testing.T) {
-		if out, err := exec.Command("lintian", "--allow-root", "--fail-on=error", deb).CombinedOutput(); err != nil {
+		if out, err := limited(t, "lintian", "--allow-root", "--fail-on=error", deb).CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
 	t.Run("extension", func(t *testing.T) {
-		out, err := exec.Command("unsquashfs", "-cat", packages+"/rkt-2.0.0-linux-amd64.raw", "usr/lib/extension-release.d/extension-release.rkt").Output()
+		out, err := limited(t, "unsquashfs", "-cat", packages+"/rkt-2.0.0-linux-amd64.raw", "usr/lib/extension-release.d/extension-release.rkt").Output()
 		if err != nil || string(out) != "ID=_any\nEXTENSION_RELOAD_MANAGER=1\n" {
 			t.Errorf("%q, %v", out, err)
 		}
-		out, err = exec.Command("unsquashfs", "-lls", packages+"/rkt-2.0.0-linux-amd64.raw").Output()
+		out, err = limited(t, "unsquashfs", "-lls", packages+"/rkt-2.0.0-linux-amd64.raw").Output()
 		if err != nil || !strings.Contains(string(out), "-rwxr-xr-x root/root") || !strings.Contains(string(out), "/usr/bin/rkt-run-prepared") ||
 			strings.Contains(string(out), "/etc") {
 			t.Errorf("%s, %v", out, err)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,7 +36,7 @@ func TestPowerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--mount", "--propagation=private", "bash", script, dir, filepath.Join(overlay, "usr/bin"), filepath.Join(overlay, "images"), strconv.Itoa(rounds))
+	cmd := limited(t, "unshare", "--mount", "--propagation=private", "bash", script, dir, filepath.Join(overlay, "usr/bin"), filepath.Join(overlay, "images"), strconv.Itoa(rounds))
 	out, err := cmd.CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte("WRONG")) || !bytes.Contains(out, []byte("cut the power "+strconv.Itoa(rounds)+" times")) {
 		t.Fatalf("%v\n%s", err, out)
