@@ -21,7 +21,8 @@ type Flags struct {
 	// Sort tells the flags of a command line from its operands; nil is Anywhere.
 	Sort func(p *Process, args []string) (flags, operands []string, err error)
 
-	Words []string // the flags as they were given
+	Words  []string // the flags as they were given
+	Prints any      // what --format=json prints a value of the type of; see FormatVar
 
 	sections []section
 }

@@ -11,9 +11,11 @@ type Format string
 
 const formatHelp = "FORMAT: text (default), json, or json-pretty"
 
-// FormatVar registers --format, which refuses all other values.
-func (f *Flags) FormatVar(to *Format) {
+// FormatVar registers --format, which refuses all other values. As JSON the program prints a value
+// of the type of prints, of which docs/schema has the schema.
+func (f *Flags) FormatVar(to *Format, prints any) {
 	*to = "text"
+	f.Prints = prints
 	f.Var(to, "format", formatHelp)
 }
 

@@ -121,14 +121,14 @@ func Namespace(podDir string) (string, error) {
 // Network is a network that a pod has joined, with rkt's names in JSON, and beside them all its
 // addresses.
 type Network struct {
-	Name       string       `json:"netName"`
+	Name       string       `json:"netName"`    // of the network
 	Config     string       `json:"netConf"`    // the configuration as used, in the pod's directory
-	PluginPath string       `json:"pluginPath"` // of the first plugin; "" if Read was not asked or it is not there any more
-	Interface  string       `json:"ifName"`
-	IP         netip.Addr   `json:"ip"` // the first IPv4 address, or else the first
-	Args       string       `json:"args"`
-	Mask       netip.Addr   `json:"mask"` // of IP
-	IPs        []netip.Addr `json:"ips"`  // not in rkt
+	PluginPath string       `json:"pluginPath"` // of the first plugin; "" if it is not known
+	Interface  string       `json:"ifName"`     // in the pod
+	IP         netip.Addr   `json:"ip"`         // the first IPv4 address, or else the first
+	Args       string       `json:"args"`       // CNI arguments
+	Mask       netip.Addr   `json:"mask"`       // of IP
+	IPs        []netip.Addr `json:"ips"`        // all addresses; not in rkt
 
 	plugin string // the type of the first plugin
 }

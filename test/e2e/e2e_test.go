@@ -132,7 +132,7 @@ func install(t *testing.T) {
 		t.Fatal(err)
 	}
 	command(t, "make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/usr")
-	command(t, "go", "build", "-o", filepath.Join(dir, "usr/bin")+"/", "../mkimage", "../fault")
+	command(t, "go", "build", "-o", filepath.Join(dir, "usr/bin")+"/", "../mkimage", "../fault", "../schemacheck")
 	local := filepath.Join(dir, "usr/local/bin")
 	if err := os.MkdirAll(local, 0o755); err != nil {
 		t.Fatal(err)

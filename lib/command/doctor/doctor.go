@@ -39,7 +39,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.Root = true
 	var format cli.Format
 	var quiet, strict bool
-	fs.FormatVar(&format)
+	fs.FormatVar(&format, []doctor.Finding(nil))
 	fs.BoolVar(&quiet, "quiet", false, "print only warnings and faults")
 	fs.BoolVar(&strict, "strict", false, "exit with 1 on a warning, too")
 	return func(ctx context.Context, p *cli.Process) error {

@@ -15,17 +15,17 @@ import (
 
 // diskUsage is what the store takes of its disk, in bytes, each file counted once.
 type diskUsage struct {
-	Images []imageUsage `json:"images"`
+	Images []imageUsage `json:"images"` // each image
 	Unused int64        `json:"unused"` // layers that no image needs
-	Index  int64        `json:"index"`
-	Work   int64        `json:"work"`
-	Total  int64        `json:"total"`
+	Index  int64        `json:"index"`  // of names and images
+	Work   int64        `json:"work"`   // what is being fetched or unpacked
+	Total  int64        `json:"total"`  // all of it
 }
 
 type imageUsage struct {
-	ID     string   `json:"id"`
-	Names  []string `json:"names"`
-	Size   int64    `json:"size"`
+	ID     string   `json:"id"`     // sha512-…
+	Names  []string `json:"names"`  // all that mean the image now
+	Size   int64    `json:"size"`   // all that it needs
 	Shared int64    `json:"shared"` // of it, in layers that other images have, too
 	Own    int64    `json:"own"`    // of it, what goes with the image
 
@@ -36,15 +36,16 @@ func setupDf(fs *cli.Flags) cli.Run {
 	fs.Root = true
 	var format cli.Format
 	var full, noLegend bool
-	registerTable(fs, &format, &full, &noLegend)
+	registerTable(fs, &format, diskUsage{}, &full, &noLegend)
 	return func(_ context.Context, p *cli.Process) error { return df(p, fs, format, full, noLegend) }
 }
 
-// registerTable registers the flags of the verbs that print a table.
-func registerTable(fs *cli.Flags, format *cli.Format, full, noLegend *bool) {
+// registerTable registers the flags of the verbs that print a table, or as JSON a value of the type
+// of prints.
+func registerTable(fs *cli.Flags, format *cli.Format, prints any, full, noLegend *bool) {
 	fs.BoolVar(full, "full", false, "whole IDs, sizes in bytes, times as dates")
 	fs.BoolVar(noLegend, "no-legend", false, "omit the header line")
-	fs.FormatVar(format)
+	fs.FormatVar(format, prints)
 }
 
 // df prints how much of its disk the store takes.

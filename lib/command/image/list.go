@@ -23,23 +23,19 @@ import (
 
 // entry is an image in the list, with rkt's names in JSON.
 type entry struct {
-	ID   string `json:"id"`
-	Name string `json:"name"` // in its manifest, with the version
-	// Names are all that mean the image now, as they can be typed; Was is Name if that means
-	// another image by now.
-	Names    []string `json:"names"`
-	Was      string   `json:"was,omitempty"`
-	Size     int64    `json:"size"`        // bytes of its unpacked layers, those that other images have as well included
-	Imported int64    `json:"import_time"` // nanoseconds since 1970
-	LastUsed int64    `json:"last_used_time"`
-	// Verified has each name that the image was verified for, with the key's fingerprint, as far as
-	// that counts today.
-	Verified []verified `json:"verified"`
+	ID       string     `json:"id"`             // sha512-…
+	Name     string     `json:"name"`           // in its manifest, with the version
+	Names    []string   `json:"names"`          // all that mean the image now, as they can be typed
+	Was      string     `json:"was,omitempty"`  // the name in its manifest, if that means another image by now
+	Size     int64      `json:"size"`           // bytes of its unpacked layers, those that other images have as well included
+	Imported int64      `json:"import_time"`    // nanoseconds since 1970
+	LastUsed int64      `json:"last_used_time"` // nanoseconds since 1970
+	Verified []verified `json:"verified"`       // for which names, as far as that counts today
 }
 
 type verified struct {
-	Name string `json:"name"`
-	Key  string `json:"key"`
+	Name string `json:"name"` // what it was verified for
+	Key  string `json:"key"`  // the key's fingerprint
 }
 
 // signer says by whose key an image is verified.
@@ -102,7 +98,7 @@ func setupList(fs *cli.Flags) cli.Run {
 		"(all by default)")
 	fs.StringVar(&l.by, "sort", "importtime", "LIST: by these of them")
 	fs.StringVar(&l.order, "order", "asc", "asc|desc: which way")
-	registerTable(fs, &l.format, &l.full, &l.noLegend)
+	registerTable(fs, &l.format, []entry(nil), &l.full, &l.noLegend)
 	return func(_ context.Context, p *cli.Process) error { return l.list(p, fs) }
 }
 

@@ -42,7 +42,7 @@ func setup(fs *cli.Flags) cli.Run {
 		"health check")
 	fs.StringVar(&fields, "fields", "", "NAME,...: these columns: uuid, name (the pod's), app, imagename, imageid, exitstatus, health, "+
 		"ports, state, created, started, networks")
-	fs.FormatVar(&format)
+	fs.FormatVar(&format, []status.Pod(nil))
 	return func(_ context.Context, p *cli.Process) error { return list(p, fs, t, format, fields) }
 }
 

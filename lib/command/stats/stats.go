@@ -43,7 +43,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.Root = true
 	var format cli.Format
 	var noLegend bool
-	fs.FormatVar(&format)
+	fs.FormatVar(&format, []stats.Pod(nil))
 	fs.BoolVar(&noLegend, "no-legend", false, "omit the header line")
 	return func(_ context.Context, p *cli.Process) error {
 		found, err := read(p, poddir.In(fs.Global.Dir), fs.Args())

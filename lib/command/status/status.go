@@ -67,7 +67,7 @@ func setup(fs *cli.Flags) cli.Run {
 	fs.Var(&ready, "wait-ready", "[=TIME]: first wait until the pod is ready: every app runs, and those that call sd_notify(3) have said "+
 		"READY=1. It is an error if the pod exits before, or is not ready after TIME")
 	fs.Var(&alias, "wait-till-exited", "[=TIME]: the same as --wait")
-	fs.FormatVar(&format)
+	fs.FormatVar(&format, status.Pod{})
 	fs.UUIDFile(&uuidFile)
 	return func(_ context.Context, p *cli.Process) error { return tell(p, fs, w, alias, ready, format, uuidFile) }
 }

@@ -38,7 +38,7 @@ func setupList(fs *cli.Flags) cli.Run {
 	fs.Root = true
 	var format cli.Format
 	var noLegend bool
-	fs.FormatVar(&format)
+	fs.FormatVar(&format, []volume.Volume(nil))
 	fs.BoolVar(&noLegend, "no-legend", false, "omit the header line")
 	return func(_ context.Context, p *cli.Process) error {
 		if fs.NArg() > 0 {

@@ -20,8 +20,8 @@ const (
 
 // Finding is what a check has found.
 type Finding struct {
-	Check   string  `json:"check"`
-	Verdict Verdict `json:"verdict"`
+	Check   string  `json:"check"`            // what was looked at
+	Verdict Verdict `json:"verdict"`          // ok, warning or fault
 	Text    string  `json:"text"`             // what is so, and what that means
 	Advice  string  `json:"advice,omitempty"` // what to type or to install
 }

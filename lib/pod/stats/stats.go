@@ -27,24 +27,24 @@ type Usage struct {
 	MemoryMax  *uint64 `json:"memory_max_bytes,omitempty"`  // the limit, if there is one
 	Tasks      *uint64 `json:"tasks,omitempty"`             // processes and threads now
 	Read       *uint64 `json:"read_bytes,omitempty"`        // from disks
-	Written    *uint64 `json:"written_bytes,omitempty"`
-	OOMKills   *uint64 `json:"oom_kills,omitempty"` // processes that were killed since memory was short
+	Written    *uint64 `json:"written_bytes,omitempty"`     // to disks
+	OOMKills   *uint64 `json:"oom_kills,omitempty"`         // processes that were killed since memory was short
 }
 
 // App is what an app of a pod uses.
 type App struct {
-	Name string `json:"name"`
+	Name string `json:"name"` // in its pod
 	Usage
 }
 
 // Pod is what a pod uses, its own systemd and journald included.
 type Pod struct {
-	UUID string `json:"uuid"`
-	Name string `json:"name,omitempty"`
+	UUID string `json:"uuid"`           // the pod's UUID
+	Name string `json:"name,omitempty"` // the name that --pod-name gave it
 	Usage
-	Received *uint64 `json:"received_bytes,omitempty"` // by the network devices of the pod; nil with the host's network
-	Sent     *uint64 `json:"sent_bytes,omitempty"`
-	Apps     []App   `json:"apps"` // those that run
+	Received *uint64 `json:"received_bytes,omitempty"` // by its network devices; nil with the host's network
+	Sent     *uint64 `json:"sent_bytes,omitempty"`     // by the same
+	Apps     []App   `json:"apps"`                     // those that run
 }
 
 // Read looks at a running pod.

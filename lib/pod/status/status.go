@@ -38,43 +38,45 @@ func (p Pod) Addresses() string {
 
 // Pod is what is known of one pod. Its JSON is rkt's (api/v1), the times in nanoseconds since 1970.
 type Pod struct {
-	UUID            string            `json:"name"`
-	PodName         string            `json:"pod_name,omitempty"` // not in rkt
-	State           string            `json:"state"`
-	Networks        []network.Network `json:"networks,omitempty"`
-	Ports           []string          `json:"ports,omitempty"` // HOST/PROTOCOL->POD; not in rkt
-	AppNames        []string          `json:"app_names,omitempty"`
-	Apps            []App             `json:"apps,omitempty"`
-	CreatedAt       *int64            `json:"created_at,omitempty"`
-	StartedAt       *int64            `json:"started_at,omitempty"`
-	Stopped         bool              `json:"stopped,omitempty"` // somebody has stopped it; not in rkt
-	SELinux         string            `json:"selinux,omitempty"` // the context of its apps; not in rkt
-	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
-	UserLabels      map[string]string `json:"user_labels,omitempty"`
+	UUID      string            `json:"name"`                 // the pod's UUID
+	PodName   string            `json:"pod_name,omitempty"`   // the name that --pod-name gave it; not in rkt
+	State     string            `json:"state"`                // prepared, running, exited, …
+	Networks  []network.Network `json:"networks,omitempty"`   // those that it is in
+	Ports     []string          `json:"ports,omitempty"`      // HOST/PROTOCOL->POD; not in rkt
+	AppNames  []string          `json:"app_names,omitempty"`  // the names of all apps
+	Apps      []App             `json:"apps,omitempty"`       // all apps
+	CreatedAt *int64            `json:"created_at,omitempty"` // in nanoseconds since 1970
+	StartedAt *int64            `json:"started_at,omitempty"` // in nanoseconds since 1970
+	Stopped   bool              `json:"stopped,omitempty"`    // whether somebody has stopped it; not in rkt
+	SELinux   string            `json:"selinux,omitempty"`    // the SELinux context of its apps; not in rkt
+
+	UserAnnotations map[string]string `json:"user_annotations,omitempty"` // of --user-annotation
+	UserLabels      map[string]string `json:"user_labels,omitempty"`      // of --user-label
 }
 
 // App is what is known of one app.
 type App struct {
-	Name            string            `json:"name"`
-	State           string            `json:"state"`
-	CreatedAt       *int64            `json:"created_at,omitempty"`
-	StartedAt       *int64            `json:"started_at,omitempty"`
-	FinishedAt      *int64            `json:"finished_at,omitempty"`
-	ExitCode        *int              `json:"exit_code,omitempty"`
-	Health          string            `json:"health,omitempty"` // of its health check; not in rkt
-	ImageID         string            `json:"image_id"`
-	ImageName       string            `json:"image_name,omitempty"` // not in rkt
-	Mounts          []Mount           `json:"mounts,omitempty"`
-	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
-	UserLabels      map[string]string `json:"user_labels,omitempty"`
+	Name       string  `json:"name"`                  // in its pod
+	State      string  `json:"state"`                 // that of the pod, or exited
+	CreatedAt  *int64  `json:"created_at,omitempty"`  // in nanoseconds since 1970
+	StartedAt  *int64  `json:"started_at,omitempty"`  // in nanoseconds since 1970
+	FinishedAt *int64  `json:"finished_at,omitempty"` // in nanoseconds since 1970
+	ExitCode   *int    `json:"exit_code,omitempty"`   // the exit status, after its end
+	Health     string  `json:"health,omitempty"`      // the state of its health check; not in rkt
+	ImageID    string  `json:"image_id"`              // sha512-…
+	ImageName  string  `json:"image_name,omitempty"`  // not in rkt
+	Mounts     []Mount `json:"mounts,omitempty"`      // volumes that it has
+
+	UserAnnotations map[string]string `json:"user_annotations,omitempty"` // of --user-annotation
+	UserLabels      map[string]string `json:"user_labels,omitempty"`      // of --user-label
 }
 
 // Mount is a volume in an app.
 type Mount struct {
-	Name          string `json:"name"`
-	ContainerPath string `json:"container_path"`
-	HostPath      string `json:"host_path"` // "" for an empty volume
-	ReadOnly      bool   `json:"read_only"`
+	Name          string `json:"name"`           // of the volume
+	ContainerPath string `json:"container_path"` // where the app has it
+	HostPath      string `json:"host_path"`      // what is mounted; "" for an empty volume
+	ReadOnly      bool   `json:"read_only"`      // whether it is read-only
 }
 
 // mount is how a volume of the pod, or of the app alone, is told.

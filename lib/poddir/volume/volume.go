@@ -112,9 +112,9 @@ func (v Volumes) make(name string, fill func(dir *os.File) error) (err error) {
 
 // Volume is one of them, and the pods that mount it and have not exited.
 type Volume struct {
-	Name string   `json:"name"`
-	Path string   `json:"path"`
-	Pods []string `json:"pods"` // UUIDs
+	Name string   `json:"name"` // of the volume
+	Path string   `json:"path"` // where it is on the host
+	Pods []string `json:"pods"` // UUIDs of pods that mount it and have not exited
 }
 
 // List returns all volumes, by name.
