@@ -35,18 +35,25 @@ Prints the unit file of a service that runs these images as "rkt run" does:
 If an image is in the store and has ports that are marked as socket activated,
 a socket unit follows, after a line "# NAME.socket".
 
+"systemctl edit" with Environment= lines changes the image (IMAGE, the second image's
+is IMAGE_2), the ports of the host (PORT_80_TCP), and limits that are given here
+(MEMORY, CPU). A name that ends in @ makes a template, in which %i is the instance's
+name.
+
 Takes all flags of "rkt run" except --rm, --detach and --uuid: the pod's UUID is
 that of the service's start. They may also follow an image; a flag that an app has
 belongs to the image before it.`,
 	Details: `
 Each step of the pod's life is a line of the service: rkt-prepare, rkt-net add,
 rkt-run-prepared, rkt-net del and rkt-gc, each with the flags that it takes. Values
-are escaped, so that systemd gives the programs what was on the command line.`,
+are escaped, so that systemd gives the programs what was on the command line. With
+--inherit-env there are no variables, which the apps would have, too.`,
 	Notes: `
 Flags of every program that are given, also by a variable or rkt.conf, become
 variables in the unit, such as RKT_INSECURE_OPTIONS.`,
 	Examples: []cli.Example{
 		{Line: "rkt unit --output=/etc/systemd/system docker://redis --memory=256Mi", Text: "Write /etc/systemd/system/redis.service."},
+		{Line: "rkt unit --name=web@ --volume=web-%i:/data docker://nginx", Text: "Print a template: web@1, web@2."},
 	},
 	SeeAlso: []string{"rkt-prepare", "rkt-run-prepared", "systemd.service"},
 	Setup:   setup,
@@ -89,7 +96,10 @@ func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string, o
 	if err != nil {
 		return err
 	}
-	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Steps: podunit.Steps{Prepare: s.Prepare, Net: s.Net, Run: s.Run, Operands: s.Operands}}
+	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Prepare: s.Prepare, Net: s.Net, Run: s.Run}
+	if pod.Apps, err = apps(s.Operands); err != nil {
+		return err
+	}
 	if pod.Environment, err = variables(fs); err != nil {
 		return err
 	}
@@ -196,6 +206,34 @@ func absolute(flags []string) error {
 		flags[i] = name + "=" + abs
 	}
 	return nil
+}
+
+// apps are the images of a command line, each with its flags, a word each, and its arguments.
+func apps(operands []string) (list []podunit.App, err error) {
+	known := cli.Known("app")
+	for words := operands; len(words) > 0; {
+		last := len(list) - 1
+		switch words[0] {
+		case "---":
+			words = words[1:]
+			continue
+		case "--":
+			end := slices.Index(append(slices.Clone(words), "---"), "---")
+			list[last].Args, words = words[1:end], words[end:]
+			continue
+		}
+		n, err := cli.FlagWords(known, words)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			list[last].Flags = append(list[last].Flags, "--"+strings.TrimLeft(strings.Join(words[:n], "="), "-"))
+		} else {
+			list, n = append(list, podunit.App{Image: words[0]}), 1
+		}
+		words = words[n:]
+	}
+	return list, nil
 }
 
 // references are the images of the command line that stand first or behind "---". A path becomes

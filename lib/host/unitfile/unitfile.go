@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,66 +19,92 @@ import (
 // maxLine is shorter than systemd's LONG_LINE_MAX, over which a file is refused as a whole.
 const maxLine = 1<<20 - 4096
 
+// Text is a value in systemd's own language, in which % begins a specifier and $ a variable.
+type Text string
+
+// Literal is the text that systemd reads back as s, whatever that is.
+func Literal(s string) Text {
+	return Text(strings.NewReplacer("%", "%%", "$", "$$").Replace(s))
+}
+
+// Variable is the text for the value of an environment variable, which stays one word.
+func Variable(name string) Text { return Text("${" + name + "}") }
+
 // File is a unit file in the making.
 type File struct {
-	options []*unit.UnitOption
+	lines []line
+}
+
+// line is a setting whose value may be continued on further lines.
+type line struct {
+	section, name string
+	value         []string
 }
 
 // Add appends a line. The value must be a constant of the program or come from a function of this
-// package.
-func (f *File) Add(section, name, value string) {
-	f.options = append(f.options, unit.NewUnitOption(section, name, value))
+// package. What follows it are further lines of the same value.
+func (f *File) Add(section, name, value string, more ...string) {
+	f.lines = append(f.lines, line{section, name, append([]string{value}, more...)})
 }
 
 // Bytes is the file's text. It refuses a value that would not stay on its line.
 func (f *File) Bytes() ([]byte, error) {
-	for _, o := range f.options {
-		if strings.ContainsAny(o.Value, "\n\r\x00") || strings.HasSuffix(o.Value, `\`) {
-			return nil, fmt.Errorf("%s= in [%s]: the value does not fit on a line", o.Name, o.Section)
+	var options []*unit.UnitOption
+	for _, l := range f.lines {
+		for _, value := range l.value {
+			if strings.ContainsAny(value, "\n\r\x00") || strings.HasSuffix(value, `\`) {
+				return nil, fmt.Errorf("%s= in [%s]: the value does not fit on a line", l.name, l.section)
+			}
 		}
-		if len(o.Value) > maxLine {
-			return nil, fmt.Errorf("%s= in [%s]: longer than %d bytes, the most that systemd reads", o.Name, o.Section, maxLine)
+		value := strings.Join(l.value, " \\\n    ")
+		if len(value) > maxLine {
+			return nil, fmt.Errorf("%s= in [%s]: longer than %d bytes, the most that systemd reads", l.name, l.section, maxLine)
 		}
+		options = append(options, unit.NewUnitOption(l.section, l.name, value))
 	}
-	return io.ReadAll(unit.Serialize(f.options))
+	return io.ReadAll(unit.Serialize(options))
 }
 
-// Exec is the value of an ExecStart= line that runs argv. The program is an absolute path; systemd
-// refuses one with quotes, backslashes or control characters in it. Arguments may hold any bytes
-// but NUL.
-func Exec(argv []string) (string, error) {
-	if len(argv) == 0 {
-		return "", errors.New("nothing to execute")
-	}
-	program, err := Path(argv[0])
+// Exec gives the words of an ExecStart= line that runs argv. The program is an absolute path;
+// systemd refuses one with quotes, backslashes or control characters in it. Arguments may hold any
+// bytes but NUL.
+func Exec(program string, args ...Text) ([]string, error) {
+	word, err := Path(program)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if strings.ContainsAny(program, "\"'\\") {
-		return "", fmt.Errorf("program %q: systemd runs no program with quotes or backslashes in its path", argv[0])
+		return nil, fmt.Errorf("program %q: systemd runs no program with quotes or backslashes in its path", program)
 	}
-	words := []string{`:"` + program + `"`} // ':' switches off the expansion of $VARIABLES
-	for _, arg := range argv[1:] {
-		word, err := quote(arg)
+	if strings.Trim(word, plain) != "" {
+		word = `"` + word + `"`
+	}
+	words := []string{word}
+	for _, arg := range args {
+		word, err := quote(string(arg))
 		if err != nil {
-			return "", fmt.Errorf("argument %q: %w", shorten(arg), err)
+			return nil, fmt.Errorf("argument %q: %w", shorten(string(arg)), err)
 		}
 		words = append(words, word)
 	}
-	return strings.Join(words, " "), nil
+	return words, nil
 }
 
 // Environment is the value of an Environment= line that sets one variable. systemd drops variables
 // whose name is not of letters, digits and underscores, or whose value is not UTF-8; here that is
-// an error.
-func Environment(name, value string) (string, error) {
+// an error, and so is a variable in the value: an Environment= line knows specifiers only.
+func Environment(name string, value Text) (string, error) {
 	if !validVariable(name) {
 		return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _", shorten(name))
 	}
-	if !utf8.ValidString(value) {
+	if !utf8.ValidString(string(value)) {
 		return "", fmt.Errorf("environment variable %s: its value is not UTF-8, and systemd would drop it", name)
 	}
-	word, err := quote(name + "=" + value)
+	parts := strings.Split(string(value), "$$")
+	if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(part, "$") }) {
+		return "", fmt.Errorf("environment variable %s: its value has a variable", name)
+	}
+	word, err := quote(name + "=" + strings.Join(parts, "$"))
 	if err != nil {
 		return "", fmt.Errorf("environment variable %s: %w", name, err)
 	}
@@ -110,9 +137,16 @@ func Path(path string) (string, error) {
 	return strings.ReplaceAll(path, "%", "%%"), nil
 }
 
-// quote gives one word of a command line or of an Environment= line. What is not printable is
-// written as \xNN, also where systemd would take it as it is: unit files are shown on terminals.
+// plain are the characters that a word may have without quotes.
+const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%${}"
+
+// quote gives one word of a command line or of an Environment= line, in quotes if it needs some.
+// What is not printable is written as \xNN, also where systemd would take it as it is: unit files
+// are shown on terminals.
 func quote(s string) (string, error) {
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s, nil
+	}
 	var b strings.Builder
 	b.Grow(len(s) + 2)
 	text := utf8.ValidString(s) // systemd refuses a line that is not; the bytes of other strings are written as \xNN
@@ -127,8 +161,6 @@ func quote(s string) (string, error) {
 		switch c := s[i]; {
 		case c == 0:
 			return "", errors.New("has a NUL byte, which no process can be given")
-		case c == '%':
-			b.WriteString("%%")
 		case c == '"' || c == '\\':
 			b.WriteByte('\\')
 			b.WriteByte(c)

@@ -13,14 +13,17 @@ import (
 // systemd-nspawn needs: those of its own unit (systemd-nspawn@.service), and of --device and --volume.
 // What a pod manifest names is not known here.
 func (p *Pod) allowDevices(f *unitfile.File) error {
-	words := slices.Concat(p.Steps.Prepare, p.Steps.Operands)
-	if slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "--pod-manifest") }) {
+	if slices.ContainsFunc(p.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") }) {
 		return nil
+	}
+	flags := p.Prepare
+	for _, app := range p.Apps {
+		flags = slices.Concat(flags, app.Flags)
 	}
 	f.Add("Service", "DevicePolicy", "closed")
 	f.Add("Service", "DeviceAllow", "char-pts rw")
 	f.Add("Service", "DeviceAllow", "/dev/net/tun rwm")
-	for _, d := range devices(words) {
+	for _, d := range devices(flags) {
 		path, err := unitfile.Path(d.source)
 		if err != nil {
 			return err
@@ -36,23 +39,19 @@ func (p *Pod) allowDevices(f *unitfile.File) error {
 // device is one of the host's, and how the pod may use it: letters of "rwm".
 type device struct{ source, access string }
 
-// devices are those that a command line of "rkt run" names.
-func devices(words []string) (found []device) {
-	for i, word := range words {
-		name, value, ok := strings.Cut(strings.TrimLeft(word, "-"), "=")
-		if !ok && i+1 < len(words) {
-			value = words[i+1]
-		}
+// devices are those that flags name.
+func devices(flags []string) (found []device) {
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(flag, "=")
 		d := device{access: "rwm"}
-		switch {
-		case !strings.HasPrefix(word, "-"):
-		case name == "device":
+		switch name {
+		case "--device":
 			parts := strings.Split(value, ":")
 			d.source = parts[0]
 			if last := parts[len(parts)-1]; len(parts) > 1 && strings.Trim(last, "rwm") == "" {
 				d.access = last
 			}
-		case name == "volume":
+		case "--volume":
 			d.source = volumeSource(value)
 		}
 		if d.source != "" && isDevice(d.source) && !slices.Contains(found, d) {
