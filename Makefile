@@ -151,7 +151,7 @@ shell: demo-deps
 	@test/shell.sh
 
 test: deps modules releases
-	RKT_RELEASES=$(abspath bin/_releases) RKT_RELEASES_SESSIONS='$(RELEASE_SESSIONS)' $(GO) test -count=1 -timeout 60m ./...
+	RKT_RELEASES=$(abspath bin/_releases) RKT_RELEASES_SESSIONS='$(RELEASE_SESSIONS)' $(GO) test -count=1 -timeout 80m ./...
 
 releases: deps $(RELEASES:%=bin/_releases/%)
 
