@@ -3,6 +3,7 @@
 //
 //	mkimage busybox DIR          an OCI layout: a static busybox, two layers
 //	mkimage redis DIR            an OCI layout: redis-server with the libraries that ldd names
+//	mkimage redis-shell DIR      the same with a shell, as the one of Docker Hub has
 //	mkimage etcd DIR             an OCI layout: etcd, likewise
 //	mkimage program DIR FILE [LABEL=VALUE|CONFIG=JSON|PORT/PROTOCOL|ARG]...
 //	                             an OCI layout: busybox and a static program, /app, which is its entry point
@@ -48,6 +49,8 @@ func run(args []string) error {
 		return write(args[1], busyboxConfig, busybox, motd)
 	case verb == "redis" && len(args) == 2:
 		return write(args[1], redisConfig, libraries("redis-server", "redis-cli"), redis)
+	case verb == "redis-shell" && len(args) == 2:
+		return write(args[1], redisConfig, libraries("redis-server", "redis-cli"), busybox, redis)
 	case verb == "big" && len(args) == 3:
 		size, err := strconv.ParseInt(args[2], 10, 64)
 		if err != nil {
