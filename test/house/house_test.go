@@ -172,6 +172,24 @@ func TestPrintsByCLI(t *testing.T) {
 	}
 }
 
+// No program prints colors, so that there is nothing that $NO_COLOR would have to turn off.
+func TestNoColors(t *testing.T) {
+	color := regexp.MustCompile(`\\(x1b|033|u001b)\[[0-9;]*m`)
+	err := filepath.WalkDir("../../lib", func(path string, d os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if found := color.Find(text); found != nil {
+			t.Errorf("%s: prints the color %s", path, found)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Each program has a manual page that man can format without a complaint.
 func TestManualPages(t *testing.T) {
 	man, err := exec.LookPath("groff")
