@@ -1,0 +1,115 @@
+// Package pictures draws the pictures of the documentation, as SVG. They use no font and no color
+// that a browser does not have, and are read on a dark page as well.
+package pictures
+
+import (
+	"encoding/xml"
+	"fmt"
+	"strings"
+)
+
+const (
+	lineHeight = 18
+	charWidth  = 7.3 // of the monospaced font, in pixels
+	padding    = 10
+)
+
+// Box is a frame with lines of text in it, of which the first is bold.
+type Box struct {
+	X, Y, Width int // in pixels, its left upper corner
+	Lines       []string
+	Program     bool // a program: with a thick frame; else a file or a thing of the kernel's
+}
+
+// height is in pixels.
+func (b Box) height() int { return len(b.Lines)*lineHeight + padding }
+
+// Arrow leads from a point to another one, in pixels, with a word beside it.
+type Arrow struct {
+	FromX, FromY, ToX, ToY int
+	Word                   string
+	Dashed                 bool
+}
+
+// Picture is a drawing.
+type Picture struct {
+	Title  string // which is read out
+	Boxes  []Box
+	Arrows []Arrow
+}
+
+// SVG is the file.
+func (p Picture) SVG() []byte {
+	width, height := 0, 0
+	for _, b := range p.Boxes {
+		width, height = max(width, b.X+b.Width), max(height, b.Y+b.height())
+	}
+	var s strings.Builder
+	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n", width+padding, height+padding, width+padding)
+	fmt.Fprintf(&s, "<title>%s</title>\n", escape(p.Title))
+	s.WriteString(`<style>
+text { font: 12px monospace; fill: #1a1a1a } .name { font-weight: bold } .word { fill: #555 }
+rect { fill: #f6f6f4; stroke: #888 } .program { fill: #e8f0fa; stroke: #2a5a9a; stroke-width: 2 }
+path { stroke: #555; fill: none; marker-end: url(#head) } .dashed { stroke-dasharray: 4 3 }
+.page { fill: #fff; stroke: none }
+</style>
+<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0,0 L8,4 L0,8 z" style="fill:#555;stroke:none;marker-end:none"/></marker></defs>
+`)
+	fmt.Fprintf(&s, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width+padding, height+padding)
+	for _, b := range p.Boxes {
+		b.draw(&s)
+	}
+	for _, a := range p.Arrows {
+		a.draw(&s)
+	}
+	s.WriteString("</svg>\n")
+	return []byte(s.String())
+}
+
+func (b Box) draw(s *strings.Builder) {
+	class := ""
+	if b.Program {
+		class = ` class="program"`
+	}
+	fmt.Fprintf(s, "<rect%s x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/>\n", class, b.X, b.Y, b.Width, b.height())
+	for i, line := range b.Lines {
+		class := ""
+		if i == 0 {
+			class = ` class="name"`
+		}
+		fmt.Fprintf(s, "<text%s x=\"%d\" y=\"%d\">%s</text>\n", class, b.X+padding, b.Y+(i+1)*lineHeight, escape(line))
+	}
+}
+
+func (a Arrow) draw(s *strings.Builder) {
+	class := ""
+	if a.Dashed {
+		class = ` class="dashed"`
+	}
+	fmt.Fprintf(s, "<path%s d=\"M%d,%d L%d,%d\"/>\n", class, a.FromX, a.FromY, a.ToX, a.ToY)
+	if a.Word != "" {
+		x, y := a.FromX+lineHeight, a.FromY-4
+		if a.FromX == a.ToX {
+			x, y = a.FromX+6, (a.FromY+a.ToY)/2+4
+		}
+		fmt.Fprintf(s, "<text class=\"word\" x=\"%d\" y=\"%d\">%s</text>\n", x, y, escape(a.Word))
+	}
+}
+
+// Overfull are the lines that are wider than their boxes.
+func (p Picture) Overfull() (lines []string) {
+	for _, b := range p.Boxes {
+		for _, line := range b.Lines {
+			if float64(len([]rune(line)))*charWidth > float64(b.Width-2*padding) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+func escape(text string) string {
+	var s strings.Builder
+	_ = xml.EscapeText(&s, []byte(text))
+	return s.String()
+}
