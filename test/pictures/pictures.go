@@ -45,7 +45,9 @@ func (p Picture) SVG() []byte {
 		width, height = max(width, b.X+b.Width), max(height, b.Y+b.height())
 	}
 	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n", width+padding, height+padding, width+padding)
+	width, height = width+padding, height+padding
+	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n",
+		width, height, width)
 	fmt.Fprintf(&s, "<title>%s</title>\n", escape(p.Title))
 	s.WriteString(`<style>
 text { font: 12px monospace; fill: #1a1a1a } .name { font-weight: bold } .word { fill: #555 }
@@ -53,9 +55,10 @@ rect { fill: #f6f6f4; stroke: #888 } .program { fill: #e8f0fa; stroke: #2a5a9a; 
 path { stroke: #555; fill: none; marker-end: url(#head) } .dashed { stroke-dasharray: 4 3 }
 .page { fill: #fff; stroke: none }
 </style>
-<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0,0 L8,4 L0,8 z" style="fill:#555;stroke:none;marker-end:none"/></marker></defs>
+<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">
+<path d="M0,0 L8,4 L0,8 z" style="fill:#555;stroke:none;marker-end:none"/></marker></defs>
 `)
-	fmt.Fprintf(&s, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width+padding, height+padding)
+	fmt.Fprintf(&s, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height)
 	for _, b := range p.Boxes {
 		b.draw(&s)
 	}
@@ -71,7 +74,8 @@ func (b Box) draw(s *strings.Builder) {
 	if b.Program {
 		class = ` class="program"`
 	}
-	fmt.Fprintf(s, "<rect%s x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/>\n", class, b.X, b.Y, b.Width, b.height())
+	fmt.Fprintf(s, "<rect%s x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/>\n",
+		class, b.X, b.Y, b.Width, b.height())
 	for i, line := range b.Lines {
 		class := ""
 		if i == 0 {
