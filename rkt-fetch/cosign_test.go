@@ -63,7 +63,9 @@ func attach(args []string) error {
 	if r := options["reference"]; r != "" {
 		reference = r
 	}
-	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`,
+	payload := fmt.Appendf(nil,
+		`{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"cosign `+
+			`container image signature"},"optional":null}`,
 		reference, digest)
 	if size, _ := strconv.Atoi(options["size"]); size > len(payload) {
 		payload = append(payload, []byte(strings.Repeat(" ", size-len(payload)))...)
@@ -156,8 +158,10 @@ func pushindex(args []string) error {
 		return err
 	}
 	index := mutate.AppendManifests(empty.Index,
-		mutate.IndexAddendum{Add: other, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}}},
-		mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}})
+		mutate.IndexAddendum{Add: other,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}}},
+		mutate.IndexAddendum{Add: img,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}})
 	target, err := name.ParseReference(args[1])
 	if err != nil {
 		return err

@@ -43,14 +43,16 @@ func TestMain(m *testing.M) {
 // TestScripts runs the sessions in testdata. $REGISTRY and $PROXY are addresses on which nobody
 // listens yet, $RKT_DIR is a store of the session's own.
 func TestScripts(t *testing.T) {
-	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux", "ip": "iproute2", "jq": "jq",
-		"skopeo": "skopeo", "podman": "podman", "xz": "xz-utils", "gpg": "gpg", "zstd": "zstd", "bzip2": "bzip2"} {
+	for program, pkg := range map[string]string{"docker-registry": "docker-registry", "unshare": "util-linux",
+		"ip": "iproute2", "jq": "jq", "skopeo": "skopeo", "podman": "podman", "xz": "xz-utils", "gpg": "gpg",
+		"zstd": "zstd", "bzip2": "bzip2"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
 		}
 	}
 	programs := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-trust", "../rkt-image", "../test/fault").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-trust", "../rkt-image",
+		"../test/fault").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
@@ -68,7 +70,8 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("docs/registries.md has no %s", args[0])
 				}
 				block, _, _ := strings.Cut(after, "\n\n")
-				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.NewReplacer(args[2:]...).Replace(block)), 0o600))
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.NewReplacer(args[2:]...).Replace(block)),
+					0o600))
 			},
 		},
 		Setup: func(e *testscript.Env) error {
@@ -127,13 +130,16 @@ func TestKilledURL(t *testing.T) {
 		t.Skip("the store needs root")
 	}
 	work := t.TempDir()
-	base, app := []string{`example.com/base,"labels":[{"name":"version","value":"1"}]:`}, []string{"rootfs/noise:4000000"}
+	base, app := []string{`example.com/base,"labels":[{"name":"version","value":"1"}]:`},
+		[]string{"rootfs/noise:4000000"}
 	for i := range 300 {
 		base = append(base, fmt.Sprintf("rootfs/d%d/%d=text", i%7, i))
 		app = append(app, fmt.Sprintf("rootfs/e%d/%d=text", i%7, i))
 	}
-	head := `example.com/app,"dependencies":[{"imageName":"example.com/base","labels":[{"name":"version","value":"1"}]}],"pathWhitelist":["/noise","/d1/1","/e2/2"]:`
-	if err := errors.Join(mkaci(append([]string{work + "/base.aci"}, base...)), mkaci(append([]string{work + "/app.aci", head}, app...))); err != nil {
+	head := `example.com/app,"dependencies":[{"imageName":"example.com/base","labels":[{"name":"version",` +
+		`"value":"1"}]}],"pathWhitelist":["/noise","/d1/1","/e2/2"]:`
+	if err := errors.Join(mkaci(append([]string{work + "/base.aci"}, base...)),
+		mkaci(append([]string{work + "/app.aci", head}, app...))); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(work + "/app.aci")
@@ -175,7 +181,8 @@ func killAll(t *testing.T, work string, before []string, name string) {
 		dir := fmt.Sprintf("%s/%d", work, i)
 		fill(dir)
 		for range 1 + i%3 { // some are killed more than once
-			cmd := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--pull-policy=new", name)
+			cmd := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full",
+				"--pull-policy=new", name)
 			var out bytes.Buffer
 			cmd.Stdout = &out
 			if err := cmd.Start(); err != nil {
@@ -216,7 +223,8 @@ func killAll(t *testing.T, work string, before []string, name string) {
 
 func rktFetch(t *testing.T, dir, name string) string {
 	t.Helper()
-	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--quiet", "--pull-policy=new", name).CombinedOutput()
+	out, err := exec.Command("rkt-fetch", "--dir="+dir, "--insecure-options=image", "--full", "--quiet",
+		"--pull-policy=new", name).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -227,7 +235,8 @@ func rktFetch(t *testing.T, dir, name string) string {
 // for, and for the notes on files, which are not made of a file that is a moment old.
 func tree(t *testing.T, dir string) string {
 	t.Helper()
-	out, err := exec.Command("sh", "-c", `cd "$1/cas" && rm -rf remote/file && find . -printf '%p %y %m %U:%G\n' | sort && find . -type f -exec sha256sum {} + | sort`, "-", dir).CombinedOutput()
+	out, err := exec.Command("sh", "-c", `cd "$1/cas" && rm -rf remote/file && find . -printf '%p %y %m %U:%G\n' | `+
+		`sort && find . -type f -exec sha256sum {} + | sort`, "-", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

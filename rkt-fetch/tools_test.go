@@ -93,7 +93,9 @@ func mklayout(args []string) error {
 		if err := tarStream(&b, strings.Split(entries, ",")); err != nil {
 			return err
 		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+		})
 		if err != nil {
 			return err
 		}
@@ -136,7 +138,8 @@ func mkaci(args []string) error {
 			fields = "," + fields
 		}
 	}
-	manifest := fmt.Sprintf(`manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"%s"%s,"app":{"exec":["/app"],"user":"0","group":"0"}}`, name, fields)
+	manifest := fmt.Sprintf(`manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"%s"%s,`+
+		`"app":{"exec":["/app"],"user":"0","group":"0"}}`, name, fields)
 	return tarStream(f, append([]string{manifest, "rootfs/"}, entries...))
 }
 
@@ -267,13 +270,16 @@ func mkcerts([]string) error {
 	if err != nil {
 		return err
 	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true,
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageCertSign}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
 	if err != nil {
 		return err
 	}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost", "example.com"},
+	cert := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"},
+		DNSNames:    []string{"localhost", "example.com"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
 	caDER, err1 := x509.CreateCertificate(crand.Reader, ca, ca, &caKey.PublicKey, caKey)
 	certDER, err2 := x509.CreateCertificate(crand.Reader, cert, ca, &key.PublicKey, caKey)
@@ -341,7 +347,8 @@ func webproxy(args []string) error {
 			_, _ = io.Copy(here, there)
 			here.Close()
 		default:
-			pass.ServeHTTP(w, &http.Request{Method: r.Method, URL: &url.URL{Path: r.URL.Path}, Header: r.Header, Host: r.Host})
+			pass.ServeHTTP(w, &http.Request{Method: r.Method, URL: &url.URL{Path: r.URL.Path}, Header: r.Header,
+				Host: r.Host})
 		}
 	}))
 }

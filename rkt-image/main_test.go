@@ -13,13 +13,15 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the sessions in testdata, with a store of their own.
 func TestScripts(t *testing.T) {
-	for program, pkg := range map[string]string{"tar": "tar", "setfattr": "attr", "setcap": "libcap2-bin", "umoci": "umoci", "skopeo": "skopeo"} {
+	for program, pkg := range map[string]string{"tar": "tar", "setfattr": "attr", "setcap": "libcap2-bin",
+		"umoci": "umoci", "skopeo": "skopeo"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: run make deps, or install Debian's package %s", program, pkg)
 		}
 	}
 	programs := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-fetch", "../rkt", "../test/mkimage", "../test/fault").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", programs, "../rkt-fetch", "../rkt", "../test/mkimage",
+		"../test/fault").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the sessions in testdata, with keys of the real gpg and openssl.
 func TestScripts(t *testing.T) {
-	for program, pkg := range map[string]string{"gpg": "gpg", "openssl": "openssl", "unshare": "util-linux", "ip": "iproute2", "curl": "curl"} {
+	for program, pkg := range map[string]string{"gpg": "gpg", "openssl": "openssl", "unshare": "util-linux",
+		"ip": "iproute2", "curl": "curl"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
 		}
@@ -67,9 +68,12 @@ func keyserver(dir string) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"example.com"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true,
+		BasicConstraintsValid: true,
+		NotBefore:             time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageCertSign}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"example.com"}, NotBefore: ca.NotBefore,
+		NotAfter: ca.NotAfter}
 	caDER, err1 := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
 	certDER, err2 := x509.CreateCertificate(rand.Reader, cert, ca, &key.PublicKey, caKey)
 	keyDER, err3 := x509.MarshalPKCS8PrivateKey(key)
@@ -115,7 +119,8 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(dir+"/key.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644); err != nil {
+	if err := os.WriteFile(dir+"/key.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	program, err := exec.LookPath("rkt-trust")
@@ -127,7 +132,8 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := func(config string) []string {
-		return []string{"--local-config=" + config, "--prefix=example.com/team", "--skip-fingerprint-review", dir + "/key.pub"}
+		return []string{"--local-config=" + config, "--prefix=example.com/team", "--skip-fingerprint-review",
+			dir + "/key.pub"}
 	}
 	begin := time.Now()
 	if out, err := exec.Command(program, args(dir+"/whole")...).CombinedOutput(); err != nil {

@@ -27,7 +27,8 @@ func TestRkt130(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tables := map[string][]string{} // what the page says of "!" and "~": the first column of the table below each heading
+	// what the page says of "!" and "~": the first column of the table below each heading
+	tables := map[string][]string{}
 	section := ""
 	for line := range strings.Lines(string(page)) {
 		if heading, ok := strings.CutPrefix(line, "## "); ok {
@@ -66,7 +67,8 @@ func TestRkt130(t *testing.T) {
 		}
 		for _, args := range spellings(words) {
 			if slices.Contains([]string{"version", "help", "completion"}, args[0]) { // their own whole command lines
-			} else if i := slices.IndexFunc(args, func(s string) bool { return !strings.HasPrefix(s, "--") }); i >= 0 || mark == "!" {
+			} else if i := slices.IndexFunc(args, func(s string) bool { return !strings.HasPrefix(s, "--") }); i >= 0 ||
+				mark == "!" {
 				args = append(args, "--help")
 			} else {
 				args = append(args, "list", "--help") // a global flag

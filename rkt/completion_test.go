@@ -49,7 +49,8 @@ func TestCompletion(t *testing.T) {
 		{"rkt list --format=", nil, nil},
 	} {
 		words := strings.Split(c.line, " ")
-		script := `eval "$(rkt completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rkt; printf '%s\n' "${COMPREPLY[@]}"`
+		script := `eval "$(rkt completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rkt; printf '%s\n' ` +
+			`"${COMPREPLY[@]}"`
 		cmd := exec.Command("bash", append([]string{"-c", script, "bash"}, words...)...)
 		cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RKT_DIR=" + data, "LC_ALL=C"}
 		out, err := cmd.CombinedOutput()

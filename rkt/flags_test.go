@@ -105,7 +105,8 @@ func TestFlagsBeforeCommand(t *testing.T) {
 		for _, flags := range spellings(append([]string{"x"}, line.flags...)) {
 			args := slices.Concat([]string{"--debug"}, flags[1:], line.verb, []string{"operand"})
 			got, out := calls(t, dir, args...)
-			if strings.ReplaceAll(strings.Join(got, " "), "=", " ") != strings.ReplaceAll(program+" "+strings.Join(want, " "), "=", " ") &&
+			if strings.ReplaceAll(strings.Join(got, " "), "=", " ") != strings.ReplaceAll(program+" "+strings.Join(want,
+				" "), "=", " ") &&
 				!strings.HasSuffix(flags[len(flags)-1], "=true") {
 				t.Errorf("rkt %q: %q, want %s %q\n%s", args, got, program, want, out)
 			}
@@ -128,7 +129,8 @@ func TestRunAnywhere(t *testing.T) {
 	t.Parallel()
 	dir := double(t, "rkt-prepare", "rkt-net", "rkt-run-prepared", "systemd-nspawn")
 	at := func(place int, flags []string) []string {
-		places := [][]string{{}, {"run", "--uuid", uuid}, {"one"}, {"--exec", "/x"}, {"--", "--net=app", "--port"}, {"---"}, {"two"}, {"three"}, {"--", "a", "---"}}
+		places := [][]string{{}, {"run", "--uuid", uuid}, {"one"}, {"--exec", "/x"}, {"--", "--net=app", "--port"},
+			{"---"}, {"two"}, {"three"}, {"--", "a", "---"}}
 		var args []string
 		for i, words := range places {
 			args = append(args, words...)

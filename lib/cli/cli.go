@@ -125,7 +125,8 @@ func (p *Process) print(err error) {
 		return
 	}
 	hint := ""
-	if errors.Is(err, os.ErrPermission) && unix.Geteuid() != 0 && !strings.HasSuffix(err.Error(), ")") { // an error that has no hint yet
+	if errors.Is(err, os.ErrPermission) && unix.Geteuid() != 0 && !strings.HasSuffix(err.Error(), ")") {
+		// an error that has no hint yet
 		hint = " (try it as root)"
 	}
 	p.Say("%s%s", strings.TrimRight(err.Error(), "\n"), hint)
@@ -143,14 +144,15 @@ type Global struct {
 }
 
 // globalNames are the global flags in the order in which they are shown.
-var globalNames = []string{"dir", "insecure-options", "local-config", "system-config", "user-config", "trust-keys-from-https", "debug"}
+var globalNames = []string{"dir", "insecure-options", "local-config", "system-config", "user-config",
+	"trust-keys-from-https", "debug"}
 
 // globalFlags registers the global flags.
 func globalFlags(fs *flag.FlagSet) *Global {
 	g := &Global{}
 	fs.StringVar(&g.Dir, "dir", "/var/lib/rkt", "DIR: data directory, with images and pods")
-	fs.Var(&g.Insecure, "insecure-options", "LIST: checks to skip: image, tls, http, pubkey, ondisk, capabilities, paths, seccomp, "+
-		"all-fetch, all-run, all")
+	fs.Var(&g.Insecure, "insecure-options", "LIST: checks to skip: image, tls, http, pubkey, ondisk, capabilities, "+
+		"paths, seccomp, all-fetch, all-run, all")
 	fs.StringVar(&g.LocalConfig, "local-config", "/etc/rkt", "DIR: the administrator's configuration")
 	fs.StringVar(&g.SystemConfig, "system-config", "/usr/lib/rkt", "DIR: the vendor's configuration")
 	fs.StringVar(&g.UserConfig, "user-config", "", "DIR: user configuration; overrides the other two")

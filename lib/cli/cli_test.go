@@ -30,8 +30,10 @@ func TestReport(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		p := &Process{Name: "rkt-x", Stdout: &stdout, Stderr: &stderr}
-		if got := p.report(func() string { return "the manual\n" }, c.err); got != c.status || stdout.String() != c.stdout || stderr.String() != c.stderr {
-			t.Errorf("%v: status %d, %q, %q; want %d, %q, %q", c.err, got, stdout.String(), stderr.String(), c.status, c.stdout, c.stderr)
+		if got := p.report(func() string { return "the manual\n" }, c.err); got != c.status ||
+			stdout.String() != c.stdout || stderr.String() != c.stderr {
+			t.Errorf("%v: status %d, %q, %q; want %d, %q, %q", c.err, got, stdout.String(), stderr.String(), c.status,
+				c.stdout, c.stderr)
 		}
 	}
 }

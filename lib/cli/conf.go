@@ -134,7 +134,8 @@ func (p *Process) parseFile(flags *flag.FlagSet, operands []string, path string)
 		}
 		return nil
 	}
-	err := ff.Parse(flags, append([]string{"--"}, operands...), ff.WithConfigFile(path), ff.WithAllowMissingConfigFile(true),
+	err := ff.Parse(flags, append([]string{"--"}, operands...), ff.WithConfigFile(path),
+		ff.WithAllowMissingConfigFile(true),
 		ff.WithConfigFileParser(parse), ff.WithIgnoreUndefined(true))
 	if _, ok := errors.AsType[*fs.PathError](err); ok || err == nil {
 		return err
@@ -160,7 +161,8 @@ func parseLine(flags *flag.FlagSet, set func(name, value string) error, line str
 	case slices.Equal(programs, []string{"app"}):
 		return name, fmt.Errorf("%s: --%s is an app flag; put it after the image, on the command line", name, name)
 	case len(programs) == 0 && flags.Lookup(name) == nil:
-		return name, fmt.Errorf("%q: no program has such a flag%s", name, didYouMean(name, func(s string) string { return s }))
+		return name, fmt.Errorf("%q: no program has such a flag%s", name,
+			didYouMean(name, func(s string) string { return s }))
 	case value != "" && strings.ContainsAny(value[:1], `"'`):
 		return name, fmt.Errorf("%s: write the value without quotes", name)
 	case value == "" && end >= 0:

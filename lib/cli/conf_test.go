@@ -24,15 +24,16 @@ func TestFile(t *testing.T) {
 		"full=maybe":                   "line 1: full maybe: neither true nor false",
 		"\ngrace-period 24":            "line 2: grace-period 24: not a time such as 30m or 24h",
 		"insecure-options images":      `line 1: insecure-options images: "images" is not one of`,
-		"insecure-option image":        `line 1: "insecure-option": no program has such a flag; did you mean insecure-options?`,
-		"dri /x":                       `line 1: "dri": no program has such a flag; did you mean dir?`,
-		"--dir /x":                     `line 1: "--dir": no program has such a flag`,
-		"dir \"/x\"":                   "line 1: dir: write the value without quotes",
-		"dir":                          "line 1: dir: no value; write dir VALUE",
-		"dir=":                         "line 1: dir: no value",
-		"memory 64M":                   "line 1: memory: --memory is an app flag; put it after the image, on the command line",
-		"dir srv":                      "dir srv: not an absolute path",
-		"[Service]\n":                  `line 1: "[Service]": no program has such a flag`,
+		"insecure-option image": `line 1: "insecure-option": no program has such a flag; did you mean ` +
+			`insecure-options?`,
+		"dri /x":      `line 1: "dri": no program has such a flag; did you mean dir?`,
+		"--dir /x":    `line 1: "--dir": no program has such a flag`,
+		"dir \"/x\"":  "line 1: dir: write the value without quotes",
+		"dir":         "line 1: dir: no value; write dir VALUE",
+		"dir=":        "line 1: dir: no value",
+		"memory 64M":  "line 1: memory: --memory is an app flag; put it after the image, on the command line",
+		"dir srv":     "dir srv: not an absolute path",
+		"[Service]\n": `line 1: "[Service]": no program has such a flag`,
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "rkt.conf"), []byte(text), 0o600); err != nil {
@@ -66,17 +67,20 @@ func TestFile(t *testing.T) {
 // A variable that is misspelt is warned of once; one that is like no flag's is somebody else's.
 func TestEnvironment(t *testing.T) {
 	for assignment, want := range map[string]string{
-		"RKT_INSECURE_OPTION=image": "rkt-x: $RKT_INSECURE_OPTION has no effect: no program has such a flag; did you mean RKT_INSECURE_OPTIONS?\n",
-		"RKT_INSECURE=image":        "rkt-x: $RKT_INSECURE has no effect: no program has such a flag; did you mean RKT_INSECURE_OPTIONS?\n",
-		"RKT_MEMORY=64M":            "rkt-x: $RKT_MEMORY has no effect: --memory is an app flag; put it after the image\n",
-		"RKT_POD=x":                 "",
-		"RKT_VERSION=1":             "",
-		"RKT_EXPERIMENT_APP=true":   "",
-		"RKT_STAGE1_ENTERPID=1":     "",
-		"RKT_PORT=http:80":          "",
-		"RKT_IMAGE_OF_OURS=x":       "",
-		"RKT_PULL_POLICY=":          "",
-		"INSECURE_OPTION=x":         "",
+		"RKT_INSECURE_OPTION=image": "rkt-x: $RKT_INSECURE_OPTION has no effect: no program has such a flag; did you " +
+			"mean RKT_INSECURE_OPTIONS?\n",
+		"RKT_INSECURE=image": "rkt-x: $RKT_INSECURE has no effect: no program has such a flag; did you mean " +
+			"RKT_INSECURE_OPTIONS?\n",
+		"RKT_MEMORY=64M": "rkt-x: $RKT_MEMORY has no effect: --memory is an app flag; put it after the " +
+			"image\n",
+		"RKT_POD=x":               "",
+		"RKT_VERSION=1":           "",
+		"RKT_EXPERIMENT_APP=true": "",
+		"RKT_STAGE1_ENTERPID=1":   "",
+		"RKT_PORT=http:80":        "",
+		"RKT_IMAGE_OF_OURS=x":     "",
+		"RKT_PULL_POLICY=":        "",
+		"INSECURE_OPTION=x":       "",
 	} {
 		var stderr bytes.Buffer
 		p := &Process{Name: "rkt-x", Stderr: &stderr}
@@ -94,7 +98,8 @@ func TestEnvironment(t *testing.T) {
 	fs := NewFlags(p.Name)
 	g := fs.Global
 	t.Setenv("RKT_DEBUG", "maybe")
-	if err := parseVariables(fs.FlagSet, nil); err == nil || err.Error() != `$RKT_DEBUG="maybe": neither true nor false` {
+	if err := parseVariables(fs.FlagSet, nil); err == nil ||
+		err.Error() != `$RKT_DEBUG="maybe": neither true nor false` {
 		t.Error(err)
 	}
 	t.Setenv("RKT_DEBUG", "1")
@@ -113,7 +118,8 @@ func TestNoEffect(t *testing.T) {
 	}
 	for program, want := range map[string]string{
 		"rkt-prepare": "rkt-prepare: $RKT_USER has no effect on apps: --user is an app flag; put it after the image\n" +
-			"rkt-prepare: " + dir + "/rkt.conf: line 2: user has no effect on apps: --user is an app flag; put it after the image, on the command line\n",
+			"rkt-prepare: " + dir + "/rkt.conf: line 2: user has no effect on apps: --user is an app flag; put it " +
+			"after the image, on the command line\n",
 		"rkt-enter": "", "rkt-list": "",
 	} {
 		t.Setenv("RKT_USER", "1000")
@@ -164,7 +170,8 @@ func TestPullPolicy(t *testing.T) {
 		{"--store-only --no-store", "new", true, true, "both --store-only and --no-store specified; use one of them"},
 		{"--store-only --pull-policy=update", "update", true, false,
 			"--store-only is --pull-policy=never, and --pull-policy=update is given too; use one of them"},
-		{"-pull-policy new --no-store", "new", false, true, "--no-store is --pull-policy=update, and --pull-policy=new is given too; use one of them"},
+		{"-pull-policy new --no-store", "new", false, true,
+			"--no-store is --pull-policy=update, and --pull-policy=new is given too; use one of them"},
 		{"--pull-policy=always", "always", false, false, "--pull-policy=always: is not one of never, new, update"},
 	} {
 		got, err := PullPolicy(strings.Fields(c.words), c.policy, c.storeOnly, c.noStore)

@@ -258,7 +258,8 @@ func unknownFlag(fs *flag.FlagSet, typed string) UnknownFlag {
 }
 
 func (f UnknownFlag) Error() string {
-	programs := slices.DeleteFunc(having(strings.TrimLeft(f.Typed, "-")), func(s string) bool { return s == "" || s == "app" })
+	programs := slices.DeleteFunc(having(strings.TrimLeft(f.Typed, "-")),
+		func(s string) bool { return s == "" || s == "app" })
 	switch {
 	case len(programs) > 0:
 		return fmt.Sprintf("unknown flag %s; it is a flag of %s", f.Typed, strings.Join(programs, ", "))
@@ -268,7 +269,8 @@ func (f UnknownFlag) Error() string {
 	return fmt.Sprintf("unknown flag %s (--help lists the flags)", f.Typed)
 }
 
-// ParseFlags sets flags from words that are all flags and their values. It returns flag.ErrHelp for --help.
+// ParseFlags sets flags from words that are all flags and their values. It returns flag.ErrHelp for
+// --help.
 func ParseFlags(fs *flag.FlagSet, words []string) error {
 	checkValues(fs)
 	for len(words) > 0 {
@@ -333,8 +335,8 @@ func (c *checked) IsBoolFlag() bool {
 	return ok && b.IsBoolFlag()
 }
 
-// Set refuses an empty value, as of a variable that is not set: --user= would be root, and rkt gc --uuid-file=
-// all pods. Other errors are in words that say what to write.
+// Set refuses an empty value, as of a variable that is not set: --user= would be root, and rkt gc
+// --uuid-file= all pods. Other errors are in words that say what to write.
 func (c *checked) Set(value string) error {
 	c.text = value
 	err := c.Value.Set(value)

@@ -26,7 +26,8 @@ var insecureOptions = map[string]func(*Insecure){
 	"all-fetch":    func(i *Insecure) { i.Image, i.TLS, i.HTTP, i.Pubkey, i.OnDisk = true, true, true, true, true },
 	"all-run":      func(i *Insecure) { i.Capabilities, i.Paths, i.Seccomp = true, true, true },
 	"all": func(i *Insecure) {
-		*i = Insecure{Image: true, TLS: true, HTTP: true, Pubkey: true, OnDisk: true, Capabilities: true, Paths: true, Seccomp: true}
+		*i = Insecure{Image: true, TLS: true, HTTP: true, Pubkey: true, OnDisk: true, Capabilities: true, Paths: true,
+			Seccomp: true}
 	},
 }
 

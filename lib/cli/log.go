@@ -95,5 +95,6 @@ func sendToJournal(program, line string, attrs []slog.Attr) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Sendto(fd, []byte(b.String()), unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: "/run/systemd/journal/socket"})
+	return unix.Sendto(fd, []byte(b.String()), unix.MSG_NOSIGNAL,
+		&unix.SockaddrUnix{Name: "/run/systemd/journal/socket"})
 }

@@ -28,7 +28,8 @@ func PullPolicy(words []string, policy string, storeOnly, noStore bool) (string,
 		older, named = "--no-store", "update"
 	}
 	if named != "" && named != policy && given("pull-policy") {
-		return "", fmt.Errorf("%s is --pull-policy=%s, and --pull-policy=%s is given too; use one of them", older, named, policy)
+		return "", fmt.Errorf("%s is --pull-policy=%s, and --pull-policy=%s is given too; use one of them",
+			older, named, policy)
 	}
 	if named != "" {
 		policy = named

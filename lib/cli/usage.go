@@ -66,7 +66,9 @@ func (c *Command) Help() []Section {
 		v.Setup(fs)
 		for _, s := range fs.Help() {
 			for _, e := range s.Entries {
-				at := slices.IndexFunc(all, func(have *shared) bool { return slices.Equal(have.entry.Forms, e.Forms) && have.entry.Text == e.Text })
+				at := slices.IndexFunc(all, func(have *shared) bool {
+					return slices.Equal(have.entry.Forms, e.Forms) && have.entry.Text == e.Text
+				})
 				if at < 0 {
 					at, all = len(all), append(all, &shared{entry: e})
 				}

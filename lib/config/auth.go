@@ -37,7 +37,8 @@ type credentials struct {
 // other returns the name of a credential that is not of the type, or "".
 func (c credentials) other(kind string) string {
 	for _, v := range []struct{ kind, name, value string }{
-		{"basic", "user", c.User}, {"basic", "password", c.Password}, {"oauth", "token", c.Token}, {"aws", "accessKeyID", c.AccessKeyID},
+		{"basic", "user", c.User}, {"basic", "password", c.Password}, {"oauth", "token", c.Token},
+		{"aws", "accessKeyID", c.AccessKeyID},
 		{"aws", "secretAccessKey", c.SecretAccessKey}, {"aws", "awsRegion", c.Region},
 	} {
 		if v.value != "" && v.kind != kind {
@@ -78,7 +79,8 @@ func (f File) auth(known map[string]Auth) error {
 		Type        string      `json:"type"`
 		Credentials credentials `json:"credentials"`
 	}
-	if err := decode(f.JSON, &file, "domains or registries, type, credentials (user, password, token, accessKeyID, secretAccessKey, awsRegion)"); err != nil {
+	if err := decode(f.JSON, &file, "domains or registries, type, credentials (user, password, token, accessKeyID, "+
+		"secretAccessKey, awsRegion)"); err != nil {
 		return err
 	}
 	hosts, field := file.Domains, "domains"
@@ -92,29 +94,11 @@ func (f File) auth(known map[string]Auth) error {
 	case f.Kind == "dockerAuth":
 		hosts, field, file.Type = file.Registries, "registries", "basic"
 	}
-	c, a := file.Credentials, Auth{Type: file.Type, File: f.Path}
-	switch file.Type {
-	case "basic":
-		if c.User == "" || c.Password == "" {
-			return errors.New("credentials: user and password are needed")
-		}
-		a.User, a.Password = c.User, c.Password
-	case "oauth":
-		if c.Token == "" {
-			return errors.New("credentials: a token is needed")
-		}
-		a.Token = c.Token
-	case "aws":
-		if c.AccessKeyID == "" || c.SecretAccessKey == "" {
-			return errors.New("credentials: accessKeyID and secretAccessKey are needed")
-		}
-		a.AccessKeyID, a.SecretAccessKey, a.Region = c.AccessKeyID, c.SecretAccessKey, c.Region
-	default:
-		return fmt.Errorf("type %q is not one of basic, oauth, aws", file.Type)
+	a, err := file.Credentials.of(file.Type)
+	if err != nil {
+		return err
 	}
-	if other := c.other(file.Type); other != "" {
-		return fmt.Errorf("credentials: %s is not for type %s", other, file.Type)
-	}
+	a.File = f.Path
 	if len(hosts) == 0 {
 		return fmt.Errorf("no %s", field)
 	}
@@ -129,4 +113,32 @@ func (f File) auth(known map[string]Auth) error {
 		known[host] = a
 	}
 	return nil
+}
+
+// of returns what a type of credentials needs, and refuses what is of another.
+func (c credentials) of(kind string) (Auth, error) {
+	a := Auth{Type: kind}
+	switch kind {
+	case "basic":
+		if c.User == "" || c.Password == "" {
+			return Auth{}, errors.New("credentials: user and password are needed")
+		}
+		a.User, a.Password = c.User, c.Password
+	case "oauth":
+		if c.Token == "" {
+			return Auth{}, errors.New("credentials: a token is needed")
+		}
+		a.Token = c.Token
+	case "aws":
+		if c.AccessKeyID == "" || c.SecretAccessKey == "" {
+			return Auth{}, errors.New("credentials: accessKeyID and secretAccessKey are needed")
+		}
+		a.AccessKeyID, a.SecretAccessKey, a.Region = c.AccessKeyID, c.SecretAccessKey, c.Region
+	default:
+		return Auth{}, fmt.Errorf("type %q is not one of basic, oauth, aws", kind)
+	}
+	if other := c.other(kind); other != "" {
+		return Auth{}, fmt.Errorf("credentials: %s is not for type %s", other, kind)
+	}
+	return a, nil
 }

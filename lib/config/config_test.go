@@ -23,21 +23,35 @@ func TestBrokenPaths(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths", `,"stage1-images":"/b"`)}, "{/a /b} {  }"},
-		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths", `,"data":"/b"`)}, "DIR/paths.d/b.json: data is in another file of the directory too"},
-		{map[string]string{"paths.d/a.json": head("paths", `,"data":"a"`)}, `DIR/paths.d/a.json: data: "a" is not an absolute path`},
-		{map[string]string{"paths.d/a.json": head("paths", `,"data":7`)}, "DIR/paths.d/a.json: data: must be a string, not number"},
+		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths",
+			`,"stage1-images":"/b"`)}, "{/a /b} {  }"},
+		{map[string]string{"paths.d/a.json": head("paths", `,"data":"/a"`), "paths.d/b.json": head("paths",
+			`,"data":"/b"`)}, "DIR/paths.d/b.json: data is in another file of the directory too"},
+		{map[string]string{"paths.d/a.json": head("paths", `,"data":"a"`)},
+			`DIR/paths.d/a.json: data: "a" is not an absolute path`},
+		{map[string]string{"paths.d/a.json": head("paths", `,"data":7`)},
+			"DIR/paths.d/a.json: data: must be a string, not number"},
 		{map[string]string{"paths.d/a.json": head("paths", ``)}, "DIR/paths.d/a.json: neither data nor stage1-images"},
-		{map[string]string{"paths.d/a.json": head("paths", `,"date":"/a","data":"/b"`)}, `DIR/paths.d/a.json: unknown field "date"; there are data, stage1-images`},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"location":"l","versoin":"v"`)}, `DIR/stage1.d/a.json: unknown field "versoin"; there are name, version, location`},
-		{map[string]string{"paths.d/a.json": head("auth", ``)}, `DIR/paths.d/a.json: rktKind "auth" has no place in paths.d`},
+		{map[string]string{"paths.d/a.json": head("paths", `,"date":"/a","data":"/b"`)},
+			`DIR/paths.d/a.json: unknown field "date"; there are data, stage1-images`},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"location":"l","versoin":"v"`)},
+			`DIR/stage1.d/a.json: unknown field "versoin"; there are name, version, location`},
+		{map[string]string{"paths.d/a.json": head("auth", ``)},
+			`DIR/paths.d/a.json: rktKind "auth" has no place in paths.d`},
 		{map[string]string{"paths.d": ""}, "open DIR/paths.d: not a directory"},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`), "stage1.d/b.json": head("stage1", `,"location":"l"`)}, "{ } {n v l}"},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n"`)}, "DIR/stage1.d/a.json: name and version go together"},
-		{map[string]string{"stage1.d/a.json": head("stage1", ``)}, "DIR/stage1.d/a.json: neither name and version nor location"},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"location":"l"`), "stage1.d/b.json": head("stage1", `,"location":"l"`)}, "DIR/stage1.d/b.json: location is in another file of the directory too"},
-		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`), "stage1.d/b.json": head("stage1", `,"name":"n","version":"v"`)}, "DIR/stage1.d/b.json: name and version are in another file of the directory too"},
-		{map[string]string{"stage1.d/a.json": "x"}, "DIR/stage1.d/a.json: invalid character 'x' looking for beginning of value"},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`),
+			"stage1.d/b.json": head("stage1", `,"location":"l"`)}, "{ } {n v l}"},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n"`)},
+			"DIR/stage1.d/a.json: name and version go together"},
+		{map[string]string{"stage1.d/a.json": head("stage1", ``)},
+			"DIR/stage1.d/a.json: neither name and version nor location"},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"location":"l"`), "stage1.d/b.json": head("stage1",
+			`,"location":"l"`)}, "DIR/stage1.d/b.json: location is in another file of the directory too"},
+		{map[string]string{"stage1.d/a.json": head("stage1", `,"name":"n","version":"v"`),
+			"stage1.d/b.json": head("stage1", `,"name":"n","version":"v"`)},
+			"DIR/stage1.d/b.json: name and version are in another file of the directory too"},
+		{map[string]string{"stage1.d/a.json": "x"},
+			"DIR/stage1.d/a.json: invalid character 'x' looking for beginning of value"},
 	} {
 		dir := t.TempDir()
 		for name, text := range c.files {
@@ -59,8 +73,10 @@ func TestBrokenPaths(t *testing.T) {
 // again.
 func FuzzFiles(f *testing.F) {
 	for _, text := range []string{
-		`{"rktKind":"auth","rktVersion":"v1","domains":["a.b:1"],"type":"basic","credentials":{"user":"<&>","password":"p"}}`,
-		`{"rktKind":"auth","rktVersion":"v1","domains":["A","b"],"type":"aws","credentials":{"accessKeyID":"i","secretAccessKey":"s","awsRegion":"r"}}`,
+		`{"rktKind":"auth","rktVersion":"v1","domains":["a.b:1"],"type":"basic","credentials":{"user":"<&>",` +
+			`"password":"p"}}`,
+		`{"rktKind":"auth","rktVersion":"v1","domains":["A","b"],"type":"aws","credentials":{"accessKeyID":"i",` +
+			`"secretAccessKey":"s","awsRegion":"r"}}`,
 		`{"rktKind":"dockerAuth","rktVersion":"v1","registries":["quay.io"],"credentials":{"user":"u","password":"p"}}`,
 		`{"rktKind":"paths","rktVersion":"v1","data":"/x"}`,
 		`{"rktKind":"stage1","rktVersion":"v1","location":"l"}`,
@@ -69,7 +85,8 @@ func FuzzFiles(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		kind, err := kindOf(text)
-		directory, ok := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d", "stage1": "stage1.d"}[kind]
+		directory, ok := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d",
+			"stage1": "stage1.d"}[kind]
 		if err != nil || !ok {
 			return
 		}
@@ -99,7 +116,8 @@ func FuzzFiles(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%s: %v", e, err)
 			}
-			directory := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d", "stage1": "stage1.d"}[kind]
+			directory := map[string]string{"auth": "auth.d", "dockerAuth": "auth.d", "paths": "paths.d",
+				"stage1": "stage1.d"}[kind]
 			write(t, fmt.Sprintf("%s/%s/%d.json", again, directory, i), string(e))
 		}
 		second, err := Print(data, again)

@@ -23,7 +23,8 @@ func TestCheckStage1(t *testing.T) {
 	}
 	for s, known := range map[Stage1]bool{
 		{}: true, {Name: "coreos.com/rkt/stage1-coreos", Version: "1", Location: "/x"}: true,
-		{Name: "coreos.com/rkt/stage1-fly", Version: "1", Location: "/stage1-host.aci"}: false, {Location: "stage1-kvm.aci"}: false,
+		{Name: "coreos.com/rkt/stage1-fly", Version: "1", Location: "/stage1-host.aci"}: false,
+		{Location: "stage1-kvm.aci"}: false,
 	} {
 		if err := s.Check(); (err == nil) != known {
 			t.Errorf("%+v: %v", s, err)

@@ -92,7 +92,8 @@ func ReadStage1(dirs ...string) (Stage1, error) {
 			}
 			here = Stage1{cmp.Or(here.Name, s.Name), cmp.Or(here.Version, s.Version), cmp.Or(here.Location, s.Location)}
 		}
-		all = Stage1{cmp.Or(here.Name, all.Name), cmp.Or(here.Version, all.Version), cmp.Or(here.Location, all.Location)}
+		all = Stage1{cmp.Or(here.Name, all.Name), cmp.Or(here.Version, all.Version),
+			cmp.Or(here.Location, all.Location)}
 	}
 	return all, nil
 }

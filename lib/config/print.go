@@ -39,10 +39,12 @@ func Print(data string, dirs ...string) ([]byte, error) {
 	var all []entry
 	for _, host := range slices.Sorted(maps.Keys(servers)) {
 		a := servers[host]
-		all = append(all, entry{Version: "v1", Kind: "auth", Domains: []string{host}, Type: a.Type, Credentials: a.credentials()})
+		all = append(all, entry{Version: "v1", Kind: "auth", Domains: []string{host}, Type: a.Type,
+			Credentials: a.credentials()})
 	}
 	for _, host := range slices.Sorted(maps.Keys(registries)) {
-		all = append(all, entry{Version: "v1", Kind: "dockerAuth", Registries: []string{host}, Credentials: registries[host].credentials()})
+		all = append(all, entry{Version: "v1", Kind: "dockerAuth", Registries: []string{host},
+			Credentials: registries[host].credentials()})
 	}
 	if paths.Data == "" {
 		paths.Data = data

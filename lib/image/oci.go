@@ -76,7 +76,8 @@ type config struct {
 
 // Health is Docker's HEALTHCHECK. Times are in nanoseconds; 0 is Docker's default.
 type Health struct {
-	Test                           []string // NONE, CMD and a program with its arguments, CMD-SHELL and a line for the shell; none is NONE
+	// NONE, CMD and a program with its arguments, CMD-SHELL and a line for the shell; none is NONE
+	Test                           []string
 	Interval, Timeout, StartPeriod time.Duration
 	Retries                        int
 }
@@ -91,7 +92,8 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	if err := json.Unmarshal(configJSON, &c); err != nil {
 		return nil, fmt.Errorf("image config: %w", err)
 	}
-	if n := max(len(c.Config.Env), len(c.Config.ExposedPorts), len(c.Config.Volumes), len(c.Config.Labels)); n > maxList {
+	if n := max(len(c.Config.Env), len(c.Config.ExposedPorts), len(c.Config.Volumes),
+		len(c.Config.Labels)); n > maxList {
 		return nil, fmt.Errorf("image config: a list of %d entries, more than %d", n, maxList)
 	}
 	c.dropEmpty()
@@ -106,8 +108,23 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 		m.Labels = append(m.Labels, types.Label{Name: "version", Value: version})
 	}
 	m.Labels = append(m.Labels, platformLabels(&c)...)
+	odd, err := c.app(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.annotate(m, odd); err != nil {
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	if _, err := json.Marshal(m); err != nil { // where appc's own types check what they hold
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	return m, nil
+}
 
-	app := &types.App{Exec: types.Exec(slices.Concat(types.Exec{}, c.Config.Entrypoint, c.Config.Cmd)), User: "0", Group: "0"}
+// app sets the manifest's app. It returns the variables that appc has no names for.
+func (c *config) app(m *schema.ImageManifest) (odd []string, err error) {
+	app := &types.App{Exec: types.Exec(slices.Concat(types.Exec{}, c.Config.Entrypoint, c.Config.Cmd)),
+		User: "0", Group: "0"}
 	if c.Config.User != "" {
 		user, group, _ := strings.Cut(c.Config.User, ":")
 		if user != "" {
@@ -122,7 +139,6 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 		app.WorkingDirectory = path.Join("/", dir)
 	}
 	app.UserLabels = c.Config.Labels
-	var odd []string
 	app.Environment, odd = Environment(c.Config.Env)
 	if app.Ports, err = ports(c.Config.ExposedPorts); err != nil {
 		return nil, err
@@ -139,7 +155,11 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 		return nil, err
 	}
 	m.App = app
+	return odd, nil
+}
 
+// annotate adds the annotations for what appc has no fields for.
+func (c *config) annotate(m *schema.ImageManifest, odd []string) error {
 	if _, err := types.NewDate(c.Created); err == nil {
 		m.Annotations.Set("created", c.Created)
 	}
@@ -152,7 +172,7 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 	if c.Config.Healthcheck != nil {
 		text, err := json.Marshal(c.Config.Healthcheck)
 		if err != nil {
-			return nil, fmt.Errorf("image config: %w", err)
+			return err
 		}
 		m.Annotations.Set(AnnotationHealth, string(text))
 	}
@@ -165,15 +185,14 @@ func FromOCI(configJSON []byte, ref Reference) (*schema.ImageManifest, error) {
 		}
 		text, err := json.Marshal(of.list)
 		if err != nil {
-			return nil, fmt.Errorf("image config: %w", err)
+			return err
 		}
 		m.Annotations.Set(of.name, string(text))
 	}
-	slices.SortFunc(m.Annotations, func(a, b types.Annotation) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	if _, err := json.Marshal(m); err != nil { // where appc's own types check what they hold
-		return nil, fmt.Errorf("image config: %w", err)
-	}
-	return m, nil
+	slices.SortFunc(m.Annotations, func(a, b types.Annotation) int {
+		return strings.Compare(string(a.Name), string(b.Name))
+	})
+	return nil
 }
 
 // dropEmpty drops what tools leave in a configuration that says nothing.
@@ -275,7 +294,8 @@ func ports(exposed map[string]struct{}) ([]types.Port, error) {
 		}
 		low, err1 := strconv.ParseUint(first, 10, 16)
 		high, err2 := strconv.ParseUint(last, 10, 16)
-		if err := errors.Join(err1, err2); err != nil || low == 0 || low > high || !slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) {
+		if err := errors.Join(err1, err2); err != nil || low == 0 || low > high ||
+			!slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) {
 			return nil, fmt.Errorf("image config: exposed port %q is not PORT/PROTOCOL", s)
 		}
 		name := types.ACName(strconv.FormatUint(low, 10) + "-" + protocol)

@@ -24,7 +24,8 @@ func manifest(t *testing.T, config, ref string) *schema.ImageManifest {
 }
 
 func TestFromOCI(t *testing.T) {
-	m := manifest(t, `{"os":"linux","architecture":"arm64","variant":"v8","created":"2024-01-02T03:04:05.678Z","author":"me",
+	m := manifest(t,
+		`{"os":"linux","architecture":"arm64","variant":"v8","created":"2024-01-02T03:04:05.678Z","author":"me",
 		"config":{"User":"redis","ExposedPorts":{"6379/tcp":{},"53/udp":{},"80":{},"80/tcp":{},"8000-8010/tcp":{}},
 		"Env":["PATH=/bin","A=1","FOO.BAR=x","A=2","1X=y","NOVALUE","=z","E="],"Entrypoint":["/e","a b"],"Cmd":["c"],
 		"Volumes":{"/data":{},"/a_b":{},"/a-b":{},"rel/x":{}},"WorkingDir":"work","Labels":{"k":"v"},"StopSignal":"SIGINT"}}`,
@@ -188,13 +189,15 @@ func TestUserGroup(t *testing.T) {
 
 func TestFromOCIPlatformAndName(t *testing.T) {
 	for _, c := range []struct{ config, ref, name, labels string }{
-		{`{"os":"linux","architecture":"amd64","variant":"v2"}`, "docker://h.x:1/a_b", "h.x_1/a_b", "version=latest os=linux arch=amd64"},
+		{`{"os":"linux","architecture":"amd64","variant":"v2"}`, "docker://h.x:1/a_b", "h.x_1/a_b",
+			"version=latest os=linux arch=amd64"},
 		{`{"os":"linux","architecture":"riscv64"}`, "oci:/srv/My App:1", "my_app", "version=1 os=linux"},
 		{`{}`, "oci-archive:/srv/app.tar.gz:1", "app", "version=1"},
 		{`{}`, "docker-archive:/srv/.tar", "tar", ""},
 		{`{"os":"plan9","architecture":"386"}`, "oci:/srv/app", "app", ""},
 		{`{"os":"linux","architecture":"arm","variant":"v7"}`, "oci:/srv/app", "app", "os=linux arch=armv7l"},
-		{`{}`, "docker://a@sha256:" + strings.Repeat("0", 64), "registry-1.docker.io/library/a", "version=sha256:" + strings.Repeat("0", 64)},
+		{`{}`, "docker://a@sha256:" + strings.Repeat("0", 64), "registry-1.docker.io/library/a", "version=sha256:" +
+			strings.Repeat("0", 64)},
 	} {
 		m := manifest(t, c.config, c.ref)
 		var labels []string
@@ -212,10 +215,13 @@ func TestFromOCIPlatformAndName(t *testing.T) {
 func TestFromOCIEmpty(t *testing.T) {
 	none := manifest(t, `{"config":{}}`, "docker://x")
 	for _, c := range []string{
-		`{}`, `{"config":null}`, `{"config":{},"Config":null}`, `null`, `{"config":{"Entrypoint":null,"Cmd":null,"Env":null,"Labels":null,"Volumes":null,"ExposedPorts":null}}`,
-		`{"config":{"Entrypoint":[],"Cmd":[],"Env":[],"Labels":{},"Volumes":{},"ExposedPorts":{},"User":"","WorkingDir":"","StopSignal":""}}`,
-		`{"config":{"Entrypoint":[""]}}`, `{"config":{"Cmd":[""]}}`, `{"config":{"Entrypoint":[""],"Cmd":[""]}}`, `{"config":{"Env":[""]}}`,
-		`{"config":{"Volumes":{"":{}},"ExposedPorts":{"":{}}}}`, `{"config":{"Healthcheck":null}}`, `{"created":"","author":""}`,
+		`{}`, `{"config":null}`, `{"config":{},"Config":null}`, `null`,
+		`{"config":{"Entrypoint":null,"Cmd":null,"Env":null,"Labels":null,"Volumes":null,"ExposedPorts":null}}`,
+		`{"config":{"Entrypoint":[],"Cmd":[],"Env":[],"Labels":{},"Volumes":{},"ExposedPorts":{},"User":"",` +
+			`"WorkingDir":"","StopSignal":""}}`, `{"config":{"Entrypoint":[""]}}`, `{"config":{"Cmd":[""]}}`,
+		`{"config":{"Entrypoint":[""],"Cmd":[""]}}`, `{"config":{"Env":[""]}}`,
+		`{"config":{"Volumes":{"":{}},"ExposedPorts":{"":{}}}}`, `{"config":{"Healthcheck":null}}`,
+		`{"created":"","author":""}`,
 	} {
 		got := manifest(t, c, "docker://x")
 		x, err1 := json.Marshal(none)
@@ -263,7 +269,8 @@ func TestFromOCIRefuses(t *testing.T) {
 }
 
 func FuzzFromOCI(f *testing.F) {
-	f.Add([]byte(`{"os":"linux","config":{"User":":","Env":["A=1"],"Volumes":{"/../..":{},"v":{}},"ExposedPorts":{"1-65535/udp":{}}}}`))
+	f.Add([]byte(`{"os":"linux","config":{"User":":","Env":["A=1"],"Volumes":{"/../..":{},"v":{}},` +
+		`"ExposedPorts":{"1-65535/udp":{}}}}`))
 	f.Fuzz(func(t *testing.T, config []byte) {
 		m, err := FromOCI(config, Reference{Kind: OCILayout, Path: "/x", Tag: "1"})
 		if err != nil {
@@ -288,7 +295,8 @@ func TestFromOCIRefusesEndlessLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	many := strings.Repeat(`"A=b",`, maxList) + `"A=b"`
-	if _, err := FromOCI([]byte(`{"config":{"Env":[`+many+`]}}`), ref); err == nil || !strings.Contains(err.Error(), "more than 4096") {
+	if _, err := FromOCI([]byte(`{"config":{"Env":[`+many+`]}}`), ref); err == nil ||
+		!strings.Contains(err.Error(), "more than 4096") {
 		t.Errorf("%d variables: %v", maxList+1, err)
 	}
 }

@@ -31,7 +31,8 @@ const (
 	File          Kind = "file"           // file:///PATH or a path: an ACI
 	URL           Kind = "url"            // http:// or https://, an ACI
 	ID            Kind = "id"             // sha512-HEX or a prefix of it: an image in the store
-	Appc          Kind = "appc"           // NAME[:VERSION][,LABEL=VALUE…], found by appc discovery (appc spec, discovery.md)
+	// NAME[:VERSION][,LABEL=VALUE…], found by appc discovery (appc spec, discovery.md)
+	Appc Kind = "appc"
 )
 
 // dockerHub is the registry of names without one, as Docker's own client and rkt know it.
@@ -47,13 +48,15 @@ type Reference struct {
 	Host       string // Docker: registry, with the port if one was given
 	Repository string // Docker: name in the registry, library/ included
 	Digest     string // Docker: "sha256:…", then Tag is ""
-	Tag        string // Docker: "latest" if none was given; OCILayout, OCIArchive, DockerArchive (NAME[:TAG]): may be ""
-	Path       string // OCILayout, OCIArchive, DockerArchive, File: absolute and clean
-	URL        string // URL: as given
-	ID         string // ID: "sha512-" and 2 to 128 lower-case hex digits
-	App        string // Appc: name without version and labels
-	Version    string // Appc: may be ""
-	Labels     map[string]string
+	// Docker: "latest" if none was given; OCILayout, OCIArchive, DockerArchive (NAME[:TAG]): may be
+	// ""
+	Tag     string
+	Path    string // OCILayout, OCIArchive, DockerArchive, File: absolute and clean
+	URL     string // URL: as given
+	ID      string // ID: "sha512-" and 2 to 128 lower-case hex digits
+	App     string // Appc: name without version and labels
+	Version string // Appc: may be ""
+	Labels  map[string]string
 }
 
 var (
@@ -118,7 +121,8 @@ func ParseReference(s string) (Reference, error) {
 			return Reference{}, errors.New("not an image ID (sha512- and 2 to 128 hex digits)")
 		}
 		return Reference{Kind: ID, ID: s}, nil
-	case strings.HasPrefix(s, "/"), strings.HasPrefix(s, "./"), strings.HasPrefix(s, "../"), strings.HasSuffix(s, ".aci"):
+	case strings.HasPrefix(s, "/"), strings.HasPrefix(s, "./"), strings.HasPrefix(s, "../"),
+		strings.HasSuffix(s, ".aci"):
 		return parsePath(File, s)
 	}
 	return parseAppc(s)
@@ -156,7 +160,8 @@ func parseDocker(s string) (Reference, error) {
 		r.Host = dockerHub
 	}
 	if !repositoryPattern.MatchString(name) {
-		return Reference{}, fmt.Errorf("%q is not the name of a repository (lower-case letters, digits, separators)", name)
+		return Reference{}, fmt.Errorf("%q is not the name of a repository (lower-case letters, digits, separators)",
+			name)
 	}
 	if r.Host == dockerHub && !strings.Contains(name, "/") {
 		name = "library/" + name
@@ -215,7 +220,9 @@ func parseAppc(s string) (Reference, error) {
 	fields := strings.Split(s, ",")
 	name, version, hasVersion := strings.Cut(fields[0], ":")
 	if _, err := types.NewACIdentifier(name); err != nil {
-		return Reference{}, fmt.Errorf("%q is not the name of an image (docker://NAME, oci:DIR, a path with a slash, or an appc name)", s)
+		return Reference{},
+			fmt.Errorf("%q is not the name of an image (docker://NAME, oci:DIR, a path with a slash, or an appc name)",
+				s)
 	}
 	if hasVersion && version == "" {
 		return Reference{}, errors.New("empty version")

@@ -30,7 +30,7 @@ func ParseUsersMode(s string) (UsersMode, error) {
 	case "false", "0":
 		return UsersHost, nil
 	}
-	return "", fmt.Errorf("%q is none of auto, yes, no", s)
+	return "", fmt.Errorf("%q is not one of auto, yes, no", s)
 }
 
 // Reserved is what rkt-prepare notes of a pod's users; rkt-run-prepared decides by it.

@@ -37,7 +37,7 @@ func ParseLimit(name, text string) (limit specs.POSIXRlimit, err error) {
 	limit.Type = "RLIMIT_" + strings.TrimPrefix(strings.ToUpper(name), "RLIMIT_")
 	resource, ok := Limits[limit.Type]
 	if !ok {
-		return limit, fmt.Errorf("%q is none of %s", name, strings.Join(LimitNames(), ", "))
+		return limit, fmt.Errorf("%q is not one of %s", name, strings.Join(LimitNames(), ", "))
 	}
 	soft, hard, both := strings.Cut(text, ":")
 	if !both {

@@ -34,7 +34,7 @@ func ParseTmpfs(s string) (specs.Mount, error) {
 	for _, o := range given {
 		isFlag := slices.ContainsFunc(tmpfsFlags, func(row []string) bool { return slices.Contains(row, o) })
 		if !isFlag && !tmpfsOption.MatchString(o) {
-			return m, fmt.Errorf("option %q is none of size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, suid and their opposites", o)
+			return m, fmt.Errorf("option %q is not one of size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, suid and their opposites", o)
 		}
 		if !isFlag {
 			m.Options = append(m.Options, o)

@@ -17,13 +17,15 @@ import (
 // itself: kernel settings, modules, devices, the clock.
 var masked = []string{
 	"systemd-firstboot.service", "systemd-timesyncd.service", "systemd-networkd.service", "systemd-networkd.socket",
-	"systemd-networkd-wait-online.service", "systemd-resolved.service", "systemd-udevd.service", "systemd-udevd-control.socket",
-	"systemd-udevd-kernel.socket", "systemd-udev-trigger.service", "systemd-udev-settle.service", "systemd-sysctl.service",
-	"systemd-modules-load.service", "systemd-binfmt.service", "systemd-random-seed.service", "systemd-hwdb-update.service",
-	"proc-sys-fs-binfmt_misc.automount", "proc-sys-fs-binfmt_misc.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
-	"sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "dev-hugepages.mount", "kmod-static-nodes.service",
-	"modprobe@.service", "console-getty.service", "getty.target", "getty-static.service", "systemd-remount-fs.service",
-	"systemd-update-utmp.service", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+	"systemd-networkd-wait-online.service", "systemd-resolved.service", "systemd-udevd.service",
+	"systemd-udevd-control.socket", "systemd-udevd-kernel.socket", "systemd-udev-trigger.service",
+	"systemd-udev-settle.service", "systemd-sysctl.service", "systemd-modules-load.service", "systemd-binfmt.service",
+	"systemd-random-seed.service", "systemd-hwdb-update.service", "proc-sys-fs-binfmt_misc.automount",
+	"proc-sys-fs-binfmt_misc.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount",
+	"sys-fs-fuse-connections.mount", "dev-hugepages.mount", "kmod-static-nodes.service", "modprobe@.service",
+	"console-getty.service", "getty.target", "getty-static.service", "systemd-remount-fs.service",
+	"systemd-update-utmp.service", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "e2scrub_all.timer",
+	"e2scrub_reap.service",
 }
 
 // mount is one line of become's list.
@@ -47,7 +49,8 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	root, upper, work, data := filepath.Join(s.Dir, "root"), filepath.Join(s.Dir, "upper"), filepath.Join(s.Dir, "work"), filepath.Join(s.Dir, "rkt")
+	root, upper, work, data := filepath.Join(s.Dir, "root"), filepath.Join(s.Dir, "upper"),
+		filepath.Join(s.Dir, "work"), filepath.Join(s.Dir, "rkt")
 	srv := filepath.Join(s.Dir, "srv")
 	for _, dir := range []string{root, upper, work, data, srv} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -63,7 +66,8 @@ func (s *setup) become() error {
 			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
 		}
 	}
-	if err := (mount{"overlay", root, "overlay", 0, "lowerdir=" + cmp.Or(s.Root, "/") + ",upperdir=" + upper + ",workdir=" + work}).make(); err != nil {
+	if err := (mount{"overlay", root, "overlay", 0, "lowerdir=" + cmp.Or(s.Root, "/") + ",upperdir=" + upper +
+		",workdir=" + work}).make(); err != nil {
 		return err
 	}
 	at := func(path string) string { return filepath.Join(root, path) }
@@ -90,7 +94,8 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	for link, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"} {
+	for link, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1",
+		"stderr": "fd/2", "ptmx": "pts/ptmx"} {
 		if err := os.Symlink(target, at("/dev/"+link)); err != nil {
 			return err
 		}
@@ -121,7 +126,8 @@ func (s *setup) become() error {
 		return err
 	}
 	if s.Bare {
-		if err := os.Mkdir("/sys/fs/cgroup/init.scope", 0o755); err != nil { // where Command runs things, as on other hosts
+		if err := os.Mkdir("/sys/fs/cgroup/init.scope", 0o755); err != nil {
+			// where Command runs things, as on other hosts
 			return err
 		}
 		if err := os.WriteFile("/run/bare", nil, 0o644); err != nil {
@@ -159,7 +165,8 @@ func (m mount) make() error {
 // configure makes the machine's own configuration a new host's: no unit of the machine's
 // administrator, an identity of its own, a journal that is kept.
 func configure(at func(string) string) error {
-	for _, dir := range []string{"/etc/systemd/system", "/var/log/journal", "/var/lib/cni", "/etc/rkt", "/etc/cni/net.d"} {
+	for _, dir := range []string{"/etc/systemd/system", "/var/log/journal", "/var/lib/cni", "/etc/rkt",
+		"/etc/cni/net.d"} {
 		if err := os.RemoveAll(at(dir)); err != nil {
 			return err
 		}

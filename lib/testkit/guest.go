@@ -33,7 +33,8 @@ func becomeGuest() error {
 		return err
 	}
 	at := func(path string) string { return filepath.Join("/root", path) }
-	for _, m := range []mount{{"devtmpfs", "/dev", "devtmpfs", 0, ""}, {"proc", "/proc", "proc", 0, ""}, {"sysfs", "/sys", "sysfs", 0, ""}} {
+	for _, m := range []mount{{"devtmpfs", "/dev", "devtmpfs", 0, ""}, {"proc", "/proc", "proc", 0, ""},
+		{"sysfs", "/sys", "sysfs", 0, ""}} {
 		if err := m.make(); err != nil {
 			return err
 		}
@@ -64,7 +65,8 @@ func becomeGuest() error {
 		return err
 	}
 	for _, m := range []mount{
-		{"tmpfs", at("/run"), "tmpfs", 0, "mode=0755"}, {"tmpfs", at("/tmp"), "tmpfs", 0, "mode=1777"}, {"tmpfs", at("/var/tmp"), "tmpfs", 0, "mode=1777"},
+		{"tmpfs", at("/run"), "tmpfs", 0, "mode=0755"}, {"tmpfs", at("/tmp"), "tmpfs", 0, "mode=1777"},
+		{"tmpfs", at("/var/tmp"), "tmpfs", 0, "mode=1777"},
 		{"/dev/vda", at("/var/lib/rkt"), "ext4", 0, ""},
 	} {
 		if err := os.MkdirAll(m.target, 0o755); err != nil {
@@ -78,7 +80,8 @@ func becomeGuest() error {
 		return err
 	}
 	for _, dir := range g.Overlay {
-		cmd := &exec.Cmd{Path: "/bin/cp", Args: []string{"cp", "-a", "/machine" + dir + "/.", "/"}, SysProcAttr: &syscall.SysProcAttr{Chroot: "/root"}}
+		cmd := &exec.Cmd{Path: "/bin/cp", Args: []string{"cp", "-a", "/machine" + dir + "/.", "/"},
+			SysProcAttr: &syscall.SysProcAttr{Chroot: "/root"}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
 		}
@@ -113,10 +116,12 @@ func becomeGuest() error {
 		return fmt.Errorf("/: %w", err)
 	}
 	if g.Bare {
-		return fmt.Errorf("%s: %w", commandFile, unix.Exec(commandFile, []string{commandFile}, []string{"PATH=" + searchPath}))
+		return fmt.Errorf("%s: %w", commandFile, unix.Exec(commandFile, []string{commandFile},
+			[]string{"PATH=" + searchPath}))
 	}
 	const systemd = "/lib/systemd/systemd"
-	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"}, []string{"PATH=" + searchPath}))
+	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"},
+		[]string{"PATH=" + searchPath}))
 }
 
 // commandFile is a script that runs the command and ends the machine.
@@ -168,9 +173,11 @@ func (g guest) command(at func(string) string) error {
 		env += " '" + strings.ReplaceAll(kv, "'", `'\''`) + "'"
 	}
 	script := "#!/bin/sh\nsystemctl is-system-running --wait >/dev/null 2>&1\ncd '" + g.WorkDir + "' 2>/dev/null\n" +
-		"env -i PATH=" + searchPath + " HOME=/root LANG=C.UTF-8" + env + quoted + " >" + devices["out"] + " 2>" + devices["err"] + " </dev/null\n" +
+		"env -i PATH=" + searchPath + " HOME=/root LANG=C.UTF-8" + env + quoted + " >" + devices["out"] + " 2>" +
+		devices["err"] + " </dev/null\n" +
 		"echo $? >" + devices["status"] + "\nsync\nsystemctl poweroff --force --force\n"
-	unit := "[Unit]\nDescription=What this machine is for\nAfter=multi-user.target\n\n[Service]\nType=simple\nExecStart=" + commandFile + "\n"
+	unit := "[Unit]\nDescription=What this machine is " +
+		"for\nAfter=multi-user.target\n\n[Service]\nType=simple\nExecStart=" + commandFile + "\n"
 	for name, text := range map[string]string{commandFile: script, "/etc/systemd/system/vm-command.service": unit} {
 		if err := os.WriteFile(at(name), []byte(text), 0o755); err != nil {
 			return err

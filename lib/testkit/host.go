@@ -22,12 +22,16 @@ import (
 
 // Config describes a host.
 type Config struct {
-	Dir     string   // an empty directory, on a disk, for all that the host writes; on an overlay, nothing of it outlives the host
+	// an empty directory, on a disk, for all that the host writes; on an overlay, nothing of it
+	// outlives the host
+	Dir     string
 	Root    string   // a tree with the files of another release; "" is the machine's own root
 	Overlay []string // directories whose content lies over the machine's root, the last on top
 	Binds   []string // directories of the machine that the host has as they are, at the same path
 	Bare    bool     // no systemd: PID 1 does nothing
-	Again   bool     // Dir is that of a host that was closed, which boots again: with its files, but for /run, /tmp and /dev
+	// Dir is that of a host that was closed, which boots again: with its files, but for /run, /tmp
+	// and /dev
+	Again bool
 }
 
 // Host is a running one.
@@ -177,7 +181,8 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 	args = append([]string{"--target", strconv.Itoa(h.pid), "--all", "--", name}, args...)
 	cmd := exec.CommandContext(ctx, "nsenter", args...)
 	cmd.WaitDelay = waitDelay
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=" + os.Getenv("TERM")}
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LANG=C.UTF-8", "TERM=" + os.Getenv("TERM")}
 	if h.scope == nil { // systemd makes the group soon after its start
 		h.scope, _ = os.Open(filepath.Join(h.cgroup, "init.scope"))
 	}
@@ -190,7 +195,8 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 // Close takes the host down at once and reports what it left on the machine: nothing, if all is
 // well.
 func (h *Host) Close() error {
-	if err := unix.Kill(h.pid, unix.SIGKILL); err != nil && err != unix.ESRCH { // takes every process in its PID namespace with it
+	if err := unix.Kill(h.pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
+		// takes every process in its PID namespace with it
 		return fmt.Errorf("disposable host: %w", err)
 	}
 	<-h.done

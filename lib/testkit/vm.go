@@ -29,7 +29,9 @@ type VM struct {
 	Kernel  string   // a directory with an unpacked kernel package, see test/kernel.sh
 	Root    string   // a tree with the files of another release; "" is the machine's own root
 	Overlay []string // directories whose content lies over the machine's root, the last on top
-	Bare    bool     // no systemd: the command is run by PID 1, without a network and without the modules that pods need
+	// no systemd: the command is run by PID 1, without a network and without the modules that pods
+	// need
+	Bare    bool
 	Disk    string   // a second disk, /dev/vdb, as qemu names it; its flushes are passed on
 	Memory  int      // MiB; 0 is 2048
 	Options string   // further words of the kernel's command line
@@ -56,8 +58,10 @@ type guest struct {
 // Modules that the kernel package has, and that the root file system and pods need.
 var (
 	earlyModules = []string{"virtio_pci", "virtio_blk", "virtio_console", "virtiofs", "overlay"}
-	lateModules  = []string{"autofs4", "nf_tables", "nft_compat", "nft_chain_nat", "nf_nat", "xt_comment", "xt_conntrack", "xt_MASQUERADE", "xt_addrtype", "xt_mark",
-		"xt_multiport", "xt_nat", "xt_tcpudp", "bridge", "br_netfilter", "veth", "ipvlan", "macvlan", "ifb", "sch_tbf", "sch_ingress", "cls_u32", "act_mirred", "af_packet"}
+	lateModules  = []string{"autofs4", "nf_tables", "nft_compat", "nft_chain_nat", "nf_nat", "xt_comment",
+		"xt_conntrack", "xt_MASQUERADE", "xt_addrtype", "xt_mark", "xt_multiport", "xt_nat", "xt_tcpudp", "bridge",
+		"br_netfilter", "veth", "ipvlan", "macvlan", "ifb", "sch_tbf", "sch_ingress", "cls_u32", "act_mirred",
+		"af_packet"}
 )
 
 // Run boots the virtual machine and returns the command's exit status. KVM is used where the
@@ -80,10 +84,12 @@ func (v VM) Run(ctx context.Context) (status int, err error) {
 		return 0, fmt.Errorf("virtual machine: initial file system: %w", err)
 	}
 	disk := filepath.Join(v.Dir, "disk")
-	if out, err := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1", disk, "8G").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-E",
+		"lazy_itable_init=1,lazy_journal_init=1", disk, "8G").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("virtual machine: disk: %w\n%s", err, out)
 	}
-	files := startChild(ctx, filepath.Join(v.Dir, "virtiofsd.log"), "/bin/sh", "-c", virtiofsd, filepath.Join(v.Dir, "fs.sock"))
+	files := startChild(ctx, filepath.Join(v.Dir, "virtiofsd.log"), "/bin/sh", "-c", virtiofsd,
+		filepath.Join(v.Dir, "fs.sock"))
 	defer files.stop()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(v.Dir, "fs.sock")); err == nil {
@@ -139,17 +145,20 @@ func (v VM) arguments(image string) []string {
 	if v.Memory == 0 {
 		memory = "2048"
 	}
-	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", memory, "-nodefaults", "-no-reboot", "-display", "none",
-		"-object", "memory-backend-memfd,id=mem,share=on,size=" + memory + "M", "-numa", "node,memdev=mem",
-		"-kernel", image, "-initrd", filepath.Join(v.Dir, "initrd"), "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.gpt_auto=0 " + v.Options,
-		"-serial", "file:" + filepath.Join(v.Dir, "console.log"),
-		"-chardev", "socket,id=fs,path=" + filepath.Join(v.Dir, "fs.sock"), "-device", "vhost-user-fs-pci,chardev=fs,tag=host",
-		"-drive", "file=" + filepath.Join(v.Dir, "disk") + ",if=virtio,format=raw,cache=unsafe", "-device", "virtio-serial-pci"}
+	args := []string{"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", memory, "-nodefaults",
+		"-no-reboot", "-display", "none", "-object", "memory-backend-memfd,id=mem,share=on,size=" + memory + "M",
+		"-numa", "node,memdev=mem", "-kernel", image, "-initrd", filepath.Join(v.Dir, "initrd"), "-append",
+		"console=ttyS0 panic=-1 quiet loglevel=4 systemd.gpt_auto=0 " + v.Options, "-serial",
+		"file:" + filepath.Join(v.Dir, "console.log"), "-chardev", "socket,id=fs,path=" + filepath.Join(v.Dir,
+			"fs.sock"), "-device", "vhost-user-fs-pci,chardev=fs,tag=host",
+		"-drive", "file=" + filepath.Join(v.Dir, "disk") + ",if=virtio,format=raw,cache=unsafe", "-device",
+		"virtio-serial-pci"}
 	if v.Disk != "" {
 		args = append(args, "-drive", "file="+v.Disk+",if=virtio,format=raw,cache=writeback")
 	}
 	for _, port := range ports {
-		args = append(args, "-chardev", "file,id="+port+",path="+filepath.Join(v.Dir, port), "-device", "virtserialport,chardev="+port+",name="+port)
+		args = append(args, "-chardev", "file,id="+port+",path="+filepath.Join(v.Dir, port), "-device",
+			"virtserialport,chardev="+port+",name="+port)
 	}
 	return args
 }
@@ -334,7 +343,8 @@ type newc struct {
 
 func (n *newc) add(name string, mode uint32, content []byte) {
 	n.inode++
-	fmt.Fprintf(&n.b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", n.inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0, name)
+	fmt.Fprintf(&n.b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", n.inode, mode, 0, 0, 1, 0,
+		len(content), 0, 0, 0, 0, len(name)+1, 0, name)
 	n.pad()
 	n.b.Write(content)
 	n.pad()

@@ -29,15 +29,23 @@ var changing = map[uint64]bool{}
 
 func init() {
 	for _, nr := range []uint64{
-		unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_CREAT, unix.SYS_MKDIR, unix.SYS_MKDIRAT, unix.SYS_MKNOD, unix.SYS_MKNODAT,
-		unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINK, unix.SYS_LINKAT, unix.SYS_SYMLINK, unix.SYS_SYMLINKAT,
-		unix.SYS_UNLINK, unix.SYS_UNLINKAT, unix.SYS_RMDIR, unix.SYS_TRUNCATE, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_COPY_FILE_RANGE,
+		unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_CREAT, unix.SYS_MKDIR, unix.SYS_MKDIRAT,
+		unix.SYS_MKNOD, unix.SYS_MKNODAT,
+		unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINK, unix.SYS_LINKAT, unix.SYS_SYMLINK,
+		unix.SYS_SYMLINKAT,
+		unix.SYS_UNLINK, unix.SYS_UNLINKAT, unix.SYS_RMDIR, unix.SYS_TRUNCATE, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE,
+		unix.SYS_COPY_FILE_RANGE,
 		unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS,
-		unix.SYS_CHMOD, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_CHOWN, unix.SYS_FCHOWN, unix.SYS_LCHOWN, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT,
-		unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR,
-		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN, unix.SYS_FSMOUNT, unix.SYS_MOUNT_SETATTR,
-		unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_FLOCK, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_CONNECT,
-		unix.SYS_BIND, unix.SYS_EXECVE, unix.SYS_CLONE, unix.SYS_CLONE3, unix.SYS_VFORK, unix.SYS_KILL, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_IOCTL,
+		unix.SYS_CHMOD, unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_CHOWN, unix.SYS_FCHOWN, unix.SYS_LCHOWN,
+		unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT,
+		unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR,
+		unix.SYS_FREMOVEXATTR,
+		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN, unix.SYS_FSMOUNT,
+		unix.SYS_MOUNT_SETATTR,
+		unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_FLOCK, unix.SYS_SENDTO,
+		unix.SYS_SENDMSG, unix.SYS_CONNECT,
+		unix.SYS_BIND, unix.SYS_EXECVE, unix.SYS_CLONE, unix.SYS_CLONE3, unix.SYS_VFORK, unix.SYS_KILL,
+		unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_IOCTL,
 	} {
 		changing[nr] = true
 	}
@@ -66,7 +74,8 @@ func changes(pid int, regs *unix.PtraceRegs) bool {
 		return err == nil && flags[2]&(unix.CLONE_THREAD>>16) == 0
 	case unix.SYS_IOCTL:
 		return regs.Rsi == unix.FICLONE || regs.Rsi == unix.FICLONERANGE
-	case unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV: // not those to its standard streams, and between its threads
+	// not those to its standard streams, and between its threads
+	case unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV:
 		file, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, regs.Rdi))
 		return err == nil && strings.HasPrefix(file, "/") && regs.Rdi > 2
 	}
@@ -79,7 +88,9 @@ var features = map[string]struct {
 	errno unix.Errno
 	needs func(pid int, regs *unix.PtraceRegs) bool
 }{
-	"mount_setattr": {unix.ENOSYS, func(_ int, regs *unix.PtraceRegs) bool { return regs.Orig_rax == unix.SYS_MOUNT_SETATTR }},
+	"mount_setattr": {unix.ENOSYS, func(_ int, regs *unix.PtraceRegs) bool {
+		return regs.Orig_rax == unix.SYS_MOUNT_SETATTR
+	}},
 	"overlay": {unix.ENODEV, func(pid int, regs *unix.PtraceRegs) bool {
 		kind := make([]byte, len("overlay")+1)
 		at := map[uint64]uint64{unix.SYS_MOUNT: regs.Rdx, unix.SYS_FSOPEN: regs.Rdi}[regs.Orig_rax]
@@ -119,7 +130,8 @@ func run(args []string) (status int, err error) {
 		}
 		args = args[1:]
 		var ok bool
-		errno, ok = map[string]unix.Errno{"kill": 0, "ENOSPC": unix.ENOSPC, "EIO": unix.EIO, "EMFILE": unix.EMFILE, "ENOMEM": unix.ENOMEM}[kind]
+		errno, ok = map[string]unix.Errno{"kill": 0, "ENOSPC": unix.ENOSPC, "EIO": unix.EIO, "EMFILE": unix.EMFILE,
+			"ENOMEM": unix.ENOMEM}[kind]
 		if !ok {
 			return 0, fmt.Errorf("%q is no fault", kind)
 		}

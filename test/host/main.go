@@ -31,7 +31,8 @@ func main() {
 
 func run(ctx context.Context) (status int, err error) {
 	var c testkit.Config
-	flag.Func("overlay", "a directory that lies over the machine's root", func(s string) error { c.Overlay = append(c.Overlay, s); return nil })
+	flag.Func("overlay", "a directory that lies over the machine's root",
+		func(s string) error { c.Overlay = append(c.Overlay, s); return nil })
 	flag.Func("bind", "a directory that the host has as it is", func(s string) error {
 		if dir := filepath.Clean(s); dir == "/tmp" || dir == "/var/tmp" || dir == "/run" || dir == "/" {
 			return errors.New("the host's systemd would empty the machine's own; bind a directory in it")

@@ -46,7 +46,8 @@ func TestOneBinary(t *testing.T) {
 		if err := os.Symlink(binary, link); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(link, "--help").Output(); err != nil || !strings.HasPrefix(string(out), "Usage: "+program) {
+		if out, err := exec.Command(link, "--help").Output(); err != nil || !strings.HasPrefix(string(out),
+			"Usage: "+program) {
 			t.Errorf("%s --help: %v\n%.200s", program, err, out)
 		}
 	}
@@ -57,7 +58,8 @@ func TestOneBinary(t *testing.T) {
 	}{
 		{"rkt-list --no-legend", 0, ""},
 		{"rkt-stop nosuch", 254, "rkt-stop: no matches found for \"nosuch\": no such pod\n"},
-		{"rkt list --format=yaml", 254, `rkt-list: --format="yaml": unknown format; use text, json or json-pretty` + "\n"},
+		{"rkt list --format=yaml", 254, `rkt-list: --format="yaml": unknown format; use text, json or json-pretty` +
+			"\n"},
 		{"rkt-stage2 nosuch", 254, "unknown subcommand (--help lists them)\n"},
 	} {
 		words := strings.Fields(c.line)

@@ -23,10 +23,13 @@ var contract = []struct {
 	name, instead string
 	may           []string
 }{
-	{"schema.PodManifest", "poddir.Manifest, which is light and the same for all", []string{"lib/pod/prepare", "lib/pod/metadata"}},
-	{"poddir.ManifestFile", "Pod.Manifest", []string{"lib/pod/prepare", "lib/pod/metadata", "lib/command/catmanifest", "lib/pod/gc"}},
+	{"schema.PodManifest", "poddir.Manifest, which is light and the same for all",
+		[]string{"lib/pod/prepare", "lib/pod/metadata"}},
+	{"poddir.ManifestFile", "Pod.Manifest", []string{"lib/pod/prepare", "lib/pod/metadata", "lib/command/catmanifest",
+		"lib/pod/gc"}},
 	{"HeldBy", "Pod.State", []string{"lib/stage1/running"}},
-	{"StateHeld", "Pod.State", []string{"lib/pod/gc", "lib/pod/run", "lib/pod/copy", "lib/network/cni"}}, // who has the lock
+	// who has the lock
+	{"StateHeld", "Pod.State", []string{"lib/pod/gc", "lib/pod/run", "lib/pod/copy", "lib/network/cni"}},
 	{"poddir.PIDFile", "Pod.Supervisor", []string{"lib/pod/run", "lib/command/status"}},
 }
 
@@ -37,7 +40,8 @@ func TestOneContract(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir("../../lib", func(path string, d fs.DirEntry, err error) error {
 		dir := strings.TrimPrefix(filepath.Dir(path), "../../")
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") || dir == "lib/poddir" || dir == "lib/testkit" {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") ||
+			dir == "lib/poddir" || dir == "lib/testkit" {
 			return err
 		}
 		files++

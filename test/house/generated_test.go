@@ -35,8 +35,8 @@ func goList(t *testing.T, args ...string) (lines [][]string) {
 	return lines
 }
 
-// compareGenerated compares a generated part of a page, which stands between "<!-- generated: NAME -->"
-// and "<!-- end -->", with what it should be. make table writes it.
+// compareGenerated compares a generated part of a page, which stands between "<!-- generated: NAME
+// -->" and "<!-- end -->", with what it should be. make table writes it.
 func compareGenerated(t *testing.T, page, name string, generate func(old string) string) {
 	t.Helper()
 	testkit.Generated(t, page, "<!-- generated: "+name+" -->\n", "<!-- end -->\n", generate)
@@ -140,7 +140,8 @@ func drawRooms(imports map[string]map[string]bool) string {
 			out.WriteString("-----  ----------  " + strings.Repeat("-", 62) + "\n")
 		}
 		below := slices.DeleteFunc(slices.Clone(rooms), func(r string) bool { return !imports[room][r] })
-		out.WriteString(strings.TrimRight(fmt.Sprintf("%5s  %-10s  %s", label, room, strings.Join(below, " ")), " ") + "\n")
+		out.WriteString(strings.TrimRight(fmt.Sprintf("%5s  %-10s  %s", label, room, strings.Join(below, " ")), " ") +
+			"\n")
 	}
 	out.WriteString("```\n")
 	return out.String()
@@ -153,7 +154,8 @@ func TestRoomsPicture(t *testing.T) {
 
 // A picture of made-up rooms, of which two import each other.
 func TestDrawRooms(t *testing.T) {
-	got := drawRooms(map[string]map[string]bool{"top": {"a": true, "ground": true}, "a": {"b": true}, "b": {"a": true, "ground": true}, "ground": {}})
+	got := drawRooms(map[string]map[string]bool{"top": {"a": true, "ground": true}, "a": {"b": true},
+		"b": {"a": true, "ground": true}, "ground": {}})
 	want := "```\nfloor  room        imports something of\n" +
 		"-----  ----------  --------------------------------------------------------------\n" +
 		"    3  top         a ground\n" +
@@ -327,8 +329,10 @@ func dependencies(t *testing.T, old string, users map[string][]string, all int) 
 
 // A module that is new has no reason yet, and one that is gone has no row any more.
 func TestDependencies(t *testing.T) {
-	old := "| module | why | linked by |\n|---|---|---|\n| a.b/c | for c | all |\n| gone | once | rkt |\n| x.y | tests | rkt |\n"
-	want := "| module | why | linked by |\n|---|---|---|\n| a.b/c | for c | rkt, rkt-gc |\n| x.y | tests | tests only |\n"
+	old := "| module | why | linked by |\n|---|---|---|\n| a.b/c | for c | all |\n| gone | once | rkt |\n| x.y | " +
+		"tests | rkt |\n"
+	want := "| module | why | linked by |\n|---|---|---|\n| a.b/c | for c | rkt, rkt-gc |\n| x.y | tests | tests " +
+		"only |\n"
 	if got := dependencies(t, old, map[string][]string{"a.b/c": {"rkt", "rkt-gc"}, "x.y": nil}, 20); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

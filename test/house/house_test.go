@@ -14,7 +14,8 @@ import (
 
 // heavy are modules that cost milliseconds at every start; who may link which.
 var heavy = map[string][]string{
-	"github.com/appc/spec":                   {"rkt-fetch", "rkt-image", "rkt-prepare", "rkt-enter", "rkt-export", "rkt-metadata", "rkt-trust", "rkt-unit"},
+	"github.com/appc/spec": {"rkt-fetch", "rkt-image", "rkt-prepare", "rkt-enter", "rkt-export",
+		"rkt-metadata", "rkt-trust", "rkt-unit"},
 	"github.com/containernetworking/cni":     {"rkt-net"},
 	"github.com/google/go-containerregistry": {"rkt-fetch"},
 	"github.com/ProtonMail/go-crypto":        {"rkt-fetch", "rkt-trust"},
@@ -53,7 +54,8 @@ func TestLinked(t *testing.T) {
 			t.Fatalf("%s: %v", program, err)
 		}
 		for module, users := range heavy {
-			links := slices.ContainsFunc(strings.Fields(string(out)), func(p string) bool { return p == module || strings.HasPrefix(p, module+"/") })
+			links := slices.ContainsFunc(strings.Fields(string(out)),
+				func(p string) bool { return p == module || strings.HasPrefix(p, module+"/") })
 			if links && !slices.Contains(users, program) {
 				t.Errorf("%s links %s, which only %v may", program, module, users)
 			}
@@ -197,7 +199,8 @@ func TestManualPages(t *testing.T) {
 		t.Fatal("groff is missing: run make deps, or install Debian's package groff-base")
 	}
 	dir := t.TempDir()
-	if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/usr").CombinedOutput(); err != nil {
+	if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir,
+		"PREFIX=/usr").CombinedOutput(); err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
 	for _, program := range programs(t) {
@@ -215,7 +218,8 @@ func TestManualPages(t *testing.T) {
 // The units run the programs where they are installed, and the makefile forgets none.
 func TestUnits(t *testing.T) {
 	dir := t.TempDir()
-	if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir, "PREFIX=/opt/rkt").CombinedOutput(); err != nil {
+	if out, err := exec.Command("make", "-C", "../..", "install", "DESTDIR="+dir,
+		"PREFIX=/opt/rkt").CombinedOutput(); err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
 	sources, err := filepath.Glob("../../units/*.*")
@@ -245,7 +249,8 @@ func TestUnits(t *testing.T) {
 					}
 					program = fields[at]
 				}
-				if info, err := os.Stat(filepath.Join(dir, program)); err != nil || info.Mode()&0o111 == 0 || !strings.HasPrefix(program, "/opt/rkt/bin/") {
+				if info, err := os.Stat(filepath.Join(dir, program)); err != nil || info.Mode()&0o111 == 0 ||
+					!strings.HasPrefix(program, "/opt/rkt/bin/") {
 					t.Errorf("%s: %s: %v", name, program, err)
 				}
 				programs++
@@ -332,17 +337,19 @@ func TestDocumentedUnitsHaveTime(t *testing.T) {
 	}
 }
 
-// TestShell: "make shell" has a host with the toolkit and images, and gives back the command's exit status.
+// TestShell: "make shell" has a host with the toolkit and images, and gives back the command's exit
+// status.
 func TestShell(t *testing.T) {
 	out, err := exec.Command("../shell.sh", "sh", "-c", "rkt version && ls /images && exit 3").CombinedOutput()
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exit.ExitCode() != 3 || !strings.Contains(string(out), "rkt Version: ") || !strings.Contains(string(out), "busybox\nredis\n") {
+	if !ok || exit.ExitCode() != 3 || !strings.Contains(string(out), "rkt Version: ") ||
+		!strings.Contains(string(out), "busybox\nredis\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-// rooms are the rooms of lib, and what of lib's packages besides its own room each may import. A step of a pod's life knows no other
-// step: what two of them need lies below both.
+// rooms are the rooms of lib, and what of lib's packages besides its own room each may import. A
+// step of a pod's life knows no other step: what two of them need lies below both.
 var rooms = []struct {
 	room string
 	may  []string

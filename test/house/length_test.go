@@ -116,7 +116,8 @@ func tooLong(name, text string) (n int) {
 		case page && strings.HasPrefix(trimmed, "```"):
 			fenced = !fenced
 			continue
-		case page && (fenced || strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "|") || strings.HasPrefix(line, "#")):
+		case page && (fenced || strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "|") ||
+			strings.HasPrefix(line, "#")):
 			continue
 		case page, strings.HasPrefix(trimmed, "// "):
 			limit = maxProse
@@ -134,7 +135,8 @@ func TestTooLong(t *testing.T) {
 		name, text string
 		want       int
 	}{
-		{"a.md", long + "\n" + long[1:] + "\n| " + long + "\n# " + long + "\n```\n" + long + "\n```\n    " + long + "\n" + long, 2},
+		{"a.md", long + "\n" + long[1:] + "\n| " + long + "\n# " + long + "\n```\n" + long + "\n```\n    " + long +
+			"\n" + long, 2},
 		{"a.go", "// " + long + "\n\t// " + long[8:] + "\n" + long + "\n" + long + long + "\n\t\t// x\n", 2},
 	} {
 		if got := tooLong(c.name, c.text); got != c.want {
@@ -177,7 +179,8 @@ func TestLineLengths(t *testing.T) {
 			list += fmt.Sprintln(name, least)
 		}
 		if n > allowed[name] {
-			t.Errorf("%s: %d lines are longer than %d columns of prose or %d of code; %d may be", name, n, maxProse, maxCode, allowed[name])
+			t.Errorf("%s: %d lines are longer than %d columns of prose or %d of code; %d may be", name, n, maxProse,
+				maxCode, allowed[name])
 		}
 	}
 	if files < 200 {

@@ -15,7 +15,8 @@ var hostWords = regexp.MustCompile(`nspawn|machined|machinectl|RTMIN|/run/system
 
 // hostExcept are lines that may say so all the same, by a part of each line, with the reason.
 var hostExcept = map[string][]struct{ part, why string }{
-	"lib/cli/log.go":               {{"/run/systemd/journal/socket", "what programs tell the host's journal, with --debug too"}},
+	"lib/cli/log.go": {{"/run/systemd/journal/socket",
+		"what programs tell the host's journal, with --debug too"}},
 	"lib/network/names.go":         {{"/run/systemd/resolve/", "the host's resolver"}},
 	"lib/network/cni/del.go":       {{"machinectl terminate", "what to type"}},
 	"lib/host/userns/taken.go":     {{"/run/systemd/nspawn-uid", "ranges that the host's other containers have"}},
@@ -28,7 +29,8 @@ var hostExcept = map[string][]struct{ part, why string }{
 	"lib/command/notify/notify.go": {{"lib/stage1/host/inside", "rkt-notify is a program in pods of flavor host"}},
 	"lib/stage2/stage2.go":         {{"lib/stage1/host/", "rkt-stage2 has the helpers of flavor host"}},
 	"lib/command/runprepared/runprepared.go": {
-		{"SeeAlso:", "manual pages"}, {"process turns into systemd-nspawn", "help of the default"}, {"systemd-nspawn in its own place", "help of the default"},
+		{"SeeAlso:", "manual pages"}, {"process turns into systemd-nspawn", "help of the default"},
+		{"systemd-nspawn in its own place", "help of the default"},
 	},
 	"lib/pod/doctor/doctor.go": {{`"nspawn"`, "names of checks of the host"}},
 	"lib/pod/doctor/host.go":   {{"", "rkt-doctor names what pods of flavor host need of the host"}},
@@ -38,7 +40,8 @@ var hostExcept = map[string][]struct{ part, why string }{
 // Outside of lib/stage1 nothing knows how flavor host runs pods: a flavor can be added without
 // touching what is above. Comments may say it.
 func TestSeam(t *testing.T) {
-	for _, line := range []string{`exec("systemd-nspawn")`, `"github.com/rkt-toolkit/rkt/lib/stage1/host"`, `kill(34 + 3) is SIGRTMIN+3`} {
+	for _, line := range []string{`exec("systemd-nspawn")`, `"github.com/rkt-toolkit/rkt/lib/stage1/host"`,
+		`kill(34 + 3) is SIGRTMIN+3`} {
 		if !hostWords.MatchString(line) {
 			t.Fatalf("does not find %s", line)
 		}

@@ -108,7 +108,8 @@ func write(dir string, config v1.Config, contents ...func(*tree) error) error {
 	if err != nil {
 		return err
 	}
-	return path.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "latest"}))
+	return path.AppendImage(img,
+		layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "latest"}))
 }
 
 // read is the one image of a layout.

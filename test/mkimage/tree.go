@@ -27,7 +27,8 @@ const searchPath = "PATH=/usr/local/bin:/usr/bin:/bin"
 var busyboxConfig = v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/bin/sh"}}
 
 var redisConfig = v1.Config{
-	Env: []string{searchPath, "REDIS_HOME=/data"}, WorkingDir: "/data", ExposedPorts: map[string]struct{}{"6379/tcp": {}}, User: "redis",
+	Env: []string{searchPath, "REDIS_HOME=/data"}, WorkingDir: "/data",
+	ExposedPorts: map[string]struct{}{"6379/tcp": {}}, User: "redis",
 	Entrypoint: []string{"redis-server"},
 	Cmd:        []string{"--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "/data", "--save", "3600 1"},
 }
@@ -93,7 +94,9 @@ func (t *tree) layer() (v1.Layer, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+	})
 }
 
 func busybox(t *tree) error {
@@ -157,7 +160,8 @@ func etcd(t *tree) error {
 // program makes an image of busybox and a static program. What follows is LABEL=VALUE,
 // PORT/PROTOCOL or an argument.
 func program(dir, file string, more []string) error {
-	config := v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/app"}, Labels: map[string]string{}, ExposedPorts: map[string]struct{}{}}
+	config := v1.Config{Env: []string{searchPath}, Entrypoint: []string{"/app"}, Labels: map[string]string{},
+		ExposedPorts: map[string]struct{}{}}
 	for _, item := range more {
 		if text, ok := strings.CutPrefix(item, "CONFIG="); ok {
 			if err := json.Unmarshal([]byte(text), &config); err != nil {

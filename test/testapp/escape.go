@@ -77,7 +77,8 @@ func tryCalls() {
 		number uint32
 		a, b   uint32
 	}{
-		{"unshare-i386", 310, newUser, 0}, {"clone-i386", 120, newUser | uint32(syscall.SIGCHLD), 0}, {"io_uring_setup-i386", ioUringSetup, 0, 0},
+		{"unshare-i386", 310, newUser, 0}, {"clone-i386", 120, newUser | uint32(syscall.SIGCHLD), 0},
+		{"io_uring_setup-i386", ioUringSetup, 0, 0},
 		{"userfaultfd-i386", 374, 1, 0}, {"vsock-i386", 359, afVsock, syscall.SOCK_STREAM},
 		{"alg-i386", 359, afAlg, syscall.SOCK_SEQPACKET},
 	} {

@@ -87,7 +87,8 @@ func inspect() {
 	check(err)
 	for _, e := range entries {
 		to, err := os.Readlink("/proc/self/fd/" + e.Name())
-		if err != nil || strings.HasPrefix(to, "/proc/") || strings.HasPrefix(to, "anon_inode:") { // this one, and Go's own
+		if err != nil || strings.HasPrefix(to, "/proc/") || strings.HasPrefix(to, "anon_inode:") {
+			// this one, and Go's own
 			continue
 		}
 		kind, _, _ := strings.Cut(to, ":")
@@ -114,13 +115,16 @@ func look(path string) string {
 	}
 	sys := st.Sys().(*syscall.Stat_t)
 	said := fmt.Sprintf("%s %04o %d:%d", map[os.FileMode]string{0: "file", os.ModeDir: "dir", os.ModeSymlink: "link",
-		os.ModeDevice | os.ModeCharDevice: "char", os.ModeNamedPipe: "pipe"}[st.Mode().Type()], sys.Mode&0o7777, sys.Uid, sys.Gid)
+		os.ModeDevice | os.ModeCharDevice: "char", os.ModeNamedPipe: "pipe"}[st.Mode().Type()], sys.Mode&0o7777,
+		sys.Uid, sys.Gid)
 	switch st.Mode().Type() {
 	case os.ModeDir:
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			said += " unreadable"
-		} else if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), ".inspect-") }) {
+		} else if !slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+			return !strings.HasPrefix(e.Name(), ".inspect-")
+		}) {
 			said += " empty"
 		}
 		if try, err := os.MkdirTemp(path, ".inspect-"); err == nil {

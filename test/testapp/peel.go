@@ -159,7 +159,8 @@ func under() string {
 	const lsmtRoot, uniqueID, basic, sysStatmount, sysListmount = ^uint64(0), 0x4000, 2, 457, 458
 	list := func(id uint64) (int, unix.Errno) {
 		r, ids := request{size: 24, id: id}, [4096]uint64{}
-		n, _, errno := unix.RawSyscall6(sysListmount, uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&ids)), uintptr(len(ids)), 0, 0, 0)
+		n, _, errno := unix.RawSyscall6(sysListmount, uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&ids)),
+			uintptr(len(ids)), 0, 0, 0)
 		return int(n), errno
 	}
 	seen, errno := list(lsmtRoot)
@@ -174,7 +175,8 @@ func under() string {
 	for range 20 {
 		r := request{size: 24, id: id, param: basic}
 		var about [128]uint64
-		_, _, errno := unix.RawSyscall6(sysStatmount, uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&about)), unsafe.Sizeof(about), 0, 0, 0)
+		_, _, errno := unix.RawSyscall6(sysStatmount, uintptr(unsafe.Pointer(&r)), uintptr(unsafe.Pointer(&about)),
+			unsafe.Sizeof(about), 0, 0, 0)
 		parent := about[6]
 		if errno != 0 || parent == id {
 			break

@@ -44,7 +44,8 @@ func profile(capabilities []string) {
 		var allowed, refused, wrong int
 		var pod []string
 		for _, name := range slices.Sorted(maps.Keys(numbers)) {
-			if name == "uretprobe" || name == "uprobe" { // which the kernel passes by all filters, and answers with SIGILL
+			if name == "uretprobe" || name == "uprobe" {
+				// which the kernel passes by all filters, and answers with SIGILL
 				continue
 			}
 			number := numbers[name]
@@ -88,7 +89,8 @@ func arguments(call string) [][2]uint32 {
 	case "personality":
 		return [][2]uint32{{}, {0xffffffff}, {0x40000}}
 	case "socket":
-		return [][2]uint32{{unix.AF_INET}, {unix.AF_ALG}, {unix.AF_VSOCK}, {unix.AF_NETLINK}, {unix.AF_NETLINK, unix.NETLINK_AUDIT}, {1000}}
+		return [][2]uint32{{unix.AF_INET}, {unix.AF_ALG}, {unix.AF_VSOCK}, {unix.AF_NETLINK},
+			{unix.AF_NETLINK, unix.NETLINK_AUDIT}, {1000}}
 	}
 	return make([][2]uint32, 1)
 }
@@ -122,7 +124,8 @@ func probe() error {
 	raw, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 16 + 4*8, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: marker, SkipTrue: 1},
-		bpf.RetConstant{Val: unix.SECCOMP_RET_TRACE}, // ENOSYS, since nobody traces; weaker than an error of another filter
+		// ENOSYS, since nobody traces; weaker than an error of another filter
+		bpf.RetConstant{Val: unix.SECCOMP_RET_TRACE},
 		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
 	})
 	if err != nil {
@@ -136,7 +139,8 @@ func probe() error {
 		return err
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0,
+		uintptr(unsafe.Pointer(&program))); errno != 0 {
 		return errno
 	}
 	return nil

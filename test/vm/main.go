@@ -32,7 +32,8 @@ func run(ctx context.Context) (status int, err error) {
 	v := testkit.VM{Stdout: os.Stdout, Stderr: os.Stderr}
 	flag.StringVar(&v.Kernel, "kernel", "bin/vm", "the unpacked kernel package")
 	flag.StringVar(&v.Root, "root", "", "a tree with the files of another release")
-	flag.Func("overlay", "a directory that lies over the machine's root", func(s string) error { v.Overlay = append(v.Overlay, s); return nil })
+	flag.Func("overlay", "a directory that lies over the machine's root",
+		func(s string) error { v.Overlay = append(v.Overlay, s); return nil })
 	flag.StringVar(&v.Options, "options", "", "further words of the kernel's command line")
 	flag.IntVar(&v.Memory, "memory", 0, "MiB")
 	flag.Parse()

@@ -66,7 +66,8 @@ func (s *Steps) Register(fs *cli.Flags) {
 // RegisterOwn registers the flags that only "rkt run" has.
 func (s *Steps) RegisterOwn(fs *cli.Flags) {
 	fs.BoolVar(&s.Remove, "rm", false, "remove the pod when it has exited")
-	const detach = "run the pod in a transient service of systemd, and print the service's name once the apps have been started"
+	const detach = "run the pod in a transient service of systemd, and print the service's name once the apps have " +
+		"been started"
 	fs.BoolVar(&s.Detach, "detach", false, detach)
 	fs.BoolVar(&s.Detach, "d", false, detach)
 	fs.Borrow("rkt-prepare", "Flags of the pod")
@@ -109,7 +110,8 @@ func (s *Steps) Parse(fs *flag.FlagSet, args []string) error {
 // for scripts.
 func (s *Steps) check() error {
 	if slices.Contains(s.Run, "--mds-register=true") && slices.Contains(s.Net, "--net=none") {
-		return errors.New("--mds-register flag does not work with --net=none: the metadata service is reached over the pod's network")
+		return errors.New("--mds-register flag does not work with --net=none: the metadata service is reached over " +
+			"the pod's network")
 	}
 	if s.Detach && slices.Contains(s.Run, "--interactive=true") {
 		return errors.New("--interactive and --detach: use one of them; rkt attach connects with an app that runs")

@@ -16,7 +16,8 @@ func TestParse(t *testing.T) {
 		{"docker://redis", Steps{Operands: []string{"docker://redis"}}},
 		{"--net=ptp:IP=1.2.3.4 --port=6379-tcp:6379 --hostname=h --net=b img --name=a -- --net=x",
 			Steps{
-				Net: []string{"--net=ptp:IP=1.2.3.4", "--net=b"}, Prepare: []string{"--port=6379-tcp:6379"}, Run: []string{"--hostname=h"},
+				Net: []string{"--net=ptp:IP=1.2.3.4", "--net=b"}, Prepare: []string{"--port=6379-tcp:6379"},
+				Run:      []string{"--hostname=h"},
 				Operands: []string{"img", "--name=a", "--", "--net=x"},
 			}},
 		{"--interactive=false --inherit-env --dns 8.8.8.8 --pull-policy never a --- b",
@@ -26,9 +27,11 @@ func TestParse(t *testing.T) {
 			}},
 		{"--net img", Steps{Net: []string{"--net=true"}, Operands: []string{"img"}}},
 		{"--net --net=b --port=a:1 img -- --net host", Steps{
-			Net: []string{"--net=true", "--net=b"}, Prepare: []string{"--port=a:1"}, Operands: []string{"img", "--", "--net", "host"},
+			Net: []string{"--net=true", "--net=b"}, Prepare: []string{"--port=a:1"},
+			Operands: []string{"img", "--", "--net", "host"},
 		}},
-		{"--uuid-file-save=/run/u --uuid 0 x", Steps{Prepare: []string{"--uuid-file-save=/run/u"}, UUID: "0", Operands: []string{"x"}}},
+		{"--uuid-file-save=/run/u --uuid 0 x", Steps{Prepare: []string{"--uuid-file-save=/run/u"}, UUID: "0",
+			Operands: []string{"x"}}},
 	} {
 		got, err := parse(c.args)
 		if err != nil {

@@ -28,7 +28,8 @@ func TestPodman(t *testing.T) {
 	for _, m := range flags {
 		for _, name := range m[1:] {
 			switch {
-			case name == "" || name == "h" || name == "help" || name == "c": // the last one is mostly a shell's, as unknown says
+			// the last one is mostly a shell's, as unknown says
+			case name == "" || name == "h" || name == "help" || name == "c":
 			case ours.Lookup(name) == nil && dockers(cli.UnknownFlag{Typed: "--" + name}) == nil:
 				t.Errorf("podman run --%s: has no answer", name)
 			case ours.Lookup(name) != nil && len(name) > 1:

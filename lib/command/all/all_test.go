@@ -104,7 +104,8 @@ func TestSame(t *testing.T) {
 			}
 		}
 		for _, word := range words {
-			if c.Name != "rkt-run-prepared" && !taken[word] && word != "--help" && global.Lookup(strings.TrimLeft(word, "-")) == nil {
+			if c.Name != "rkt-run-prepared" && !taken[word] && word != "--help" &&
+				global.Lookup(strings.TrimLeft(word, "-")) == nil {
 				t.Errorf("the completion of %s has %s, which it does not take", c.Name, word)
 			}
 		}
@@ -162,7 +163,8 @@ func TestTexts(t *testing.T) {
 		names[strings.ReplaceAll(c.Name, " ", "-")] = true
 	}
 	for _, c := range append(slices.Clone(Programs), Pages...) {
-		if c.Summary == "" || c.Synopsis == nil || c.SeeAlso == nil || c.Examples == nil && c.Name != "rkt-notify" && c.Name != "rkt-stage2" {
+		if c.Summary == "" || c.Synopsis == nil || c.SeeAlso == nil || c.Examples == nil && c.Name != "rkt-notify" &&
+			c.Name != "rkt-stage2" {
 			t.Errorf("%s: no summary, synopsis, examples or pages to see", c.Name)
 		}
 		for line := range strings.Lines(c.Usage()) {
@@ -181,7 +183,8 @@ func TestTexts(t *testing.T) {
 			}
 		}
 		page := ManualPage(c)
-		for _, section := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "FILES", "SEE ALSO"} {
+		for _, section := range []string{"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS",
+			"FILES", "SEE ALSO"} {
 			if !strings.Contains(page, "\n.SH "+section+"\n") {
 				t.Errorf("%s: no section %s", c.Name, section)
 			}

@@ -12,7 +12,8 @@ import (
 func ManualPage(c *cli.Command) string {
 	var b strings.Builder
 	name := strings.ReplaceAll(c.Name, " ", "-")
-	fmt.Fprintf(&b, ".TH %s 1 \"\" rkt\n.ad l\n.nh\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.nf\n", strings.ToUpper(name), name, escape(c.Summary))
+	fmt.Fprintf(&b, ".TH %s 1 \"\" rkt\n.ad l\n.nh\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.nf\n", strings.ToUpper(name),
+		name, escape(c.Summary))
 	for _, form := range c.Synopsis {
 		fmt.Fprintf(&b, "\\fB%s\\fR %s\n", escape(c.Name), escape(form))
 	}
@@ -37,7 +38,8 @@ func ManualPage(c *cli.Command) string {
 		for _, e := range cli.GlobalHelp() {
 			b.WriteString(item(strings.Join(e.Forms, ", "), e.Text))
 		}
-		b.WriteString(text("Each flag but those of an app can be set by a variable, as RKT_DIR=DIR, or by a line in /etc/rkt/rkt.conf, as \"dir DIR\"."))
+		b.WriteString(text("Each flag but those of an app can be set by a variable, as RKT_DIR=DIR, or by a line in " +
+			"/etc/rkt/rkt.conf, as \"dir DIR\"."))
 	}
 	b.WriteString(text(c.Notes))
 	if c.Examples != nil {

@@ -40,7 +40,8 @@ At a terminal of the app's, ^C goes to the app; otherwise it ends rkt-attach, an
 the app goes on. When the app exits, rkt-attach exits with 0. The end of standard
 input closes the app's only with --close-stdin: others could be attached.`,
 	Examples: []cli.Example{
-		{Line: "rkt run --detach --pod-name=shell docker://busybox --stdin=tty --stdout=tty --exec=/bin/sh", Text: "Start an app with a terminal."},
+		{Line: "rkt run --detach --pod-name=shell docker://busybox --stdin=tty --stdout=tty --exec=/bin/sh",
+			Text: "Start an app with a terminal."},
 		{Line: "rkt attach shell", Text: "Attach to it."},
 	},
 	SeeAlso: []string{"rkt-enter", "rkt-logs", "rkt-prepare"},
@@ -52,8 +53,8 @@ func setup(fs *cli.Flags) cli.Run {
 	var client attach.Client
 	var uuidFile, serve string
 	fs.StringVar(&client.App, "app", "", "NAME: which app; needed in a pod of several")
-	fs.StringVar(&client.Mode, "mode", "auto", "MODE: auto (default): attach to all there is; list: only print what there is; tty, "+
-		"tty-in, tty-out: the terminal, both ways or one; or some of stdin,stdout,stderr: pipes")
+	fs.StringVar(&client.Mode, "mode", "auto", "MODE: auto (default): attach to all there is; list: only print what "+
+		"there is; tty, tty-in, tty-out: the terminal, both ways or one; or some of stdin,stdout,stderr: pipes")
 	fs.BoolVar(&client.CloseWith, "close-stdin", false, "close the app's standard input when ours ends")
 	fs.UUIDFile(&uuidFile)
 	fs.StringVar(&serve, "serve", "", "APP: used by the pod's systemd: pass on what an app reads and prints")

@@ -109,7 +109,8 @@ func find(p *cli.Process, pods poddir.Pods, operand string) (app copy.App, err e
 		return app, err
 	}
 	if app.Name == "" && len(names) > 1 {
-		return app, fmt.Errorf("pod %s: has the apps %s; choose one: POD:APP:PATH", app.Pod.UUID, strings.Join(names, ", "))
+		return app, fmt.Errorf("pod %s: has the apps %s; choose one: POD:APP:PATH", app.Pod.UUID,
+			strings.Join(names, ", "))
 	}
 	i, err := app.Pod.ChooseApp(names, app.Name)
 	if err == nil {

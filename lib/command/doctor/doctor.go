@@ -52,7 +52,8 @@ func setup(fs *cli.Flags) cli.Run {
 		if err != nil {
 			return err
 		}
-		found := doctor.Look(ctx, doctor.Host{Data: fs.Global.Dir, Plugins: network.PluginDirs(filepath.Dir(program))}, fs.Args()...)
+		found := doctor.Look(ctx, doctor.Host{Data: fs.Global.Dir, Plugins: network.PluginDirs(filepath.Dir(program))},
+			fs.Args()...)
 		worst := doctor.Worst(found)
 		if quiet {
 			found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return f.Verdict == doctor.OK })

@@ -113,7 +113,8 @@ func enterPod(p *cli.Process, g *cli.Global, operand, argv []string, app, user, 
 func sort(p *cli.Process, fs *flag.FlagSet, args []string) (flags, operand, argv []string, err error) {
 	flags, argv, err = cli.Leading(fs, args)
 	isFile := func(word string) bool { return strings.HasPrefix(strings.TrimLeft(word, "-"), "uuid-file") }
-	if err == nil && len(argv) > 0 && argv[0] != "--" && p.Getenv("RKT_UUID_FILE") == "" && !slices.ContainsFunc(flags, isFile) {
+	if err == nil && len(argv) > 0 && argv[0] != "--" && p.Getenv("RKT_UUID_FILE") == "" &&
+		!slices.ContainsFunc(flags, isFile) {
 		var more []string
 		operand = argv[:1]
 		more, argv, err = cli.Leading(fs, argv[1:])
@@ -144,7 +145,8 @@ func command(p *poddir.Pod, name string, argv []string, term string) (enter.Comm
 	if text := app.Annotation(image.AnnotationEnvironment); text != "" {
 		var odd []string
 		if err := json.Unmarshal([]byte(text), &odd); err != nil {
-			return enter.Command{}, fmt.Errorf("pod %s: app %q: annotation %s: %w", p.UUID, name, image.AnnotationEnvironment, err)
+			return enter.Command{}, fmt.Errorf("pod %s: app %q: annotation %s: %w", p.UUID, name,
+				image.AnnotationEnvironment, err)
 		}
 		c.Env = append(c.Env, odd...)
 	}

@@ -123,7 +123,8 @@ func (d *display) draw(at time.Time, b *bar, done bool) {
 	}
 	d.titled = true
 	if done {
-		s.WriteString(cut(fmt.Sprintf("%-12s  %s in %s", label(b.Blob), size(b.Got), seconds(at.Sub(b.begun))), width) + "\n")
+		s.WriteString(cut(fmt.Sprintf("%-12s  %s in %s", label(b.Blob), size(b.Got), seconds(at.Sub(b.begun))), width) +
+			"\n")
 	}
 	for i, b := range d.bars {
 		if i > 0 {

@@ -19,7 +19,8 @@ func shown(t *testing.T, name string, local bool, columns int, steps ...fetch.Pr
 	t.Helper()
 	var out strings.Builder
 	at := time.Unix(1e9, 0)
-	d := &display{p: &cli.Process{Name: "rkt-fetch", Stderr: &out}, name: name, local: local, now: func() time.Time { return at }}
+	d := &display{p: &cli.Process{Name: "rkt-fetch", Stderr: &out}, name: name, local: local,
+		now: func() time.Time { return at }}
 	if columns > 0 {
 		d.columns = func() int { return columns }
 	}
@@ -83,14 +84,16 @@ func TestDisplayTerminal(t *testing.T) {
 		t.Errorf("when it fails: %q", got)
 	}
 	all := shown(t, "docker://redis", false, 60, append(steps,
-		fetch.Progress{Blob: layerB, Got: 400, Size: 400}, fetch.Progress{Blob: layerA, Got: 20_000_000, Size: 20_000_000})...).String()
+		fetch.Progress{Blob: layerB, Got: 400, Size: 400}, fetch.Progress{Blob: layerA, Got: 20_000_000,
+			Size: 20_000_000})...).String()
 	want = []string{"docker://redis", "bbbbbbbbbbbb  400 B in 2.0 s", "aaaaaaaaaaaa  20.0 MB in 4.0 s", ""}
 	if got := screen(t, all, 60); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%q", got)
 	}
 	// A narrow terminal, and a URL with a secret.
 	url := "https://example.com/a/very/long/path/app.aci?token=s3cret"
-	got := shown(t, url, false, 30, fetch.Progress{Blob: url, Size: -1}, fetch.Progress{Blob: url, Got: 7, Size: -1}, fetch.Progress{Blob: url, Got: 7, Size: 7}).String()
+	got := shown(t, url, false, 30, fetch.Progress{Blob: url, Size: -1}, fetch.Progress{Blob: url, Got: 7, Size: -1},
+		fetch.Progress{Blob: url, Got: 7, Size: 7}).String()
 	if strings.Contains(got, "s3cret") || screen(t, got, 30)[0] != "https://example.com/a/very/lo" {
 		t.Errorf("%q", got)
 	}
@@ -109,11 +112,14 @@ func TestDisplayPlain(t *testing.T) {
 		want  string
 	}{
 		{"docker://redis", false, steps, "rkt-fetch: docker://redis: aaaaaaaaaaaa: 10.0 MB of 24.0 MB\n" +
-			"rkt-fetch: docker://redis: aaaaaaaaaaaa: 20.0 MB of 24.0 MB\nrkt-fetch: docker://redis: aaaaaaaaaaaa: 24.0 MB in 24.0 s\n"},
+			"rkt-fetch: docker://redis: aaaaaaaaaaaa: 20.0 MB of 24.0 MB\nrkt-fetch: docker://redis: aaaaaaaaaaaa: " +
+			"24.0 MB in 24.0 s\n"},
 		{"oci:redis", true, steps, ""},
-		{url + "?token=s3cret", false, []fetch.Progress{{Blob: url + "?token=s3cret", Size: -1}, {Blob: url + "?token=s3cret", Got: 1500, Size: 1500}},
+		{url + "?token=s3cret", false, []fetch.Progress{{Blob: url + "?token=s3cret", Size: -1},
+			{Blob: url + "?token=s3cret", Got: 1500, Size: 1500}},
 			"rkt-fetch: " + url + ": 1.5 kB in 1.0 s\n"},
-		{"./app.aci", true, []fetch.Progress{{Blob: "/x/app.aci"}, {Blob: url, Got: 0, Size: 9}, {Blob: url, Got: 9, Size: 9}},
+		{"./app.aci", true, []fetch.Progress{{Blob: "/x/app.aci"}, {Blob: url, Got: 0, Size: 9},
+			{Blob: url, Got: 9, Size: 9}},
 			"rkt-fetch: ./app.aci: " + url + ": 9 B in 1.0 s\n"},
 	} {
 		if got := shown(t, c.name, c.local, 0, c.steps...).String(); got != c.want {

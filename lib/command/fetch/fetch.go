@@ -72,8 +72,10 @@ HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
 Each flag can be set by an environment variable (RKT_DIR, RKT_PULL_POLICY, ...)
 or by a line in /etc/rkt/rkt.conf ("insecure-options image").`,
 	Examples: []cli.Example{
-		{Line: "rkt fetch docker://redis", Text: "Fetch an image from Docker Hub whose cosign signature a trusted key verifies."},
-		{Line: "rkt fetch --insecure-options=image docker://docker.io/library/redis:7", Text: "Fetch an unsigned image."},
+		{Line: "rkt fetch docker://redis",
+			Text: "Fetch an image from Docker Hub whose cosign signature a trusted key verifies."},
+		{Line: "rkt fetch --insecure-options=image docker://docker.io/library/redis:7",
+			Text: "Fetch an unsigned image."},
 		{Line: "docker save web | rkt fetch --insecure-options=image -", Text: "Fetch an image from Docker's store."},
 	},
 	Files: []cli.File{
@@ -124,7 +126,8 @@ func run(ctx context.Context, p *cli.Process, c *config) error {
 		if err != nil {
 			return c.failed(img.name, err)
 		}
-		p.Log().Debug("is in the store", "pod", uuid, "image", id, "name", img.name, "pull-policy", c.options.PullPolicy)
+		p.Log().Debug("is in the store", "pod", uuid, "image", id, "name", img.name, "pull-policy",
+			c.options.PullPolicy)
 		if !c.full {
 			id = id[:shortID]
 		}
@@ -138,7 +141,8 @@ func run(ctx context.Context, p *cli.Process, c *config) error {
 // failed says which image an error is about.
 func (c *config) failed(name string, err error) error {
 	ref, parseErr := image.ParseReference(name)
-	if c.options.PullPolicy == fetch.Never && errors.Is(err, store.ErrNotFound) && parseErr == nil && ref.Kind != image.ID {
+	if c.options.PullPolicy == fetch.Never && errors.Is(err, store.ErrNotFound) && parseErr == nil &&
+		ref.Kind != image.ID {
 		return fmt.Errorf("unable to fetch image from %s %q: %w", ref.Source(), name, err)
 	}
 	return fmt.Errorf("image %q: %w", name, err)

@@ -31,22 +31,25 @@ func register(fs *cli.Flags) func() (*config, error) {
 	c := &config{global: fs.Global}
 	var policy, signature string
 	var storeOnly, noStore bool
-	fs.StringVar(&policy, "pull-policy", string(fetch.Update), "POLICY: never: only look into the store; new: fetch what is not there; "+
-		"update: ask the source each time (default). An ACI file is read whatever the policy is")
+	fs.StringVar(&policy, "pull-policy", string(fetch.Update), "POLICY: never: only look into the store; new: fetch "+
+		"what is not there; update: ask the source each time (default). An ACI file is read whatever the policy is")
 	fs.BoolVar(&c.full, "full", false, "print whole IDs")
-	fs.BoolVar(&c.quiet, "quiet", false, "show no progress (on a terminal a line for each layer that moves; elsewhere one when it is there)")
+	fs.BoolVar(&c.quiet, "quiet", false, "show no progress (on a terminal a line for each layer that moves; "+
+		"elsewhere one when it is there)")
 	fs.Func("platform", "linux/ARCH[/VARIANT]: the image for another kind of machine; the store has it by its ID alone",
 		func(s string) (err error) {
 			c.options.Platform, err = fetch.ParsePlatform(s)
 			return err
 		})
-	fs.Func("unpack-limit", "SIZE: what a layer or an ACI may unpack to: bytes, or K, M, G, T (default: 1G and 200 times its size, at most 64G)",
+	fs.Func("unpack-limit", "SIZE: what a layer or an ACI may unpack to: bytes, or K, M, G, T (default: 1G and 200 "+
+		"times its size, at most 64G)",
 		func(s string) (err error) {
 			c.options.MaxBytes, err = parseSize(s)
 			c.options.AnyRatio = true
 			return err
 		})
-	fs.StringVar(&signature, "signature", "", "FILE: the signature of an ACI, if it is not beside it; after its name if there are several images")
+	fs.StringVar(&signature, "signature", "", "FILE: the signature of an ACI, if it is not beside it; after its name "+
+		"if there are several images")
 	fs.BoolVar(&storeOnly, "store-only", false, "rkt's older name of --pull-policy=never")
 	fs.BoolVar(&noStore, "no-store", false, "rkt's older name of --pull-policy=update")
 	fs.BoolVar(&c.serve, "member", false, "used by rkt-fetch.socket: fetch for a member of group rkt")
@@ -63,7 +66,8 @@ func (c *config) complete(fs *cli.Flags, policy, signature string, storeOnly, no
 		return nil, err
 	}
 	c.options.PullPolicy = fetch.PullPolicy(policy)
-	c.options.InsecureImage, c.options.InsecureTLS, c.options.InsecureHTTP = g.Insecure.Image, g.Insecure.TLS, g.Insecure.HTTP
+	c.options.InsecureImage, c.options.InsecureTLS, c.options.InsecureHTTP = g.Insecure.Image, g.Insecure.TLS,
+		g.Insecure.HTTP
 	if c.serve {
 		return c, nil
 	}
@@ -87,8 +91,8 @@ func parseSize(s string) (int64, error) {
 	return n << shift, nil
 }
 
-// split sorts a command line into flags, which may also follow images, and images, each with the --signature
-// that follows it.
+// split sorts a command line into flags, which may also follow images, and images, each with the
+// --signature that follows it.
 func split(fs *flag.FlagSet, args []string) (flags, images []string, err error) {
 	for len(args) > 0 {
 		if args[0] == "--" {

@@ -65,7 +65,8 @@ func TestParse(t *testing.T) {
 		} else {
 			os.Unsetenv("RKT_PULL_POLICY")
 		}
-		got, err := parse(&cli.Process{Name: "rkt-fetch", Args: strings.Fields(c.args), Stderr: &bytes.Buffer{}, Getenv: os.Getenv})
+		got, err := parse(&cli.Process{Name: "rkt-fetch", Args: strings.Fields(c.args), Stderr: &bytes.Buffer{},
+			Getenv: os.Getenv})
 		text := ""
 		if err != nil {
 			text = err.Error()

@@ -38,7 +38,8 @@ the grace period since then is over. rkt-gc.timer calls it regularly.`,
 	Examples: []cli.Example{
 		{Line: "rkt gc --grace-period=0", Text: "Remove all pods that have exited."},
 		{Line: "rkt rm web", Text: "Remove the pod web."},
-		{Line: "ExecStopPost=/usr/bin/rkt-gc self", Text: "Remove the service's pod when the service has stopped, as a line of its unit."},
+		{Line: "ExecStopPost=/usr/bin/rkt-gc self", Text: "Remove the service's pod when the service has stopped, as " +
+			"a line of its unit."},
 	},
 	SeeAlso: []string{"rkt-list", "rkt-image", "rkt-volume"},
 	Setup:   setup,
@@ -49,9 +50,10 @@ func setup(flags *cli.Flags) cli.Run {
 	var rules gc.Rules
 	var uuidFile string
 	var mustExist bool
-	flags.DurationVar(&rules.GracePeriod, "grace-period", 30*time.Minute, "TIME: how long an exited pod is kept, from the first call "+
-		"that sees it")
-	flags.DurationVar(&rules.ExpirePrepared, "expire-prepared", 24*time.Hour, "TIME: how long a prepared pod may wait to be run")
+	flags.DurationVar(&rules.GracePeriod, "grace-period", 30*time.Minute, "TIME: how long an exited pod is kept, "+
+		"from the first call that sees it")
+	flags.DurationVar(&rules.ExpirePrepared, "expire-prepared", 24*time.Hour,
+		"TIME: how long a prepared pod may wait to be run")
 	flags.BoolVar(&rules.MarkOnly, "mark-only", false, "only mark the pods that have exited")
 	flags.BoolVar(&mustExist, "must-exist", false, "a POD that does not exist is an error")
 	flags.UUIDFile(&uuidFile)
@@ -60,7 +62,8 @@ func setup(flags *cli.Flags) cli.Run {
 	}
 }
 
-func collect(ctx context.Context, p *cli.Process, flags *cli.Flags, rules gc.Rules, uuidFile string, mustExist bool) error {
+func collect(ctx context.Context, p *cli.Process, flags *cli.Flags, rules gc.Rules, uuidFile string,
+	mustExist bool) error {
 	g := flags.Global
 	c := &gc.Collector{
 		Pods: poddir.In(g.Dir), Flavors: flavor.All(), Log: p.Log(),

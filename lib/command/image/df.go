@@ -104,7 +104,9 @@ func sizes(s *store.Store) (diskUsage, error) {
 		i.Own = i.Size - i.Shared
 		all.Images = append(all.Images, i)
 	}
-	slices.SortFunc(all.Images, func(a, b imageUsage) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(all.Images, func(a, b imageUsage) int {
+		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.ID, b.ID))
+	})
 	return all, nil
 }
 
@@ -119,7 +121,8 @@ func (d diskUsage) print(p *cli.Process, full, noLegend bool) error {
 		if !full {
 			id = id[:len("sha512-")+12]
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", id, printable.Line(i.shown), size(i.Size, full), size(i.Shared, full), size(i.Own, full))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", id, printable.Line(i.shown), size(i.Size, full), size(i.Shared, full),
+			size(i.Own, full))
 	}
 	errs := []error{w.Flush()}
 	for _, line := range []struct {

@@ -23,8 +23,9 @@ var Command = &cli.Command{
 	Name:    "rkt-image",
 	Summary: "list, show, export, verify and remove images",
 	Synopsis: []string{
-		"list [FLAGS]", "df [FLAGS]", "cat-manifest [FLAGS] IMAGE", "export [FLAGS] IMAGE FILE|-", "extract [FLAGS] IMAGE DIR",
-		"render [FLAGS] IMAGE DIR", "verify IMAGE...", "import [FLAGS] FILE|-", "rm [FLAGS] IMAGE...", "gc [FLAGS]", "reindex",
+		"list [FLAGS]", "df [FLAGS]", "cat-manifest [FLAGS] IMAGE", "export [FLAGS] IMAGE FILE|-",
+		"extract [FLAGS] IMAGE DIR", "render [FLAGS] IMAGE DIR", "verify IMAGE...", "import [FLAGS] FILE|-",
+		"rm [FLAGS] IMAGE...", "gc [FLAGS]", "reindex",
 	},
 	Text: `
 Works on the images in the store. IMAGE is an ID, also by its beginning, or a name
@@ -56,7 +57,8 @@ damaged, from layers, configs and records, each of which it compares with its
 digest. It prints what it restores, and leaves what is whole alone.`,
 	Examples: []cli.Example{
 		{Line: "rkt image list --fields=id,name --no-legend", Text: "List IDs and names, for a script."},
-		{Line: "rkt image render docker://redis redis-root --rootfs-only", Text: "Write the files of an image into a directory."},
+		{Line: "rkt image render docker://redis redis-root --rootfs-only",
+			Text: "Write the files of an image into a directory."},
 		{Line: "rkt image gc --grace-period=0", Text: "Remove all images that no pod uses."},
 	},
 	Files:   []cli.File{{Path: "/var/lib/rkt/cas", Text: "the image store"}},
@@ -65,9 +67,12 @@ digest. It prints what it restores, and leaves what is whole alone.`,
 		{Name: "list", Summary: "list the images in the store, with all names of each", Setup: setupList},
 		{Name: "df", Summary: "show how much disk space they take, shared layers counted once", Setup: setupDf},
 		{Name: "cat-manifest", Summary: "print an image's manifest", Setup: setupManifest},
-		{Name: "export", Summary: "write an image to a FILE, or -, as an ACI", Setup: setupOutput("export", false, exportACI)},
-		{Name: "extract", Summary: "write an image into a directory DIR, without what it depends on", Setup: setupOutput("extract", true, extract)},
-		{Name: "render", Summary: "write an image into a directory DIR, as an app of it sees it", Setup: setupOutput("render", true, render)},
+		{Name: "export", Summary: "write an image to a FILE, or -, as an ACI",
+			Setup: setupOutput("export", false, exportACI)},
+		{Name: "extract", Summary: "write an image into a directory DIR, without what it depends on",
+			Setup: setupOutput("extract", true, extract)},
+		{Name: "render", Summary: "write an image into a directory DIR, as an app of it sees it",
+			Setup: setupOutput("render", true, render)},
 		{Name: "verify", Summary: "check that every file of images is what their IDs say", Setup: setupVerify},
 		{Name: "import", Summary: "put an image from a FILE, or -, into the store", Setup: setupImport},
 		{Name: "rm", Summary: "remove images; pods made from them go on", Setup: setupRemove},
@@ -138,7 +143,8 @@ func catManifest(p *cli.Process, fs *cli.Flags, pretty bool) error {
 }
 
 // errOnlyRoot is for members of group rkt, who could remove images in rkt 1.30.
-var errOnlyRoot = errors.New("permission denied: only root removes images; members of group rkt fetch and list them (try it as root)")
+var errOnlyRoot = errors.New("permission denied: only root removes images; members of group rkt fetch and list them " +
+	"(try it as root)")
 
 func setupRemove(fs *cli.Flags) cli.Run {
 	var file string
@@ -181,7 +187,8 @@ func remove(ctx context.Context, p *cli.Process, fs *cli.Flags, file string) err
 		removed++
 	}
 	if len(errs) > 0 {
-		errs = append(errs, fmt.Errorf("rm: %d image(s) successfully removed, %d image(s) cannot be removed", removed, len(errs)))
+		errs = append(errs, fmt.Errorf("rm: %d image(s) successfully removed, %d image(s) cannot be removed",
+			removed, len(errs)))
 		return errors.Join(errs...)
 	}
 	p.Say("rm: %d image(s) successfully removed", removed) // rkt's last line
@@ -248,6 +255,7 @@ func reindex(ctx context.Context, p *cli.Process, fs *cli.Flags) error {
 	defer stop()
 	var lines []error
 	say := func(format string, args ...any) { lines = append(lines, p.PrintLine(format, args...)) }
-	err = index.Rebuild(ctx, s, func(r store.Ref) { say("image %s is back", r.ID) }, func(r store.Ref) { say("name %s is back: %s", r.Key, r.ID) })
+	err = index.Rebuild(ctx, s, func(r store.Ref) { say("image %s is back", r.ID) },
+		func(r store.Ref) { say("name %s is back: %s", r.Key, r.ID) })
 	return errors.Join(append(lines, err)...)
 }

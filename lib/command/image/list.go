@@ -23,11 +23,12 @@ import (
 
 // entry is an image in the list, with rkt's names in JSON.
 type entry struct {
-	ID       string     `json:"id"`             // sha512-…
-	Name     string     `json:"name"`           // in its manifest, with the version
-	Names    []string   `json:"names"`          // all that mean the image now, as they can be typed
-	Was      string     `json:"was,omitempty"`  // the name in its manifest, if that means another image by now
-	Size     int64      `json:"size"`           // bytes of its unpacked layers, those that other images have as well included
+	ID    string   `json:"id"`            // sha512-…
+	Name  string   `json:"name"`          // in its manifest, with the version
+	Names []string `json:"names"`         // all that mean the image now, as they can be typed
+	Was   string   `json:"was,omitempty"` // the name in its manifest, if that means another image by now
+	// bytes of its unpacked layers, those that other images have as well included
+	Size     int64      `json:"size"`
 	Imported int64      `json:"import_time"`    // nanoseconds since 1970
 	LastUsed int64      `json:"last_used_time"` // nanoseconds since 1970
 	Verified []verified `json:"verified"`       // for which names, as far as that counts today
@@ -68,10 +69,14 @@ var fields = []struct {
 		}
 		return e.ID[:len("sha512-")+12]
 	}, func(a, b entry) int { return cmp.Compare(a.ID, b.ID) }},
-	{"name", "NAME", func(e entry, _ bool) string { return e.shown() }, func(a, b entry) int { return cmp.Compare(a.Name, b.Name) }},
-	{"size", "SIZE", func(e entry, full bool) string { return size(e.Size, full) }, func(a, b entry) int { return cmp.Compare(a.Size, b.Size) }},
-	{"importtime", "IMPORT TIME", func(e entry, full bool) string { return when(e.Imported, full) }, func(a, b entry) int { return cmp.Compare(a.Imported, b.Imported) }},
-	{"lastused", "LAST USED", func(e entry, full bool) string { return when(e.LastUsed, full) }, func(a, b entry) int { return cmp.Compare(a.LastUsed, b.LastUsed) }},
+	{"name", "NAME", func(e entry, _ bool) string { return e.shown() },
+		func(a, b entry) int { return cmp.Compare(a.Name, b.Name) }},
+	{"size", "SIZE", func(e entry, full bool) string { return size(e.Size, full) },
+		func(a, b entry) int { return cmp.Compare(a.Size, b.Size) }},
+	{"importtime", "IMPORT TIME", func(e entry, full bool) string { return when(e.Imported, full) },
+		func(a, b entry) int { return cmp.Compare(a.Imported, b.Imported) }},
+	{"lastused", "LAST USED", func(e entry, full bool) string { return when(e.LastUsed, full) },
+		func(a, b entry) int { return cmp.Compare(a.LastUsed, b.LastUsed) }},
 	{"verified", "VERIFIED", entry.signer, func(a, b entry) int { return cmp.Compare(a.signer(true), b.signer(true)) }},
 }
 
@@ -94,8 +99,9 @@ type listing struct {
 
 func setupList(fs *cli.Flags) cli.Run {
 	var l listing
-	fs.StringVar(&l.show, "fields", "id,name,size,importtime,lastused,verified", "LIST: id, name, size, importtime, lastused, verified "+
-		"(all by default)")
+	fs.StringVar(&l.show, "fields", "id,name,size,importtime,lastused,verified",
+		"LIST: id, name, size, importtime, lastused, verified "+
+			"(all by default)")
 	fs.StringVar(&l.by, "sort", "importtime", "LIST: by these of them")
 	fs.StringVar(&l.order, "order", "asc", "asc|desc: which way")
 	registerTable(fs, &l.format, []entry(nil), &l.full, &l.noLegend)
@@ -114,7 +120,8 @@ func (l listing) list(p *cli.Process, fs *cli.Flags) error {
 	for _, flag := range [][2]string{{"fields", show}, {"sort", by}} {
 		for item := range strings.SplitSeq(flag[1], ",") {
 			if field(item) < 0 {
-				return fmt.Errorf("--%s=%s: %q is not one of id, name, size, importtime, lastused, verified", flag[0], flag[1], item)
+				return fmt.Errorf("--%s=%s: %q is not one of id, name, size, importtime, lastused, verified", flag[0],
+					flag[1], item)
 			}
 		}
 	}

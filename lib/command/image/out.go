@@ -21,7 +21,8 @@ type output struct {
 }
 
 // setupOutput is what the verbs have in common that write an image somewhere.
-func setupOutput(verb string, directory bool, write func(context.Context, *cli.Process, *output) error) func(*cli.Flags) cli.Run {
+func setupOutput(verb string, directory bool,
+	write func(context.Context, *cli.Process, *output) error) func(*cli.Flags) cli.Run {
 	return func(fs *cli.Flags) cli.Run {
 		o := &output{}
 		fs.BoolVar(&o.overwrite, "overwrite", false, "replace what is there")
@@ -69,11 +70,15 @@ func exportACI(ctx context.Context, p *cli.Process, o *output) error {
 }
 
 func extract(ctx context.Context, _ *cli.Process, o *output) error {
-	return export.Directory(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error { return export.ACI(ctx, o.store, o.image, w) })
+	return export.Directory(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error {
+		return export.ACI(ctx, o.store, o.image, w)
+	})
 }
 
 func render(ctx context.Context, _ *cli.Process, o *output) error {
-	return export.Directory(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error { return export.Rendered(ctx, o.store, o.image, w) })
+	return export.Directory(o.to, o.rootfsOnly, o.overwrite, func(w io.Writer) error {
+		return export.Rendered(ctx, o.store, o.image, w)
+	})
 }
 
 func setupVerify(fs *cli.Flags) cli.Run {
@@ -104,9 +109,11 @@ func verifyImages(ctx context.Context, p *cli.Process, fs *cli.Flags) error {
 		case err != nil:
 			errs = append(errs, about(name, err))
 		case !whole:
-			errs = append(errs, fmt.Errorf("image %q: damaged (remove it and fetch it again: rkt image rm, rkt fetch)", name))
+			errs = append(errs, fmt.Errorf("image %q: damaged (remove it and fetch it again: rkt image rm, rkt fetch)",
+				name))
 		default:
-			if err := p.PrintLine("successfully verified checksum for image: %q (%q)", name, img.ID); err != nil { // rkt's words
+			if err := p.PrintLine("successfully verified checksum for image: %q (%q)", name, img.ID); err != nil {
+				// rkt's words
 				return err
 			}
 		}

@@ -38,10 +38,10 @@ func setup(fs *cli.Flags) cli.Run {
 	var format cli.Format
 	fs.BoolVar(&t.full, "full", false, "whole UUIDs and times, and image IDs")
 	fs.BoolVar(&t.noLegend, "no-legend", false, "omit the header line")
-	fs.BoolVar(&t.wide, "wide", false, "also the pod's name, forwarded ports, and of each app the exit status and the state of its "+
-		"health check")
-	fs.StringVar(&fields, "fields", "", "NAME,...: these columns: uuid, name (the pod's), app, imagename, imageid, exitstatus, health, "+
-		"ports, state, created, started, networks")
+	fs.BoolVar(&t.wide, "wide", false, "also the pod's name, forwarded ports, and of each app the exit status and "+
+		"the state of its health check")
+	fs.StringVar(&fields, "fields", "", "NAME,...: these columns: uuid, name (the pod's), app, imagename, imageid, "+
+		"exitstatus, health, ports, state, created, started, networks")
 	fs.FormatVar(&format, []status.Pod(nil))
 	return func(_ context.Context, p *cli.Process) error { return list(p, fs, t, format, fields) }
 }
@@ -54,7 +54,8 @@ func list(p *cli.Process, fs *cli.Flags, t table, format cli.Format, fields stri
 		return err
 	}
 	json := format.JSON()
-	entries, unread := status.All(poddir.In(fs.Global.Dir), status.Want{Names: json || t.has("name"), Ends: json || t.has("exitstatus"),
+	entries, unread := status.All(poddir.In(fs.Global.Dir), status.Want{Names: json || t.has("name"), Ends: json ||
+		t.has("exitstatus"),
 		Live: json || t.has("health") || t.has("ports"), Flavors: flavor.All()})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing

@@ -44,7 +44,8 @@ func makePod(t *testing.T, data, uuid string, started bool, created time.Time) {
 
 func run(data string, args ...string) (string, error) {
 	var out, complaints bytes.Buffer
-	err := Command.Start(context.Background(), &cli.Process{Name: "rkt-list", Args: append([]string{"--dir=" + data}, args...), Stdout: &out, Stderr: &complaints, Getenv: os.Getenv})
+	err := Command.Start(context.Background(), &cli.Process{Name: "rkt-list", Args: append([]string{"--dir=" + data},
+		args...), Stdout: &out, Stderr: &complaints, Getenv: os.Getenv})
 	return out.String(), err
 }
 
@@ -53,13 +54,15 @@ func TestFields(t *testing.T) {
 	makePod(t, data, "11111111-1111-4111-8111-111111111111", true, time.Now().Add(-3*time.Hour))
 	makePod(t, data, "22222222-1111-4111-8111-111111111111", false, time.Now().Add(-time.Hour))
 	for _, c := range []struct{ args, want string }{
-		{"", "UUID APP IMAGE NAME STATE CREATED STARTED NETWORKS|11111111 web example.com/web:1.2 exited 3 hours ago 3 hours ago|db example.com/db|" +
-			"22222222 web example.com/web:1.2 prepared 1 hour ago|db example.com/db"},
+		{"", "UUID APP IMAGE NAME STATE CREATED STARTED NETWORKS|11111111 web example.com/web:1.2 exited 3 hours ago " +
+			"3 hours ago|db example.com/db|22222222 web example.com/web:1.2 prepared 1 hour ago|db example.com/db"},
 		{"--no-legend --fields=uuid,state", "11111111 exited||22222222 prepared|"},
 		{"--no-legend --fields=name,app", "name-of-1 web|db|name-of-2 web|db"},
-		{"--fields=imagename,imageid --full", "IMAGE NAME IMAGE ID|example.com/web:1.2 sha512-0123456789ab|example.com/db sha512-fedcba987654|" +
-			"example.com/web:1.2 sha512-0123456789ab|example.com/db sha512-fedcba987654"},
-		{"--no-legend --full --fields=uuid", "11111111-1111-4111-8111-111111111111||22222222-1111-4111-8111-111111111111|"},
+		{"--fields=imagename,imageid --full", "IMAGE NAME IMAGE ID|example.com/web:1.2 " +
+			"sha512-0123456789ab|example.com/db sha512-fedcba987654|example.com/web:1.2 " +
+			"sha512-0123456789ab|example.com/db sha512-fedcba987654"},
+		{"--no-legend --full --fields=uuid",
+			"11111111-1111-4111-8111-111111111111||22222222-1111-4111-8111-111111111111|"},
 	} {
 		out, err := run(data, strings.Fields(c.args)...)
 		var lines []string
@@ -70,7 +73,8 @@ func TestFields(t *testing.T) {
 			t.Errorf("%s: %v\ngot  %s\nwant %s", c.args, err, got, c.want)
 		}
 	}
-	const want = `--fields=uuid,pid: "pid" is not one of uuid, name, app, imagename, imageid, exitstatus, health, ports, state, created, started, networks`
+	const want = `--fields=uuid,pid: "pid" is not one of uuid, name, app, imagename, imageid, exitstatus, health, ` +
+		`ports, state, created, started, networks`
 	if out, err := run(data, "--fields=uuid,pid"); err == nil || err.Error() != want || out != "" {
 		t.Errorf("%q, %v", out, err)
 	}

@@ -31,7 +31,9 @@ var columns = []struct {
 	{"name", "NAME", func(_ table, p status.Pod) string { return p.PodName }, nil},
 	{"app", "APP", nil, func(_ table, a status.App) string { return a.Name }},
 	{"imagename", "IMAGE NAME", nil, func(_ table, a status.App) string { return a.ImageName }},
-	{"imageid", "IMAGE ID", nil, func(_ table, a status.App) string { return a.ImageID[:min(len(a.ImageID), len("sha512-")+12)] }},
+	{"imageid", "IMAGE ID", nil, func(_ table, a status.App) string {
+		return a.ImageID[:min(len(a.ImageID), len("sha512-")+12)]
+	}},
 	{"exitstatus", "STATUS", nil, func(_ table, a status.App) string {
 		if a.ExitCode == nil {
 			return ""
@@ -44,7 +46,8 @@ var columns = []struct {
 	{"created", "CREATED", func(t table, p status.Pod) string { return t.time(p.CreatedAt) }, nil},
 	{"started", "STARTED", func(t table, p status.Pod) string { return t.time(p.StartedAt) }, nil},
 	{"networks", "NETWORKS", func(_ table, p status.Pod) string {
-		if p.State == poddir.Exited.String() || p.State == poddir.ExitedGarbage.String() { // read where exit statuses are wanted
+		if p.State == poddir.Exited.String() || p.State == poddir.ExitedGarbage.String() {
+			// read where exit statuses are wanted
 			return ""
 		}
 		return p.Addresses()
@@ -144,7 +147,8 @@ func ago(d time.Duration) string {
 	for _, u := range []struct {
 		unit time.Duration
 		name string
-	}{{365 * 24 * time.Hour, "year"}, {30 * 24 * time.Hour, "month"}, {7 * 24 * time.Hour, "week"}, {24 * time.Hour, "day"},
+	}{{365 * 24 * time.Hour, "year"}, {30 * 24 * time.Hour, "month"}, {7 * 24 * time.Hour, "week"},
+		{24 * time.Hour, "day"},
 		{time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
 		if n := int64(d / u.unit); n == 1 {
 			return "1 " + u.name + " ago"

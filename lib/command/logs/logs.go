@@ -28,7 +28,8 @@ with the pod.
 It runs journalctl(1) on the pod's own journal. With --debug it prints the command
 line.`,
 	Examples: []cli.Example{
-		{Line: "rkt logs -f -n 20 web", Text: "Show the last 20 lines of a pod, and those that come until the pod has exited."},
+		{Line: "rkt logs -f -n 20 web",
+			Text: "Show the last 20 lines of a pod, and those that come until the pod has exited."},
 	},
 	SeeAlso: []string{"journalctl", "rkt-attach", "rkt-list"},
 	Setup:   setup,

@@ -95,7 +95,8 @@ func run(ctx context.Context, handler http.Handler, listeners []net.Listener, id
 	ctx, done := context.WithCancel(ctx)
 	defer done()
 	watch := &watch{idle: idle, done: done}
-	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second,
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		IdleTimeout:    10 * time.Second,
 		MaxHeaderBytes: 16 << 10, ConnState: watch.change}
 	watch.start()
 	failed := make(chan error, len(listeners))

@@ -46,7 +46,8 @@ whole. --repair first restores rules of the host that somebody has removed, by
 "nft flush ruleset" or the reload of a firewall.`,
 	Examples: []cli.Example{
 		{Line: "rkt-net add --net=default --dns=9.9.9.9 web", Text: "Set up the built-in network, and name servers."},
-		{Line: "ExecStartPre=/usr/bin/rkt-net add --net=host self", Text: "Share the host's network, as a line of a service's unit."},
+		{Line: "ExecStartPre=/usr/bin/rkt-net add --net=host self",
+			Text: "Share the host's network, as a line of a service's unit."},
 		{Line: "rkt-net check --repair web", Text: "Restore the host's rules after a firewall was reloaded."},
 	},
 	Files: []cli.File{
@@ -93,18 +94,18 @@ func register(name string, fs *cli.Flags) func() (*config, error) {
 	var path, format string
 	switch name {
 	case "add":
-		fs.Var(&c.nets, "net", "=NETWORKS: host, none, all, default (when not given), default-restricted, or names from net.d, such as "+
-			"n1,n2:IP=10.1.2.3;KEY=VALUE; may be repeated")
+		fs.Var(&c.nets, "net", "=NETWORKS: host, none, all, default (when not given), default-restricted, or names "+
+			"from net.d, such as n1,n2:IP=10.1.2.3;KEY=VALUE; may be repeated")
 		names := &c.options.Names
-		fs.Func("dns", "ADDRESS,...: name servers of the apps; host: those of the host; none: the image's own file, whatever the "+
-			"network says", names.SetServers)
+		fs.Func("dns", "ADDRESS,...: name servers of the apps; host: those of the host; none: the image's own file, "+
+			"whatever the network says", names.SetServers)
 		fs.Func("dns-search", "DOMAIN,...: domains that short names are looked up in (resolv.conf(5))", names.SetSearch)
 		fs.Func("dns-opt", "OPTION,...: options of the resolver", names.SetOption)
 		fs.Func("dns-domain", "DOMAIN: the local domain", names.SetDomain)
 		fs.Func("hosts-entry", "ADDRESS=NAME,...: lines of the apps' hosts(5); host: the host's file", names.SetHosts)
 	case "check":
-		fs.BoolVar(&c.repair, "repair", false, "first restore rules of the host that are gone, as after \"nft flush ruleset\" or the "+
-			"reload of a firewall")
+		fs.BoolVar(&c.repair, "repair", false, "first restore rules of the host that are gone, as after \"nft flush "+
+			"ruleset\" or the reload of a firewall")
 	case "del":
 		fs.BoolVar(&c.options.Force, "force", false, "forget what can't be undone, and say what is left")
 	}
@@ -207,6 +208,7 @@ func (c *config) complete(fs *cli.Flags, path, format string) error {
 		return err
 	}
 	c.options.PluginDirs = append(c.options.PluginDirs, network.PluginDirs(filepath.Dir(program))...)
-	c.options.PluginDirs = append(c.options.PluginDirs, filepath.Join(global.LocalConfig, "net.d")) // rkt's users put some there
+	// rkt's users put some there
+	c.options.PluginDirs = append(c.options.PluginDirs, filepath.Join(global.LocalConfig, "net.d"))
 	return nil
 }

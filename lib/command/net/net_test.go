@@ -62,7 +62,8 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := c.nets.String(); got != test.nets || strings.Join(c.operands, " ") != test.pod || c.uuidFile != test.file || c.dir != test.dir {
+			if got := c.nets.String(); got != test.nets || strings.Join(c.operands, " ") != test.pod ||
+				c.uuidFile != test.file || c.dir != test.dir {
 				t.Fatalf("got %q, %+v", got, c)
 			}
 		})

@@ -44,56 +44,82 @@ func register(fs *cli.Flags) func(*cli.Process) (*call, error) {
 	c := &call{global: fs.Global}
 	f := &given{}
 	o := &c.options
-	fs.StringVar(&o.Claim.Name, "pod-name", "", "NAME: a name for the pod, which no other pod may have that has not exited (in a service: "+
-		"the unit's name)")
-	fs.StringVar(&o.UUID, "uuid", "", "UUID: the pod's UUID (in a service: that of its start, which its other lines can call \"self\"; "+
-		"else random)")
+	fs.StringVar(&o.Claim.Name, "pod-name", "", "NAME: a name for the pod, which no other pod may have that has not "+
+		"exited (in a service: the unit's name)")
+	fs.StringVar(&o.UUID, "uuid", "", "UUID: the pod's UUID (in a service: that of its start, which its other lines "+
+		"can call \"self\"; else random)")
 	fs.StringVar(&c.uuidFile, "uuid-file-save", "", "FILE: write the UUID to FILE as well")
-	fs.StringVar(&c.pullPolicy, "pull-policy", "new", "POLICY: never: only images in the store; new: fetch what is not there (default); "+
-		"update: ask the source each time")
-	fs.Func("port", "NAME:[IP:]PORT: forward a port of the host to the port that an image declares under NAME (80-tcp in a Docker image)",
-		func(s string) error { return appendParsed(&o.Ports, s, parsePort) })
-	fs.Func("set-env", "NAME=VALUE: set an environment variable for every app",
-		func(s string) error { return appendParsed(&o.Environment, s, parseVariable) })
-	for _, name := range []string{"set-env-file", "env-file"} { // rkt's name and Docker's
-		fs.Func(name, "FILE: the same for each line of FILE, which is NAME=VALUE without export or quotes, or a comment after #",
-			func(s string) error { f.envFiles = append(f.envFiles, envFile{name, s}); return nil })
-	}
-	fs.BoolVar(&f.inherit, "inherit-env", false, "apps get the environment of this program, where nothing else sets a variable")
-	fs.Func("volume", volumeHelp, o.Volumes.AddVolume)
-	fs.Func("mount", mountHelp, o.Volumes.AddMount)
-	o.Users = poddir.UsersAuto
-	fs.BoolFunc("private-users", "auto, yes or no: run the pod in its own user namespace: root in it has no rights outside. Files keep "+
-		"their owners' numbers. auto (default): unless it needs the host's users; alone: yes",
-		func(s string) (err error) { o.Users, err = poddir.ParseUsersMode(s); return err })
-	fs.Func("selinux", "auto, yes, no, type:TYPE, filetype:TYPE or level:LEVEL: whether the apps get an SELinux context with categories that "+
-		"no other pod has, and what else is in it (default: auto, where the host has SELinux)", o.SELinux.Set)
-	fs.Func("shm-size", "SIZE: the size of /dev/shm, which all apps share, such as 64m (in units of 1024)",
-		func(s string) error { _, err := prepare.ParseSize(s); o.Shm = s; return err })
-	fs.Func("pids-max", "N: how many processes and threads the apps may have together (default 4096); max for no limit but the unit's "+
-		"TasksMax=", func(s string) error { _, err := prepare.ParseTasks(s); o.Tasks = s; return err })
-	o.Sysctl = map[string]string{}
-	fs.Func("sysctl", "NAME=VALUE: set a kernel parameter of the pod's own network or IPC (net.*, fs.mqueue.*, kernel.msg*, kernel.sem, "+
-		"kernel.shm*)", func(s string) error { return parseSysctl(o.Sysctl, s) })
-	fs.StringVar(&f.manifest, "pod-manifest", "", "FILE: appc's manifest of a pod, in place of images and of flags on what is in it; its "+
-		"images are in the store")
-	fs.BoolVar(&o.AnyPlatform, "any-platform", false, "accept ACIs that do not say for which operating system and architecture they are")
+	fs.StringVar(&c.pullPolicy, "pull-policy", "new", "POLICY: never: only images in the store; new: fetch what is "+
+		"not there (default); update: ask the source each time")
+	sharedFlags(fs, o, f)
+	podFlags(fs, o)
+	fs.StringVar(&f.manifest, "pod-manifest", "", "FILE: appc's manifest of a pod, in place of images and of flags "+
+		"on what is in it; its images are in the store")
+	fs.BoolVar(&o.AnyPlatform, "any-platform", false,
+		"accept ACIs that do not say for which operating system and architecture they are")
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "refuse to prepare a pod if a limit of an app can't be enforced")
 	fs.BoolVar(&c.quiet, "quiet", false, "print nothing but the UUID")
-	fs.BoolVar(&f.storeOnly, "store-only", false, "rkt's older name of --pull-policy=never")
-	fs.BoolVar(&f.noStore, "no-store", false, "rkt's older name of --pull-policy=update")
-	fs.BoolVar(new(bool), "no-overlay", false, "has no effect; rkt 1.30 needed it for --private-users") // overlayfs is all there is
-	for _, name := range []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
-		fs.Func(name, "IMAGE: a stage1 image of rkt 1.30: stage1-coreos, -host and -src mean what there is here, others are refused", func(s string) error {
-			f.flavors = append(f.flavors, "--"+name)
-			return config.CheckStage1(s)
-		})
-	}
+	olderFlags(fs, f)
 	fs.Show("app", "Flags of an app, after its image", appFlags(&prepare.App{}))
 	fs.Sort = func(_ *cli.Process, args []string) (flags, operands []string, err error) {
 		return chain.Split(fs.FlagSet, args)
 	}
 	return func(p *cli.Process) (*call, error) { return c.complete(p, fs, f) }
+}
+
+// sharedFlags are those of the ports and of the environment of every app.
+func sharedFlags(fs *cli.Flags, o *prepare.Options, f *given) {
+	fs.Func("port", "NAME:[IP:]PORT: forward a port of the host to the port that an image declares under NAME "+
+		"(80-tcp in a Docker image)",
+		func(s string) error { return appendParsed(&o.Ports, s, parsePort) })
+	fs.Func("set-env", "NAME=VALUE: set an environment variable for every app",
+		func(s string) error { return appendParsed(&o.Environment, s, parseVariable) })
+	for _, name := range []string{"set-env-file", "env-file"} { // rkt's name and Docker's
+		fs.Func(name, "FILE: the same for each line of FILE, which is NAME=VALUE without export or quotes, or a "+
+			"comment after #",
+			func(s string) error { f.envFiles = append(f.envFiles, envFile{name, s}); return nil })
+	}
+	fs.BoolVar(&f.inherit, "inherit-env", false,
+		"apps get the environment of this program, where nothing else sets a variable")
+}
+
+// podFlags are those of what the apps of the pod share.
+func podFlags(fs *cli.Flags, o *prepare.Options) {
+	fs.Func("volume", volumeHelp, o.Volumes.AddVolume)
+	fs.Func("mount", mountHelp, o.Volumes.AddMount)
+	o.Users = poddir.UsersAuto
+	fs.BoolFunc("private-users", "auto, yes or no: run the pod in its own user namespace: root in it has no rights "+
+		"outside. Files keep their owners' numbers. auto (default): unless it needs the host's users; alone: yes",
+		func(s string) (err error) { o.Users, err = poddir.ParseUsersMode(s); return err })
+	fs.Func("selinux", "auto, yes, no, type:TYPE, filetype:TYPE or level:LEVEL: whether the apps get an SELinux "+
+		"context with categories that no other pod has, and what else is in it (default: auto, where the host has "+
+		"SELinux)", o.SELinux.Set)
+	fs.Func("shm-size", "SIZE: the size of /dev/shm, which all apps share, such as 64m (in units of 1024)",
+		func(s string) error { _, err := prepare.ParseSize(s); o.Shm = s; return err })
+	fs.Func("pids-max", "N: how many processes and threads the apps may have together (default 4096); max for no "+
+		"limit but the unit's TasksMax=", func(s string) error {
+		_, err := prepare.ParseTasks(s)
+		o.Tasks = s
+		return err
+	})
+	o.Sysctl = map[string]string{}
+	fs.Func("sysctl", "NAME=VALUE: set a kernel parameter of the pod's own network or IPC (net.*, fs.mqueue.*, "+
+		"kernel.msg*, kernel.sem, kernel.shm*)", func(s string) error { return parseSysctl(o.Sysctl, s) })
+}
+
+// olderFlags are those of rkt 1.30 that have another name now, or no effect.
+func olderFlags(fs *cli.Flags, f *given) {
+	fs.BoolVar(&f.storeOnly, "store-only", false, "rkt's older name of --pull-policy=never")
+	fs.BoolVar(&f.noStore, "no-store", false, "rkt's older name of --pull-policy=update")
+	// overlayfs is all there is
+	fs.BoolVar(new(bool), "no-overlay", false, "has no effect; rkt 1.30 needed it for --private-users")
+	for _, name := range []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
+		fs.Func(name, "IMAGE: a stage1 image of rkt 1.30: stage1-coreos, -host and -src mean what there is here, "+
+			"others are refused", func(s string) error {
+			f.flavors = append(f.flavors, "--"+name)
+			return config.CheckStage1(s)
+		})
+	}
 }
 
 // Flags that a pod and an app have alike.
@@ -103,7 +129,8 @@ const (
 		"NAME,kind=host,source=PATH[,readOnly=true][,recursive=false][,propagation=slave][,relabel=shared]:\n" +
 		"NAME,kind=named[,source=VOLUME][,readOnly=true][,relabel=shared]:\n" +
 		"NAME,kind=empty[,mode=0755][,uid=0][,gid=0][,readOnly=true]: a volume for the apps of the pod to mount"
-	mountHelp = "volume=NAME,target=PATH: mount it, in every app; this flag and --volume may also follow an image, and mount in that app only"
+	mountHelp = "volume=NAME,target=PATH: mount it, in every app; this flag and --volume may also follow an image, " +
+		"and mount in that app only"
 )
 
 // complete checks what was given.
@@ -129,7 +156,8 @@ func (c *call) complete(p *cli.Process, fs *cli.Flags, f *given) (_ *call, err e
 		return nil, fmt.Errorf("--uuid=%s: not a UUID", c.options.UUID)
 	}
 	if c.options.Claim.Name != "" && !poddir.ValidName(c.options.Claim.Name) {
-		return nil, fmt.Errorf("--pod-name=%q: not a pod's name: at most 255 letters, digits and :_.@\\-, the first a letter or a digit, and neither self nor a UUID", c.options.Claim.Name)
+		return nil, fmt.Errorf("--pod-name=%q: not a pod's name: at most 255 letters, digits and :_.@\\-, the first "+
+			"a letter or a digit, and neither self nor a UUID", c.options.Claim.Name)
 	}
 	fromFiles, err := readVariables(f.envFiles)
 	if err != nil {
@@ -139,12 +167,14 @@ func (c *call) complete(p *cli.Process, fs *cli.Flags, f *given) (_ *call, err e
 	if f.inherit {
 		c.options.Inherit = inherited(p.Environ())
 	}
-	c.options.AllCaps, c.options.AllCalls, c.options.AllPaths = g.Insecure.Capabilities, g.Insecure.Seccomp, g.Insecure.Paths
+	c.options.AllCaps, c.options.AllCalls, c.options.AllPaths = g.Insecure.Capabilities, g.Insecure.Seccomp,
+		g.Insecure.Paths
 	c.options.AnyImage = g.Insecure.OnDisk
 	if manifest != "" {
 		fetching := func(word string) bool {
 			name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
-			return strings.HasPrefix(word, "-") && slices.Contains([]string{"pull-policy", "store-only", "no-store"}, name)
+			return strings.HasPrefix(word, "-") && slices.Contains([]string{"pull-policy", "store-only", "no-store"},
+				name)
 		}
 		if c.pullPolicy != "new" && slices.ContainsFunc(flags, fetching) {
 			return nil, errConflicting
@@ -156,14 +186,15 @@ func (c *call) complete(p *cli.Process, fs *cli.Flags, f *given) (_ *call, err e
 }
 
 // errConflicting begins with rkt's words, for scripts.
-var errConflicting = errors.New("conflicting flags set with --pod-manifest (see --help): it says what images, --port, --set-env, --set-env-file, " +
-	"--inherit-env, --volume and --mount would, and takes its images from the store")
+var errConflicting = errors.New("conflicting flags set with --pod-manifest (see --help): it says what images, " +
+	"--port, --set-env, --set-env-file, --inherit-env, --volume and --mount would, and takes its images from the store")
 
 // describe takes the pod from a manifest, which has all that other flags would say.
 func (c *call) describe(p *cli.Process, manifest string, images []string) error {
 	o := &c.options
 	images = slices.DeleteFunc(images, func(s string) bool { return s == "" }) // ${IMAGE} of a unit, without one
-	if len(images)+len(o.Ports)+len(o.Environment)+len(o.Inherit)+len(o.Volumes.Volumes)+len(o.Volumes.Binds)+len(o.Volumes.Mounts) > 0 {
+	if len(images)+len(o.Ports)+len(o.Environment)+len(o.Inherit)+len(o.Volumes.Volumes)+len(o.Volumes.Binds)+
+		len(o.Volumes.Mounts) > 0 {
 		return errConflicting
 	}
 	text, err := readBounded(p, manifest)
@@ -250,8 +281,10 @@ func appFlags(app *prepare.App) *cli.Flags {
 	fs.StringVar(&app.Exec, "exec", "", "PATH: run this program instead of the image's command")
 	fs.StringVar(&app.WorkingDir, "working-dir", "", "DIR: run it in this directory")
 	fs.StringVar(&app.Signature, "signature", "", "FILE: the image's signature, if it is not beside the image")
-	fs.StringVar(&app.User, "user", "", "USER[:GROUP]: user to run as: UID, user name in the image, or a path in the image whose owner is used")
-	fs.StringVar(&app.Group, "group", "", "GROUP: group to run as: GID, group name in the image, or a path in the image whose group is used")
+	fs.StringVar(&app.User, "user", "", "USER[:GROUP]: user to run as: UID, user name in the image, or a path in the "+
+		"image whose owner is used")
+	fs.StringVar(&app.Group, "group", "", "GROUP: group to run as: GID, group name in the image, or a path in the "+
+		"image whose group is used")
 	fs.Func("supplementary-gids", "GID,...: further groups", func(s string) error { return setGroups(app, s) })
 	for _, name := range prepare.StreamNames {
 		help := "STREAM: log (default): the journal; null, stream, or tty"
@@ -260,7 +293,8 @@ func appFlags(app *prepare.App) *cli.Flags {
 		}
 		fs.Func(name, help, func(s string) error { return app.SetStream(name, s) })
 	}
-	fs.BoolVar(&app.NoHealth, "no-healthcheck", false, "disable the image's health check, which kills an app that fails it")
+	fs.BoolVar(&app.NoHealth, "no-healthcheck", false,
+		"disable the image's health check, which kills an app that fails it")
 	fs.BoolVar(&app.ReadOnly, "readonly-rootfs", false, "mount the root file system read-only; volumes stay writable")
 	boolFunc := func(name, help string, set func(bool)) {
 		fs.BoolFunc(name, help, func(s string) error {
@@ -270,7 +304,8 @@ func appFlags(app *prepare.App) *cli.Flags {
 		})
 	}
 	boolFunc("pid1", "run the app as PID 1 of a PID namespace of its own", app.SetPID1)
-	boolFunc("init", "run the app under a small init, which reaps processes and passes signals on to the app", app.SetInit)
+	boolFunc("init", "run the app under a small init, which reaps processes and passes signals on to the app",
+		app.SetInit)
 	fs.Func("environment", "NAME=VALUE: set an environment variable",
 		func(s string) error { return appendParsed(&app.Environment, s, parseVariable) })
 	fs.Func("env-file", "FILE: set those in FILE, as --set-env-file does for all apps", func(s string) error {
@@ -282,21 +317,24 @@ func appFlags(app *prepare.App) *cli.Flags {
 	fs.Func("mount", mountHelp, app.Volumes.AddMount)
 	limitFlags(fs, app)
 	confinementFlags(fs, app)
-	fs.Func("secret", "NAME,source=FILE[,target=PATH][,mode=0400][,uid=N][,gid=N]: give the app the content of the host's FILE when it "+
-		"starts, in /run/secrets/NAME, for its user alone", app.AddSecret)
-	fs.Func("tmpfs", "DIR[:OPTION,...]: an empty directory in memory at DIR: size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, suid",
-		app.AddTmpfs)
-	fs.Func("apparmor", "PROFILE: the AppArmor profile, or unconfined (default: rkt-default, where it is loaded)", app.SetAppArmor)
-	fs.Func("stop-signal", "SIGNAL: signal that asks the app to stop (default: the image's, or TERM)", app.SetStopSignal)
-	fs.Func("stop-timeout", "SECONDS: kill the app so long after that (default: never; the unit's TimeoutStopSec= holds for the whole pod)",
+	fs.Func("stop-signal", "SIGNAL: signal that asks the app to stop (default: the image's, or TERM)",
+		app.SetStopSignal)
+	fs.Func("stop-timeout", "SECONDS: kill the app so long after that (default: never; the unit's TimeoutStopSec= "+
+		"holds for the whole pod)",
 		app.SetStopTimeout)
-	fs.Func("annotation", "NAME=VALUE: an annotation of the app in the pod's manifest", func(s string) error { return annotate(app, s) })
+	annotationFlags(fs, app)
+	return fs
+}
+
+// annotationFlags are those of an app's annotations and labels.
+func annotationFlags(fs *cli.Flags, app *prepare.App) {
+	fs.Func("annotation", "NAME=VALUE: an annotation of the app in the pod's manifest",
+		func(s string) error { return annotate(app, s) })
 	fs.Func("user-annotation", "NAME=VALUE: an annotation of the user's own, which rkt list --format=json has",
 		func(s string) error { return set(&app.UserAnnotations, s) })
 	for _, name := range []string{"user-label", "label"} {
 		fs.Func(name, "NAME=VALUE: the same as a label", func(s string) error { return set(&app.UserLabels, s) })
 	}
-	return fs
 }
 
 // limitFlags are those of resources.
@@ -317,14 +355,16 @@ func limitFlags(fs *cli.Flags, app *prepare.App) {
 	for _, name := range []string{"oom-score-adj", "oom-score-adjust"} { // the second as rkt's documentation called it
 		number(name, "N: OOM score, -1000 to 1000", &app.Limits.OOMScore)
 	}
-	fs.Func("ulimit", "NAME=SOFT[:HARD]: a resource limit, such as nofile=4096:8192, core=unlimited (default: the unit's, or the shell's)",
+	fs.Func("ulimit", "NAME=SOFT[:HARD]: a resource limit, such as nofile=4096:8192, core=unlimited (default: the "+
+		"unit's, or the shell's)",
 		app.SetLimit)
 }
 
 // confinementFlags are those of what the app may do.
 func confinementFlags(fs *cli.Flags, app *prepare.App) {
-	fs.Func("seccomp", "mode=retain|remove[,errno=NAME],CALL,...: seccomp filter: allow only these system calls, or all but them; "+
-		"@rkt/default-whitelist is the default, @rkt/nested also has those that make namespaces, @systemd/GROUP is a set", func(s string) error {
+	fs.Func("seccomp", "mode=retain|remove[,errno=NAME],CALL,...: seccomp filter: allow only these system calls, or "+
+		"all but them; @rkt/default-whitelist is the default, @rkt/nested also has those that make namespaces, "+
+		"@systemd/GROUP is a set", func(s string) error {
 		if app.Limits.Seccomp != "" {
 			return errors.New("is there twice; name all system calls in one")
 		}
@@ -332,15 +372,26 @@ func confinementFlags(fs *cli.Flags, app *prepare.App) {
 		return nil
 	})
 	for _, name := range []string{"caps-retain", "cap-retain"} { // rkt's new and old spelling
-		fs.Func(name, "CAP,...: keep just these capabilities; empty: none", func(s string) error { return appendList(&app.CapsRetain, s) })
+		fs.Func(name, "CAP,...: keep just these capabilities; empty: none",
+			func(s string) error { return appendList(&app.CapsRetain, s) })
 	}
 	for _, name := range []string{"caps-remove", "cap-remove"} {
-		fs.Func(name, "CAP,...: keep the default ones without these; all: none", func(s string) error { return appendList(&app.CapsRemove, s) })
+		fs.Func(name, "CAP,...: keep the default ones without these; all: none",
+			func(s string) error { return appendList(&app.CapsRemove, s) })
 	}
-	fs.Func("cap-add", "CAP,...: keep the default ones and these, or all", func(s string) error { return appendList(&app.CapAdd, s) })
-	fs.Func("cap-drop", "CAP,...: keep the default ones without these, or none with all", func(s string) error { return appendList(&app.CapDrop, s) })
+	fs.Func("cap-add", "CAP,...: keep the default ones and these, or all",
+		func(s string) error { return appendList(&app.CapAdd, s) })
+	fs.Func("cap-drop", "CAP,...: keep the default ones without these, or none with all",
+		func(s string) error { return appendList(&app.CapDrop, s) })
 	fs.BoolVar(&app.NoNewPrivileges, "no-new-privileges", false, "setuid programs and file capabilities grant nothing")
 	fs.Func("device", "/dev/X[:/dev/Y][:rwm]: a device of the host, and how it may be used", app.AddDevice)
+	fs.Func("secret", "NAME,source=FILE[,target=PATH][,mode=0400][,uid=N][,gid=N]: give the app the content of the "+
+		"host's FILE when it starts, in /run/secrets/NAME, for its user alone", app.AddSecret)
+	fs.Func("tmpfs", "DIR[:OPTION,...]: an empty directory in memory at DIR: size=64m, mode=1777, uid=N, gid=N, "+
+		"nr_inodes=N, ro, exec, suid",
+		app.AddTmpfs)
+	fs.Func("apparmor", "PROFILE: the AppArmor profile, or unconfined (default: rkt-default, where it is loaded)",
+		app.SetAppArmor)
 }
 
 // setGroups sets the app's further groups.
@@ -508,7 +559,8 @@ func readFile(file string) (all []stage1.Variable, err error) {
 		}
 		v, err := parseLine(line)
 		if err == nil && v.Value != "" && strings.ContainsAny(v.Value[:1], `"'`) {
-			err = fmt.Errorf("write the value of %s without quotes; for one that begins with a quote use --set-env", v.Name)
+			err = fmt.Errorf("write the value of %s without quotes; for one that begins with a quote use --set-env",
+				v.Name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
@@ -520,8 +572,9 @@ func readFile(file string) (all []stage1.Variable, err error) {
 
 // ownVariables belong to the process that systemd started, not to an app that inherits its
 // environment.
-var ownVariables = []string{"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID", "SYSTEMD_EXEC_PID",
-	"JOURNAL_STREAM", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID", "MANAGERPID", "CREDENTIALS_DIRECTORY", "_", "PWD", "OLDPWD", "SHLVL"}
+var ownVariables = []string{"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "INVOCATION_ID",
+	"SYSTEMD_EXEC_PID", "JOURNAL_STREAM", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID", "MANAGERPID",
+	"CREDENTIALS_DIRECTORY", "_", "PWD", "OLDPWD", "SHLVL"}
 
 func inherited(environ []string) []stage1.Variable {
 	var vars []stage1.Variable

@@ -39,20 +39,26 @@ func TestApps(t *testing.T) {
 		{"a -- x --y -- z --- b --name=n -- ", []prepare.App{
 			{Image: "a", Args: []string{"x", "--y", "--", "z"}}, {Image: "b", Name: "n", Args: []string{}},
 		}},
-		{"a --exec /e --user u --group=g --working-dir=/w --environment=A=b --environment B=c=d --supplementary-gids=1,2", []prepare.App{{
+		{"a --exec /e --user u --group=g --working-dir=/w --environment=A=b --environment B=c=d " +
+			"--supplementary-gids=1,2", []prepare.App{{
 			Image: "a", Exec: "/e", User: "u", Group: "g", WorkingDir: "/w", SupplementaryGIDs: []uint32{1, 2},
 			Environment: []stage1.Variable{{Name: "A", Value: "b"}, {Name: "B", Value: "c=d"}},
 		}}},
-		{"a --name=x b --name=y --- c", []prepare.App{{Image: "a", Name: "x"}, {Image: "b", Name: "y", Bare: true}, {Image: "c"}}},
-		{"a --stdin tty --stdout=stream --annotation=x=y --stdout=log b", []prepare.App{{Image: "a", Annotations: types.Annotations{
-			{Name: "coreos.com/rkt/stage2/stdin", Value: "tty"}, {Name: "coreos.com/rkt/stage2/stdout", Value: "log"}, {Name: "x", Value: "y"},
-		}}, {Image: "b", Bare: true}}},
-		{"a --caps-retain= --- b --caps-remove=", []prepare.App{{Image: "a", CapsRetain: []string{}}, {Image: "b", CapsRemove: []string{}}}},
+		{"a --name=x b --name=y --- c", []prepare.App{{Image: "a", Name: "x"}, {Image: "b", Name: "y", Bare: true},
+			{Image: "c"}}},
+		{"a --stdin tty --stdout=stream --annotation=x=y --stdout=log b",
+			[]prepare.App{{Image: "a", Annotations: types.Annotations{
+				{Name: "coreos.com/rkt/stage2/stdin", Value: "tty"}, {Name: "coreos.com/rkt/stage2/stdout",
+					Value: "log"}, {Name: "x", Value: "y"},
+			}}, {Image: "b", Bare: true}}},
+		{"a --caps-retain= --- b --caps-remove=", []prepare.App{{Image: "a", CapsRetain: []string{}},
+			{Image: "b", CapsRemove: []string{}}}},
 		{"a --caps-remove=KILL --cap-remove=all --supplementary-gids=", []prepare.App{{
 			Image: "a", CapsRemove: []string{"KILL", "all"}, SupplementaryGIDs: []uint32{},
 		}}},
 		{"a --user=1000:1000 ---", []prepare.App{{Image: "a", User: "1000:1000"}}},
-		{"a --caps-retain=CAP_KILL,CAP_CHOWN", []prepare.App{{Image: "a", CapsRetain: []string{"CAP_KILL", "CAP_CHOWN"}}}},
+		{"a --caps-retain=CAP_KILL,CAP_CHOWN",
+			[]prepare.App{{Image: "a", CapsRetain: []string{"CAP_KILL", "CAP_CHOWN"}}}},
 	} {
 		got, err := parseArgs(t, strings.Fields(c.args)...)
 		if err != nil {
@@ -65,47 +71,53 @@ func TestApps(t *testing.T) {
 
 func TestWrongUses(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                                    "must provide at least one image or specify the pod manifest",
-		"--- a":                               "---: there is no image before it",
-		"--nope a":                            "unknown flag --nope",
-		"--pids-max=0 a":                      `--pids-max="0": not a number from 1 to 4194304, nor max`,
-		"--pids-max=-1 a":                     "not a number from 1 to 4194304",
-		"--pids-max=4194305 a":                "not a number from 1 to 4194304",
-		"--sysctl=net.core.somaxconn a":       "not NAME=VALUE",
-		"--sysctl=kernel.core_pattern=x a":    `not one of a pod's own (net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*)`,
-		"--sysctl=net.core.somaxconn= a":      "not a value in one line",
-		"--pids-max=1k a":                     "not a number from 1 to 4194304",
-		"a --stdin=log":                       `"log": is none of null, tty, stream`,
-		"a --stderr=interactive":              `"interactive": is none of log, null, tty, stream`,
-		"a --oom-score-adj=x":                 `--oom-score-adj="x": not a number`,
-		"a --tmpfs=/a:x":                      `--tmpfs="/a:x": option "x" is none of size=64m`,
-		"a --device=/etc":                     `--device="/etc": /etc: not a device`,
-		"a --stop-signal=X":                   `--stop-signal="X": there is no such signal`,
-		"a --stop-timeout=-1":                 `--stop-timeout="-1": not a time of at least one second`,
-		"--shm-size=0 a":                      `--shm-size="0": not a size such as 64m or 1g`,
-		"a --env-file=/absent":                `--env-file="/absent": open /absent: no such file or directory`,
-		"a -e A=b":                            "unknown flag -e; rkt has for it: --environment=NAME=VALUE",
-		"-v /a:/b a":                          "unknown flag -v; rkt has for it: --volume=SOURCE:TARGET[:ro]",
-		"--name=x a":                          "--name is an app flag; put it after the image; a pod's name is --pod-name",
-		"a --ulimit=nofile":                   `--ulimit="nofile": not NAME=SOFT[:HARD], such as nofile=4096:8192`,
-		"a --ulimit=nofiles=1":                `--ulimit="nofiles=1": "nofiles" is none of as, core, cpu, data, `,
-		"a --ulimit=core=5:4":                 `--ulimit="core=5:4": the soft limit 5 is above the hard limit 4`,
-		"a --ulimit=nproc=many":               `--ulimit="nproc=many": "many" is neither a number nor unlimited; write SOFT[:HARD]`,
-		"a --ulimit=nproc=1:":                 `--ulimit="nproc=1:": "" is neither a number nor unlimited`,
-		"a --ulimit=nofile=unlimited":         `--ulimit="nofile=unlimited": the kernel has no unlimited number of open files; write a number`,
-		"a --ulimit=nofile=9999999999":        `9999999999 open files are more than the host allows a process`,
-		"--ulimit=nofile=5 a":                 "--ulimit is an app flag; put it after the image",
-		"a --nope":                            "unknown flag --nope",
-		"a --name":                            "--name needs a value",
-		"a /bin/sh -c x":                      `unknown flag -c (--help lists the flags); the arguments of an app follow a --: IMAGE -- ARGS`,
-		"--user=1 a":                          "--user is an app flag; put it after the image",
-		"--pod-name=a!b a":                    "not a pod's name",
-		"--pod-name=../x a":                   "not a pod's name",
-		"--pod-name=self a":                   "not a pod's name",
-		"--pod-name=-x a":                     "not a pod's name",
-		"--pull-policy=sometimes a":           "not one of never, new, update",
-		"--store-only --no-store a":           "both --store-only and --no-store specified",
-		"--store-only --pull-policy=update a": "--store-only is --pull-policy=never, and --pull-policy=update is given too",
+		"":                              "must provide at least one image or specify the pod manifest",
+		"--- a":                         "---: there is no image before it",
+		"--nope a":                      "unknown flag --nope",
+		"--pids-max=0 a":                `--pids-max="0": not a number from 1 to 4194304, nor max`,
+		"--pids-max=-1 a":               "not a number from 1 to 4194304",
+		"--pids-max=4194305 a":          "not a number from 1 to 4194304",
+		"--sysctl=net.core.somaxconn a": "not NAME=VALUE",
+		"--sysctl=kernel.core_pattern=x a": `not one of a pod's own (net.*, fs.mqueue.*, kernel.msg*, kernel.sem, ` +
+			`kernel.shm*)`,
+		"--sysctl=net.core.somaxconn= a": "not a value in one line",
+		"--pids-max=1k a":                "not a number from 1 to 4194304",
+		"a --stdin=log":                  `"log": is not one of null, tty, stream`,
+		"a --stderr=interactive":         `"interactive": is not one of log, null, tty, stream`,
+		"a --oom-score-adj=x":            `--oom-score-adj="x": not a number`,
+		"a --tmpfs=/a:x":                 `--tmpfs="/a:x": option "x" is not one of size=64m`,
+		"a --device=/etc":                `--device="/etc": /etc: not a device`,
+		"a --stop-signal=X":              `--stop-signal="X": there is no such signal`,
+		"a --stop-timeout=-1":            `--stop-timeout="-1": not a time of at least one second`,
+		"--shm-size=0 a":                 `--shm-size="0": not a size such as 64m or 1g`,
+		"a --env-file=/absent":           `--env-file="/absent": open /absent: no such file or directory`,
+		"a -e A=b":                       "unknown flag -e; rkt has for it: --environment=NAME=VALUE",
+		"-v /a:/b a":                     "unknown flag -v; rkt has for it: --volume=SOURCE:TARGET[:ro]",
+		"--name=x a": "--name is an app flag; put it after the image; a pod's name is " +
+			"--pod-name",
+		"a --ulimit=nofile":    `--ulimit="nofile": not NAME=SOFT[:HARD], such as nofile=4096:8192`,
+		"a --ulimit=nofiles=1": `--ulimit="nofiles=1": "nofiles" is not one of as, core, cpu, data, `,
+		"a --ulimit=core=5:4":  `--ulimit="core=5:4": the soft limit 5 is above the hard limit 4`,
+		"a --ulimit=nproc=many": `--ulimit="nproc=many": "many" is neither a number nor unlimited; ` +
+			`write SOFT[:HARD]`,
+		"a --ulimit=nproc=1:": `--ulimit="nproc=1:": "" is neither a number nor unlimited`,
+		"a --ulimit=nofile=unlimited": `--ulimit="nofile=unlimited": the kernel has no unlimited number of ` +
+			`open files; write a number`,
+		"a --ulimit=nofile=9999999999": `9999999999 open files are more than the host allows a process`,
+		"--ulimit=nofile=5 a":          "--ulimit is an app flag; put it after the image",
+		"a --nope":                     "unknown flag --nope",
+		"a --name":                     "--name needs a value",
+		"a /bin/sh -c x": `unknown flag -c (--help lists the flags); the arguments of an app ` +
+			`follow a --: IMAGE -- ARGS`,
+		"--user=1 a":                "--user is an app flag; put it after the image",
+		"--pod-name=a!b a":          "not a pod's name",
+		"--pod-name=../x a":         "not a pod's name",
+		"--pod-name=self a":         "not a pod's name",
+		"--pod-name=-x a":           "not a pod's name",
+		"--pull-policy=sometimes a": "not one of never, new, update",
+		"--store-only --no-store a": "both --store-only and --no-store specified",
+		"--store-only --pull-policy=update a": "--store-only is --pull-policy=never, and --pull-policy=update is " +
+			"given too",
 		"a --seccomp=mode=remove,mkdir --seccomp=mode=remove,rmdir": "is there twice; name all system calls in one",
 		"--uuid=../../etc a":                   "not a UUID",
 		"a --mount=type=bind,src=/a,dst=/b,ro": "type= is Docker's; write --volume=/a:/b:ro",
@@ -148,7 +160,8 @@ func TestAppFlags(t *testing.T) {
 }
 
 func TestPidsMax(t *testing.T) {
-	for args, want := range map[string]string{"a": "", "--pids-max=20 a": "20", "--pids-max=max a": "max", "--pids-max=4194304 a": "4194304"} {
+	for args, want := range map[string]string{"a": "", "--pids-max=20 a": "20", "--pids-max=max a": "max",
+		"--pids-max=4194304 a": "4194304"} {
 		if c, err := parseArgs(t, strings.Fields(args)...); err != nil || c.options.Tasks != want {
 			t.Errorf("%s: %+v, %v; want %s", args, c, err, want)
 		}
@@ -173,7 +186,8 @@ func TestPrecedence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.pullPolicy != "never" || c.global.Dir != "/from/file" || !reflect.DeepEqual(c.options.Apps, []prepare.App{{Image: "a", Args: []string{"b"}}}) {
+	if c.pullPolicy != "never" || c.global.Dir != "/from/file" || !reflect.DeepEqual(c.options.Apps,
+		[]prepare.App{{Image: "a", Args: []string{"b"}}}) {
 		t.Errorf("from the file: %+v, dir %s", c, c.global.Dir)
 	}
 	t.Setenv("RKT_PULL_POLICY", "update")
@@ -181,7 +195,8 @@ func TestPrecedence(t *testing.T) {
 	if c, err = parseArgs(t, "a"); err != nil || c.pullPolicy != "update" || c.global.Dir != "/from/environment" {
 		t.Errorf("from the environment: %+v, %v", c, err)
 	}
-	if c, err = parseArgs(t, "--dir=/from/flag", "--pull-policy=new", "a"); err != nil || c.pullPolicy != "new" || c.global.Dir != "/from/flag" {
+	if c, err = parseArgs(t, "--dir=/from/flag", "--pull-policy=new", "a"); err != nil || c.pullPolicy != "new" ||
+		c.global.Dir != "/from/flag" {
 		t.Errorf("from flags: %+v, %v", c, err)
 	}
 }
@@ -195,17 +210,19 @@ func TestEnvironmentFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []stage1.Variable{{Name: "A", Value: "1"}, {Name: "B", Value: "x y"}, {Name: "C", Value: ""}, {Name: "A", Value: "2"}}
+	want := []stage1.Variable{{Name: "A", Value: "1"}, {Name: "B", Value: "x y"}, {Name: "C", Value: ""},
+		{Name: "A", Value: "2"}}
 	if !reflect.DeepEqual(c.options.Environment, want) {
 		t.Errorf("%v, want %v", c.options.Environment, want)
 	}
 	for line, want := range map[string]string{
-		"nothing":          "line 2: not NAME=VALUE",
-		"export FOO=bar":   `line 2: "export FOO" is not the name of a variable; write FOO=VALUE`,
-		"FOO = bar":        `line 2: "FOO " is not the name of a variable; write FOO=VALUE`,
-		`"FOO"=bar`:        `line 2: "\"FOO\"" is not the name of a variable; write FOO=VALUE`,
-		"\ufeffFOO=bar":    `line 2: "\ufeffFOO" is not the name of a variable; write FOO=VALUE`,
-		`FOO="bar baz"`:    "line 2: write the value of FOO without quotes; for one that begins with a quote use --set-env",
+		"nothing":        "line 2: not NAME=VALUE",
+		"export FOO=bar": `line 2: "export FOO" is not the name of a variable; write FOO=VALUE`,
+		"FOO = bar":      `line 2: "FOO " is not the name of a variable; write FOO=VALUE`,
+		`"FOO"=bar`:      `line 2: "\"FOO\"" is not the name of a variable; write FOO=VALUE`,
+		"\ufeffFOO=bar":  `line 2: "\ufeffFOO" is not the name of a variable; write FOO=VALUE`,
+		`FOO="bar baz"`: "line 2: write the value of FOO without quotes; for one that begins with a quote use " +
+			"--set-env",
 		`FOO='bar'`:        "line 2: write the value of FOO without quotes",
 		`FOO="two`:         "line 2: write the value of FOO without quotes",
 		`FOO=bar \`:        `line 2: write the value of FOO on one line; for one that ends with a \ use --set-env`,
@@ -220,7 +237,8 @@ func TestEnvironmentFiles(t *testing.T) {
 		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) || want == "" && err != nil {
 			t.Errorf("%s: %v, want %q", line, err, want)
 		}
-		if _, value, _ := strings.Cut(strings.TrimSpace(line), "="); want == "" && err == nil && c.options.Environment[1].Value != value {
+		if _, value, _ := strings.Cut(strings.TrimSpace(line), "="); want == "" && err == nil &&
+			c.options.Environment[1].Value != value {
 			t.Errorf("%s: %q", line, c.options.Environment)
 		}
 	}

@@ -46,7 +46,8 @@ RKT_PULL_POLICY, ...) or by a line in /etc/rkt/rkt.conf ("pull-policy never").`,
 	Examples: []cli.Example{
 		{Line: "rkt prepare --volume=data:/data docker://redis --memory=256Mi -- --appendonly yes",
 			Text: "Prepare a pod with a named volume, a memory limit and arguments of the app."},
-		{Line: "ExecStartPre=/usr/bin/rkt-prepare --quiet docker://redis", Text: "Prepare the pod of a service, as a line of its unit."},
+		{Line: "ExecStartPre=/usr/bin/rkt-prepare --quiet docker://redis",
+			Text: "Prepare the pod of a service, as a line of its unit."},
 	},
 	Files: []cli.File{
 		{Path: "/etc/rkt/rkt.conf", Text: "values for flags"},
@@ -127,7 +128,8 @@ func claim(p *cli.Process, name, uuid string) poddir.Claim {
 		c.Unit = unit
 	}
 	c.Taken = func(from *poddir.Pod) {
-		p.Say("pod %s, which an earlier start of %s prepared and never ran, has lost the name %q", from.UUID, unit, c.Name)
+		p.Say("pod %s, which an earlier start of %s prepared and never ran, has lost the name %q", from.UUID,
+			unit, c.Name)
 	}
 	return c
 }
@@ -159,7 +161,8 @@ func (c *call) find(ctx context.Context, p *cli.Process, images *store.Store, ap
 		case ref.Kind == image.ID:
 			return nil, fmt.Errorf("image %q: %w", name, err)
 		case c.pullPolicy == "never" && errors.Is(err, store.ErrNotFound):
-			return nil, fmt.Errorf("unable to fetch image from %s %q: not in the store (pull policy is never)", ref.Source(), name)
+			return nil, fmt.Errorf("unable to fetch image from %s %q: not in the store (pull policy is never)",
+				ref.Source(), name)
 		case c.pullPolicy == "never":
 			return nil, fmt.Errorf("image %q: %w", name, err)
 		}
@@ -183,7 +186,9 @@ func (c *call) find(ctx context.Context, p *cli.Process, images *store.Store, ap
 	if err := cmd.Run(); err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 			if app.Bare {
-				return nil, fmt.Errorf("image %q: taken for one since it follows an image; the arguments of an app follow a --: IMAGE -- ARGS", name)
+				return nil,
+					fmt.Errorf("image %q: taken for one since it follows an image; the arguments of an app follow a "+
+						"--: IMAGE -- ARGS", name)
 			}
 			return nil, cli.ExitStatus(cli.ExitFailure) // rkt-fetch has said why
 		}

@@ -33,7 +33,8 @@ func detach(ctx context.Context, p *cli.Process, dir string, s *chain.Steps) err
 	}
 	interruptible, stop := cli.Interruptible(ctx)
 	defer stop()
-	if _, err := step(interruptible, p, "rkt-prepare", append(append(s.Prepare, "--uuid="+s.UUID), s.Operands...)...); err != nil {
+	if _, err := step(interruptible, p, "rkt-prepare", append(append(s.Prepare, "--uuid="+s.UUID),
+		s.Operands...)...); err != nil {
 		return errors.Join(err, chain.TakeBack(chain.Undo["pod"], dir, s.UUID, p.Stderr))
 	}
 	if err = stop(); err == nil { // from here on the pod is the service's
@@ -74,8 +75,9 @@ func transient(p *cli.Process, s *chain.Steps) (unit string, argv []string, err 
 	if err != nil {
 		return "", nil, err
 	}
-	argv = []string{"--quiet", "--collect", "--same-dir", "--unit=" + unit, "--slice=machine.slice", "--description=Pod " + s.UUID,
-		"--property=Type=notify", "--property=Delegate=yes", "--property=KillMode=mixed", "--property=TimeoutStartSec=10min"}
+	argv = []string{"--quiet", "--collect", "--same-dir", "--unit=" + unit, "--slice=machine.slice",
+		"--description=Pod " + s.UUID, "--property=Type=notify", "--property=Delegate=yes", "--property=KillMode=mixed",
+		"--property=TimeoutStartSec=10min"}
 	if s.Remove {
 		argv = append(argv, "--property=ExecStopPost="+gc+" "+s.UUID)
 	}

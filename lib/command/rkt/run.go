@@ -35,12 +35,16 @@ file, the ID of an image in the store and more ("rkt help fetch"). Flags may als
 follow an image; a flag that an app has belongs to the image before it. The
 arguments of an app follow a --, and --- ends them.`,
 	Examples: []cli.Example{
-		{Line: "rkt run docker://redis --memory=256Mi -- --appendonly yes", Text: "Run an image with a memory limit and arguments of the app."},
-		{Line: "rkt run --net=host --rm --interactive docker://busybox --exec=/bin/sh", Text: "Run a shell in the host's network, and remove the pod afterwards."},
-		{Line: "rkt run --detach --port=6379-tcp:6379 --pod-name=db docker://redis", Text: "Run a pod in the background, and forward a port to it."},
+		{Line: "rkt run docker://redis --memory=256Mi -- --appendonly yes",
+			Text: "Run an image with a memory limit and arguments of the app."},
+		{Line: "rkt run --net=host --rm --interactive docker://busybox --exec=/bin/sh",
+			Text: "Run a shell in the host's network, and remove the pod afterwards."},
+		{Line: "rkt run --detach --port=6379-tcp:6379 --pod-name=db docker://redis",
+			Text: "Run a pod in the background, and forward a port to it."},
 		{Line: "rkt run docker://redis --- docker://memcached", Text: "Run two apps in one pod."},
 	},
-	Exit:    "The status of the first app that failed, 128+n for an app that died of signal n, 0 if none failed, or 254 for an error of rkt's own.",
+	Exit: "The status of the first app that failed, 128+n for an app that died of signal n, 0 if none failed, or " +
+		"254 for an error of rkt's own.",
 	SeeAlso: []string{"rkt", "rkt-fetch", "rkt-prepare", "rkt-net", "rkt-run-prepared", "rkt-unit", "systemd-nspawn"},
 	Setup: func(fs *cli.Flags) cli.Run {
 		registerRun(fs)
@@ -115,8 +119,8 @@ func runChain(ctx context.Context, p *cli.Process, verb string, fs *flag.FlagSet
 		return detach(ctx, p, g.Dir, s)
 	}
 	if s.Remove && poddir.Self(p.Getenv, p.PID) != "" {
-		return errors.New("run: --rm: this is the main process of a service; its unit removes the pod with ExecStopPost=/usr/bin/rkt-gc self " +
-			"(or use rkt run --detach --rm)")
+		return errors.New("run: --rm: this is the main process of a service; its unit removes the pod with " +
+			"ExecStopPost=/usr/bin/rkt-gc self (or use rkt run --detach --rm)")
 	}
 	for _, fd := range r.sockets { // they are the pod's, not of every program of the chain
 		unix.CloseOnExec(fd)
@@ -255,7 +259,8 @@ func step(ctx context.Context, p *cli.Process, name string, args ...string) (str
 }
 
 // globals are the global flags that are passed on to the programs that follow.
-var globals = []string{"dir", "system-config", "local-config", "user-config", "insecure-options", "trust-keys-from-https", "debug"}
+var globals = []string{"dir", "system-config", "local-config", "user-config", "insecure-options",
+	"trust-keys-from-https", "debug"}
 
 // variable is the variable of a global flag.
 func variable(name string) string {

@@ -32,10 +32,13 @@ systemd-nspawn in its own place: the process that started it has the pod itself
 as its child, and no process of the toolkit keeps running. The pod's lock is
 inherited, so the pod counts as running for exactly as long as it does.`,
 	Examples: []cli.Example{
-		{Line: "uuid=$(rkt prepare docker://redis) && rkt run-prepared $uuid", Text: "Prepare a pod, and run it later."},
-		{Line: "ExecStart=/usr/bin/rkt-run-prepared self", Text: "Run the pod that ExecStartPre= lines have prepared, as a line of a service's unit."},
+		{Line: "uuid=$(rkt prepare docker://redis) && rkt run-prepared $uuid",
+			Text: "Prepare a pod, and run it later."},
+		{Line: "ExecStart=/usr/bin/rkt-run-prepared self",
+			Text: "Run the pod that ExecStartPre= lines have prepared, as a line of a service's unit."},
 	},
-	Exit:    "The status of the first app that failed, 128+n for an app that died of signal n, 0 if none failed, or 254 for an error of rkt's own.",
+	Exit: "The status of the first app that failed, 128+n for an app that died of signal n, 0 if none failed, or " +
+		"254 for an error of rkt's own.",
 	SeeAlso: []string{"rkt-prepare", "rkt-net", "rkt-unit", "systemd-nspawn"},
 	Setup:   setup,
 }
@@ -45,16 +48,18 @@ func setup(fs *cli.Flags) cli.Run {
 	var o run.Options
 	var uuidFile, undo string
 	fs.StringVar(&o.Hostname, "hostname", "", "NAME: the pod's host name (default rkt-UUID)")
-	fs.BoolVar(&o.Interactive, "interactive", false, "connect the pod's one app to the terminal, or to what standard input is")
-	fs.Func("ipc", "parent: share shared memory, semaphores and queues with the host; auto and private, the default, do not", func(s string) error {
+	fs.BoolVar(&o.Interactive, "interactive", false,
+		"connect the pod's one app to the terminal, or to what standard input is")
+	fs.Func("ipc", "parent: share shared memory, semaphores and queues with the host; auto and private, the default, "+
+		"do not", func(s string) error {
 		o.HostIPC = s == "parent"
 		if !slices.Contains([]string{"auto", "private", "parent"}, s) {
 			return fmt.Errorf("%q is not one of auto, private, parent", s)
 		}
 		return nil
 	})
-	fs.BoolVar(&o.Metadata, "mds-register", false, "register the pod with the metadata service (rkt-metadata), whose address apps "+
-		"have in $AC_METADATA_URL")
+	fs.BoolVar(&o.Metadata, "mds-register", false, "register the pod with the metadata service (rkt-metadata), whose "+
+		"address apps have in $AC_METADATA_URL")
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "refuse to start if a limit of an app can't be enforced")
 	fs.Hidden("undo", func(s string) error { // for rkt run: what to remove if the pod does not start
 		if undo = s; chain.Undo[s] == nil {
@@ -83,6 +88,7 @@ func become(ctx context.Context, p *cli.Process, fs *cli.Flags, o run.Options, u
 		return err
 	}
 	done := make(chan error)
-	go func() { done <- chain.TakeBack(chain.Undo[undo], g.Dir, found.UUID, p.Stderr) }() // this thread is in a mount namespace of its own, others are not
+	// this thread is in a mount namespace of its own, others are not
+	go func() { done <- chain.TakeBack(chain.Undo[undo], g.Dir, found.UUID, p.Stderr) }()
 	return errors.Join(err, <-done)
 }

@@ -72,7 +72,8 @@ func read(p *cli.Process, pods poddir.Pods, operands []string) ([]stats.Pod, err
 				continue
 			}
 			s, err := readOne(pod)
-			if state, now := pod.State(); err != nil && (now != nil || state != poddir.Running) { // it has exited meanwhile
+			if state, now := pod.State(); err != nil && (now != nil || state != poddir.Running) {
+				// it has exited meanwhile
 				continue
 			}
 			if err != nil {
@@ -113,15 +114,18 @@ func write(p *cli.Process, found []stats.Pod, noLegend bool) error {
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
 	if !noLegend {
-		row("UUID", "NAME", "APP", "CPU", "MEMORY", "PEAK", "LIMIT", "TASKS", "READ", "WRITTEN", "RECEIVED", "SENT", "OOM")
+		row("UUID", "NAME", "APP", "CPU", "MEMORY", "PEAK", "LIMIT", "TASKS", "READ", "WRITTEN", "RECEIVED",
+			"SENT", "OOM")
 	}
 	for _, pod := range found {
 		u := pod.Usage
-		row(pod.UUID[:8], pod.Name, "", seconds(u.CPU), size(u.Memory), size(u.MemoryPeak), size(u.MemoryMax), number(u.Tasks), size(u.Read), size(u.Written),
+		row(pod.UUID[:8], pod.Name, "", seconds(u.CPU), size(u.Memory), size(u.MemoryPeak), size(u.MemoryMax),
+			number(u.Tasks), size(u.Read), size(u.Written),
 			size(pod.Received), size(pod.Sent), number(u.OOMKills))
 		for _, a := range pod.Apps {
 			u := a.Usage
-			row("", "", a.Name, seconds(u.CPU), size(u.Memory), size(u.MemoryPeak), size(u.MemoryMax), number(u.Tasks), size(u.Read), size(u.Written),
+			row("", "", a.Name, seconds(u.CPU), size(u.Memory), size(u.MemoryPeak), size(u.MemoryMax), number(u.Tasks),
+				size(u.Read), size(u.Written),
 				"", "", number(u.OOMKills))
 		}
 	}

@@ -32,7 +32,8 @@ app-NAME=STATUS for each app that has exited.
 ` + cli.PodOperand,
 	Examples: []cli.Example{
 		{Line: "rkt status --wait web", Text: "Wait until the pod has exited, and print the apps' exit statuses."},
-		{Line: "rkt status --wait-ready=30s web", Text: "Wait until the pod is ready; after 30 seconds it is an error."},
+		{Line: "rkt status --wait-ready=30s web",
+			Text: "Wait until the pod is ready; after 30 seconds it is an error."},
 	},
 	SeeAlso: []string{"rkt-list", "rkt-logs", "rkt-stop"},
 	Setup:   setup,
@@ -63,9 +64,10 @@ func setup(fs *cli.Flags) cli.Run {
 	var w, alias, ready wait
 	var uuidFile string
 	var format cli.Format
-	fs.Var(&w, "wait", "[=TIME]: first wait until the pod has exited, for TIME at most (no TIME, \"true\", or less than 0: without limit)")
-	fs.Var(&ready, "wait-ready", "[=TIME]: first wait until the pod is ready: every app runs, and those that call sd_notify(3) have said "+
-		"READY=1. It is an error if the pod exits before, or is not ready after TIME")
+	fs.Var(&w, "wait", "[=TIME]: first wait until the pod has exited, for TIME at most (no TIME, \"true\", or less "+
+		"than 0: without limit)")
+	fs.Var(&ready, "wait-ready", "[=TIME]: first wait until the pod is ready: every app runs, and those that call "+
+		"sd_notify(3) have said READY=1. It is an error if the pod exits before, or is not ready after TIME")
 	fs.Var(&alias, "wait-till-exited", "[=TIME]: the same as --wait")
 	fs.FormatVar(&format, status.Pod{})
 	fs.UUIDFile(&uuidFile)
@@ -114,7 +116,8 @@ func waitFor(p *poddir.Pod, limit time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if state != poddir.Prepared && state != poddir.Running && state != poddir.Preparing || limit > 0 && time.Now().After(end) {
+		if state != poddir.Prepared && state != poddir.Running && state != poddir.Preparing ||
+			limit > 0 && time.Now().After(end) {
 			return nil
 		}
 		if limit == 0 && state == poddir.Running {
@@ -190,7 +193,8 @@ func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 		lines = append(lines, "selinux="+s.SELinux)
 	}
 	for _, a := range s.Apps {
-		lines = append(lines, fmt.Sprintf("image-%s=%s", a.Name, a.ImageName), fmt.Sprintf("status-%s=%s", a.Name, a.State))
+		lines = append(lines, fmt.Sprintf("image-%s=%s", a.Name, a.ImageName),
+			fmt.Sprintf("status-%s=%s", a.Name, a.State))
 		if a.Health != "" {
 			lines = append(lines, fmt.Sprintf("health-%s=%s", a.Name, a.Health))
 		}
@@ -201,7 +205,8 @@ func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 			_, gone := of.State() // it may have been removed since
 			return cmp.Or(gone, err)
 		}
-		lines = append(lines, "pid="+strings.TrimSpace(string(pid)), fmt.Sprintf("exited=%t", s.State != poddir.Running.String()))
+		lines = append(lines, "pid="+strings.TrimSpace(string(pid)),
+			fmt.Sprintf("exited=%t", s.State != poddir.Running.String()))
 	}
 	if s.Stopped {
 		lines = append(lines, "stopped=true")

@@ -18,7 +18,8 @@ func TestRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	lock.Close()
-	for name, text := range map[string]string{poddir.ManifestFile: `{"acKind":"PodManifest"}`, poddir.PIDFile: "1\n", poddir.StartedFile: ""} {
+	for name, text := range map[string]string{poddir.ManifestFile: `{"acKind":"PodManifest"}`, poddir.PIDFile: "1\n",
+		poddir.StartedFile: ""} {
 		if err := os.WriteFile(p.Path(name), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
 		}

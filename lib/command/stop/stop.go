@@ -32,7 +32,8 @@ The pod's PID 1 stops the apps in order, each with its stop signal, whoever
 else has asked for the same.`,
 	Examples: []cli.Example{
 		{Line: "rkt stop web", Text: "Stop the pod with the name web, and wait until it has exited."},
-		{Line: "rkt stop --timeout=90s web || rkt stop --force web", Text: "Kill the pod if it has not exited after 90 seconds."},
+		{Line: "rkt stop --timeout=90s web || rkt stop --force web",
+			Text: "Kill the pod if it has not exited after 90 seconds."},
 	},
 	SeeAlso: []string{"rkt-kill", "rkt-status", "rkt-gc"},
 	Setup:   setup,
@@ -44,8 +45,8 @@ func setup(fs *cli.Flags) cli.Run {
 	var uuidFile string
 	fs.BoolVar(&how.force, "force", false, "kill the pod at once")
 	fs.BoolVar(&how.noBlock, "no-block", false, "ask the pod to stop, and do not wait until it has exited")
-	fs.DurationVar(&how.timeout, "timeout", 0, "TIME: wait for so long at most, such as 90s: after that it is an error, and the pod "+
-		"goes on stopping (default: wait without limit)")
+	fs.DurationVar(&how.timeout, "timeout", 0, "TIME: wait for so long at most, such as 90s: after that it is an "+
+		"error, and the pod goes on stopping (default: wait without limit)")
 	fs.UUIDFile(&uuidFile)
 	return func(ctx context.Context, p *cli.Process) error {
 		operands := fs.Args()
@@ -168,7 +169,8 @@ func (s stopping) wait(found *poddir.Pod, end time.Time) error {
 	case errors.Is(err, poddir.ErrNotFound): // it has exited, and was removed
 		return nil
 	case errors.Is(err, running.ErrStillRuns):
-		return fmt.Errorf("pod %s: still stopping after %s; wait with rkt status --wait %[1]s, or kill it with rkt stop --force %[1]s", found.UUID, s.timeout)
+		return fmt.Errorf("pod %s: still stopping after %s; wait with rkt status --wait %[1]s, or kill it with rkt "+
+			"stop --force %[1]s", found.UUID, s.timeout)
 	}
 	return err
 }

@@ -41,7 +41,8 @@ key.
 --insecure-options=pubkey is --insecure-allow-http, and tls accepts any
 certificate. --trust-keys-from-https does not ask about keys from HTTPS servers.`,
 	Examples: []cli.Example{
-		{Line: "rkt trust --prefix=docker.io/library/redis cosign.pub", Text: "Trust a key for one image and what is below its name."},
+		{Line: "rkt trust --prefix=docker.io/library/redis cosign.pub",
+			Text: "Trust a key for one image and what is below its name."},
 		{Line: "rkt trust --prefix=example.com/team", Text: "Ask the server of the prefix for its keys."},
 	},
 	Files: []cli.File{
@@ -78,7 +79,8 @@ func register(fs *cli.Flags) func(*cli.Process) (*config, error) {
 	fs.NoDir = true
 	c := &config{}
 	var root, skip, allowHTTP bool
-	fs.StringVar(&c.prefix, "prefix", "", "PREFIX: trust for images of this name and below it, such as example.com/team or docker.io/library/redis")
+	fs.StringVar(&c.prefix, "prefix", "", "PREFIX: trust for images of this name and below it, such as "+
+		"example.com/team or docker.io/library/redis")
 	fs.BoolVar(&root, "root", false, "trust for every image")
 	fs.BoolVar(&skip, "skip-fingerprint-review", false, "do not ask")
 	fs.BoolVar(&allowHTTP, "insecure-allow-http", false, "get pages and keys by plain HTTP too")
@@ -210,7 +212,8 @@ func review(w io.Writer, answers *bufio.Reader) (bool, error) {
 			return false, nil
 		}
 		if err != nil {
-			return false, errors.New("not trusted: nobody answered on standard input (--skip-fingerprint-review does not ask)")
+			return false,
+				errors.New("not trusted: nobody answered on standard input (--skip-fingerprint-review does not ask)")
 		}
 		fmt.Fprintln(w, "Please enter 'yes' or 'no'")
 	}

@@ -24,7 +24,8 @@ is made by the first "rkt run --volume=NAME:TARGET IMAGE".`,
 The first rkt-prepare, or rkt run, with --volume=NAME:TARGET fills the volume with
 what the image has at TARGET.`,
 	Examples: []cli.Example{
-		{Line: "rkt run --volume=data:/data docker://redis", Text: "Mount the volume data, which is made if it does not exist."},
+		{Line: "rkt run --volume=data:/data docker://redis",
+			Text: "Mount the volume data, which is made if it does not exist."},
 		{Line: "rkt volume rm data", Text: "Remove it when no pod needs it."},
 	},
 	SeeAlso: []string{"rkt-prepare", "rkt-gc"},

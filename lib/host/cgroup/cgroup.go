@@ -57,7 +57,8 @@ func parse(groups, mounts string, hierarchies ...string) []string {
 	var dirs []string
 	for line := range strings.Lines(groups) { // hierarchy-ID:controllers:path
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(f) != 3 || !slices.Contains(hierarchies, f[1]) || strings.HasPrefix(f[2], "/..") { // outside of the namespace
+		if len(f) != 3 || !slices.Contains(hierarchies, f[1]) || strings.HasPrefix(f[2], "/..") {
+			// outside of the namespace
 			continue
 		}
 		for mount := range strings.Lines(mounts) { // … root mount-point options … - type source super-options

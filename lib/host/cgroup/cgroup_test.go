@@ -15,8 +15,9 @@ func TestOwn(t *testing.T) {
 	const (
 		pure   = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
 		inside = "30 23 0:26 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup rw\n"
-		hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
-			"40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+		hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup " +
+			"cgroup rw,memory\n40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n41 31 0:38 / " +
+			"/sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
 	)
 	for _, c := range []struct {
 		groups, mounts string
@@ -24,7 +25,8 @@ func TestOwn(t *testing.T) {
 	}{
 		{"0::/a/b\n", pure, []string{"/sys/fs/cgroup/a/b"}},
 		{"0::/docker/x/a\n", inside, []string{"/sys/fs/cgroup/a"}},
-		{"9:name=systemd:/s\n4:memory:/m\n0::/\n", hybrid, []string{"/sys/fs/cgroup/systemd/s", "/sys/fs/cgroup/unified"}},
+		{"9:name=systemd:/s\n4:memory:/m\n0::/\n", hybrid, []string{"/sys/fs/cgroup/systemd/s",
+			"/sys/fs/cgroup/unified"}},
 		{"4:memory:/m\n", hybrid, nil},
 		{"0::/\n", "", nil},
 		{"0::/../../elsewhere\n", pure, nil},
@@ -34,7 +36,8 @@ func TestOwn(t *testing.T) {
 		}
 	}
 	const devices = "36 31 0:33 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n"
-	if got := parse("5:devices:/d\n0::/\n", hybrid+devices, Devices); !slices.Equal(got, []string{"/sys/fs/cgroup/devices/d"}) {
+	if got := parse("5:devices:/d\n0::/\n", hybrid+devices, Devices); !slices.Equal(got,
+		[]string{"/sys/fs/cgroup/devices/d"}) {
 		t.Errorf("devices: %q", got)
 	}
 }
@@ -59,7 +62,8 @@ func TestEmpty(t *testing.T) {
 // A group whose name would be one of the kernel's files or controllers has another one.
 func TestOfUnit(t *testing.T) {
 	want := []string{"/g/system.slice/memory.service", "/g/system.slice/_memory.service"}
-	if got := Unit([]string{"/g/unhealthy@memory.service"}, "system.slice", "memory.service"); !slices.Equal(got, want) {
+	if got := Unit([]string{"/g/unhealthy@memory.service"}, "system.slice", "memory.service"); !slices.Equal(got,
+		want) {
 		t.Errorf("%q", got)
 	}
 }

@@ -138,12 +138,14 @@ func (p *Program) Become() {
 	}
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&p.none)), 0, 8, 0, 0)
 	for i := range p.filters {
-		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&p.filters[i])))
+		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0,
+			uintptr(unsafe.Pointer(&p.filters[i])))
 		if errno != 0 {
 			p.fail(&p.filter, errno)
 		}
 	}
-	_, _, errno := unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(p.file)), uintptr(unsafe.Pointer(&p.argv[0])),
+	_, _, errno := unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(p.file)),
+		uintptr(unsafe.Pointer(&p.argv[0])),
 		uintptr(unsafe.Pointer(&p.env[0])))
 	p.fail(&p.exec, errno)
 }

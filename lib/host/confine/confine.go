@@ -34,7 +34,8 @@ func (p *Process) Apply() error {
 	}
 	for c := 0; c < 64; c++ {
 		if p.Bounding&(1<<c) == 0 {
-			if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EINVAL { // unknown to the kernel
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EINVAL {
+				// unknown to the kernel
 				return fmt.Errorf("capability %d: %w", c, err)
 			}
 		}

@@ -91,14 +91,16 @@ func TestApply(t *testing.T) {
 		want    map[string]string
 	}{
 		{Process{UID: 1000, GID: 1001, Groups: []uint32{7, 9}, Bounding: chown | kill}, map[string]string{
-			"Uid": "1000 1000 1000 1000", "Gid": "1001 1001 1001 1001", "Groups": "7 9", "NoNewPrivs": "0", "Seccomp": "0",
-			"CapBnd": "0000000000000021", "CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapInh": "0000000000000000",
-			"CapAmb": "0000000000000000"}},
+			"Uid": "1000 1000 1000 1000", "Gid": "1001 1001 1001 1001", "Groups": "7 9", "NoNewPrivs": "0",
+			"Seccomp": "0", "CapBnd": "0000000000000021", "CapEff": "0000000000000000", "CapPrm": "0000000000000000",
+			"CapInh": "0000000000000000", "CapAmb": "0000000000000000"}},
 		{Process{Bounding: chown, NoNewPrivileges: true}, map[string]string{
 			"Uid": "0 0 0 0", "Groups": "", "NoNewPrivs": "1",
-			"CapBnd": "0000000000000001", "CapEff": "0000000000000001", "CapPrm": "0000000000000001", "CapInh": "0000000000000000"}},
-		{Process{UID: 5, GID: 5, Filters: [][]unix.SockFilter{{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}}, map[string]string{
-			"Seccomp": "2", "CapEff": "0000000000000000", "CapBnd": "0000000000000000"}},
+			"CapBnd": "0000000000000001", "CapEff": "0000000000000001", "CapPrm": "0000000000000001",
+			"CapInh": "0000000000000000"}},
+		{Process{UID: 5, GID: 5, Filters: [][]unix.SockFilter{{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}},
+			map[string]string{
+				"Seccomp": "2", "CapEff": "0000000000000000", "CapBnd": "0000000000000000"}},
 	} {
 		got := statusOf(t, c.process)
 		for name, want := range c.want {
@@ -143,7 +145,8 @@ func TestFailures(t *testing.T) {
 // them.
 func TestBecome(t *testing.T) {
 	script := "echo $0 $1 $A; env | grep -c ^RKT; grep -E '^Sig(Ign|Blk)' /proc/self/status"
-	out, status := run(t, request{File: "/bin/sh", Argv: []string{"name", "-c", script, "name", "one"}, Env: []string{"A=b", "PATH=/usr/bin:/bin"}})
+	out, status := run(t, request{File: "/bin/sh", Argv: []string{"name", "-c", script, "name", "one"},
+		Env: []string{"A=b", "PATH=/usr/bin:/bin"}})
 	want := "name one b\n0\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
 	if status != 0 || out != want {
 		t.Errorf("%d %q, want %q", status, out, want)
@@ -158,7 +161,8 @@ func TestLookPath(t *testing.T) {
 		}
 	}
 	env := [][]byte{[]byte("XPATH=/nosuch"), []byte("PATH=/nosuch:" + dir)}
-	for name, want := range map[string]string{"program": dir + "/program", "./x": "./x", "/a/b": "/a/b", "text": "", "nosuch": ""} {
+	for name, want := range map[string]string{"program": dir + "/program", "./x": "./x", "/a/b": "/a/b", "text": "",
+		"nosuch": ""} {
 		if got, err := LookPath(name, env); got != want || (err != nil) != (want == "") {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}

@@ -25,7 +25,8 @@ func (m Module) Label(label string) (err error) {
 		return nil
 	}
 	for _, file := range m.files {
-		if err = os.WriteFile("/proc/thread-self/attr/"+file, []byte(m.prefix+label), 0); !errors.Is(err, os.ErrNotExist) {
+		err = os.WriteFile("/proc/thread-self/attr/"+file, []byte(m.prefix+label), 0)
+		if !errors.Is(err, os.ErrNotExist) {
 			break
 		}
 	}

@@ -90,7 +90,8 @@ func load(program []instruction) (int, error) {
 		kernelVersion, flags  uint32
 	}{
 		programType: unix.BPF_PROG_TYPE_CGROUP_DEVICE, length: uint32(len(program)),
-		instructions: uint64(uintptr(unsafe.Pointer(&program[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))),
+		instructions: uint64(uintptr(unsafe.Pointer(&program[0]))),
+		license:      uint64(uintptr(unsafe.Pointer(&license[0]))),
 	}
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {

@@ -100,7 +100,8 @@ func Limit(dir string, rules []Rule) error {
 
 // access is a rule's access as the kernel has it (BPF_DEVCG_ACC_… in linux/bpf.h).
 func (r Rule) access() (bits int32) {
-	for letter, bit := range map[string]int32{"m": unix.BPF_DEVCG_ACC_MKNOD, "r": unix.BPF_DEVCG_ACC_READ, "w": unix.BPF_DEVCG_ACC_WRITE} {
+	for letter, bit := range map[string]int32{"m": unix.BPF_DEVCG_ACC_MKNOD, "r": unix.BPF_DEVCG_ACC_READ,
+		"w": unix.BPF_DEVCG_ACC_WRITE} {
 		if strings.Contains(r.Access, letter) {
 			bits |= bit
 		}

@@ -21,7 +21,8 @@ func run(t *testing.T, program []instruction, deviceType byte, majorNumber, mino
 		to, from := i.registers&15, i.registers>>4
 		switch i.code {
 		case loadHalf, loadWord:
-			word := [...]uint32{uint32(access)<<16 | uint32(Rule{Type: deviceType}.kind()), majorNumber, minorNumber}[i.offset/4]
+			word := [...]uint32{uint32(access)<<16 | uint32(Rule{Type: deviceType}.kind()), majorNumber,
+				minorNumber}[i.offset/4]
 			if i.code == loadHalf {
 				word &= 0xffff
 			}
@@ -66,8 +67,10 @@ func TestAssemble(t *testing.T) {
 		want         bool
 	}{
 		{'c', 1, 3, r, true}, {'c', 1, 3, r | w | m, true}, {'b', 1, 3, r, false}, {'c', 1, 4, r, false},
-		{'c', 136, 0, r, true}, {'c', 136, 1<<20 - 1, r | w, true}, {'c', 136, 0, m, false}, {'c', 136, 0, r | m, false}, {'c', 137, 0, r, false},
-		{'b', 8, 1, r, true}, {'b', 8, 1, w, false}, {'b', 8, 1, r | w, false}, {'b', 8, 0, r, false}, {'c', 8, 1, r, false},
+		{'c', 136, 0, r, true}, {'c', 136, 1<<20 - 1, r | w, true}, {'c', 136, 0, m, false},
+		{'c', 136, 0, r | m, false}, {'c', 137, 0, r, false},
+		{'b', 8, 1, r, true}, {'b', 8, 1, w, false}, {'b', 8, 1, r | w, false}, {'b', 8, 0, r, false},
+		{'c', 8, 1, r, false},
 		{'c', 1, 5, w, true}, {'c', 1, 5, r, false}, {'b', 259, 0, r, false},
 	} {
 		if got := run(t, program, test.kind, test.major, test.minor, test.access); got != test.want {
@@ -120,7 +123,8 @@ func TestAttach(t *testing.T) {
 	unified := mountOf(t, unix.CGROUP2_SUPER_MAGIC, "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 	dir := group(t, unified)
 	null := Rule{Type: 'c', Major: 1, Minor: 3, Access: "rwm"}
-	if err := Attach(dir, []Rule{null, {Type: 'c', Major: 1, Minor: 5, Access: "r"}, {Type: 'c', Major: 1, Minor: 7, Access: "w"}}); err != nil {
+	if err := Attach(dir, []Rule{null, {Type: 'c', Major: 1, Minor: 5, Access: "r"}, {Type: 'c', Major: 1, Minor: 7,
+		Access: "w"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := tryDevices(t, dir), "null:rw zero:r full:w"; got != want {
@@ -150,7 +154,8 @@ func mountOf(t *testing.T, magic int64, dirs ...string) string {
 // The devices controller of version 1, on machines that have it: a kernel has it or the other for a
 // hierarchy, so this is no part of what every machine can show. The rules' text is in any case.
 func TestLimit(t *testing.T) {
-	for want, r := range map[string]Rule{"c 1:3 rwm": {Type: 'c', Major: 1, Minor: 3, Access: "rwm"}, "b 8:* r": {Type: 'b', Major: 8, AnyMinor: true, Access: "r"}} {
+	for want, r := range map[string]Rule{"c 1:3 rwm": {Type: 'c', Major: 1, Minor: 3, Access: "rwm"},
+		"b 8:* r": {Type: 'b', Major: 8, AnyMinor: true, Access: "r"}} {
 		if r.String() != want {
 			t.Errorf("%q, want %q", r, want)
 		}
@@ -160,7 +165,8 @@ func TestLimit(t *testing.T) {
 		return
 	}
 	dir := group(t, controller)
-	if err := Limit(dir, []Rule{{Type: 'c', Major: 1, Minor: 3, Access: "rwm"}, {Type: 'c', Major: 1, Minor: 5, Access: "r"}}); err != nil {
+	if err := Limit(dir, []Rule{{Type: 'c', Major: 1, Minor: 3, Access: "rwm"}, {Type: 'c', Major: 1, Minor: 5,
+		Access: "r"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := tryDevices(t, dir), "null:rw zero:r full:-"; got != want {

@@ -99,7 +99,8 @@ func TestMany(t *testing.T) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
-		if got, err := os.ReadFile(path); err != nil || len(got) != 10000 || strings.Trim(string(got), string(got[:1])) != "" {
+		if got, err := os.ReadFile(path); err != nil || len(got) != 10000 ||
+			strings.Trim(string(got), string(got[:1])) != "" {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	}

@@ -223,7 +223,9 @@ func loopbackUp() error {
 	if err != nil {
 		return err
 	}
-	_, err = interfaceIoctl("lo", unix.SIOCSIFFLAGS, func(req *unix.Ifreq) { req.SetUint16(flags.Uint16() | unix.IFF_UP) })
+	_, err = interfaceIoctl("lo", unix.SIOCSIFFLAGS, func(req *unix.Ifreq) {
+		req.SetUint16(flags.Uint16() | unix.IFF_UP)
+	})
 	return err
 }
 

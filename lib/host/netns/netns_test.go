@@ -69,7 +69,8 @@ func TestLifecycle(t *testing.T) {
 			}
 		}
 		out, err := exec.Command("nsenter", "--net="+Path(uuid), "ip", "-o", "link").Output()
-		if err != nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "LOOPBACK,UP,LOWER_UP") {
+		if err != nil || strings.Count(string(out), "\n") != 1 ||
+			!strings.Contains(string(out), "LOOPBACK,UP,LOWER_UP") {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		for range 2 {

@@ -32,7 +32,8 @@ func FD(dir int, path string, flags int, rule Rule) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: uint64(rule)}
 	for {
 		fd, err := unix.Openat2(dir, path, &how)
-		if err != unix.EINTR && err != unix.EAGAIN { // EAGAIN: a rename or mount elsewhere in the system, see openat2(2)
+		if err != unix.EINTR && err != unix.EAGAIN {
+			// EAGAIN: a rename or mount elsewhere in the system, see openat2(2)
 			return fd, err
 		}
 	}

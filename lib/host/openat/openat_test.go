@@ -14,14 +14,17 @@ import (
 func TestRules(t *testing.T) {
 	top := t.TempDir()
 	in := filepath.Join(top, "in")
-	for path, text := range map[string]string{"in/file": "inside", "in/dir/file": "inside", "out/file": "outside", "in/out/file": "inside"} {
+	for path, text := range map[string]string{"in/file": "inside", "in/dir/file": "inside", "out/file": "outside",
+		"in/out/file": "inside"} {
 		path = filepath.Join(top, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text),
+			0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for link, target := range map[string]string{
-		"near": "dir/file", "neardir": "dir", "up": "../out/file", "abs": "/out/file", "magic": "/proc/self/root", "loop": "loop",
+		"near": "dir/file", "neardir": "dir", "up": "../out/file", "abs": "/out/file", "magic": "/proc/self/root",
+		"loop": "loop",
 	} {
 		if err := os.Symlink(target, filepath.Join(in, link)); err != nil {
 			t.Fatal(err)

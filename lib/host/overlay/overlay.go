@@ -137,7 +137,8 @@ func Mount(dir, target, context string) error {
 	for i := range links {
 		lower[len(links)-1-i] = lowerDir + "/" + strconv.Itoa(i)
 	}
-	options := "upperdir=" + upperDir + ",workdir=" + workDir + ",redirect_dir=off,metacopy=off,index=off,lowerdir=" + strings.Join(lower, ":")
+	options := "upperdir=" + upperDir + ",workdir=" + workDir + ",redirect_dir=off,metacopy=off,index=off,lowerdir=" +
+		strings.Join(lower, ":")
 	if context != "" { // whose commas are no separators between quotes
 		options += `,context="` + context + `"`
 	}
@@ -154,7 +155,8 @@ func Mount(dir, target, context string) error {
 func mount(target string, flags uintptr, options string) error {
 	err := unix.Mount("overlay", target, "overlay", flags, options)
 	if errors.Is(err, unix.ENODEV) {
-		return errors.New("the kernel has no overlay file system; pods need Linux 5.12 or newer, with CONFIG_OVERLAY_FS")
+		return errors.New("the kernel has no overlay file system; pods need Linux 5.12 or newer, with " +
+			"CONFIG_OVERLAY_FS")
 	}
 	if err != nil {
 		return fmt.Errorf("overlay on %s: %w", target, Explain(".", err))
@@ -183,7 +185,8 @@ func Protect(dir, target string) error {
 	if _, err := os.Lstat(filepath.Join(dir, readOnlyFile)); err != nil {
 		return nil
 	}
-	if err := unix.MountSetattr(unix.AT_FDCWD, target, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+	if err := unix.MountSetattr(unix.AT_FDCWD, target, 0,
+		&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 		return fmt.Errorf("%s: read-only: %w", target, err)
 	}
 	return nil

@@ -69,10 +69,12 @@ func TestManyLayers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, "upper/made/deep")); err != nil || info.Mode()&os.ModeSticky == 0 || info.Mode().Perm() != 0o777 {
+	if info, err := os.Stat(filepath.Join(dir, "upper/made/deep")); err != nil || info.Mode()&os.ModeSticky == 0 ||
+		info.Mode().Perm() != 0o777 {
 		t.Errorf("a directory that was made: %v, %v", info, err)
 	}
-	if mounts, err := os.ReadFile("/proc/thread-self/mountinfo"); err != nil || strings.Contains(string(mounts), target) {
+	if mounts, err := os.ReadFile("/proc/thread-self/mountinfo"); err != nil ||
+		strings.Contains(string(mounts), target) {
 		t.Errorf("the mount is visible outside: %v", err)
 	}
 }
@@ -83,10 +85,12 @@ func TestLinksStayInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir, target := layers(t, 2, map[string]string{
-		"absolute": secret, "climb": strings.Repeat("../", 40) + secret, "loop": "loop", "up": "..", "root": "/", "proc": "/proc/self/root" + secret,
+		"absolute": secret, "climb": strings.Repeat("../", 40) + secret, "loop": "loop", "up": "..", "root": "/",
+		"proc": "/proc/self/root" + secret,
 	})
 	err := View(dir, target, func(root *os.File) error {
-		for _, path := range []string{"/absolute", "/climb", "/loop", "/up/up" + secret, "/root" + secret, "/proc", "../.." + secret} {
+		for _, path := range []string{"/absolute", "/climb", "/loop", "/up/up" + secret, "/root" + secret, "/proc",
+			"../.." + secret} {
 			if text, err := ReadFile(root, path, 100); err == nil {
 				t.Errorf("%s: read %q", path, text)
 			}
@@ -143,7 +147,8 @@ func TestFollow(t *testing.T) {
 	if err := os.Mkdir(dir+"/d", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, target := range map[string]string{"abs": "/gone/x", "rel": "d/../gone", "out": "../../../etc", "d/up": "../..", "loop": "loop", "two": "abs"} {
+	for name, target := range map[string]string{"abs": "/gone/x", "rel": "d/../gone", "out": "../../../etc",
+		"d/up": "../..", "loop": "loop", "two": "abs"} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -154,8 +159,8 @@ func TestFollow(t *testing.T) {
 	}
 	defer root.Close()
 	for name, want := range map[string]string{
-		"/": "/", "/d": "/d", "/d/new/deep": "/d/new/deep", "/abs": "/gone/x", "/abs/y": "/gone/x/y", "/rel": "/gone", "/two/z": "/gone/x/z",
-		"/out/passwd": "/etc/passwd", "/d/up/d": "/d", "/d/up/../../x": "/x",
+		"/": "/", "/d": "/d", "/d/new/deep": "/d/new/deep", "/abs": "/gone/x", "/abs/y": "/gone/x/y", "/rel": "/gone",
+		"/two/z": "/gone/x/z", "/out/passwd": "/etc/passwd", "/d/up/d": "/d", "/d/up/../../x": "/x",
 	} {
 		if got, err := Follow(root, name); got != want || err != nil {
 			t.Errorf("%s: %s, %v; want %s", name, got, err, want)

@@ -61,7 +61,8 @@ func FuzzPrintable(f *testing.F) {
 		}
 		safe := JSON(text)
 		var before, after any
-		if json.Unmarshal(text, &before) != nil || json.Unmarshal(safe, &after) != nil || !reflect.DeepEqual(before, after) {
+		if json.Unmarshal(text, &before) != nil || json.Unmarshal(safe, &after) != nil ||
+			!reflect.DeepEqual(before, after) {
 			t.Errorf("%q: got %s", text, safe)
 		}
 		if strings.ContainsFunc(string(safe), func(r rune) bool { return !unicode.IsPrint(r) }) {

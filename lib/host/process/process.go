@@ -19,7 +19,8 @@ import (
 // end of time for one that is gone.
 func StartTime(pid int) uint64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, after, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ") // the name before may hold anything
+	// the name before may hold anything
+	_, after, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ")
 	fields := strings.Fields(after)
 	if len(fields) < 20 {
 		return math.MaxUint64

@@ -12,7 +12,8 @@ import (
 // A program in the working directory is never run, whatever $PATH says: it may be anybody's.
 func TestLookIgnoresTheWorkingDirectory(t *testing.T) {
 	dir, good := t.TempDir(), t.TempDir()
-	for _, path := range []string{dir + "/tool", dir + "/bin/tool", dir + "/only-here", good + "/tool", good + "/rkt-not-executable"} {
+	for _, path := range []string{dir + "/tool", dir + "/bin/tool", dir + "/only-here", good + "/tool",
+		good + "/rkt-not-executable"} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -24,7 +25,8 @@ func TestLookIgnoresTheWorkingDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	for _, path := range []string{":" + good, ".:" + good, "bin:" + good, "./bin::" + good + ":", good + ":.", "..:../" + filepath.Base(dir) + ":" + good} {
+	for _, path := range []string{":" + good, ".:" + good, "bin:" + good, "./bin::" + good + ":", good + ":.",
+		"..:../" + filepath.Base(dir) + ":" + good} {
 		t.Setenv("PATH", path)
 		if got, err := Look("tool"); err != nil || got != good+"/tool" {
 			t.Errorf("PATH=%s: %s, %v", path, got, err)

@@ -62,7 +62,8 @@ type rule struct {
 
 // profileBlock decides on a call of the ABI that has these numbers: calls with conditions one by
 // one, then ranges of numbers with the same result.
-func profileBlock(p *specs.LinuxSeccomp, numbers map[string]uint32, otherwise bpf.Instruction) ([]bpf.Instruction, error) {
+func profileBlock(p *specs.LinuxSeccomp, numbers map[string]uint32, otherwise bpf.Instruction) ([]bpf.Instruction,
+	error) {
 	byName := map[string][]rule{}
 	for _, s := range p.Syscalls {
 		then, err := result(s.Action, s.ErrnoRet)
@@ -100,7 +101,8 @@ func profileBlock(p *specs.LinuxSeccomp, numbers map[string]uint32, otherwise bp
 			return nil, fmt.Errorf("seccomp filter: %s: too many conditions", name)
 		}
 		if len(rules) > 0 || multiplexed[name] != nil {
-			program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: numbers[name], SkipTrue: uint8(len(body))})
+			program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: numbers[name],
+				SkipTrue: uint8(len(body))})
 			program = append(program, body...)
 		}
 	}
@@ -166,7 +168,8 @@ func multiplexer(name string, byName map[string][]rule, otherwise bpf.Instructio
 			}
 		}
 		if then != last {
-			program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: multiplexed[name][call], SkipTrue: 1}, then)
+			program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: multiplexed[name][call], SkipTrue: 1},
+				then)
 		}
 	}
 	return append(program, last)

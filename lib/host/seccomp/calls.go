@@ -48,11 +48,11 @@ const x32Bit = 0x40000000
 // multiplexed are the calls that i386 makes by another one too, and how that numbers them in its
 // first argument (linux/net.h, linux/ipc.h).
 var multiplexed = map[string]map[string]uint32{
-	"socketcall": {"socket": 1, "bind": 2, "connect": 3, "listen": 4, "accept": 5, "getsockname": 6, "getpeername": 7, "socketpair": 8,
-		"send": 9, "recv": 10, "sendto": 11, "recvfrom": 12, "shutdown": 13, "setsockopt": 14, "getsockopt": 15, "sendmsg": 16,
-		"recvmsg": 17, "accept4": 18, "recvmmsg": 19, "sendmmsg": 20},
-	"ipc": {"semop": 1, "semget": 2, "semctl": 3, "semtimedop": 4, "msgsnd": 11, "msgrcv": 12, "msgget": 13, "msgctl": 14, "shmat": 21,
-		"shmdt": 22, "shmget": 23, "shmctl": 24},
+	"socketcall": {"socket": 1, "bind": 2, "connect": 3, "listen": 4, "accept": 5, "getsockname": 6, "getpeername": 7,
+		"socketpair": 8, "send": 9, "recv": 10, "sendto": 11, "recvfrom": 12, "shutdown": 13, "setsockopt": 14,
+		"getsockopt": 15, "sendmsg": 16, "recvmsg": 17, "accept4": 18, "recvmmsg": 19, "sendmmsg": 20},
+	"ipc": {"semop": 1, "semget": 2, "semctl": 3, "semtimedop": 4, "msgsnd": 11, "msgrcv": 12, "msgget": 13,
+		"msgctl": 14, "shmat": 21, "shmdt": 22, "shmget": 23, "shmctl": 24},
 }
 
 // Expand returns the names of the system calls, with those of groups in their place, sorted. What
@@ -62,7 +62,8 @@ func (c Calls) Expand() ([]string, error) { return c.expand(systemdGroups) }
 
 // Errno returns the error of a name in errno(3), and whether there is one.
 func Errno(name string) (unix.Errno, bool) {
-	aliases := map[string]unix.Errno{"EWOULDBLOCK": unix.EWOULDBLOCK, "EDEADLOCK": unix.EDEADLOCK, "ENOTSUP": unix.ENOTSUP}
+	aliases := map[string]unix.Errno{"EWOULDBLOCK": unix.EWOULDBLOCK, "EDEADLOCK": unix.EDEADLOCK,
+		"ENOTSUP": unix.ENOTSUP}
 	if errno, ok := aliases[name]; ok {
 		return errno, true
 	}

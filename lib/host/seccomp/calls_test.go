@@ -83,10 +83,12 @@ func TestAssembleCalls(t *testing.T) {
 		}
 		filter := assembled(t, profile)
 		if got := run(t, filter, test.arch, test.number, test.arg0); got != test.want {
-			t.Errorf("%v: call %d of %#x with %d: %#x, want %#x", test.calls, test.number, test.arch, test.arg0, got, test.want)
+			t.Errorf("%v: call %d of %#x with %d: %#x, want %#x", test.calls, test.number, test.arch, test.arg0,
+				got, test.want)
 		}
 	}
-	for _, wrong := range []Calls{{Names: []string{"@nosuch"}, Errno: "EPERM"}, {Names: []string{"mkdir"}, Errno: "ENOSUCH"}} {
+	for _, wrong := range []Calls{{Names: []string{"@nosuch"}, Errno: "EPERM"},
+		{Names: []string{"mkdir"}, Errno: "ENOSUCH"}} {
 		names, err := wrong.Expand()
 		if err == nil {
 			wrong.Names = names
@@ -100,8 +102,9 @@ func TestAssembleCalls(t *testing.T) {
 
 // A group has the members of those that it names.
 func TestExpand(t *testing.T) {
-	text := "@default\n    # Always permitted\n    execve\n    exit\n\n@a\n    # Some\n    @b\n    one\n\n@b\n    # More\n    @a\n    two\n" +
-		"\n# Ungrouped System Calls (known but not included in any of the groups except @known):\n#   three\n"
+	text := "@default\n    # Always permitted\n    execve\n    exit\n\n@a\n    # Some\n    @b\n    one\n\n@b\n    # " +
+		"More\n    @a\n    two\n\n# Ungrouped System Calls (known but not included in any of the groups except " +
+		"@known):\n#   three\n"
 	groups := func() (map[string][]string, error) { return parseGroups(text), nil }
 	for _, test := range []struct {
 		calls Calls
@@ -120,7 +123,8 @@ func TestExpand(t *testing.T) {
 	if _, err := (Calls{Names: []string{"@a"}}).expand(none); !errors.Is(err, missing) {
 		t.Error(err)
 	}
-	if names, err := (Calls{Names: []string{"b", "a"}}).expand(none); err != nil || !slices.Equal(names, []string{"a", "b"}) {
+	if names, err := (Calls{Names: []string{"b", "a"}}).expand(none); err != nil ||
+		!slices.Equal(names, []string{"a", "b"}) {
 		t.Error(names, err)
 	}
 }
@@ -153,7 +157,8 @@ func TestTables(t *testing.T) {
 
 // The other names of an error are its number, too, in the filter and in an app's configuration.
 func TestErrno(t *testing.T) {
-	for name, want := range map[string]unix.Errno{"EPERM": unix.EPERM, "ENOTSUP": unix.EOPNOTSUPP, "EWOULDBLOCK": unix.EAGAIN, "EDEADLOCK": unix.EDEADLK} {
+	for name, want := range map[string]unix.Errno{"EPERM": unix.EPERM, "ENOTSUP": unix.EOPNOTSUPP,
+		"EWOULDBLOCK": unix.EAGAIN, "EDEADLOCK": unix.EDEADLK} {
 		if got, ok := Errno(name); !ok || got != want {
 			t.Errorf("%s: %d, %v", name, got, ok)
 		}

@@ -23,7 +23,8 @@ var nested = []string{"chroot", "clone", "clone3", "fsconfig", "fsmount", "fsope
 	"move_mount", "open_tree", "pivot_root", "setdomainname", "sethostname", "setns", "umount", "umount2", "unshare"}
 
 // namespaces are the flags of clone(2) that make one.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
 // personalities are what personality(2) may be asked for: PER_LINUX and PER_LINUX32, each with
@@ -32,10 +33,13 @@ var personalities = []uint64{0, 8, 0x20000, 0x20008, 0xffffffff}
 
 // families are the address families of sockets. AF_ALG, AF_VSOCK and old protocols are not among
 // them.
-var families = []uint64{unix.AF_UNSPEC, unix.AF_UNIX, unix.AF_INET, unix.AF_BRIDGE, unix.AF_ATMPVC, unix.AF_X25, unix.AF_INET6,
-	unix.AF_NETBEUI, unix.AF_SECURITY, unix.AF_KEY, unix.AF_NETLINK, unix.AF_PACKET, unix.AF_ASH, unix.AF_RDS, unix.AF_SNA,
+var families = []uint64{unix.AF_UNSPEC, unix.AF_UNIX, unix.AF_INET, unix.AF_BRIDGE, unix.AF_ATMPVC, unix.AF_X25,
+	unix.AF_INET6,
+	unix.AF_NETBEUI, unix.AF_SECURITY, unix.AF_KEY, unix.AF_NETLINK, unix.AF_PACKET, unix.AF_ASH, unix.AF_RDS,
+	unix.AF_SNA,
 	unix.AF_PPPOX, unix.AF_LLC, unix.AF_IB, unix.AF_MPLS, unix.AF_CAN, unix.AF_TIPC, unix.AF_BLUETOOTH, unix.AF_IUCV,
-	unix.AF_RXRPC, unix.AF_PHONET, unix.AF_IEEE802154, unix.AF_NFC, unix.AF_KCM, unix.AF_QIPCRTR, unix.AF_SMC, unix.AF_XDP,
+	unix.AF_RXRPC, unix.AF_PHONET, unix.AF_IEEE802154, unix.AF_NFC, unix.AF_KCM, unix.AF_QIPCRTR, unix.AF_SMC,
+	unix.AF_XDP,
 	unix.AF_MCTP}
 
 // A verdict is whether a profile allows a call.
@@ -134,7 +138,8 @@ func (c Calls) Profile(capabilities []string) (*specs.LinuxSeccomp, error) {
 func noUserNamespaces() []specs.LinuxSyscall {
 	rule := refuse("clone", unix.EPERM)
 	rule.Names = append(rule.Names, "unshare")
-	rule.Args = []specs.LinuxSeccompArg{{Value: unix.CLONE_NEWUSER, ValueTwo: unix.CLONE_NEWUSER, Op: specs.OpMaskedEqual}}
+	rule.Args = []specs.LinuxSeccompArg{{Value: unix.CLONE_NEWUSER, ValueTwo: unix.CLONE_NEWUSER,
+		Op: specs.OpMaskedEqual}}
 	return []specs.LinuxSyscall{rule, refuse("clone3", unix.ENOSYS)} // the latter has its flags in memory
 }
 

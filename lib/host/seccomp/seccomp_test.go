@@ -43,7 +43,8 @@ func TestAssemble(t *testing.T) {
 		{"unix", Policy{}, x64, unix.SYS_SOCKET, unix.AF_UNIX, unix.SECCOMP_RET_ALLOW},
 		{"granted", Policy{UserNamespaces: true}, x64, unix.SYS_UNSHARE, unix.CLONE_NEWUSER, unix.SECCOMP_RET_ALLOW},
 		{"granted clone3", Policy{UserNamespaces: true}, x64, unix.SYS_CLONE3, 0, unix.SECCOMP_RET_ALLOW},
-		{"granted call", Policy{Calls: []string{"io_uring_setup"}}, x64, unix.SYS_IO_URING_SETUP, 0, unix.SECCOMP_RET_ALLOW},
+		{"granted call", Policy{Calls: []string{"io_uring_setup"}}, x64, unix.SYS_IO_URING_SETUP, 0,
+			unix.SECCOMP_RET_ALLOW},
 		{"another call", Policy{Calls: []string{"io_uring_setup"}}, x64, unix.SYS_IO_URING_ENTER, 0, eperm},
 		{"all", Policy{All: true}, i386, 310, unix.CLONE_NEWUSER, unix.SECCOMP_RET_ALLOW},
 	} {
@@ -70,7 +71,8 @@ func TestAssemble(t *testing.T) {
 
 // Every machine's filter is a program that the kernel's rules allow.
 func TestEveryMachine(t *testing.T) {
-	denied := []string{"clone", "clone3", "unshare", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "socket"}
+	denied := []string{"clone", "clone3", "unshare", "io_uring_setup", "io_uring_enter", "io_uring_register",
+		"userfaultfd", "socket"}
 	for machine, abis := range files {
 		for arch, file := range abis {
 			numbers, err := readNumbers(file)

@@ -21,8 +21,10 @@ func TestParseContainers(t *testing.T) {
 	for _, test := range []struct{ name, text, process, file, err string }{
 		{"Fedora's", fedora, "system_u:system_r:container_t:s0", "system_u:object_r:container_file_t:s0", ""},
 		{"without quotes and spaces", "process=a:b:c:s0\nfile=d:e:f:s0", "a:b:c:s0", "d:e:f:s0", ""},
-		{"comments", "# process = \"x\"\n; file = y\n\nprocess = \"a:b:c:s0\"\nfile = \"d:e:f:s0\"\n", "a:b:c:s0", "d:e:f:s0", ""},
-		{"the last of two", "process = a:b:c:s0\nfile = d:e:f:s0\nprocess = a:b:other_t:s0\n", "a:b:other_t:s0", "d:e:f:s0", ""},
+		{"comments", "# process = \"x\"\n; file = y\n\nprocess = \"a:b:c:s0\"\nfile = \"d:e:f:s0\"\n", "a:b:c:s0",
+			"d:e:f:s0", ""},
+		{"the last of two", "process = a:b:c:s0\nfile = d:e:f:s0\nprocess = a:b:other_t:s0\n", "a:b:other_t:s0",
+			"d:e:f:s0", ""},
 		{"without levels", "process = a:b:c\nfile = d:e:f\n", "a:b:c", "d:e:f", ""},
 		{"with a range", "process = a:b:c:s0-s15:c0.c1023\nfile = d:e:f:s0\n", "a:b:c:s0-s15:c0.c1023", "d:e:f:s0", ""},
 		{"empty", "", "", "", "has no context for process, or none for file"},
@@ -31,7 +33,8 @@ func TestParseContainers(t *testing.T) {
 		{"a quote inside", "process = a:b:c\"d:s0\n", "", "", `process: "c\"d" is no name in a context`},
 		{"a comma in a type", "file = a:b:c,d:s0\n", "", "", `file: "c,d" is no name in a context`},
 		{"an option as the user", "file = -a:b:c:s0\n", "", "", `file: "-a" is no name in a context`},
-		{"a level that ends the quotes", "file = a:b:c:s0\",dev\n", "", "", `file: "s0\",dev" is no level such as s0:c1,c2`},
+		{"a level that ends the quotes", "file = a:b:c:s0\",dev\n", "", "",
+			`file: "s0\",dev" is no level such as s0:c1,c2`},
 	} {
 		got, err := parseContainers(test.text)
 		switch {
@@ -41,7 +44,8 @@ func TestParseContainers(t *testing.T) {
 			}
 		case err != nil || got.Process.String() != test.process || got.File.String() != test.file:
 			t.Errorf("%s: %v, %v", test.name, got, err)
-		case test.text == fedora && got.Image.Type != "container_ro_file_t" || test.text != fedora && got.Image != got.File:
+		case test.text == fedora && got.Image.Type != "container_ro_file_t" || test.text != fedora &&
+			got.Image != got.File:
 			t.Errorf("%s: of images: %s", test.name, got.Image)
 		}
 	}
@@ -120,7 +124,9 @@ func FuzzContainers(f *testing.F) {
 		}
 		for _, context := range []Context{c.Process, c.File, c.Image} {
 			s := context.String()
-			if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"'\=%$`, r) }) || s[0] == '-' {
+			if strings.ContainsFunc(s, func(r rune) bool {
+				return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"'\=%$`, r)
+			}) || s[0] == '-' {
 				t.Errorf("%q is taken for a context", s)
 			}
 			if again, err := Parse(s); err != nil || again != context {
@@ -147,8 +153,10 @@ func TestSetTree(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	c := Context{"u", "r", "t", "s0:c1,c2"}
 	for _, err := range []error{
-		os.MkdirAll(dir+"/a/b", 0o755), os.WriteFile(dir+"/a/b/file", nil, 0), os.WriteFile(outside+"/file", nil, 0o600),
-		os.Symlink(outside, dir+"/a/link"), os.Symlink(outside+"/file", dir+"/a/b/link"), unix.Mkfifo(dir+"/a/fifo", 0o600),
+		os.MkdirAll(dir+"/a/b", 0o755), os.WriteFile(dir+"/a/b/file", nil, 0),
+		os.WriteFile(outside+"/file", nil, 0o600),
+		os.Symlink(outside, dir+"/a/link"), os.Symlink(outside+"/file", dir+"/a/b/link"),
+		unix.Mkfifo(dir+"/a/fifo", 0o600),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -169,7 +177,8 @@ func TestSetTree(t *testing.T) {
 	}
 	other := c
 	other.Level = "s0"
-	if err := SetTree(dir+"/a/b/file", other); err != nil || contextOf(t, dir+"/a/b/file") != other.String() || contextOf(t, dir+"/a/b") != c.String() {
+	if err := SetTree(dir+"/a/b/file", other); err != nil || contextOf(t, dir+"/a/b/file") != other.String() ||
+		contextOf(t, dir+"/a/b") != c.String() {
 		t.Error("a file alone:", err)
 	}
 	if err := EnsureTree(dir, c); err != nil || contextOf(t, dir+"/a/b/file") != other.String() {

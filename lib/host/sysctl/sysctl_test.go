@@ -28,7 +28,8 @@ func TestCheck(t *testing.T) {
 		{"net.core.somaxconn", "1\n2", "not a value in one line"},
 	} {
 		err := Check(test.name, test.value)
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+		if test.want == "" && err != nil || test.want != "" && (err == nil ||
+			!strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%q=%q: %v, want %q", test.name, test.value, err, test.want)
 		}
 	}
@@ -53,7 +54,8 @@ func TestSet(t *testing.T) {
 	}
 	defer root.Close()
 	fd := int(root.Fd())
-	if err := Set(fd, map[string]string{"net.core.somaxconn": "7", "net.ipv4.conf.eth0/100.forwarding": "1"}); err != nil {
+	if err := Set(fd, map[string]string{"net.core.somaxconn": "7",
+		"net.ipv4.conf.eth0/100.forwarding": "1"}); err != nil {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{"net/core/somaxconn": "7", "net/ipv4/conf/eth0.100/forwarding": "1"} {
@@ -61,7 +63,8 @@ func TestSet(t *testing.T) {
 			t.Errorf("%s: %q, %v", file, got, err)
 		}
 	}
-	for name, want := range map[string]string{"net.none": "net.none=1: the kernel has no such parameter in a pod", "net.core.link": "symbolic links"} {
+	for name, want := range map[string]string{"net.none": "net.none=1: the kernel has no such parameter in a pod",
+		"net.core.link": "symbolic links"} {
 		if err := Set(fd, map[string]string{name: "1"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", name, err, want)
 		}

@@ -58,7 +58,8 @@ func TestRemove(t *testing.T) {
 		{"links in it", `mkdir a a/b; ln -s ../../outside a/b/l; ln -s ../outside a/l`},
 		{"a fifo and a socket's like", `mkdir a; mkfifo a/p`},
 		{"wide and deep", `for i in $(seq 30); do mkdir -p a/$i/$i/$i; echo x >a/$i/$i/f; done`},
-		{"names of its own", `mkdir -p a/.lifted-1/.lifted-1/.lifted-2 a/.lifted-2/x a/b/.lifted-3/y; echo x >a/.lifted-4; mkdir -p a/c/d/e/f`},
+		{"names of its own", `mkdir -p a/.lifted-1/.lifted-1/.lifted-2 a/.lifted-2/x a/b/.lifted-3/y; echo x ` +
+			`>a/.lifted-4; mkdir -p a/c/d/e/f`},
 		{"lifted", `d=a; for i in $(seq 40); do d=$d/.lifted-$((i % 3)); mkdir -p $d/x/y; echo x >$d/f; done`},
 		{"no permissions", `mkdir -p a/b/c; chmod 0 a/b/c a/b a`},
 		{"odd names", `mkdir -p "a/ /..." "a/$(printf 'x\ny')/$(printf '\377')"`},
@@ -111,7 +112,8 @@ func TestRemoveFails(t *testing.T) {
 		t.Fatal("mounts need root: run the tests as root")
 	}
 	dir := t.TempDir()
-	sh(t, dir, "mkdir -p outside a/b/c/d a/e; echo untouched >outside/sentinel; echo x >a/b/c/file; mount --bind outside a/b/c/d")
+	sh(t, dir, "mkdir -p outside a/b/c/d a/e; echo untouched >outside/sentinel; echo x >a/b/c/file; mount --bind "+
+		"outside a/b/c/d")
 	defer sh(t, dir, "umount -R outside || true; for m in $(findmnt -rno TARGET | grep "+dir+"); do umount $m; done")
 	err := Remove(filepath.Join(dir, "a"))
 	if err == nil || !strings.Contains(err.Error(), "a/b/c/d: something is mounted there") {
@@ -122,7 +124,8 @@ func TestRemoveFails(t *testing.T) {
 	}
 	gone(t, filepath.Join(dir, "a/e"))
 	sh(t, dir, "mkdir -p m/n && mount --bind outside m/n")
-	if err := Remove(filepath.Join(dir, "m")); err == nil || !strings.Contains(err.Error(), "m/n: something is mounted there") {
+	if err := Remove(filepath.Join(dir, "m")); err == nil ||
+		!strings.Contains(err.Error(), "m/n: something is mounted there") {
 		t.Errorf("a mount at the top: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "outside/sentinel")); err != nil {

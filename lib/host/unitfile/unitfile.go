@@ -58,7 +58,8 @@ func (f *File) Bytes() ([]byte, error) {
 		}
 		value := strings.Join(l.value, " \\\n    ")
 		if len(value) > maxLine {
-			return nil, fmt.Errorf("%s= in [%s]: longer than %d bytes, the most that systemd reads", l.name, l.section, maxLine)
+			return nil, fmt.Errorf("%s= in [%s]: longer than %d bytes, the most that systemd reads", l.name,
+				l.section, maxLine)
 		}
 		options = append(options, unit.NewUnitOption(l.section, l.name, value))
 	}
@@ -95,7 +96,8 @@ func Exec(program string, args ...Text) ([]string, error) {
 // an error, and so is a variable in the value: an Environment= line knows specifiers only.
 func Environment(name string, value Text) (string, error) {
 	if !validVariable(name) {
-		return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _", shorten(name))
+		return "", fmt.Errorf("environment variable %q: systemd passes on only names of letters, digits and _",
+			shorten(name))
 	}
 	if !utf8.ValidString(string(value)) {
 		return "", fmt.Errorf("environment variable %s: its value is not UTF-8, and systemd would drop it", name)

@@ -24,7 +24,8 @@ func TestExec(t *testing.T) {
 			`"/a b/%%c" %%n $$HOME "a\"b\\c" "" "x\x0ay" "\x01\x7f"`},
 		{"/x", literals("ü", "\xff\xc3"), `/x "ü" "\xff\xc3"`},
 		{"/x", literals(";", "{", "'q'", "#", "~"), `/x ";" { "'q'" "#" "~"`},
-		{"/x", []Text{Literal("--port=80-tcp:") + Variable("PORT"), "%i", "a b %i"}, `/x --port=80-tcp:${PORT} %i "a b %i"`},
+		{"/x", []Text{Literal("--port=80-tcp:") + Variable("PORT"), "%i", "a b %i"},
+			`/x --port=80-tcp:${PORT} %i "a b %i"`},
 	} {
 		if got, err := Exec(c.program, c.args...); err != nil || strings.Join(got, " ") != c.want {
 			t.Errorf("Exec(%q, %q) = %s, %v; want %s", c.program, c.args, got, err, c.want)

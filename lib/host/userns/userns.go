@@ -78,7 +78,8 @@ func (r Range) Open() (*os.File, error) {
 
 // Shift has the files of a mount, opened as by open_tree(2), belong to the IDs of a namespace.
 func Shift(tree int, ns *os.File) error {
-	err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())})
+	err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE,
+		&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())})
 	if errors.Is(err, unix.EINVAL) {
 		err = fmt.Errorf("%w: %w", ErrCannotShift, err)
 	}
@@ -86,7 +87,8 @@ func Shift(tree int, ns *os.File) error {
 }
 
 // ErrCannotShift is of files that a user namespace's IDs can't own.
-var ErrCannotShift = errors.New("its file system can't show its files with other owners (ext4, xfs, btrfs, and tmpfs since Linux 6.3 can)")
+var ErrCannotShift = errors.New("its file system can't show its files with other owners (ext4, xfs, btrfs, and tmpfs " +
+	"since Linux 6.3 can)")
 
 // Try reports by its error whether the files of a directory or file can be shifted, recursively
 // with what is mounted below. Nothing is mounted.

@@ -10,9 +10,10 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	for s, base := range map[string]uint32{"524288:65536\n": 524288, "524288:65536": 524288, "1879048192:65536": 0, "1878982656:65536": 1878982656,
-		"": 0, "0:65536": 0, "65536:65536": 0, "524289:65536": 0, "524288:65537": 0, "524288": 0, "-524288:65536": 0, "524288:65536:1": 0,
-		"4294967296:65536": 0, "524288:65536\n\n": 0, "0x80000:65536": 0} {
+	for s, base := range map[string]uint32{"524288:65536\n": 524288, "524288:65536": 524288, "1879048192:65536": 0,
+		"1878982656:65536": 1878982656, "": 0, "0:65536": 0, "65536:65536": 0, "524289:65536": 0, "524288:65537": 0,
+		"524288": 0, "-524288:65536": 0, "524288:65536:1": 0, "4294967296:65536": 0, "524288:65536\n\n": 0,
+		"0x80000:65536": 0} {
 		got, err := Parse(s)
 		if (err == nil) != (base != 0) || got.Base != base {
 			t.Errorf("%q: %d, %v; want %d", s, got.Base, err, base)
@@ -24,7 +25,8 @@ func TestParse(t *testing.T) {
 // somebody.
 func TestFree(t *testing.T) {
 	const base, last = firstRange << 16, lastRange << 16
-	for _, n := range []uint32{0, 1, lastRange - firstRange, lastRange - firstRange + 1, math.MaxInt32, math.MaxUint32} {
+	for _, n := range []uint32{0, 1, lastRange - firstRange, lastRange - firstRange + 1, math.MaxInt32,
+		math.MaxUint32} {
 		seen := map[Range]bool{}
 		for r := range Free(n, []Span{{base, 1}, {base + Count + 5, Count}, {last + Count - 1, 1 << 31}, {0, base}}) {
 			back, err := Parse(r.String())
@@ -33,8 +35,9 @@ func TestFree(t *testing.T) {
 			}
 			seen[r] = true
 		}
-		for r, want := range map[Range]bool{{base}: false, {base + Count}: false, {base + 2*Count}: false, {base + 3*Count}: true,
-			{last}: false, {last - Count}: true} {
+		for r, want := range map[Range]bool{{base}: false, {base + Count}: false, {base + 2*Count}: false,
+			{base + 3*Count}: true,
+			{last}:           false, {last - Count}: true} {
 			if seen[r] != want {
 				t.Errorf("%d: %v: %v, want %v", n, r, seen[r], want)
 			}
@@ -52,14 +55,16 @@ func TestFree(t *testing.T) {
 func TestTaken(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
-		"etc/passwd":        "root:x:0:0:root:/root:/bin/sh\nbig:x:700000:4:::\n+::::::\nbroken\nlong:x:99999999999:1:::\n",
-		"etc/group":         "root:x:0:\nbig:x:800000:a,b\n",
-		"etc/subuid":        "# none\nuser:1000000:65536\n1000: 2000000 : 1 \nbad:x:1\nhalf:5\n\nall:2147483647:2147483648\n",
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nbig:x:700000:4:::\n+::::::\nbroken\nlong:x:99999999999:1:::\n",
+		"etc/group":  "root:x:0:\nbig:x:800000:a,b\n",
+		"etc/subuid": "# none\nuser:1000000:65536\n1000: 2000000 : 1 " +
+			"\nbad:x:1\nhalf:5\n\nall:2147483647:2147483648\n",
 		"etc/subgid":        "user:3000000:65536",
 		"proc/self/uid_map": "         0          0 4294967295\n", "proc/self/gid_map": "0 0 4294967295\n",
 		"proc/1/uid_map": "         0          0 4294967295\n", "proc/1/gid_map": "0 0 4294967295\n",
-		"proc/77/uid_map": "         0    4000000      65536\n     65536    5000000          1\n", "proc/77/gid_map": "0 6000000 65536\n",
-		"proc/78/uid_map": "0 4000000 65536\n", "proc/78/gid_map": "", "proc/79/uid_map": "0 1 4294967294\n", "proc/net/uid_map": "0 9000000 1\n",
+		"proc/77/uid_map": "         0    4000000      65536\n     65536    5000000          1\n",
+		"proc/77/gid_map": "0 6000000 65536\n", "proc/78/uid_map": "0 4000000 65536\n", "proc/78/gid_map": "",
+		"proc/79/uid_map": "0 1 4294967294\n", "proc/net/uid_map": "0 9000000 1\n",
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -76,7 +81,8 @@ func TestTaken(t *testing.T) {
 		if ns == "1" {
 			text = "0 8000000 10\n"
 		}
-		err := errors.Join(os.MkdirAll(filepath.Join(dir, "ns"), 0o755), os.Symlink("user:["+ns+"]", filepath.Join(dir, "ns/user")))
+		err := errors.Join(os.MkdirAll(filepath.Join(dir, "ns"), 0o755),
+			os.Symlink("user:["+ns+"]", filepath.Join(dir, "ns/user")))
 		if process != "self" {
 			err = errors.Join(err, os.WriteFile(filepath.Join(dir, "uid_map"), []byte(text), 0o644))
 		}
@@ -85,7 +91,8 @@ func TestTaken(t *testing.T) {
 		}
 	}
 	got, err := Taken(root)
-	want := []Span{{0, 1}, {700000, 1}, {0, 1}, {800000, 1}, {1000000, 65536}, {2000000, 1}, {2147483647, 2147483648}, {3000000, 65536},
+	want := []Span{{0, 1}, {700000, 1}, {0, 1}, {800000, 1}, {1000000, 65536}, {2000000, 1}, {2147483647, 2147483648},
+		{3000000, 65536},
 		{4000000, 65536}, {5000000, 1}, {6000000, 65536}, {7000000, 10}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v\nwant %v", got, err, want)

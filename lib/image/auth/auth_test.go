@@ -43,14 +43,19 @@ func told(c Credentials, ok bool, err error) string {
 	case !ok:
 		return "none"
 	}
-	return strings.Join([]string{c.User, c.Password, c.Token, c.IdentityToken, c.AWS.ID, c.AWS.Secret, c.AWS.Region}, "|") + " " + filepath.Base(c.From)
+	return strings.Join([]string{c.User, c.Password, c.Token, c.IdentityToken, c.AWS.ID, c.AWS.Secret, c.AWS.Region},
+		"|") + " " + filepath.Base(c.From)
 }
 
 const (
-	basic = `{"rktKind":"auth","rktVersion":"v1","domains":["example.com","Other.example.com:8080"],"type":"basic","credentials":{"user":"foo","password":"bar"}}`
-	oauth = `{"rktKind":"auth","rktVersion":"v1","domains":["example.com"],"type":"oauth","credentials":{"token":"tok"}}`
-	aws   = `{"rktKind":"auth","rktVersion":"v1","domains":["s3.amazonaws.com"],"type":"aws","credentials":{"accessKeyID":"id","secretAccessKey":"key","awsRegion":"eu"}}`
-	quay  = `{"rktKind":"dockerAuth","rktVersion":"v1","registries":["index.docker.io","quay.io"],"credentials":{"user":"u","password":"p"}}`
+	basic = `{"rktKind":"auth","rktVersion":"v1","domains":["example.com","Other.example.com:8080"],"type":"basic",` +
+		`"credentials":{"user":"foo","password":"bar"}}`
+	oauth = `{"rktKind":"auth","rktVersion":"v1","domains":["example.com"],"type":"oauth",` +
+		`"credentials":{"token":"tok"}}`
+	aws = `{"rktKind":"auth","rktVersion":"v1","domains":["s3.amazonaws.com"],"type":"aws",` +
+		`"credentials":{"accessKeyID":"id","secretAccessKey":"key","awsRegion":"eu"}}`
+	quay = `{"rktKind":"dockerAuth","rktVersion":"v1","registries":["index.docker.io","quay.io"],` +
+		`"credentials":{"user":"u","password":"p"}}`
 )
 
 func TestRktFiles(t *testing.T) {
@@ -97,20 +102,25 @@ func TestBrokenRktFiles(t *testing.T) {
 		`{"rktVersion":"v1"}`:                   "a.json: no rktKind",
 		`{"rktKind":"auth","rktVersion":"v2"}`:  `a.json: rktVersion "v2": only v1 is known`,
 		`{"rktKind":"paths","rktVersion":"v1"}`: `a.json: rktKind "paths" has no place in auth.d`,
-		strings.Replace(basic, "basic", "digest", 1):               `a.json: type "digest" is not one of basic, oauth, aws`,
-		strings.Replace(basic, `"foo"`, `""`, 1):                   "a.json: credentials: user and password are needed",
-		strings.Replace(oauth, `"tok"`, `""`, 1):                   "a.json: credentials: a token is needed",
-		strings.Replace(aws, `"key"`, `""`, 1):                     "a.json: credentials: accessKeyID and secretAccessKey are needed",
-		strings.Replace(oauth, `"example.com"`, ``, 1):             "a.json: no domains",
-		strings.Replace(quay, "registries", "indices", 1):          `a.json: unknown field "indices"; there are domains or registries, type, credentials (user, password, token, accessKeyID, secretAccessKey, awsRegion)`,
-		strings.Replace(quay, "registries", "domains", 1):          "a.json: domains: is for rktKind auth; dockerAuth has registries",
+		strings.Replace(basic, "basic", "digest", 1): `a.json: type "digest" is not one of basic, ` +
+			`oauth, aws`,
+		strings.Replace(basic, `"foo"`, `""`, 1): "a.json: credentials: user and password are needed",
+		strings.Replace(oauth, `"tok"`, `""`, 1): "a.json: credentials: a token is needed",
+		strings.Replace(aws, `"key"`, `""`, 1): "a.json: credentials: accessKeyID and " +
+			"secretAccessKey are needed",
+		strings.Replace(oauth, `"example.com"`, ``, 1): "a.json: no domains",
+		strings.Replace(quay, "registries", "indices", 1): `a.json: unknown field "indices"; there are ` +
+			`domains or registries, type, credentials (user, password, token, accessKeyID, secretAccessKey, awsRegion)`,
+		strings.Replace(quay, "registries", "domains", 1): "a.json: domains: is for rktKind auth; " +
+			"dockerAuth has registries",
 		strings.Replace(oauth, `["example.com"]`, `"x"`, 1):        "a.json: domains: must be a list, not string",
 		strings.Replace(oauth, `"token"`, `"user":"u","token"`, 1): "a.json: credentials: user is not for type oauth",
 		strings.Replace(oauth, `example.com`, `a.b/c`, 1):          `a.json: domains: "a.b/c" is not HOST[:PORT]`,
 		strings.Replace(oauth, `example.com`, ``, 1):               `a.json: domains: "" is not HOST[:PORT]`,
 		strings.Replace(oauth, `"tok"`, `17`, 1):                   "a.json: token: must be a string, not number",
-		strings.Replace(oauth, `"tok"`, `"s3cret`+"\x01", 1):       "a.json: invalid character '\\x01' in string literal",
-		strings.Repeat(" ", 1<<20+1):                               "a.json: larger than 1048576 bytes",
+		strings.Replace(oauth, `"tok"`, `"s3cret`+"\x01",
+			1): "a.json: invalid character '\\x01' in string literal",
+		strings.Repeat(" ", 1<<20+1): "a.json: larger than 1048576 bytes",
 	} {
 		dir := t.TempDir()
 		write(t, dir+"/auth.d/a.json", text)
@@ -156,31 +166,49 @@ esac
 		{"another host", `{"auths":{"quay.io":` + login("u", "p") + `}}`, "evil.io", "team/app", "none"},
 		{"part of a host", `{"auths":{"quay.io":` + login("u", "p") + `}}`, "quay.io.evil.io", "team/app", "none"},
 		{"port", `{"auths":{"quay.io:5000":` + login("u", "p") + `}}`, "quay.io", "team/app", "none"},
-		{"old URL", `{"auths":{"https://quay.io/v1/":` + login("u", "p") + `}}`, "quay.io", "team/app", "u|p||||| config.json"},
-		{"Hub", `{"auths":{"https://index.docker.io/v1/":` + login("u", "p") + `}}`, "registry-1.docker.io", "library/redis", "u|p||||| config.json"},
-		{"Podman's Hub", `{"auths":{"docker.io":` + login("u", "p") + `}}`, "registry-1.docker.io", "library/redis", "u|p||||| config.json"},
-		{"directory", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io":` + login("v", "q") + `}}`, "quay.io", "team/app", "u|p||||| config.json"},
-		{"repository", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io/team/app":` + login("v", "q") + `}}`, "quay.io", "team/app", "v|q||||| config.json"},
+		{"old URL", `{"auths":{"https://quay.io/v1/":` + login("u", "p") + `}}`, "quay.io", "team/app",
+			"u|p||||| config.json"},
+		{"Hub", `{"auths":{"https://index.docker.io/v1/":` + login("u", "p") + `}}`, "registry-1.docker.io",
+			"library/redis", "u|p||||| config.json"},
+		{"Podman's Hub", `{"auths":{"docker.io":` + login("u", "p") + `}}`, "registry-1.docker.io", "library/redis",
+			"u|p||||| config.json"},
+		{"directory", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io":` + login("v", "q") + `}}`, "quay.io",
+			"team/app", "u|p||||| config.json"},
+		{"repository", `{"auths":{"quay.io/team":` + login("u", "p") + `,"quay.io/team/app":` + login("v", "q") + `}}`,
+			"quay.io", "team/app", "v|q||||| config.json"},
 		{"another directory", `{"auths":{"quay.io/team":` + login("u", "p") + `}}`, "quay.io", "team2/app", "none"},
-		{"in the clear", `{"auths":{"quay.io":{"username":"u","password":"p"}}}`, "quay.io", "a", "u|p||||| config.json"},
-		{"identity token", `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:")) + `","identitytoken":"i"}}}`, "quay.io", "a", "u|||i||| config.json"},
+		{"in the clear", `{"auths":{"quay.io":{"username":"u","password":"p"}}}`, "quay.io", "a",
+			"u|p||||| config.json"},
+		{"identity token", `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:")) +
+			`","identitytoken":"i"}}}`, "quay.io", "a", "u|||i||| config.json"},
 		{"registry token", `{"auths":{"quay.io":{"registrytoken":"r"}}}`, "quay.io", "a", "||r|||| config.json"},
 		{"empty entry", `{"auths":{"quay.io":{}}}`, "quay.io", "a", "none"},
 		{"empty file", "\n", "quay.io", "a", "none"},
-		{"helper of a host", `{"credHelpers":{"helped.example.com":"good"}}`, "helped.example.com", "a", "h|helped.example.com||||| docker-credential-good"},
+		{"helper of a host", `{"credHelpers":{"helped.example.com":"good"}}`, "helped.example.com", "a",
+			"h|helped.example.com||||| docker-credential-good"},
 		{"helper of another host", `{"credHelpers":{"helped.example.com":"good"}}`, "token.example.com", "a", "none"},
-		{"helper", `{"credsStore":"good","auths":{"token.example.com":{}}}`, "token.example.com", "a", "|||idtok||| docker-credential-good"},
+		{"helper", `{"credsStore":"good","auths":{"token.example.com":{}}}`, "token.example.com", "a",
+			"|||idtok||| docker-credential-good"},
 		{"helper and the Hub", `{"credsStore":"good"}`, "docker.io", "a", "hub|hubpw||||| docker-credential-good"},
 		{"helper without", `{"credsStore":"good"}`, "quay.io", "a", "none"},
-		{"helper without, file with", `{"credsStore":"good","auths":{"quay.io":` + login("u", "p") + `}}`, "quay.io", "a", "u|p||||| config.json"},
-		{"helper is missing", `{"credsStore":"none-of-that-name"}`, "quay.io", "a", "docker-credential-none-of-that-name: not found in $PATH"},
-		{"helper fails", `{"credsStore":"good"}`, "broken.example.com", "a", "docker-credential-good: exit status 3: the keyring is locked"},
-		{"helper fails and tells all the same", `{"credsStore":"good"}`, "leak.example.com", "a", "docker-credential-good: exit status 3"},
-		{"helper makes no sense", `{"credsStore":"good"}`, "noise.example.com", "a", "docker-credential-good: its answer is not the JSON of a credential helper"},
-		{"helper is a path", `{"credsStore":"../good"}`, "quay.io", "a", `"../good" is not the name of a credential helper`},
-		{"helper of a host is a path", `{"credHelpers":{"x":"a/b"}}`, "quay.io", "a", `"a/b" is not the name of a credential helper`},
-		{"not base64", `{"auths":{"quay.io":{"auth":"s3cret!"}}}`, "quay.io", "a", `auths, "quay.io": auth is not base64 of USER:PASSWORD`},
-		{"no colon", `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("s3cret")) + `"}}}`, "quay.io", "a", `auths, "quay.io": auth is not base64 of USER:PASSWORD`},
+		{"helper without, file with", `{"credsStore":"good","auths":{"quay.io":` + login("u", "p") + `}}`, "quay.io",
+			"a", "u|p||||| config.json"},
+		{"helper is missing", `{"credsStore":"none-of-that-name"}`, "quay.io", "a",
+			"docker-credential-none-of-that-name: not found in $PATH"},
+		{"helper fails", `{"credsStore":"good"}`, "broken.example.com", "a",
+			"docker-credential-good: exit status 3: the keyring is locked"},
+		{"helper fails and tells all the same", `{"credsStore":"good"}`, "leak.example.com", "a",
+			"docker-credential-good: exit status 3"},
+		{"helper makes no sense", `{"credsStore":"good"}`, "noise.example.com", "a",
+			"docker-credential-good: its answer is not the JSON of a credential helper"},
+		{"helper is a path", `{"credsStore":"../good"}`, "quay.io", "a",
+			`"../good" is not the name of a credential helper`},
+		{"helper of a host is a path", `{"credHelpers":{"x":"a/b"}}`, "quay.io", "a",
+			`"a/b" is not the name of a credential helper`},
+		{"not base64", `{"auths":{"quay.io":{"auth":"s3cret!"}}}`, "quay.io", "a",
+			`auths, "quay.io": auth is not base64 of USER:PASSWORD`},
+		{"no colon", `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("s3cret")) + `"}}}`,
+			"quay.io", "a", `auths, "quay.io": auth is not base64 of USER:PASSWORD`},
 		{"not JSON", `{"auths":`, "quay.io", "a", "unexpected end of JSON input"},
 	} {
 		write(t, dir+"/docker/config.json", c.file)
@@ -208,7 +236,9 @@ func TestHelperHangs(t *testing.T) {
 	defer cancel()
 	begin := time.Now()
 	got := told(New(environment("DOCKER_CONFIG="+dir)).Registry(ctx, "quay.io", "a"))
-	if want := "credentials of " + dir + "/config.json: docker-credential-hang: context deadline exceeded"; got != want || time.Since(begin) > 20*time.Second {
+	if want := "credentials of " + dir +
+		"/config.json: docker-credential-hang: context deadline exceeded"; got != want ||
+		time.Since(begin) > 20*time.Second {
 		t.Errorf("%s after %v, want %s", got, time.Since(begin), want)
 	}
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -230,7 +260,8 @@ func TestDockerPlaces(t *testing.T) {
 	}
 	get := func(want string, env ...string) {
 		t.Helper()
-		if got, _, _ := strings.Cut(told(New(environment(env...)).Registry(t.Context(), "quay.io", "a")), "|"); got != want {
+		if got, _, _ := strings.Cut(told(New(environment(env...)).Registry(t.Context(), "quay.io", "a")),
+			"|"); got != want {
 			t.Errorf("%v: %s, want %s", env, got, want)
 		}
 	}
@@ -252,7 +283,8 @@ func TestDockerPlaces(t *testing.T) {
 	get("named", append(all, "DOCKER_CONFIG="+dir+"/dc")...)
 	file("/auth.json", "podman")
 	get("podman", append(all, "DOCKER_CONFIG="+dir+"/dc", "REGISTRY_AUTH_FILE="+dir+"/auth.json")...)
-	get("credentials of "+dir+"/nothing: no such file or directory", append(all, "REGISTRY_AUTH_FILE="+dir+"/nothing")...)
+	get("credentials of "+dir+"/nothing: no such file or directory",
+		append(all, "REGISTRY_AUTH_FILE="+dir+"/nothing")...)
 	get("run", "HOME=/dev/null", all[1])
 }
 
@@ -274,11 +306,14 @@ func TestTransport(t *testing.T) {
 		}
 	}))
 	defer first.Close()
-	secure := httptest.NewTLSServer(record("secure", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, first.URL+"/end", http.StatusFound) }))
+	secure := httptest.NewTLSServer(record("secure", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, first.URL+"/end", http.StatusFound)
+	}))
 	defer secure.Close()
 	dir := t.TempDir()
 	host := strings.TrimPrefix(first.URL, "http://")
-	write(t, dir+"/auth.d/a.json", strings.Replace(oauth, "example.com", host+`","`+strings.TrimPrefix(secure.URL, "https://"), 1))
+	write(t, dir+"/auth.d/a.json", strings.Replace(oauth, "example.com", host+`","`+strings.TrimPrefix(secure.URL,
+		"https://"), 1))
 	client := &http.Client{Transport: New(environment(), dir).Transport(secure.Client().Transport)}
 	get := func(url string, want ...string) {
 		t.Helper()
@@ -300,8 +335,9 @@ func TestTransport(t *testing.T) {
 	if len(sent) != 0 {
 		t.Error("more was asked")
 	}
-	for address, want := range map[string]string{"https://A.example:443/": "a.example", "http://a.example:80": "a.example", "http://a.example:443": "a.example:443",
-		"https://[::1]:443/": "[::1]", "https://[::1]:44/": "[::1]:44", "https://a/": "a"} {
+	for address, want := range map[string]string{"https://A.example:443/": "a.example",
+		"http://a.example:80": "a.example", "http://a.example:443": "a.example:443", "https://[::1]:443/": "[::1]",
+		"https://[::1]:44/": "[::1]:44", "https://a/": "a"} {
 		r, err := http.NewRequest(http.MethodGet, address, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -313,8 +349,10 @@ func TestTransport(t *testing.T) {
 }
 
 func TestNoSecretIsPrinted(t *testing.T) {
-	c := Credentials{User: "u", Password: "s3cret", Token: "s3cret", IdentityToken: "s3cret", AWS: AWS{Secret: "s3cret"}, From: "f"}
-	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s", c, c, c, c), fmt.Sprint(&c), Refused("x", c, "y")} {
+	c := Credentials{User: "u", Password: "s3cret", Token: "s3cret", IdentityToken: "s3cret",
+		AWS: AWS{Secret: "s3cret"}, From: "f"}
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s", c, c, c, c), fmt.Sprint(&c),
+		Refused("x", c, "y")} {
 		if strings.Contains(text, "s3cret") {
 			t.Error(text)
 		}

@@ -70,7 +70,8 @@ func (a AWS) Sign(r *http.Request, now time.Time) {
 	for part := range strings.SplitSeq(scope, "/") {
 		key = mac(key, part)
 	}
-	r.Header.Set("Authorization", fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%x", a.ID, scope, signed, mac(key, text)))
+	r.Header.Set("Authorization", fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%x", a.ID,
+		scope, signed, mac(key, text)))
 }
 
 func mac(key []byte, text string) []byte {

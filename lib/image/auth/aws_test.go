@@ -30,7 +30,8 @@ func TestAWSExamples(t *testing.T) {
 			r.Header.Set("Range", c.span)
 		}
 		key.Sign(r, now)
-		want := "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" + c.headers + ",Signature=" + c.signature
+		want := "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" +
+			c.headers + ",Signature=" + c.signature
 		if got := r.Header.Get("Authorization"); got != want {
 			t.Errorf("%s: %s, want %s", c.address, got, want)
 		}
@@ -46,9 +47,11 @@ func TestAWSLikeCurl(t *testing.T) {
 	asked := make(chan *http.Request, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r }))
 	defer server.Close()
-	for _, path := range []string{"/", "/a/b.aci", "/a~b/c-d_e.aci", "/a.aci?a=2&a-b=3&b=1", "/with%20space.aci", "/?x="} {
-		out, err := exec.Command("curl", "-sS", "--noproxy", "*", "--aws-sigv4", "aws:amz:eu-west-3:s3", "--user", "ID:key", "-H",
-			"X-Amz-Content-Sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", server.URL+path).CombinedOutput()
+	for _, path := range []string{"/", "/a/b.aci", "/a~b/c-d_e.aci", "/a.aci?a=2&a-b=3&b=1", "/with%20space.aci",
+		"/?x="} {
+		out, err := exec.Command("curl", "-sS", "--noproxy", "*", "--aws-sigv4", "aws:amz:eu-west-3:s3", "--user",
+			"ID:key", "-H", "X-Amz-Content-Sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+			server.URL+path).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

@@ -77,7 +77,8 @@ func (k *Keychain) dockerFiles() []string {
 	}
 	configs := k.getenv("XDG_CONFIG_HOME")
 	runtime := cmp.Or(k.getenv("XDG_RUNTIME_DIR"), "/run")
-	list := []string{filepath.Join(runtime, "containers/auth.json"), fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid())}
+	list := []string{filepath.Join(runtime, "containers/auth.json"), fmt.Sprintf("/run/containers/%d/auth.json",
+		os.Getuid())}
 	if home != "" {
 		list = append([]string{filepath.Join(home, ".docker/config.json")}, list...)
 		configs = cmp.Or(configs, filepath.Join(home, ".config"))
@@ -163,7 +164,8 @@ func (d *dockerConfig) find(ctx context.Context, host, repository string) (Crede
 		}
 	}
 	a, ok := d.entry(names, repository)
-	return Credentials{User: a.User, Password: a.Password, IdentityToken: a.IdentityToken, Token: a.RegistryToken}, ok, nil
+	return Credentials{User: a.User, Password: a.Password, IdentityToken: a.IdentityToken, Token: a.RegistryToken},
+		ok, nil
 }
 
 // entry gives that of the repository, or of the closest directory above it, or of the host
@@ -177,7 +179,8 @@ func (d *dockerConfig) entry(hosts []string, repository string) (dockerAuth, boo
 		}
 	}
 	for _, host := range hosts {
-		for _, key := range []string{host, "https://" + host, "https://" + host + "/", "https://" + host + "/v1/", "https://" + host + "/v2/",
+		for _, key := range []string{host, "https://" + host, "https://" + host + "/", "https://" + host + "/v1/",
+			"https://" + host + "/v2/",
 			host + "/v1/", host + "/v2/", "http://" + host, "http://" + host + "/v1/", "http://" + host + "/v2/"} {
 			if a, ok := d.Auths[key]; ok && a != (dockerAuth{}) {
 				return a, true

@@ -1,7 +1,7 @@
 // Package certs finds the authorities that vouch for a server, and the certificate that is shown to
-// it: in directories HOST[:PORT] of certs.d, as Docker and Podman have it (containers-certs.d(5)). *.crt
-// are authorities besides those of the system, NAME.cert and NAME.key a certificate to show and its
-// key.
+// it: in directories HOST[:PORT] of certs.d, as Docker and Podman have it (containers-certs.d(5)).
+// *.crt are authorities besides those of the system, NAME.cert and NAME.key a certificate to show
+// and its key.
 package certs
 
 import (
@@ -63,7 +63,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer, err := next.RoundTrip(r)
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown && len(t.directories) > 0 {
-		err = fmt.Errorf("%w (the authority's own belongs into %s)", err, filepath.Join(t.directories[0], host, "ca.crt"))
+		err = fmt.Errorf("%w (the authority's own belongs into %s)", err,
+			filepath.Join(t.directories[0], host, "ca.crt"))
 	}
 	return answer, err
 }

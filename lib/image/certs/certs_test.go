@@ -35,7 +35,8 @@ func TestTransport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -68,13 +69,20 @@ func TestTransport(t *testing.T) {
 	}{
 		{"nothing", nil, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
 		{"authority", map[string][]byte{"a/" + host + "/ca.crt": ca}, ""},
-		{"authority, second directory", map[string][]byte{"b/" + host + "/x.crt": ca, "b/" + host + "/README": nil}, ""},
-		{"of another host", map[string][]byte{"a/127.0.0.1/ca.crt": ca, "a/127.0.0.1:1/ca.crt": ca}, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
-		{"the first directory wins", map[string][]byte{"a/" + host + "/README": nil, "b/" + host + "/x.crt": ca}, "unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
-		{"one to show", map[string][]byte{"a/" + host + "/ca.crt": ca, "a/" + host + "/me.cert": cert, "a/" + host + "/me.key": keyPEM}, "7"},
-		{"no key", map[string][]byte{"a/" + host + "/ca.crt": ca, "a/" + host + "/me.cert": cert}, "DIR/a/" + host + "/me.key is missing"},
-		{"not a key", map[string][]byte{"a/" + host + "/me.cert": cert, "a/" + host + "/me.key": ca}, "found a certificate rather than a key in the PEM for the private key"},
-		{"no certificate", map[string][]byte{"a/" + host + "/ca.crt": []byte("x")}, "DIR/a/" + host + "/ca.crt: no certificate in it"},
+		{"authority, second directory", map[string][]byte{"b/" + host + "/x.crt": ca, "b/" + host + "/README": nil},
+			""},
+		{"of another host", map[string][]byte{"a/127.0.0.1/ca.crt": ca, "a/127.0.0.1:1/ca.crt": ca},
+			"unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
+		{"the first directory wins", map[string][]byte{"a/" + host + "/README": nil, "b/" + host + "/x.crt": ca},
+			"unknown authority (the authority's own belongs into DIR/a/" + host + "/ca.crt)"},
+		{"one to show", map[string][]byte{"a/" + host + "/ca.crt": ca, "a/" + host + "/me.cert": cert,
+			"a/" + host + "/me.key": keyPEM}, "7"},
+		{"no key", map[string][]byte{"a/" + host + "/ca.crt": ca, "a/" + host + "/me.cert": cert}, "DIR/a/" + host +
+			"/me.key is missing"},
+		{"not a key", map[string][]byte{"a/" + host + "/me.cert": cert, "a/" + host + "/me.key": ca},
+			"found a certificate rather than a key in the PEM for the private key"},
+		{"no certificate", map[string][]byte{"a/" + host + "/ca.crt": []byte("x")}, "DIR/a/" + host +
+			"/ca.crt: no certificate in it"},
 	} {
 		dir := t.TempDir()
 		for name, data := range c.files {
@@ -99,7 +107,8 @@ func TestTransport(t *testing.T) {
 }
 
 func TestFolders(t *testing.T) {
-	if got := Directories("/usr/lib/rkt", "/etc/rkt", ""); !slices.Equal(got, append([]string{"/etc/rkt/certs.d", "/usr/lib/rkt/certs.d"}, Shared...)) {
+	if got := Directories("/usr/lib/rkt", "/etc/rkt", ""); !slices.Equal(got,
+		append([]string{"/etc/rkt/certs.d", "/usr/lib/rkt/certs.d"}, Shared...)) {
 		t.Error(got)
 	}
 }

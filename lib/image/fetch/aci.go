@@ -64,7 +64,7 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 	f := &acis{store: s, options: o, client: &http.Client{Transport: newTransport(o, o.Auth)}, got: map[string]found{}}
 	root, err := f.get(ctx, ref, want{signature: o.Signature})
 	if err != nil {
-		return fetched{}, meant(ref, err)
+		return fetched{}, withHint(ref, err)
 	}
 	t, err := f.tree(ctx, root, nil)
 	if err != nil {
@@ -81,9 +81,9 @@ func fromACI(ctx context.Context, s *store.Store, ref image.Reference, o Options
 	return fetched{id: root.id}, nil // add has recorded who signed what
 }
 
-// meant adds to an error what somebody may have meant who wrote the name of a file or directory
-// that is there.
-func meant(ref image.Reference, err error) error {
+// withHint adds the right spelling to an error of a name that is also a file or an OCI image layout
+// in the current directory.
+func withHint(ref image.Reference, err error) error {
 	if ref.Kind == image.Appc {
 		if info, err2 := os.Stat(ref.App); err2 == nil && info.Mode().IsRegular() {
 			return fmt.Errorf("%w (the file of this name is ./%s)", err, ref.App)
@@ -140,7 +140,8 @@ func (f *acis) fromFile(ctx context.Context, ref image.Reference, w want) (found
 	if err != nil {
 		return found{}, err
 	}
-	if id, err := f.store.Lookup(ref); err == nil { // then most likely it is that, and to read it costs less than to unpack it
+	if id, err := f.store.Lookup(ref); err == nil {
+		// then most likely it is that, and to read it costs less than to unpack it
 		if old, ok := f.have(id); ok {
 			v := f.reader(ctx, file, ref.Path, info.Size())
 			proof.of(file, v)
@@ -264,7 +265,7 @@ func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 	}
 	m := new(schema.ImageManifest)
 	if err := json.Unmarshal(text, m); errors.Is(err, types.ErrInvalidIsolator) && isolator.Unknown(text) != "" {
-		return nil, fmt.Errorf("isolator %s: there is none of this name", isolator.Unknown(text))
+		return nil, fmt.Errorf("unknown isolator %s", isolator.Unknown(text))
 	} else if err != nil {
 		return nil, err
 	}

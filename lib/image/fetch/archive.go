@@ -218,7 +218,8 @@ type saved struct {
 // fetchSaved fetches an image that manifest.json lists.
 func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Reference, o Options) (fetched, error) {
 	if !o.InsecureImage {
-		return fetched{}, errors.New("no signature is known for docker archives: use --insecure-options=image to run it unsigned")
+		return fetched{},
+			errors.New("no signature is known for docker archives: use --insecure-options=image to run it unsigned")
 	}
 	var all []saved
 	if err := files(a.open).readJSON(ctx, "manifest.json", &all); err != nil {
@@ -236,7 +237,8 @@ func (a *archive) fetchSaved(ctx context.Context, s *store.Store, ref image.Refe
 	get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) { return a.open(names[d.Digest]) }
 	named := ref // the image's name in its manifest is the one that it has in the archive
 	if len(img.RepoTags) > 0 {
-		if docker, err := image.ParseReference("docker://" + cmp.Or(matching(img.RepoTags, ref.Tag), img.RepoTags[0])); err == nil {
+		if docker, err := image.ParseReference("docker://" + cmp.Or(matching(img.RepoTags, ref.Tag),
+			img.RepoTags[0])); err == nil {
 			named = docker
 		}
 	}
@@ -252,7 +254,8 @@ func (a *archive) describe(ctx context.Context, img saved, names map[v1.Hash]str
 	if err != nil {
 		return nil, fmt.Errorf("config %w", err)
 	}
-	configJSON, err := readSmall(&verifier{ctx: ctx, r: io.NewSectionReader(a.file, e.offset, e.size), size: e.size}, maxConfig)
+	configJSON, err := readSmall(&verifier{ctx: ctx, r: io.NewSectionReader(a.file, e.offset, e.size), size: e.size},
+		maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", img.Config, err)
 	}
@@ -266,7 +269,8 @@ func (a *archive) describe(ctx context.Context, img saved, names map[v1.Hash]str
 	}
 	diffIDs := config.RootFS.DiffIDs
 	if len(diffIDs) != len(img.Layers) || len(diffIDs) > maxLayers {
-		return nil, fmt.Errorf("manifest.json and config disagree: %d layers, %d diff IDs (%d is the most)", len(img.Layers), len(diffIDs), maxLayers)
+		return nil, fmt.Errorf("manifest.json and config disagree: %d layers, %d diff IDs (%d is the most)",
+			len(img.Layers), len(diffIDs), maxLayers)
 	}
 	names[digest] = img.Config
 	m := &v1.Manifest{Config: v1.Descriptor{MediaType: types.DockerConfigJSON, Digest: digest, Size: e.size}}
@@ -290,7 +294,8 @@ func (a *archive) describe(ctx context.Context, img saved, names map[v1.Hash]str
 			return nil, fmt.Errorf("layer %s: %w", name, err)
 		}
 		names[digest] = name
-		m.Layers = append(m.Layers, v1.Descriptor{MediaType: types.DockerUncompressedLayer, Digest: digest, Size: e.size})
+		m.Layers = append(m.Layers, v1.Descriptor{MediaType: types.DockerUncompressedLayer, Digest: digest,
+			Size: e.size})
 	}
 	return m, nil
 }

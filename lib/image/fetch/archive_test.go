@@ -76,7 +76,9 @@ func savedParts(t testing.TB, tags []string, layers ...layer) []entryOf {
 		parts = append(parts, entryOf{name: dir + "/", typ: tar.TypeDir}, entryOf{name: dir + "/VERSION", text: "1.0"},
 			entryOf{name: dir + "/layer.tar", text: string(l.compressed)})
 	}
-	return append(parts, entryOf{name: "manifest.json", text: text(t, []object{{"Config": parts[0].name, "RepoTags": tags, "Layers": names}})})
+	return append(parts,
+		entryOf{name: "manifest.json",
+			text: text(t, []object{{"Config": parts[0].name, "RepoTags": tags, "Layers": names}})})
 }
 
 func archiveFile(t testing.TB, data []byte) string {
@@ -106,7 +108,8 @@ func layoutParts(t testing.TB, l layout) []entryOf {
 }
 
 func TestArchive(t *testing.T) {
-	base, top := plainLayer(t, "bin/", "bin/app=program", "etc/", "etc/old=x"), plainLayer(t, "etc/", "etc/.wh.old", "etc/new=y")
+	base, top := plainLayer(t, "bin/", "bin/app=program", "etc/", "etc/old=x"),
+		plainLayer(t, "etc/", "etc/.wh.old", "etc/new=y")
 	zipped := layer{gzipped(t, top.compressed), top.diffID}
 	l := newLayout(t)
 	l.image(layer{gzipped(t, base.compressed), base.diffID}, zipped)
@@ -117,11 +120,14 @@ func TestArchive(t *testing.T) {
 			linked[i] = entryOf{name: p.name, link: "../x/hard.tar"}
 		}
 	}
-	linked = append(linked, entryOf{name: "x/hard.tar", link: "y.tar", typ: tar.TypeLink}, entryOf{name: "y.tar", text: string(top.compressed)})
+	linked = append(linked, entryOf{name: "x/hard.tar", link: "y.tar", typ: tar.TypeLink},
+		entryOf{name: "y.tar", text: string(top.compressed)})
 	both := layoutParts(t, l) // Docker 25 and later
 	configJSON := text(t, config(base, top))
-	both = append(both, entryOf{name: "manifest.json", text: text(t, []object{{"Config": "blobs/sha256/" + hexOf([]byte(configJSON)),
-		"RepoTags": []string{"redis:7"}, "Layers": []string{"blobs/sha256/" + hexOf(gzipped(t, base.compressed)), "blobs/sha256/" + hexOf(zipped.compressed)}}})})
+	both = append(both,
+		entryOf{name: "manifest.json", text: text(t, []object{{"Config": "blobs/sha256/" + hexOf([]byte(configJSON)),
+			"RepoTags": []string{"redis:7"}, "Layers": []string{"blobs/sha256/" + hexOf(gzipped(t, base.compressed)),
+				"blobs/sha256/" + hexOf(zipped.compressed)}}})})
 	for _, c := range []struct {
 		name, ref string // %s is the file
 		data      []byte
@@ -129,12 +135,14 @@ func TestArchive(t *testing.T) {
 	}{
 		{"docker save", "docker-archive:%s", archiveOf(t, saved...), "registry-1.docker.io/library/redis"},
 		{"gzip", "docker-archive:%s:redis:7", gzipped(t, archiveOf(t, saved...)), "registry-1.docker.io/library/redis"},
-		{"zstd", "docker-archive:%s:docker.io/library/redis:7", zstded(t, archiveOf(t, saved...)), "registry-1.docker.io/library/redis"},
+		{"zstd", "docker-archive:%s:docker.io/library/redis:7", zstded(t, archiveOf(t, saved...)),
+			"registry-1.docker.io/library/redis"},
 		{"another name", "docker-archive:%s:h.x:5000/me/app", archiveOf(t, saved...), "h.x_5000/me/app"},
 		{"only a tag", "docker-archive:%s:7", archiveOf(t, saved...), "registry-1.docker.io/library/redis"},
 		{"links", "docker-archive:%s", archiveOf(t, linked...), "app"},
 		{"compressed layer", "docker-archive:%s", archiveOf(t, savedParts(t, nil, base, zipped)...), "app"},
-		{"oci-archive that is docker's", "oci-archive:%s", archiveOf(t, saved...), "registry-1.docker.io/library/redis"},
+		{"oci-archive that is docker's", "oci-archive:%s", archiveOf(t, saved...),
+			"registry-1.docker.io/library/redis"},
 		{"layout", "oci-archive:%s", archiveOf(t, layoutParts(t, l)...), "app"},
 		{"layout, gzip", "oci-archive:%s", gzipped(t, archiveOf(t, layoutParts(t, l)...)), "app"},
 		{"docker-archive that is a layout", "docker-archive:%s", archiveOf(t, layoutParts(t, l)...), "app"},
@@ -149,7 +157,8 @@ func TestArchive(t *testing.T) {
 			must(t, err)
 			img, err := s.Image(id)
 			must(t, err)
-			if content, err := os.ReadFile(img.Layers[0] + "/bin/app"); string(content) != "program" || err != nil || len(img.Layers) != 2 {
+			if content, err := os.ReadFile(img.Layers[0] + "/bin/app"); string(content) != "program" || err != nil ||
+				len(img.Layers) != 2 {
 				t.Errorf("%v: %q %v", img.Layers, content, err)
 			}
 			if img.Manifest.Name.String() != c.manifest {
@@ -173,7 +182,9 @@ func TestArchive(t *testing.T) {
 // layers, named by their digests.
 func TestArchiveOfCrane(t *testing.T) {
 	data := tarOf(t, "bin/", "bin/app=program")
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	})
 	must(t, err)
 	img, err := mutate.AppendLayers(empty.Image, layer, layer)
 	must(t, err)
@@ -211,47 +222,83 @@ func TestBadArchive(t *testing.T) {
 		want      string
 	}{
 		{"empty", "docker-archive:", nil, "neither index.json nor manifest.json"},
-		{"text", "docker-archive:", []byte(strings.Repeat("no archive ", 100)), "bad archive: archive/tar: invalid tar header"},
+		{"text", "docker-archive:", []byte(strings.Repeat("no archive ", 100)),
+			"bad archive: archive/tar: invalid tar header"},
 		{"truncated header", "docker-archive:", archiveOf(t, two...)[:300], "bad archive: unexpected EOF"},
-		{"truncated layer", "docker-archive:", parts(func(p []entryOf) []entryOf { return p })[:6*512+100], "bad archive: unexpected EOF"},
-		{"truncated gzip", "docker-archive:", gzipped(t, parts(func(p []entryOf) []entryOf { return p }))[:200], "unexpected EOF"},
-		{"none of ours", "oci-archive:", archiveOf(t, entryOf{name: "repositories", text: "{}"}), "not an archive of images"},
-		{"manifest is no JSON", "docker-archive:", archiveOf(t, entryOf{name: "manifest.json", text: "x"}), "manifest.json: invalid character"},
-		{"manifest of 100 MB", "docker-archive:", archiveOf(t, entryOf{name: "manifest.json", text: strings.Repeat(" ", 100<<20)}), "manifest.json: larger than 8388608 bytes"},
-		{"manifest of 100 MB in gzip", "docker-archive:", gzipped(t, archiveOf(t, entryOf{name: "manifest.json", text: strings.Repeat(" ", 100<<20)})), "larger than 8388608 bytes"},
+		{"truncated layer", "docker-archive:", parts(func(p []entryOf) []entryOf { return p })[:6*512+100],
+			"bad archive: unexpected EOF"},
+		{"truncated gzip", "docker-archive:", gzipped(t, parts(func(p []entryOf) []entryOf { return p }))[:200],
+			"unexpected EOF"},
+		{"none of ours", "oci-archive:", archiveOf(t, entryOf{name: "repositories", text: "{}"}),
+			"not an archive of images"},
+		{"manifest is no JSON", "docker-archive:", archiveOf(t, entryOf{name: "manifest.json", text: "x"}),
+			"manifest.json: invalid character"},
+		{"manifest of 100 MB", "docker-archive:",
+			archiveOf(t, entryOf{name: "manifest.json", text: strings.Repeat(" ", 100<<20)}),
+			"manifest.json: larger than 8388608 bytes"},
+		{"manifest of 100 MB in gzip", "docker-archive:",
+			gzipped(t, archiveOf(t, entryOf{name: "manifest.json", text: strings.Repeat(" ", 100<<20)})),
+			"larger than 8388608 bytes"},
 		{"no image", "docker-archive:", manifest([]object{}), "no image in it"},
-		{"which of two", "docker-archive:", archiveOf(t, two...), "more than one image in it: name one with :NAME:TAG at the end (it has one:1, two:1)"},
-		{"neither of two", "docker-archive:%s:three", archiveOf(t, two...), `no image of name "three" in it (it has one:1, two:1)`},
+		{"which of two", "docker-archive:", archiveOf(t, two...),
+			"more than one image in it: name one with :NAME:TAG at the end (it has one:1, two:1)"},
+		{"neither of two", "docker-archive:%s:three", archiveOf(t, two...),
+			`no image of name "three" in it (it has one:1, two:1)`},
 		{"both of two", "docker-archive:%s:1", archiveOf(t, two...), `more than one image of name "1" in it`},
-		{"not the one", "docker-archive:%s:three", archiveOf(t, savedParts(t, nil, good)...), `no image of name "three" in it (it has no names)`},
-		{"no config", "docker-archive:", manifest([]object{{"Config": "x.json", "Layers": []string{layerName}}}), "config x.json: not in the archive"},
-		{"config outside", "docker-archive:", manifest([]object{{"Config": "../../../../etc/passwd", "Layers": []string{layerName}}}),
+		{"not the one", "docker-archive:%s:three", archiveOf(t, savedParts(t, nil, good)...),
+			`no image of name "three" in it (it has no names)`},
+		{"no config", "docker-archive:", manifest([]object{{"Config": "x.json", "Layers": []string{layerName}}}),
+			"config x.json: not in the archive"},
+		{"config outside", "docker-archive:",
+			manifest([]object{{"Config": "../../../../etc/passwd", "Layers": []string{layerName}}}),
 			"config ../../../../etc/passwd: not in the archive"},
-		{"absolute layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{"/etc/passwd"}}}), "layer /etc/passwd: not in the archive"},
-		{"no layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{}}}), "manifest.json and config disagree: 0 layers, 1 diff IDs"},
-		{"a directory as layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{filepath.Dir(layerName)}}}), "not in the archive"},
-		{"changed config", "docker-archive:", parts(func(p []entryOf) []entryOf { p[0].text += " "; return p }), "digest mismatch: got sha256:"},
-		{"changed layer", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3].text = string(tarOf(t, "file=evil")); return p }), "digest mismatch: got sha256:"},
+		{"absolute layer", "docker-archive:",
+			manifest([]object{{"Config": configName, "Layers": []string{"/etc/passwd"}}}),
+			"layer /etc/passwd: not in the archive"},
+		{"no layer", "docker-archive:", manifest([]object{{"Config": configName, "Layers": []string{}}}),
+			"manifest.json and config disagree: 0 layers, 1 diff IDs"},
+		{"a directory as layer", "docker-archive:",
+			manifest([]object{{"Config": configName, "Layers": []string{filepath.Dir(layerName)}}}),
+			"not in the archive"},
+		{"changed config", "docker-archive:", parts(func(p []entryOf) []entryOf { p[0].text += " "; return p }),
+			"digest mismatch: got sha256:"},
+		{"changed layer", "docker-archive:",
+			parts(func(p []entryOf) []entryOf { p[3].text = string(tarOf(t, "file=evil")); return p }),
+			"digest mismatch: got sha256:"},
 		{"changed compressed layer", "docker-archive:", parts(func(p []entryOf) []entryOf {
 			p[3].text = string(gzipped(t, tarOf(t, "file=evil")))
 			return p
 		}), "digest mismatch: unpacked it is sha256:"},
-		{"layer twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[3]) }), "layer.tar: twice in the archive"},
-		{"manifest twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[4]) }), "manifest.json: twice in the archive"},
-		{"layer is a link out", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "/etc/passwd"}; return p }),
+		{"layer twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[3]) }),
+			"layer.tar: twice in the archive"},
+		{"manifest twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[4]) }),
+			"manifest.json: twice in the archive"},
+		{"layer is a link out", "docker-archive:",
+			parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "/etc/passwd"}; return p }),
 			"a link that leads out of the archive"},
-		{"layer is a link up", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "../../../etc/passwd"}; return p }), "not in the archive"},
-		{"layer is a link to itself", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "layer.tar"}; return p }), "links without end"},
+		{"layer is a link up", "docker-archive:",
+			parts(func(p []entryOf) []entryOf {
+				p[3] = entryOf{name: layerName, link: "../../../etc/passwd"}
+				return p
+			}), "not in the archive"},
+		{"layer is a link to itself", "docker-archive:",
+			parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "layer.tar"}; return p }),
+			"links without end"},
 		{"layer is a hard link to itself", "docker-archive:", parts(func(p []entryOf) []entryOf {
 			p[3] = entryOf{name: layerName, link: layerName, typ: tar.TypeLink}
 			return p
 		}), "links without end"},
-		{"layer is a fifo", "docker-archive:", parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, typ: tar.TypeFifo}; return p }), "not a regular file"},
-		{"layer leaves its directory", "docker-archive:", archiveOf(t, savedParts(t, nil, plainLayer(t, "../evil=x"))...), `entry "../evil": .. in the name`},
-		{"names leave the archive", "docker-archive:", append(archiveOf(t, entryOf{name: "../../evil", text: "x"}, entryOf{name: "/etc/evil", text: "x"})[:2048],
-			manifest([]object{{"Config": "x"}})...), "config x: not in the archive"},
+		{"layer is a fifo", "docker-archive:",
+			parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, typ: tar.TypeFifo}; return p }),
+			"not a regular file"},
+		{"layer leaves its directory", "docker-archive:",
+			archiveOf(t, savedParts(t, nil, plainLayer(t, "../evil=x"))...), `entry "../evil": .. in the name`},
+		{"names leave the archive", "docker-archive:",
+			append(archiveOf(t, entryOf{name: "../../evil", text: "x"}, entryOf{name: "/etc/evil", text: "x"})[:2048],
+				manifest([]object{{"Config": "x"}})...), "config x: not in the archive"},
 		{"layout without its blob", "oci-archive:", archiveOf(t, layoutParts(t, l)[3:]...), "not in the archive"},
-		{"layout of another tag", "oci-archive:%s:2", archiveOf(t, layoutParts(t, l)...), `no image of tag "2" in it (it has no tags)`},
+		{"layout of another tag", "oci-archive:%s:2", archiveOf(t, layoutParts(t, l)...),
+			`no image of tag "2" in it (it has no tags)`},
 		{"layout with a changed blob", "oci-archive:", func() []byte {
 			p := layoutParts(t, l)
 			for i := range p {
@@ -288,7 +335,8 @@ func TestArchiveBomb(t *testing.T) {
 	file := archiveFile(t, gzipped(t, make([]byte, 8<<20)))
 	o := unsigned
 	o.MaxBytes = 4 << 20
-	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), o); err == nil || err.Error() != "larger than 4194304 bytes (--unpack-limit=SIZE allows more)" {
+	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), o); err == nil ||
+		err.Error() != "larger than 4194304 bytes (--unpack-limit=SIZE allows more)" {
 		t.Error(err)
 	}
 	var b bytes.Buffer
@@ -297,7 +345,8 @@ func TestArchiveBomb(t *testing.T) {
 		must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(i)}))
 	}
 	must(t, os.WriteFile(file, b.Bytes(), 0o644))
-	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), unsigned); err == nil || !strings.Contains(err.Error(), "more than 100000 entries") {
+	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), unsigned); err == nil ||
+		!strings.Contains(err.Error(), "more than 100000 entries") {
 		t.Error(err)
 	}
 	wantNothing(t, dir)
@@ -308,8 +357,10 @@ func TestArchiveBomb(t *testing.T) {
 func FuzzArchive(f *testing.F) {
 	good := plainLayer(f, "file=text")
 	f.Add(archiveOf(f, savedParts(f, []string{"app:1"}, good)...), "")
-	f.Add(archiveOf(f, entryOf{name: "manifest.json", link: "a"}, entryOf{name: "a", text: `[{"Config":"a","Layers":["a"],"RepoTags":[":"]}]`}), ":")
-	f.Add(archiveOf(f, entryOf{name: "index.json", text: `{"manifests":[{"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`}), "1")
+	f.Add(archiveOf(f, entryOf{name: "manifest.json", link: "a"},
+		entryOf{name: "a", text: `[{"Config":"a","Layers":["a"],"RepoTags":[":"]}]`}), ":")
+	f.Add(archiveOf(f, entryOf{name: "index.json", text: `{"manifests":[{"digest":"sha256:` + strings.Repeat("0", 64) +
+		`"}]}`}), "1")
 	f.Fuzz(func(t *testing.T, data []byte, tag string) {
 		file, err := os.CreateTemp(t.TempDir(), "")
 		must(t, err)
@@ -337,8 +388,9 @@ func FuzzArchive(f *testing.F) {
 		}
 		var index v1.IndexManifest
 		_ = files(a.open).readJSON(t.Context(), "index.json", &index)
-		_, _, _ = findManifest(t.Context(), image.Reference{Tag: tag}, Platform{}, index, func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-			return a.open("blobs/sha256/" + d.Digest.Hex)
-		})
+		_, _, _ = findManifest(t.Context(), image.Reference{Tag: tag}, Platform{}, index,
+			func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+				return a.open("blobs/sha256/" + d.Digest.Hex)
+			})
 	})
 }

@@ -68,7 +68,8 @@ func (c *cosign) no(err error) bool {
 // verifyRemote refuses an image in a registry that is signed by nobody who is trusted for its name.
 // Signatures are at the tag sha256-DIGEST.sig, or refer to the image (distribution-spec, "Listing
 // Referrers"); of its manifest, or of the index that it is in.
-func verifyRemote(ctx context.Context, r account, puller *remote.Puller, options []remote.Option, repository name.Repository, c *cosign) error {
+func verifyRemote(ctx context.Context, r account, puller *remote.Puller, options []remote.Option,
+	repository name.Repository, c *cosign) error {
 	for _, digest := range c.image.Digests {
 		manifest, err := puller.Get(ctx, repository.Tag(strings.Replace(digest, ":", "-", 1)+".sig"))
 		switch {
@@ -123,8 +124,10 @@ var signatureTag = regexp.MustCompile(`(^|:)sha256-[0-9a-f]{64}\.(sig|att|sbom)$
 // and copies of a registry have it.
 func attached(d v1.Descriptor) bool {
 	kind := d.Annotations["kind"]
-	return signatureTag.MatchString(d.Annotations[refName]) || signatureTag.MatchString(d.Annotations[containerdName]) ||
-		kind == "dev.cosignproject.cosign/sigs" || kind == "dev.cosignproject.cosign/atts" || d.ArtifactType == trust.SignatureArtifact
+	return signatureTag.MatchString(d.Annotations[refName]) ||
+		signatureTag.MatchString(d.Annotations[containerdName]) ||
+		kind == "dev.cosignproject.cosign/sigs" || kind == "dev.cosignproject.cosign/atts" ||
+		d.ArtifactType == trust.SignatureArtifact
 }
 
 // verifyLayout refuses an image of a layout that is signed by nobody who is trusted for the name

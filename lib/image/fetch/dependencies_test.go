@@ -112,7 +112,8 @@ func TestDependencies(t *testing.T) {
 	}
 	// Each is an image of its own, and known by its name.
 	for name, aci := range map[string][]byte{"b": b, "c": c, "d": d} {
-		got, err := Fetch(t.Context(), s, reference(t, "example.com/"+name), Options{PullPolicy: Never, InsecureImage: true})
+		got, err := Fetch(t.Context(), s, reference(t, "example.com/"+name),
+			Options{PullPolicy: Never, InsecureImage: true})
 		if err != nil || got != idOf(aci) {
 			t.Errorf("%s: %s %v", name, got, err)
 		}
@@ -171,8 +172,10 @@ func TestDependencyByID(t *testing.T) {
 		{"labels", `"labels":[{"name":"version","value":"1"}]`, ""},
 		{"size", fmt.Sprintf(`"size":%d`, len(base)), ""},
 		{"size of the file", fmt.Sprintf(`"size":%d`, size), ""},
-		{"all", fmt.Sprintf(`"imageID":"%s","labels":[{"name":"version","value":"1"}],"size":%d`, idOf(base), len(base)), ""},
-		{"another id", `"imageID":"` + idOf(nil) + `"`, "dependency example.com/base: https://example.com/example.com/base.aci: its ID is " + idOf(base)},
+		{"all", fmt.Sprintf(`"imageID":"%s","labels":[{"name":"version","value":"1"}],"size":%d`, idOf(base),
+			len(base)), ""},
+		{"another id", `"imageID":"` + idOf(nil) + `"`,
+			"dependency example.com/base: https://example.com/example.com/base.aci: its ID is " + idOf(base)},
 		{"another version", `"labels":[{"name":"version","value":"2"}]`, `its label version is "1", not "2"`},
 		{"larger", `"size":100000`, "uncompressed, and not 100000"},
 		{"smaller", `"size":10`, "longer than 10 bytes"},
@@ -187,7 +190,8 @@ func TestDependencyByID(t *testing.T) {
 			s, _ := newStore(t)
 			o := example(t, shop.web)
 			id, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o)
-			if c.want == "" && (err != nil || id != idOf(app)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			if c.want == "" && (err != nil || id != idOf(app)) ||
+				c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%s %v\nwant %s", id, err, c.want)
 			}
 			if _, err := s.Image(idOf(app)); (err == nil) != (c.want == "") {
@@ -219,12 +223,14 @@ func TestBadDependencies(t *testing.T) {
 	}{
 		{"missing", func(s *shop) { s.add("app", dependsOn("gone")) },
 			"dependency example.com/gone: https://example.com/example.com/gone.aci: not on the server"},
-		{"of itself", func(s *shop) { s.add("app", dependsOn("app")) }, "dependency example.com/app: example.com/app depends on itself"},
+		{"of itself", func(s *shop) { s.add("app", dependsOn("app")) },
+			"dependency example.com/app: example.com/app depends on itself"},
 		{"a circle", func(s *shop) {
 			s.add("app", dependsOn("b"))
 			s.add("b", dependsOn("c"))
 			s.add("c", dependsOn("b"))
-		}, "dependency example.com/b: dependency example.com/c: dependency example.com/b: example.com/b depends on itself"},
+		}, "dependency example.com/b: dependency example.com/c: dependency example.com/b: example.com/b depends on " +
+			"itself"},
 		{"without end", func(s *shop) {
 			n := 0
 			s.web.override = func(w http.ResponseWriter, r *http.Request) bool {
@@ -232,7 +238,8 @@ func TestBadDependencies(t *testing.T) {
 					return false
 				}
 				n++
-				_, _ = w.Write(aciOf(s.t, "example.com/"+strings.TrimSuffix(filepath.Base(r.URL.Path), ".aci"), dependsOn(fmt.Sprintf("d%d", n))))
+				_, _ = w.Write(aciOf(s.t, "example.com/"+strings.TrimSuffix(filepath.Base(r.URL.Path), ".aci"),
+					dependsOn(fmt.Sprintf("d%d", n))))
 				return true
 			}
 		}, "it depends on more than 500 images"},
@@ -243,11 +250,13 @@ func TestBadDependencies(t *testing.T) {
 			s.add("d30", "")
 			s.add("app", dependsOn("d0"))
 		}, "it depends on more than 500 images"},
-		{"a name that is none", func(s *shop) { s.add("app", `,"dependencies":[{"imageName":"example.com/../x"}]`) }, `".." cannot be a part`},
+		{"a name that is none", func(s *shop) { s.add("app", `,"dependencies":[{"imageName":"example.com/../x"}]`) },
+			`".." cannot be a part`},
 		{"a bad archive", func(s *shop) {
 			s.add("app", dependsOn("b"))
 			s.add("b", "", "../../evil=x")
-		}, "dependency example.com/b: https://example.com/example.com/b.aci: entry \"rootfs/../../evil\": .. in the name"},
+		},
+			"dependency example.com/b: https://example.com/example.com/b.aci: entry \"rootfs/../../evil\": .. in the name"},
 		{"another name", func(s *shop) {
 			s.add("app", dependsOn("b"))
 			s.web.files["/example.com/b.aci"] = s.add("c", "")
@@ -274,7 +283,8 @@ func TestBadDependencies(t *testing.T) {
 func TestWhitelist(t *testing.T) {
 	shop := newShop(t)
 	base := shop.add("base", "", "etc/", "etc/a=a", "etc/b=b", "var/", "var/x=x", "opt/deep/er/f=f", "l->etc")
-	app := shop.add("app", dependsOn("base")+`,"pathWhitelist":["/etc/a","/opt/deep/er/f","/own","/l/","/nothing"]`, "own=1", "other=1", "empty/", "etc/")
+	app := shop.add("app", dependsOn("base")+`,"pathWhitelist":["/etc/a","/opt/deep/er/f","/own","/l/","/nothing"]`,
+		"own=1", "other=1", "empty/", "etc/")
 	all := shop.add("all", `,"pathWhitelist":["/own","/dir"]`, "own=1", "dir/")
 	s, _ := newStore(t)
 	o := example(t, shop.web)
@@ -325,7 +335,8 @@ func TestImpliedFolders(t *testing.T) {
 	for _, e := range []*tar.Header{
 		{Name: "manifest", Typeflag: tar.TypeReg}, {Name: "rootfs/", Typeflag: tar.TypeDir, Mode: 0o755},
 		{Name: "rootfs/tmp/", Typeflag: tar.TypeDir, Mode: 0o1777, Uid: 7, Gid: 8},
-		{Name: "rootfs/srv/", Typeflag: tar.TypeDir, Mode: 0o700}, {Name: "rootfs/srv/deep/", Typeflag: tar.TypeDir, Mode: 0o711, Uid: 9},
+		{Name: "rootfs/srv/", Typeflag: tar.TypeDir, Mode: 0o700}, {Name: "rootfs/srv/deep/", Typeflag: tar.TypeDir,
+			Mode: 0o711, Uid: 9},
 		{Name: "rootfs/link", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
 	} {
 		var b bytes.Buffer
@@ -353,14 +364,16 @@ func TestImpliedFolders(t *testing.T) {
 	if !strings.HasPrefix(store.LayerName(top), "part-") || img.Layers[0] != s.LayerPath(idOf(base)) {
 		t.Fatal(img.Layers)
 	}
-	for name, want := range map[string]string{"tmp": "1777 7:8", "srv": "700 0:0", "srv/deep": "711 9:0", "new": "755 0:0", "link": "755 0:0", "own": "755 0:0"} {
+	for name, want := range map[string]string{"tmp": "1777 7:8", "srv": "700 0:0", "srv/deep": "711 9:0",
+		"new": "755 0:0", "link": "755 0:0", "own": "755 0:0"} {
 		var st unix.Stat_t
 		must(t, unix.Lstat(filepath.Join(top, name), &st))
 		if got := fmt.Sprintf("%o %d:%d", st.Mode&0o7777, st.Uid, st.Gid); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
-	if got := files2text(view(t, &store.Image{Layers: img.Layers[1:]})); got != "link=/ link/a=/ link/a/b=1 new=/ new/z=1 own=/ own/o=1 srv=/ srv/deep=/ srv/deep/y=1 tmp=/ tmp/x=1" {
+	if got := files2text(view(t, &store.Image{Layers: img.Layers[1:]})); got != "link=/ link/a=/ link/a/b=1 new=/ "+
+		"new/z=1 own=/ own/o=1 srv=/ srv/deep=/ srv/deep/y=1 tmp=/ tmp/x=1" {
 		t.Error(got)
 	}
 	again, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o)
@@ -411,7 +424,9 @@ func TestLikeACIRenderer(t *testing.T) {
 		shop := newShop(t)
 		reference512 := rendererStore{}
 		depth := 1 + random.IntN(5)
-		chain := random.IntN(2) == 0 // acirenderer applies the whitelist of a sibling to what comes after it: in a chain nobody has siblings
+		// acirenderer applies the whitelist of a sibling to what comes after it: in a chain nobody
+		// has siblings
+		chain := random.IntN(2) == 0
 		var names []string
 		var top []byte
 		for i := range depth {

@@ -15,28 +15,29 @@ import (
 	"time"
 )
 
-// patient is a transport that does not give up at once. What a server or a network says to try
+// retrying is a transport that does not give up at once. What a server or a network says to try
 // again (429, 5xx, a reset) is tried again after a while that doubles, or that Retry-After says.
-// The body of an answer goes on where it breaks off or stands still, by a range request (RFC 9110, 14),
-// if the server gives it a validator to know it by; one without is not, because the rest could be
-// of something else. Whoever reads a body through it sees one body.
-type patient struct {
+// The body of an answer goes on where it breaks off or stands still, by a range request (RFC 9110,
+// 14), if the server gives it a validator to know it by; one without is not, because the rest could
+// be of something else. Whoever reads a body through it sees one body.
+type retrying struct {
 	next  http.RoundTripper
 	delay time.Duration // before the second try
 	idle  time.Duration // a body that brings nothing for so long has broken off
 
-	login func(context.Context) (http.RoundTripper, error) // logs in anew, where that takes more than next does; may be nil
+	// logs in anew, where that takes more than next does; may be nil
+	login func(context.Context) (http.RoundTripper, error)
 }
 
 const (
-	maxTries     = 5                // of one request, and of going on with a body at one place
-	maxWait      = time.Minute      // what Retry-After may ask for; more is not waited
-	firstDelay   = time.Second / 2  // so that all tries take about 8 s
-	bodyIdle     = 45 * time.Second // as long as a switch-over of a server takes
-	enoughToHope = 64 << 10         // bytes after which going on counts as having worked
+	maxTries    = 5                // of one request, and of going on with a body at one place
+	maxWait     = time.Minute      // what Retry-After may ask for; more is not waited
+	firstDelay  = time.Second / 2  // so that all tries take about 8 s
+	bodyIdle    = 45 * time.Second // as long as a switch-over of a server takes
+	minProgress = 64 << 10         // bytes after which going on counts as having worked
 )
 
-func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return p.next.RoundTrip(r)
 	}
@@ -61,13 +62,14 @@ func (p *patient) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // again reports whether to try once more, and after which time.
-func (p *patient) again(answer *http.Response, err error, try int) (time.Duration, bool) {
+func (p *retrying) again(answer *http.Response, err error, try int) (time.Duration, bool) {
 	if try >= maxTries {
 		return 0, false
 	}
-	wait := time.Duration(float64(p.delay<<(try-1)) * (0.75 + rand.Float64()/2)) // so that many clients do not come back at one time
+	// so that many clients do not come back at one time
+	wait := time.Duration(float64(p.delay<<(try-1)) * (0.75 + rand.Float64()/2))
 	if err != nil {
-		return wait, passing(err)
+		return wait, isTransient(err)
 	}
 	switch answer.StatusCode {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
@@ -84,9 +86,9 @@ func (p *patient) again(answer *http.Response, err error, try int) (time.Duratio
 	return wait, wait <= maxWait
 }
 
-// passing tells of an error whether it may be gone in a moment. A name that does not exist, a port
-// on which nobody listens and a host that does not answer are more likely mistakes.
-func passing(err error) bool {
+// isTransient reports whether retrying after err may succeed. A name that does not exist, a port on
+// which nobody listens and a host that does not answer are more likely mistakes.
+func isTransient(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsTemporary || dns.IsTimeout
 	}
@@ -117,7 +119,7 @@ func drop(answer *http.Response) {
 
 // resuming is the body of an answer, and of those that go on with it.
 type resuming struct {
-	patient   *patient
+	retrying  *retrying
 	request   *http.Request
 	validator string // for If-Range; "" if there is none
 	at, end   int64  // offsets in the whole; end is -1 if it is not known
@@ -125,13 +127,13 @@ type resuming struct {
 	cancel    context.CancelCauseFunc // of the answer that body is of
 	idle      *time.Timer
 	tries     int
-	hoped     int64 // where it broke off the last time
+	brokeOff  int64 // where it broke off the last time
 }
 
 var errIdle = errors.New("the server sends nothing more")
 
-func (p *patient) resuming(r *http.Request, answer *http.Response, cancel context.CancelCauseFunc) *resuming {
-	b := &resuming{patient: p, request: r, validator: validator(answer), end: answer.ContentLength}
+func (p *retrying) resuming(r *http.Request, answer *http.Response, cancel context.CancelCauseFunc) *resuming {
+	b := &resuming{retrying: p, request: r, validator: validator(answer), end: answer.ContentLength}
 	b.take(answer.Body, cancel)
 	if answer.StatusCode == http.StatusPartialContent { // a range that our caller has asked for
 		from, size, err := contentRange(answer)
@@ -147,13 +149,13 @@ func (p *patient) resuming(r *http.Request, answer *http.Response, cancel contex
 // take goes on with that body, which cancel ends.
 func (b *resuming) take(body io.ReadCloser, cancel context.CancelCauseFunc) {
 	b.body, b.cancel = body, cancel
-	b.idle = time.AfterFunc(b.patient.idle, func() { cancel(errIdle) })
+	b.idle = time.AfterFunc(b.retrying.idle, func() { cancel(errIdle) })
 	b.idle.Stop()
 }
 
 func (b *resuming) Read(p []byte) (int, error) {
 	for {
-		b.idle.Reset(b.patient.idle)
+		b.idle.Reset(b.retrying.idle)
 		n, err := b.body.Read(p)
 		stood := !b.idle.Stop()
 		b.at += int64(n)
@@ -180,14 +182,14 @@ func (b *resuming) Close() error {
 
 // resume asks for the rest. If it cannot be had, its error is why the body broke off.
 func (b *resuming) resume(cause error) error {
-	if b.at-b.hoped >= enoughToHope {
+	if b.at-b.brokeOff >= minProgress {
 		b.tries = 0
 	}
-	b.hoped = b.at
+	b.brokeOff = b.at
 	renewed := false
 	for b.validator != "" && b.request.Context().Err() == nil {
 		b.tries++
-		wait, again := b.patient.again(nil, io.ErrUnexpectedEOF, b.tries)
+		wait, again := b.retrying.again(nil, io.ErrUnexpectedEOF, b.tries)
 		if !again {
 			break
 		}
@@ -200,13 +202,14 @@ func (b *resuming) resume(cause error) error {
 		r := b.request.Clone(ctx)
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", b.at))
 		r.Header.Set("If-Range", b.validator)
-		answer, err := b.patient.next.RoundTrip(r)
-		if err == nil && !renewed && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
+		answer, err := b.retrying.next.RoundTrip(r)
+		if err == nil && !renewed && (answer.StatusCode == http.StatusUnauthorized ||
+			answer.StatusCode == http.StatusForbidden) {
 			renewed = true
 			drop(answer)
-			answer, err = b.patient.anew(r)
+			answer, err = b.retrying.anew(r)
 		}
-		if _, again := b.patient.again(answer, err, 1); again {
+		if _, again := b.retrying.again(answer, err, 1); again {
 			drop(answer)
 			cancel(nil)
 			continue
@@ -222,7 +225,7 @@ func (b *resuming) resume(cause error) error {
 		if answer.StatusCode != http.StatusOK {
 			return nil
 		}
-		b.idle.Reset(b.patient.idle)
+		b.idle.Reset(b.retrying.idle)
 		_, err = io.CopyN(io.Discard, b.body, b.at) // a server that knows no ranges
 		b.idle.Stop()
 		if err == nil {
@@ -234,7 +237,7 @@ func (b *resuming) resume(cause error) error {
 
 // anew sends a request the way that its redirects have come, with a new token and to where it leads
 // now: both may hold only for some minutes, which a large download takes.
-func (p *patient) anew(r *http.Request) (*http.Response, error) {
+func (p *retrying) anew(r *http.Request) (*http.Response, error) {
 	next := p.next
 	if p.login != nil {
 		var err error
@@ -260,7 +263,8 @@ func (b *resuming) check(answer *http.Response) error {
 	case http.StatusPartialContent:
 		from, size, err := contentRange(answer)
 		if err != nil || from != b.at || b.end >= 0 && size >= 0 && size != b.end {
-			return fmt.Errorf("asked for the bytes from %d on, the server sends %q", b.at, answer.Header.Get("Content-Range"))
+			return fmt.Errorf("asked for the bytes from %d on, the server sends %q", b.at,
+				answer.Header.Get("Content-Range"))
 		}
 		return nil
 	case http.StatusOK:
@@ -293,7 +297,8 @@ func contentRange(answer *http.Response) (from, size int64, err error) {
 	if total != "*" {
 		size, err3 = strconv.ParseInt(total, 10, 64)
 	}
-	if err := cmp.Or(err1, err2, err3); err != nil || !ok || !ok2 || !ok3 || from < 0 || to < from || size >= 0 && to >= size {
+	if err := cmp.Or(err1, err2, err3); err != nil || !ok || !ok2 || !ok3 || from < 0 || to < from ||
+		size >= 0 && to >= size {
 		return 0, -1, fmt.Errorf("a range of %q", answer.Header.Get("Content-Range"))
 	}
 	return from, size, nil

@@ -34,7 +34,7 @@ func (b *breaking) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func TestPatient(t *testing.T) {
+func TestRetrying(t *testing.T) {
 	data := []byte(rand.Text() + strings.Repeat(rand.Text(), 40_000)) // a megabyte
 	serve := func(w http.ResponseWriter, r *http.Request, tag string) {
 		w.Header().Set("ETag", tag)
@@ -60,8 +60,10 @@ func TestPatient(t *testing.T) {
 			}
 			serve(w, r, `"1"`)
 		}, "", 4, nil},
-		{"for ever busy", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(502) }, "502 Bad Gateway", 5, nil},
-		{"not there", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(404) }, "404 Not Found", 1, nil},
+		{"for ever busy", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(502) },
+			"502 Bad Gateway", 5, nil},
+		{"not there", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(404) },
+			"404 Not Found", 1, nil},
 		{"come back now", func(w http.ResponseWriter, r *http.Request, n int) {
 			if n == 1 {
 				w.Header().Set("Retry-After", "0")
@@ -99,8 +101,12 @@ func TestPatient(t *testing.T) {
 				serve(w, r, `"1"`)
 			}
 		}, "", 4, []string{"", "bytes=100000-", "bytes=100000-", "bytes=100000-"}},
-		{"breaks off again and again", func(w http.ResponseWriter, r *http.Request, n int) { serve(&breaking{w, 100_000}, r, `"1"`) }, "", 11, nil},
-		{"breaks off at one place", func(w http.ResponseWriter, r *http.Request, n int) { serve(&breaking{w, 10}, r, `"1"`) },
+		{"breaks off again and again", func(w http.ResponseWriter, r *http.Request, n int) {
+			serve(&breaking{w, 100_000}, r, `"1"`)
+		}, "", 11, nil},
+		{"breaks off at one place", func(w http.ResponseWriter, r *http.Request, n int) {
+			serve(&breaking{w, 10}, r, `"1"`)
+		},
 			"unexpected EOF", 5, []string{"", "bytes=10-", "bytes=20-", "bytes=30-", "bytes=40-"}},
 		{"knows no ranges", func(w http.ResponseWriter, r *http.Request, n int) {
 			r.Header.Del("Range")
@@ -165,7 +171,8 @@ func TestPatient(t *testing.T) {
 				c.answer(w, r, n)
 			}))
 			defer server.Close()
-			client := &http.Client{Transport: newTransport(Options{delay: time.Millisecond, idle: time.Second / 4}, nil)}
+			client := &http.Client{Transport: newTransport(Options{delay: time.Millisecond, idle: time.Second / 4},
+				nil)}
 			got, err := func() ([]byte, error) {
 				answer, err := client.Get(server.URL)
 				if err != nil {
@@ -177,7 +184,8 @@ func TestPatient(t *testing.T) {
 				}
 				return io.ReadAll(answer.Body)
 			}()
-			if c.want == "" && (err != nil || !bytes.Equal(got, data)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			if c.want == "" && (err != nil || !bytes.Equal(got, data)) ||
+				c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%d bytes, %v\nwant %d, %s", len(got), err, len(data), c.want)
 			}
 			mu.Lock()
@@ -189,8 +197,8 @@ func TestPatient(t *testing.T) {
 	}
 }
 
-// TestPatientHTTP2 has an answer break off that is one stream of several in a connection.
-func TestPatientHTTP2(t *testing.T) {
+// TestRetryingHTTP2 has an answer break off that is one stream of several in a connection.
+func TestRetryingHTTP2(t *testing.T) {
 	data := []byte(strings.Repeat(rand.Text(), 40_000))
 	n := 0
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -206,7 +214,8 @@ func TestPatientHTTP2(t *testing.T) {
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
-	client := &http.Client{Transport: newTransport(Options{InsecureTLS: true, delay: time.Millisecond, idle: time.Second}, nil)}
+	client := &http.Client{Transport: newTransport(Options{InsecureTLS: true, delay: time.Millisecond,
+		idle: time.Second}, nil)}
 	answer, err := client.Get(server.URL)
 	must(t, err)
 	defer answer.Body.Close()
@@ -216,8 +225,8 @@ func TestPatientHTTP2(t *testing.T) {
 	}
 }
 
-// TestPatientCancelled ends what waits for a second try, and what waits for a body.
-func TestPatientCancelled(t *testing.T) {
+// TestRetryingCancelled ends what waits for a second try, and what waits for a body.
+func TestRetryingCancelled(t *testing.T) {
 	for _, status := range []int{http.StatusServiceUnavailable, http.StatusOK} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"1"`)
@@ -246,7 +255,8 @@ func TestPatientCancelled(t *testing.T) {
 }
 
 func FuzzContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 0-1/2", "bytes 5-9/*", "bytes 5-4/10", "bytes */10", "0-1/2", "bytes 1-2/1", "bytes -1-2/3"} {
+	for _, s := range []string{"bytes 0-1/2", "bytes 5-9/*", "bytes 5-4/10", "bytes */10", "0-1/2", "bytes 1-2/1",
+		"bytes -1-2/3"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -274,7 +284,7 @@ func TestPassing(t *testing.T) {
 		{errors.New("tls: failed to verify certificate"), false},
 		{context.Canceled, false},
 	} {
-		if got := passing(c.err); got != c.want {
+		if got := isTransient(c.err); got != c.want {
 			t.Errorf("%v: %v", c.err, got)
 		}
 	}

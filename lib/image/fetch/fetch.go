@@ -101,7 +101,8 @@ func (o Options) log(format string, args ...any) {
 // inStore tells the log that an image need not be fetched.
 func (o Options) inStore(ref image.Reference) {
 	if source := ref.Source(); ref.Kind != image.ID {
-		o.log("using image from local store for %s %s", strings.Replace(source, "URL", "url", 1), auth.PlainURL(ref.Typed()))
+		o.log("using image from local store for %s %s", strings.Replace(source, "URL", "url", 1),
+			auth.PlainURL(ref.Typed()))
 	}
 }
 
@@ -215,7 +216,8 @@ func (o Options) foreignly(ref image.Reference) error {
 	case isACI(ref):
 		return o.Platform.notForACIs()
 	case o.PullPolicy == Never && o.storeFirst(ref):
-		return fmt.Errorf("--platform=%s: names in the store are of images for %s: give its ID", o.Platform, thisMachine())
+		return fmt.Errorf("--platform=%s: names in the store are of images for %s: give its ID", o.Platform,
+			thisMachine())
 	}
 	return nil
 }
@@ -241,7 +243,9 @@ func fromStore(ctx context.Context, s *store.Store, ref image.Reference, o Optio
 	case o.PullPolicy == Never && errors.Is(err, store.ErrNotFound):
 		return "", nil, fmt.Errorf("%w (pull policy is never)", err)
 	case o.PullPolicy == Never && unverified != nil:
-		return "", nil, fmt.Errorf("%w (pull policy is never): \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", err)
+		return "", nil,
+			fmt.Errorf("%w (pull policy is never): \"rkt fetch\" verifies it, or use --insecure-options=image to run "+
+				"it unsigned", err)
 	case o.PullPolicy == Never:
 		return "", nil, err
 	}

@@ -61,7 +61,8 @@ func TestLayout(t *testing.T) {
 		t.Errorf("%q %v", text, err)
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(img.Layers[0]+"/etc/old", &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != 0 {
+	if err := unix.Lstat(img.Layers[0]+"/etc/old", &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR ||
+		st.Rdev != 0 {
 		t.Errorf("whiteout: %o %v", st.Mode, err)
 	}
 	if got, err := s.Lookup(ref); got != id || err != nil {
@@ -103,7 +104,8 @@ func TestIncomplete(t *testing.T) {
 	if _, err := s.Image(id); err == nil || errors.Is(err, store.ErrNotFound) {
 		t.Errorf("incomplete: %v", err)
 	}
-	if _, err := Fetch(t.Context(), s, ref, Options{PullPolicy: Never}); err == nil || !strings.Contains(err.Error(), "incomplete: layer") {
+	if _, err := Fetch(t.Context(), s, ref, Options{PullPolicy: Never}); err == nil ||
+		!strings.Contains(err.Error(), "incomplete: layer") {
 		t.Error(err)
 	}
 	if again, err := Fetch(t.Context(), s, ref, o); again != id || err != nil {
@@ -112,7 +114,8 @@ func TestIncomplete(t *testing.T) {
 	if _, err := s.Image(id); err != nil {
 		t.Error(err)
 	}
-	if a, b := g.count("/v2/app/blobs/"+digest(one.compressed)), g.count("/v2/app/blobs/"+digest(two.compressed)); a != 1 || b != 2 {
+	if a, b := g.count("/v2/app/blobs/"+digest(one.compressed)),
+		g.count("/v2/app/blobs/"+digest(two.compressed)); a != 1 || b != 2 {
 		t.Errorf("layers were asked for %d and %d times", a, b)
 	}
 }
@@ -140,11 +143,14 @@ func TestBroken(t *testing.T) {
 		want string
 	}{
 		{"no layout", func(l layout) {}, "not an OCI image layout: open "},
-		{"index is no JSON", func(l layout) { must(t, os.WriteFile(l.dir+"/index.json", []byte("x"), 0o644)) }, "index.json: invalid character"},
-		{"index is a directory", func(l layout) { must(t, os.Mkdir(l.dir+"/index.json", 0o755)) }, "not a regular file"},
+		{"index is no JSON", func(l layout) { must(t, os.WriteFile(l.dir+"/index.json", []byte("x"), 0o644)) },
+			"index.json: invalid character"},
+		{"index is a directory", func(l layout) { must(t, os.Mkdir(l.dir+"/index.json", 0o755)) },
+			"not a regular file"},
 		{"index is a fifo", func(l layout) { must(t, unix.Mkfifo(l.dir+"/index.json", 0o644)) }, "not a regular file"},
 		{"index is empty", func(l layout) { l.index() }, "no image for linux/"},
-		{"index is huge", func(l layout) { must(t, os.WriteFile(l.dir+"/index.json", make([]byte, 9<<20), 0o644)) }, "index.json: larger than 8388608 bytes"},
+		{"index is huge", func(l layout) { must(t, os.WriteFile(l.dir+"/index.json", make([]byte, 9<<20), 0o644)) },
+			"index.json: larger than 8388608 bytes"},
 		{"two images", func(l layout) {
 			d := l.json(typeManifest, l.manifest(config(good), good))
 			l.index(d, d)
@@ -166,7 +172,8 @@ func TestBroken(t *testing.T) {
 			c["architecture"] = "vax"
 			l.index(l.json(typeManifest, l.manifest(c, good)))
 		}, "it is for linux/vax, and this machine is linux/"},
-		{"manifest of another kind", func(l layout) { l.index(l.blob("text/plain", []byte("x"))) }, `type "text/plain" is not an image`},
+		{"manifest of another kind", func(l layout) { l.index(l.blob("text/plain", []byte("x"))) },
+			`type "text/plain" is not an image`},
 		{"not a file system", func(l layout) {
 			m := l.manifest(config(good), good)
 			m["config"].(object)["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
@@ -225,7 +232,8 @@ func TestBroken(t *testing.T) {
 		{"layer is truncated", func(l layout) {
 			l.image(big)
 			must(t, os.Truncate(l.path(digest(big.compressed)), int64(len(big.compressed)/2)))
-		}, fmt.Sprintf("layer %s: truncated: %d of %d bytes", digest(big.compressed), len(big.compressed)/2, len(big.compressed))},
+		}, fmt.Sprintf("layer %s: truncated: %d of %d bytes", digest(big.compressed), len(big.compressed)/2,
+			len(big.compressed))},
 		{"layer is empty", func(l layout) {
 			l.image(good)
 			must(t, os.Truncate(l.path(digest(good.compressed)), 0))
@@ -280,7 +288,8 @@ func TestBomb(t *testing.T) {
 	l.image(gzipLayer(t, "zeros="+strings.Repeat("\x00", 4<<20)))
 	for _, o := range []Options{{MaxBytes: 4 << 20}, {MaxEntries: 1, MaxBytes: 1 << 20}} {
 		o.PullPolicy, o.InsecureImage = Update, true
-		if _, err := Fetch(t.Context(), s, reference(t, "oci:"+l.dir), o); err == nil || !strings.Contains(err.Error(), "larger than") {
+		if _, err := Fetch(t.Context(), s, reference(t, "oci:"+l.dir), o); err == nil ||
+			!strings.Contains(err.Error(), "larger than") {
 			t.Errorf("%+v: %v", o, err)
 		}
 		wantNothing(t, dir)
@@ -329,9 +338,11 @@ func TestChoose(t *testing.T) {
 	if ids["1"] == ids["2"] || ids["1"] != ids["many"] {
 		t.Errorf("%v", ids)
 	}
-	for tag, want := range map[string]string{"": "more than one image in it: name one with :TAG at the end (it has 1, 2, many)",
+	for tag, want := range map[string]string{"": "more than one image in it: name one with :TAG at the end (it has " +
+		"1, 2, many)",
 		":3": `no image of tag "3" in it (it has 1, 2, many)`} {
-		if _, err := Fetch(t.Context(), s, reference(t, "oci:"+l.dir+tag), unsigned); err == nil || err.Error() != want {
+		if _, err := Fetch(t.Context(), s, reference(t, "oci:"+l.dir+tag), unsigned); err == nil ||
+			err.Error() != want {
 			t.Errorf("%q: %v", tag, err)
 		}
 	}
@@ -351,17 +362,25 @@ func TestPolicy(t *testing.T) {
 		o    Options
 		want string
 	}{
-		{"docker://127.0.0.1:1/x", Options{PullPolicy: Never, InsecureImage: true}, "not in the store (pull policy is never)"},
+		{"docker://127.0.0.1:1/x", Options{PullPolicy: Never, InsecureImage: true},
+			"not in the store (pull policy is never)"},
 		{"/no/such.aci", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
-		{"docker://127.0.0.1:1/x", Options{PullPolicy: New}, `no key is trusted for 127.0.0.1:1/x: trust its signer's with "rkt trust --prefix=127.0.0.1:1/x FILE.pub", or use --insecure-options=image to run it unsigned`},
-		{"/no/such.aci", Options{PullPolicy: New}, "signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
-		{"oci:/no/such", Options{PullPolicy: Update}, "not an OCI image layout: open /no/such/index.json: no such file or directory"},
+		{"docker://127.0.0.1:1/x", Options{PullPolicy: New},
+			`no key is trusted for 127.0.0.1:1/x: trust its signer's with "rkt trust --prefix=127.0.0.1:1/x ` +
+				`FILE.pub", or use --insecure-options=image to run it unsigned`},
+		{"/no/such.aci", Options{PullPolicy: New},
+			"signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
+		{"oci:/no/such", Options{PullPolicy: Update},
+			"not an OCI image layout: open /no/such/index.json: no such file or directory"},
 		{"sha512-abcd", unsigned, "not in the store"},
 		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
-		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: New}, "signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
-		{"https://127.0.0.1:1/x.aci", unsigned, `Get "https://127.0.0.1:1/x.aci": dial tcp 127.0.0.1:1: connect: connection refused`},
+		{"https://127.0.0.1:1/x.aci", Options{PullPolicy: New},
+			"signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
+		{"https://127.0.0.1:1/x.aci", unsigned,
+			`Get "https://127.0.0.1:1/x.aci": dial tcp 127.0.0.1:1: connect: connection refused`},
 		{"example.com/x", Options{PullPolicy: Never}, "not in the store (pull policy is never)"},
-		{"example.com/x", Options{PullPolicy: Update}, "signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
+		{"example.com/x", Options{PullPolicy: Update},
+			"signatures cannot be verified here: use --insecure-options=image to run it unsigned"},
 		{"/no/such.aci", unsigned, "open /no/such.aci: no such file or directory"},
 	} {
 		if _, err := Fetch(t.Context(), s, reference(t, c.name), c.o); err == nil || err.Error() != c.want {
@@ -420,7 +439,8 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("by digest: %s %v", again, err)
 	}
 	wrong := reference(t, "docker://"+ref.Host+"/app@"+digest(nil))
-	if _, err := Fetch(t.Context(), s, wrong, unsigned); err == nil || !strings.Contains(err.Error(), "not in the registry "+ref.Host) {
+	if _, err := Fetch(t.Context(), s, wrong, unsigned); err == nil ||
+		!strings.Contains(err.Error(), "not in the registry "+ref.Host) {
 		t.Error(err)
 	}
 }
@@ -482,9 +502,10 @@ func TestBadRegistry(t *testing.T) {
 		{"layer by plain HTTP from another machine", answer(blob, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://192.0.2.1/layer", http.StatusFound)
 		}), "plain HTTP to another machine: use --insecure-options=http to allow it"},
-		{"manifest by plain HTTP from another machine", answer("/v2/app/manifests/latest", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://192.0.2.1:5000/v2/", http.StatusFound)
-		}), "plain HTTP to another machine"},
+		{"manifest by plain HTTP from another machine", answer("/v2/app/manifests/latest",
+			func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://192.0.2.1:5000/v2/", http.StatusFound)
+			}), "plain HTTP to another machine"},
 		{"redirects without end", answer(blob, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusFound)
 		}), "more than 10 redirects"},
@@ -535,7 +556,8 @@ func TestRegistryBreaksOff(t *testing.T) {
 	server := httptest.NewServer(g)
 	defer server.Close()
 	s, _ := newStore(t)
-	if _, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"), quick); err != nil {
+	if _, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"),
+		quick); err != nil {
 		t.Error(err)
 	}
 	if want := []string{"", "", "bytes=50000-", "bytes=50000-"}; !slices.Equal(ranges, want) {
@@ -631,7 +653,8 @@ func TestCancel(t *testing.T) {
 const aciText = `{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app"`
 
 func TestACI(t *testing.T) {
-	plain := tarOf(t, "manifest="+aciText+"}", "rootfs/", "rootfs/bin/app=1", "rootfs/.wh.x=not special", "rootfs/l->/etc")
+	plain := tarOf(t, "manifest="+aciText+"}", "rootfs/", "rootfs/bin/app=1", "rootfs/.wh.x=not special",
+		"rootfs/l->/etc")
 	bz, err := base64.StdEncoding.DecodeString(bzip2ACI)
 	must(t, err)
 	xz := exec.Command("xz", "-c")
@@ -639,8 +662,8 @@ func TestACI(t *testing.T) {
 	xzed, err := xz.Output()
 	must(t, err)
 	want := fmt.Sprintf("sha512-%x", sha512.Sum512(plain))
-	for name, data := range map[string][]byte{"plain": plain, "gzip": gzipped(t, plain), "zstd": zstded(t, plain), "bzip2": bz, "xz": xzed,
-		"gzip in two members": append(gzipped(t, plain[:700]), gzipped(t, plain[700:])...)} {
+	for name, data := range map[string][]byte{"plain": plain, "gzip": gzipped(t, plain), "zstd": zstded(t, plain),
+		"bzip2": bz, "xz": xzed, "gzip in two members": append(gzipped(t, plain[:700]), gzipped(t, plain[700:])...)} {
 		s, dir := newStore(t)
 		file := filepath.Join(t.TempDir(), "app.aci")
 		must(t, os.WriteFile(file, data, 0o644))
@@ -688,7 +711,8 @@ func TestNotCompressed(t *testing.T) {
 func greedyXZ(t testing.TB) []byte {
 	t.Helper()
 	crc := func(data []byte) []byte { return binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(data)) }
-	flags, block := []byte{0, 4}, []byte{2, 0, 0x21, 1, 40, 0, 0, 0} // xz-file-format.txt 2.1.1 and 3.1: LZMA2, dictionary size 40
+	// xz-file-format.txt 2.1.1 and 3.1: LZMA2, dictionary size 40
+	flags, block := []byte{0, 4}, []byte{2, 0, 0x21, 1, 40, 0, 0, 0}
 	return slices.Concat([]byte("\xfd7zXZ\x00"), flags, crc(flags), block, crc(block), make([]byte, 100))
 }
 
@@ -707,24 +731,33 @@ func TestBadACI(t *testing.T) {
 		{"two manifests", "a second manifest", tarOf(t, "manifest="+aciText+"}", "manifest="+aciText+"}", "rootfs/")},
 		{"a directory as manifest", "not a file", tarOf(t, "manifest/", "rootfs/")},
 		{"manifest is no JSON", `entry "manifest": `, tarOf(t, "manifest=x", "rootfs/")},
-		{"manifest of another kind", "ACKind", tarOf(t, `manifest={"acKind":"PodManifest","acVersion":"0.8.11"}`, "rootfs/")},
-		{"manifest with a bad name", "ACIdentifier", tarOf(t, `manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"../x"}`, "rootfs/")},
-		{"something else", `entry "etc/passwd": an ACI holds only manifest and rootfs`, tarOf(t, "manifest="+aciText+"}", "rootfs/", "etc/passwd=x")},
+		{"manifest of another kind", "ACKind", tarOf(t, `manifest={"acKind":"PodManifest","acVersion":"0.8.11"}`,
+			"rootfs/")},
+		{"manifest with a bad name", "ACIdentifier",
+			tarOf(t, `manifest={"acKind":"ImageManifest","acVersion":"0.8.11","name":"../x"}`, "rootfs/")},
+		{"something else", `entry "etc/passwd": an ACI holds only manifest and rootfs`,
+			tarOf(t, "manifest="+aciText+"}", "rootfs/", "etc/passwd=x")},
 		{"dot-dot", `entry "rootfs/../../x": .. in the name`, tarOf(t, "manifest="+aciText+"}", "rootfs/../../x=1")},
-		{"manifest of 100 MB", `entry "manifest": larger than 16777216 bytes`, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/")},
-		{"manifest of 100 MB in gzip", `entry "manifest": larger than 16777216 bytes`, gzipped(t, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/"))},
-		{"other machine", `bad os "freebsd": it is for freebsd/`, tarOf(t, "manifest="+aciText+`,"labels":[{"name":"os","value":"freebsd"},{"name":"arch","value":"amd64"}]}`, "rootfs/")},
+		{"manifest of 100 MB", `entry "manifest": larger than 16777216 bytes`,
+			tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/")},
+		{"manifest of 100 MB in gzip", `entry "manifest": larger than 16777216 bytes`,
+			gzipped(t, tarOf(t, "manifest="+strings.Repeat(" ", 100<<20), "rootfs/"))},
+		{"other machine", `bad os "freebsd": it is for freebsd/`,
+			tarOf(t, "manifest="+aciText+`,"labels":[{"name":"os","value":"freebsd"},{"name":"arch","value":"amd64"}]}`,
+				"rootfs/")},
 	} {
 		s, dir := newStore(t)
 		file := filepath.Join(t.TempDir(), "app.aci")
 		must(t, os.WriteFile(file, c.data, 0o644))
-		if id, err := Fetch(t.Context(), s, reference(t, file), unsigned); err == nil || !strings.Contains(err.Error(), c.want) {
+		if id, err := Fetch(t.Context(), s, reference(t, file), unsigned); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %s %v", c.name, id, err)
 		}
 		wantNothing(t, dir)
 	}
 	s, _ := newStore(t)
-	if _, err := Fetch(t.Context(), s, reference(t, t.TempDir()), unsigned); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := Fetch(t.Context(), s, reference(t, t.TempDir()), unsigned); err == nil ||
+		!strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
 }
@@ -781,9 +814,12 @@ func FuzzManifest(f *testing.F) {
 	good := gzipLayer(f, "file=text")
 	l := newLayout(f)
 	manifest, conf := text(f, l.manifest(config(good), good)), text(f, config(good))
-	f.Add([]byte(manifest), []byte(conf), []byte(`{"manifests":[{"mediaType":"`+typeManifest+`","platform":{"os":"linux"}}]}`))
-	f.Add([]byte(`{"config":{"mediaType":"`+typeConfig+`"},"layers":[{},{}]}`), []byte(`{"rootfs":{"diff_ids":["sha256:","x"]}}`), []byte(`{}`))
-	f.Add([]byte(`{"config":{"mediaType":"`+typeConfig+`"}}`), []byte(`{"config":{"Env":["=","A"],"ExposedPorts":{"x/y":{}}}}`), []byte(`{"manifests":null}`))
+	f.Add([]byte(manifest), []byte(conf), []byte(`{"manifests":[{"mediaType":"`+typeManifest+
+		`","platform":{"os":"linux"}}]}`))
+	f.Add([]byte(`{"config":{"mediaType":"`+typeConfig+`"},"layers":[{},{}]}`),
+		[]byte(`{"rootfs":{"diff_ids":["sha256:","x"]}}`), []byte(`{}`))
+	f.Add([]byte(`{"config":{"mediaType":"`+typeConfig+`"}}`),
+		[]byte(`{"config":{"Env":["=","A"],"ExposedPorts":{"x/y":{}}}}`), []byte(`{"manifests":null}`))
 	s, dir := newStore(f) // one for all, and no layer in it: what is synced takes longer than what is looked for
 	f.Fuzz(func(t *testing.T, manifest, conf, index []byte) {
 		get := func(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {

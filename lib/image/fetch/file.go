@@ -24,7 +24,8 @@ func fingerprint(ref image.Reference, o Options) string {
 	default:
 		return ""
 	}
-	if unix.Stat(ref.Path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || time.Since(time.Unix(st.Ctim.Unix())) < o.settled {
+	if unix.Stat(ref.Path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG ||
+		time.Since(time.Unix(st.Ctim.Unix())) < o.settled {
 		return ""
 	}
 	return fmt.Sprintf("%d:%d %d %d %d", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
@@ -33,7 +34,8 @@ func fingerprint(ref image.Reference, o Options) string {
 // unchangedFile gives the image of a file that was read before and has not been changed since, so
 // that it need not be read again: a service whose image is a file starts as fast as any other.
 func unchangedFile(s *store.Store, ref image.Reference, print string, o Options) (string, bool) {
-	if print == "" || o.Signature != "" || ref.Kind != image.File && !o.InsecureImage { // what signs an archive's image is in it
+	if print == "" || o.Signature != "" || ref.Kind != image.File && !o.InsecureImage {
+		// what signs an archive's image is in it
 		return "", false
 	}
 	known, err := s.Remote(ref)
@@ -41,7 +43,9 @@ func unchangedFile(s *store.Store, ref image.Reference, print string, o Options)
 		return "", false
 	}
 	img, err := s.Image(known.ID)
-	if err != nil || o.resolver(s).Check(img, ref) != nil || o.PullPolicy == Update && len(img.Manifest.Dependencies) > 0 { // which may have changed
+	if err != nil || o.resolver(s).Check(img, ref) != nil || o.PullPolicy == Update &&
+		len(img.Manifest.Dependencies) > 0 {
+		// which may have changed
 		return "", false
 	}
 	return img.ID, true

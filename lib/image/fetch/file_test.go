@@ -15,7 +15,8 @@ func TestUnchangedFile(t *testing.T) {
 	for _, kind := range []string{"", "docker-archive:"} {
 		s, dir := newStore(t)
 		if kind != "" {
-			one, two = archiveOf(t, savedParts(t, nil, plainLayer(t, "f=1"))...), archiveOf(t, savedParts(t, nil, plainLayer(t, "f=2"))...)
+			one, two = archiveOf(t, savedParts(t, nil, plainLayer(t, "f=1"))...),
+				archiveOf(t, savedParts(t, nil, plainLayer(t, "f=2"))...)
 		}
 		file := archiveFile(t, one)
 		ref := reference(t, kind+file)
@@ -32,7 +33,8 @@ func TestUnchangedFile(t *testing.T) {
 			reads = 0
 			id, err := Fetch(t.Context(), s, ref, o)
 			must(t, err)
-			if want == 0 && reads > 0 || want > 0 && reads == 0 && kind == "" { // of an archive, layers that are there are not read
+			if want == 0 && reads > 0 || want > 0 && reads == 0 && kind == "" {
+				// of an archive, layers that are there are not read
 				t.Errorf("%s: read %d times, want %d", kind, reads, want)
 			}
 			return id
@@ -92,7 +94,8 @@ func TestUnchangedArchiveSigned(t *testing.T) {
 		t.Errorf("asked for a key of ACIs called %s", name)
 		return nil
 	}
-	if _, err := Fetch(t.Context(), s, ref, o); err == nil || !strings.Contains(err.Error(), "no signature is known for docker archives") {
+	if _, err := Fetch(t.Context(), s, ref, o); err == nil ||
+		!strings.Contains(err.Error(), "no signature is known for docker archives") {
 		t.Error(err)
 	}
 }
@@ -106,7 +109,8 @@ func TestUnchangedFileSigned(t *testing.T) {
 	o.settled = time.Nanosecond
 	fetch := func(o Options, want string) {
 		t.Helper()
-		if _, err := Fetch(t.Context(), s, reference(t, file), o); err == nil != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+		if _, err := Fetch(t.Context(), s, reference(t, file), o); err == nil != (want == "") ||
+			err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

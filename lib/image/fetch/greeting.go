@@ -65,7 +65,8 @@ func (g *greeting) greet(r *http.Request) (*http.Response, error) {
 		case status == http.StatusUnauthorized && answer.Header.Get("WWW-Authenticate") != "":
 			g.hear(r, answer)
 			return says(r, status, answer.Header.Values("WWW-Authenticate")...), nil
-		case status == http.StatusOK || status == http.StatusTooManyRequests || status >= http.StatusInternalServerError:
+		case status == http.StatusOK || status == http.StatusTooManyRequests ||
+			status >= http.StatusInternalServerError:
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if g.asked == nil {
@@ -99,8 +100,9 @@ func (g *greeting) hear(r *http.Request, answer *http.Response) {
 
 // says makes an answer without a body.
 func says(r *http.Request, status int, challenges ...string) *http.Response {
-	return &http.Response{Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Www-Authenticate": challenges}, Body: http.NoBody, Request: r}
+	return &http.Response{Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     http.Header{"Www-Authenticate": challenges}, Body: http.NoBody, Request: r}
 }
 
 // acceptManifests are the media types of what a name may be.
@@ -110,13 +112,15 @@ var acceptManifests = strings.Join([]string{string(types.DockerManifestSchema2),
 // digestNow asks a registry for the digest of a name: by one request if it wants no login, or one
 // with user and password that is known from before. It gives the challenge to be remembered for
 // that, too.
-func (q registryQuery) digestNow(ctx context.Context, target name.Reference, known string) (digest, challenge string, err error) {
+func (q registryQuery) digestNow(ctx context.Context, target name.Reference, known string) (digest, challenge string,
+	err error) {
 	// Credentials go to a token server only if the registry has named it just now.
 	if !strings.HasPrefix(strings.ToLower(known), "basic ") && q.login != (auth.Credentials{}) {
 		known = ""
 	}
 	for _, challenge := range slices.Compact([]string{known, ""}) {
-		g := &greeting{next: q.through, head: "/v2/" + target.Context().RepositoryStr() + "/manifests/" + target.Identifier(), challenge: challenge}
+		g := &greeting{next: q.through, head: "/v2/" + target.Context().RepositoryStr() + "/manifests/" +
+			target.Identifier(), challenge: challenge}
 		var puller *remote.Puller
 		if puller, err = remote.NewPuller(q.options(g)...); err != nil {
 			return "", "", err

@@ -137,7 +137,8 @@ func (l layout) manifest(config object, layers ...layer) object {
 	for _, layer := range layers {
 		descriptors = append(descriptors, l.blob(typeLayer, layer.compressed))
 	}
-	return object{"schemaVersion": 2, "mediaType": typeManifest, "config": l.json(typeConfig, config), "layers": descriptors}
+	return object{"schemaVersion": 2, "mediaType": typeManifest, "config": l.json(typeConfig, config),
+		"layers": descriptors}
 }
 
 // index writes index.json.

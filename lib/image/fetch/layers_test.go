@@ -22,7 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var update = flag.Bool("update", false, "ask umoci and podman anew, and write what they answer into testdata/layers.txtar")
+var update = flag.Bool("update", false,
+	"ask umoci and podman anew, and write what they answer into testdata/layers.txtar")
 
 // layersTable has the odd layers, and what becomes of them; its first lines say how.
 const layersTable = "testdata/layers.txtar"
@@ -90,9 +91,11 @@ func (r *row) ask(t *testing.T, l layout, recorded, now map[string]string) {
 			r.answer[peer] = answer
 		case answer == r.answer[peer]:
 		case now[peer] == recorded[peer]:
-			t.Errorf("%s has\n%s\nand the table says\n%s\n(go test ./lib/image/fetch -run TestLayers -update)", peer, answer, r.answer[peer])
+			t.Errorf("%s has\n%s\nand the table says\n%s\n(go test ./lib/image/fetch -run TestLayers -update)", peer,
+				answer, r.answer[peer])
 		default:
-			t.Logf("%s, which is not %s, has\n%s\nand the table says\n%s", now[peer], recorded[peer], answer, r.answer[peer])
+			t.Logf("%s, which is not %s, has\n%s\nand the table says\n%s", now[peer], recorded[peer], answer,
+				r.answer[peer])
 		}
 	}
 }
@@ -288,7 +291,8 @@ func askPodman(t *testing.T, l layout) string {
 	must(t, err)
 	defer os.RemoveAll(dir)
 	podman := func(args ...string) (string, error) {
-		cmd := exec.Command("podman", append([]string{"--root", dir + "/root", "--runroot", dir + "/run", "--storage-driver=overlay"}, args...)...)
+		cmd := exec.Command("podman", append([]string{"--root", dir + "/root", "--runroot", dir + "/run",
+			"--storage-driver=overlay"}, args...)...)
 		cmd.Dir = filepath.Dir(l.dir) // a path makes a name, in which podman wants no capitals
 		out, err := cmd.Output()
 		return strings.TrimSpace(string(out)), err
@@ -297,7 +301,8 @@ func askPodman(t *testing.T, l layout) string {
 		if _, err := podman("image", "rm", "--all", "--force"); err != nil {
 			t.Error(err)
 		}
-		if err := unix.Unmount(dir+"/root/overlay", 0); err != nil && err != unix.EINVAL { // none of an image that it has refused
+		if err := unix.Unmount(dir+"/root/overlay", 0); err != nil && err != unix.EINVAL {
+			// none of an image that it has refused
 			t.Error(err)
 		}
 	}()
@@ -387,7 +392,8 @@ func listing(root string) (string, error) {
 		if n := (st.Mtim.Sec - 1e9) / 1000; layerTime(int(n)).Equal(time.Unix(st.Mtim.Unix())) && n > 0 && name != "." {
 			when = strconv.FormatInt(n, 10)
 		}
-		lines = append(lines, fmt.Sprintf("%s %04o %d:%d @%s %s%s\n", kind, st.Mode&0o7777, st.Uid, st.Gid, when, name, about))
+		lines = append(lines, fmt.Sprintf("%s %04o %d:%d @%s %s%s\n", kind, st.Mode&0o7777, st.Uid, st.Gid,
+			when, name, about))
 		return nil
 	})
 	slices.SortFunc(lines, func(a, b string) int { return cmp.Compare(strings.Fields(a)[4], strings.Fields(b)[4]) })

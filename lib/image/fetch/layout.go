@@ -86,7 +86,8 @@ func (open files) readJSON(ctx context.Context, name string, v any) error {
 
 // findManifest finds the manifest of a tag, or of the only image. The digests are those of it and
 // of the indexes on the way to it.
-func findManifest(ctx context.Context, ref image.Reference, p Platform, index v1.IndexManifest, get blobs) (*v1.Manifest, []string, error) {
+func findManifest(ctx context.Context, ref image.Reference, p Platform, index v1.IndexManifest,
+	get blobs) (*v1.Manifest, []string, error) {
 	candidates := index.Manifests
 	if ref.Tag != "" {
 		candidates = nil
@@ -155,7 +156,8 @@ func choose(all []v1.Descriptor, p Platform) (v1.Descriptor, error) {
 	if fit[0].Platform != nil && fit[0].Annotations[refName] == fit[1].Annotations[refName] {
 		return fit[0], nil // variants of one processor: the first, as image-index.md has it
 	}
-	return v1.Descriptor{}, fmt.Errorf("more than one image in it: name one with :TAG at the end (it has %s)", tags(fit))
+	return v1.Descriptor{}, fmt.Errorf("more than one image in it: name one with :TAG at the end (it has %s)",
+		tags(fit))
 }
 
 func tags(all []v1.Descriptor) string {

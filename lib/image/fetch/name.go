@@ -40,7 +40,8 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 		case ref.Version != "":
 			registry += ":" + ref.Version
 		}
-		return found{}, fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
+		return found{},
+			fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
 	}
 	if host, _, _ := strings.Cut(ref.App, "/"); slices.Contains(registries, host) {
 		name := ref.App
@@ -74,7 +75,8 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 		return found{}, false
 	}
 	if ref.Version != "" {
-		if got, ok := try(fmt.Sprintf("https://%s-%s-%s-%s.aci", ref.App, ref.Version, labels["os"], labels["arch"]), ""); ok {
+		if got, ok := try(fmt.Sprintf("https://%s-%s-%s-%s.aci", ref.App, ref.Version, labels["os"], labels["arch"]),
+			""); ok {
 			return got, nil
 		}
 		if ctx.Err() != nil {
@@ -115,7 +117,8 @@ var discovering sync.Mutex
 // discover does meta discovery.
 func (f *acis) discover(ctx context.Context, app discovery.App) (discovery.ACIEndpoints, error) {
 	if parts := strings.Count(app.Name.String(), "/") + 1; parts > maxDiscoveryParts {
-		return nil, fmt.Errorf("a name of %d parts (%d is the most that discovery is done for)", parts, maxDiscoveryParts)
+		return nil, fmt.Errorf("a name of %d parts (%d is the most that discovery is done for)", parts,
+			maxDiscoveryParts)
 	}
 	insecure := discovery.InsecureNone
 	if f.options.InsecureHTTP {

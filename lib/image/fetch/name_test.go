@@ -38,7 +38,8 @@ func example(t *testing.T, g *web) Options {
 
 // tag is a page with an ac-discovery tag.
 func tag(content string) []byte {
-	return []byte(`<!DOCTYPE html><html><head><title>x</title><meta name="ac-discovery" content="` + content + `"></head><body>Hello</body></html>`)
+	return []byte(`<!DOCTYPE html><html><head><title>x</title><meta name="ac-discovery" content="` + content +
+		`"></head><body>Hello</body></html>`)
 }
 
 const platform = `,"labels":[{"name":"version","value":"1"},{"name":"os","value":"linux"},{"name":"arch","value":"%s"}]`
@@ -57,7 +58,8 @@ func TestByName(t *testing.T) {
 		{"meta", "example.com/app:1", map[string][]byte{
 			"/app": tag("example.com https://store.example.com/{name}/{version}/{os}/{arch}.{ext}"),
 			"/example.com/app/1/linux/" + appcArch() + ".aci": app,
-		}, []string{file + " 404", "/app?ac-discovery=1 200", "/example.com/app/1/linux/" + appcArch() + ".aci 200"}, ""},
+		}, []string{file + " 404", "/app?ac-discovery=1 200", "/example.com/app/1/linux/" + appcArch() + ".aci 200"},
+			""},
 		{"without a version", "example.com/app", map[string][]byte{
 			"/app": tag("example.com https://example.com/x-{version}.{ext}"), "/x-latest.aci": app,
 		}, []string{"/app?ac-discovery=1 200", "/x-latest.aci 200"}, ""},
@@ -68,7 +70,9 @@ func TestByName(t *testing.T) {
 			"/app": []byte("<html>Hello"), "/": tag("example.com https://example.com/x.{ext}"), "/x.aci": app,
 		}, nil, ""},
 		{"the second place", "example.com/app", map[string][]byte{
-			"/app":   append(tag("example.com hdfs://example.com/x.{ext}"), append(tag("example.com https://gone.com/x.{ext}"), tag("example.com https://example.com/x.{ext}")...)...),
+			"/app": append(tag("example.com hdfs://example.com/x.{ext}"),
+				append(tag("example.com https://gone.com/x.{ext}"),
+					tag("example.com https://example.com/x.{ext}")...)...),
 			"/x.aci": app,
 		}, []string{"/app?ac-discovery=1 200", "/x.aci 200"}, ""},
 		{"labels", "example.com/app:1,channel=beta", map[string][]byte{
@@ -86,14 +90,19 @@ func TestByName(t *testing.T) {
 		{"of another machine", "example.com/app,arch=vax", map[string][]byte{
 			"/app": tag("example.com https://example.com/x.{ext}"), "/x.aci": app,
 		}, nil, `its label arch is "` + appcArch() + `", not "vax"`},
-		{"another prefix", "example.com/app", map[string][]byte{"/app": tag("example.org https://example.com/x.{ext}")}, nil, "discovery at example.com: "},
-		{"nothing", "example.com/app:1", nil, []string{file + " 404", "/app?ac-discovery=1 404", "/?ac-discovery=1 404"},
-			"discovery at example.com/app: expected a 200 OK got 404; discovery at example.com: expected a 200 OK got 404"},
+		{"another prefix", "example.com/app", map[string][]byte{"/app": tag("example.org https://example.com/x.{ext}")},
+			nil, "discovery at example.com: "},
+		{"nothing", "example.com/app:1", nil, []string{file + " 404", "/app?ac-discovery=1 404",
+			"/?ac-discovery=1 404"},
+			"discovery at example.com/app: expected a 200 OK got 404; discovery at example.com: expected a 200 OK " +
+				"got 404"},
 		{"no such host", "gone.com/app", nil, []string{}, "no such host"},
 		{"empty pages", "example.com/app", map[string][]byte{"/app": nil, "/": nil}, nil, "no page says where it is"},
-		{"only other protocols", "example.com/app", map[string][]byte{"/app": tag("example.com hdfs://example.com/x.{ext}")}, nil,
+		{"only other protocols", "example.com/app",
+			map[string][]byte{"/app": tag("example.com hdfs://example.com/x.{ext}")}, nil,
 			"discovery found no place that is reached by https"},
-		{"plain HTTP to another machine", "example.com/app", map[string][]byte{"/app": tag("example.com http://192.0.2.1/x.{ext}")}, nil,
+		{"plain HTTP to another machine", "example.com/app",
+			map[string][]byte{"/app": tag("example.com http://192.0.2.1/x.{ext}")}, nil,
 			"plain HTTP to another machine: use --insecure-options=http to allow it"},
 		{"many parts", "example.com" + strings.Repeat("/a", 20), nil, []string{}, "a name of 21 parts (20 is the most"},
 	} {
@@ -102,7 +111,8 @@ func TestByName(t *testing.T) {
 			s, dir := newStore(t)
 			o := example(t, g)
 			id, err := Fetch(t.Context(), s, reference(t, c.ref), o)
-			if c.want == "" && (err != nil || id != idOf(app)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			if c.want == "" && (err != nil || id != idOf(app)) ||
+				c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%s %v\nwant %s", id, err, c.want)
 			}
 			if c.asked != nil {
@@ -138,7 +148,8 @@ func TestDiscoveryHTTP(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, network, server.Listener.Addr().String())
 	}
 	s, dir := newStore(t)
-	if _, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o); err == nil || !strings.Contains(err.Error(), "no such host") {
+	if _, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o); err == nil ||
+		!strings.Contains(err.Error(), "no such host") {
 		t.Error(err)
 	}
 	wantNothing(t, dir)
@@ -166,9 +177,13 @@ func TestHostilePages(t *testing.T) {
 				_, _ = w.Write(bytes.Repeat([]byte("x"), 10_000))
 			}
 		},
-		"redirects without end": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) },
+		"redirects without end": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
+		},
 		"endless templates": func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprint(w, strings.Repeat(`<meta name="ac-discovery" content="example.com https://{name}/{name}/{name}.{ext}">`, 1000))
+			fmt.Fprint(w,
+				strings.Repeat(`<meta name="ac-discovery" content="example.com https://{name}/{name}/{name}.{ext}">`,
+					1000))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +220,8 @@ func FuzzDiscoveryPage(f *testing.F) {
 		a := &acis{client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(page))}, nil
 		})}}
-		app := discovery.App{Name: types.ACIdentifier(ref.App), Labels: map[types.ACIdentifier]string{"version": ref.Version}}
+		app := discovery.App{Name: types.ACIdentifier(ref.App),
+			Labels: map[types.ACIdentifier]string{"version": ref.Version}}
 		endpoints, err := a.discover(t.Context(), app)
 		if err == nil && len(endpoints) == 0 {
 			t.Error("neither a place nor an error")

@@ -70,7 +70,8 @@ func (get blobs) read(ctx context.Context, d v1.Descriptor, max int64) ([]byte, 
 
 // addOCI puts an image with that manifest into the store and returns its ID, the SHA-512 of its
 // config.
-func addOCI(ctx context.Context, s *store.Store, ref image.Reference, o Options, m *v1.Manifest, get blobs) (string, error) {
+func addOCI(ctx context.Context, s *store.Store, ref image.Reference, o Options, m *v1.Manifest, get blobs) (string,
+	error) {
 	switch m.Config.MediaType {
 	case types.OCIConfigJSON, types.DockerConfigJSON:
 	default: // registries hold charts, signatures and more that have a manifest
@@ -128,7 +129,8 @@ func unchanged(s *store.Store, ref image.Reference, config v1.Hash) (string, boo
 
 // addLayers puts the layers into the store that are not there yet, some at a time, and returns the
 // names of those that are seen, lowest first.
-func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descriptor, diffIDs []v1.Hash, get blobs) ([]string, error) {
+func addLayers(ctx context.Context, s *store.Store, o Options, layers []v1.Descriptor, diffIDs []v1.Hash,
+	get blobs) ([]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wait sync.WaitGroup

@@ -51,7 +51,8 @@ func (p Platform) v1() v1.Platform {
 // check refuses an image for another kind of machine. What an image does not say is taken to fit.
 func (p Platform) check(os, arch, variant string) error {
 	p = p.orThis()
-	if os != "" && os != p.OS || arch != "" && arch != p.Arch || variant != "" && p.Variant != "" && variant != p.Variant {
+	if os != "" && os != p.OS || arch != "" && arch != p.Arch || variant != "" && p.Variant != "" &&
+		variant != p.Variant {
 		is := Platform{os, arch, variant}
 		if p == thisMachine() {
 			return fmt.Errorf("it is for %s, and this machine is %s", is, p)

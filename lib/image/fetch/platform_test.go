@@ -48,7 +48,8 @@ func TestPlatform(t *testing.T) {
 			t.Errorf("%s: %s %v", name, id, err)
 		}
 		seen := map[string]bool{ours: true}
-		for platform, arch := range map[string]string{"linux/arm/v6": "armv6l", "linux/arm/v7": "armv7l", "linux/vax": ""} {
+		for platform, arch := range map[string]string{"linux/arm/v6": "armv6l", "linux/arm/v7": "armv7l",
+			"linux/vax": ""} {
 			for _, policy := range []PullPolicy{Update, New} {
 				id, err := fetch(platform, policy)
 				if err != nil || seen[id] != (policy == New) {
@@ -67,7 +68,9 @@ func TestPlatform(t *testing.T) {
 					t.Errorf("%s: by its ID: %s %v", id, again, err)
 				}
 			}
-			if _, err := fetch(platform, Never); err == nil || !strings.Contains(err.Error(), "names in the store are of images for linux/"+runtime.GOARCH+": give its ID") {
+			if _, err := fetch(platform, Never); err == nil ||
+				!strings.Contains(err.Error(), "names in the store are of images for linux/"+runtime.GOARCH+
+					": give its ID") {
 				t.Error(err)
 			}
 		}
@@ -83,7 +86,8 @@ func TestPlatform(t *testing.T) {
 	for _, name := range []string{"/app.aci", "https://example.com/app.aci", "example.com/app"} {
 		o := quick
 		o.Platform = Platform{"linux", "vax", ""}
-		if _, err := Fetch(t.Context(), s, reference(t, name), o); err == nil || !strings.HasPrefix(err.Error(), "--platform=linux/vax: it is for images of ") {
+		if _, err := Fetch(t.Context(), s, reference(t, name), o); err == nil || !strings.HasPrefix(err.Error(),
+			"--platform=linux/vax: it is for images of ") {
 			t.Error(err)
 		}
 	}
@@ -120,7 +124,8 @@ func TestParsePlatform(t *testing.T) {
 	}{
 		{Platform{}, "", "", "", ""},
 		{Platform{}, "linux", runtime.GOARCH, "v9", ""},
-		{Platform{}, "plan9", runtime.GOARCH, "", "it is for plan9/" + runtime.GOARCH + ", and this machine is linux/" + runtime.GOARCH},
+		{Platform{}, "plan9", runtime.GOARCH, "", "it is for plan9/" + runtime.GOARCH + ", and this machine is linux/" +
+			runtime.GOARCH},
 		{Platform{"linux", "arm", "v7"}, "linux", "arm", "", ""},
 		{Platform{"linux", "arm", "v7"}, "linux", "arm", "v6", "it is for linux/arm/v6, and not for linux/arm/v7"},
 	} {

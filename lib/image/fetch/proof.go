@@ -61,7 +61,8 @@ func (f *acis) readSignature(ctx context.Context, at string) (signature []byte, 
 		if onServer(at) {
 			doing = "downloading the signature file"
 		}
-		return nil, fmt.Errorf("no signature of it (error %s: %w): use --insecure-options=image to run it unsigned", doing, err)
+		return nil, fmt.Errorf("no signature of it (error %s: %w): use --insecure-options=image to run it unsigned",
+			doing, err)
 	}
 	return signature, nil
 }

@@ -53,7 +53,8 @@ func TestSignedFile(t *testing.T) {
 			t.Errorf("%s %v, want %q", id, err, want)
 		}
 	}
-	fetch("no signature of it (error opening signature file: open "+file+".asc: no such file or directory): use --insecure-options=image to run it unsigned", signed(quick))
+	fetch("no signature of it (error opening signature file: open "+file+
+		".asc: no such file or directory): use --insecure-options=image to run it unsigned", signed(quick))
 	must(t, os.WriteFile(file+".asc", sign("example.com/other", good), 0o644))
 	fetch("bad signature", signed(quick))
 	must(t, os.WriteFile(file+".asc", make([]byte, 2<<20), 0o644))
@@ -105,12 +106,14 @@ func TestDeferredSignature(t *testing.T) {
 
 	s, dir := newStore(t)
 	ready = 2
-	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "the server has no signature yet (bad HTTP status code: 202 Accepted)") {
+	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err == nil ||
+		!strings.Contains(err.Error(), "the server has no signature yet (bad HTTP status code: 202 Accepted)") {
 		t.Error(err)
 	}
 	wantNothing(t, dir)
 	ready, g.files["/app.aci.asc"] = 1, sign("example.com/app", []byte("another"))
-	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "bad signature") {
+	if _, err := Fetch(t.Context(), s, ref, signed(quick)); err == nil ||
+		!strings.Contains(err.Error(), "bad signature") {
 		t.Error(err)
 	}
 	wantNothing(t, dir)
@@ -124,12 +127,14 @@ func TestSignedURL(t *testing.T) {
 	s, dir := newStore(t)
 	ref := reference(t, server.URL+"/app.aci?x=1")
 	_, err := Fetch(t.Context(), s, ref, signed(quick))
-	if err == nil || !strings.Contains(err.Error(), "no signature of it (error downloading the signature file: "+server.URL+"/app.aci.asc?…: bad HTTP status code: 404 Not Found): use --insecure-options=image") {
+	if err == nil || !strings.Contains(err.Error(), "no signature of it (error downloading the signature file: "+
+		server.URL+"/app.aci.asc?…: bad HTTP status code: 404 Not Found): use --insecure-options=image") {
 		t.Error(err)
 	}
 	g.wantAsked(t, "/app.aci.asc?x=1 404")
 	g.files["/app.aci.asc"] = sign("example.com/app", []byte("another"))
-	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "bad signature") {
+	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil ||
+		!strings.Contains(err.Error(), "bad signature") {
 		t.Error(err)
 	}
 	wantNothing(t, dir)
@@ -139,7 +144,8 @@ func TestSignedURL(t *testing.T) {
 	if _, err = Fetch(t.Context(), s, ref, quick); err != nil {
 		t.Error(err)
 	}
-	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "bad signature") {
+	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil ||
+		!strings.Contains(err.Error(), "bad signature") {
 		t.Error(err)
 	}
 	g.wantAsked(t, "/app.aci?x=1 200", "/app.aci.asc?x=1 200", "/app.aci?x=1 200")
@@ -153,14 +159,16 @@ func TestSignedURL(t *testing.T) {
 	g.wantAsked(t, "/app.aci.asc?x=1 200", "/app.aci?x=1 200", "/app.aci?x=1 304")
 
 	distrusted := noKey(signed(quick))
-	if _, err = Fetch(t.Context(), s, ref, distrusted); err == nil || !strings.Contains(err.Error(), "no key is trusted") {
+	if _, err = Fetch(t.Context(), s, ref, distrusted); err == nil ||
+		!strings.Contains(err.Error(), "no key is trusted") {
 		t.Error(err)
 	}
 	g.reset()
 
 	// A changed one needs a signature of its own.
 	g.files["/app.aci"] = gzipped(t, aciOf(t, "example.com/app", "", "f=2"))
-	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "bad signature") {
+	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil ||
+		!strings.Contains(err.Error(), "bad signature") {
 		t.Error(err)
 	}
 	g.files["/app.aci.asc"] = sign("example.com/app", g.files["/app.aci"])
@@ -183,7 +191,8 @@ func TestSignedURL(t *testing.T) {
 		return false
 	}
 	g.files["/app.aci"] = gzipped(t, aciOf(t, "example.com/app", "", "f=3"))
-	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil || !strings.Contains(err.Error(), "larger than 1048576 bytes") {
+	if _, err = Fetch(t.Context(), s, ref, signed(quick)); err == nil ||
+		!strings.Contains(err.Error(), "larger than 1048576 bytes") {
 		t.Error(err)
 	}
 }
@@ -197,7 +206,9 @@ func TestSignedName(t *testing.T) {
 	s, dir := newStore(t)
 	o := signed(example(t, shop.web))
 	_, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o)
-	if err == nil || !strings.Contains(err.Error(), "dependency example.com/base: https://example.com/example.com/base.aci: no signature of it") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "dependency example.com/base: https://example.com/example.com/base.aci: no "+
+			"signature of it") {
 		t.Error(err)
 	}
 	if ids, _ := s.Images(); len(ids) > 0 {
@@ -207,7 +218,8 @@ func TestSignedName(t *testing.T) {
 	if id, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o); id != idOf(app) || err != nil {
 		t.Errorf("%s %v", id, err)
 	}
-	o.Signature = archiveFile(t, sign("example.com/app", app)) // of the image that is asked for, not of what it depends on
+	// of the image that is asked for, not of what it depends on
+	o.Signature = archiveFile(t, sign("example.com/app", app))
 	if id, err := Fetch(t.Context(), s, reference(t, "example.com/app"), o); id != idOf(app) || err != nil {
 		t.Errorf("%s %v", id, err)
 	}

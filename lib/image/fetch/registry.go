@@ -47,11 +47,14 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 		return fetched{}, err
 	}
 	r := account{ref.Host, login}
-	q := registryQuery{login: login, through: newTransport(o, nil), platform: o.Platform, who: authn.FromConfig(authn.AuthConfig{
-		Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken, RegistryToken: login.Token,
-	})}
+	q := registryQuery{login: login, through: newTransport(o, nil), platform: o.Platform,
+		who: authn.FromConfig(authn.AuthConfig{
+			Username: login.User, Password: login.Password, IdentityToken: login.IdentityToken,
+			RegistryToken: login.Token,
+		})}
 	q.through.login = func(ctx context.Context) (http.RoundTripper, error) {
-		return transport.NewWithContext(ctx, target.Context().Registry, q.who, q.through.next, []string{target.Scope(transport.PullScope)})
+		return transport.NewWithContext(ctx, target.Context().Registry, q.who, q.through.next,
+			[]string{target.Scope(transport.PullScope)})
 	}
 	if isKnown {
 		digest, challenge, err := q.digestNow(ctx, target, known.Challenge)
@@ -62,10 +65,16 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 				err = s.SetRemote(ctx, ref, known)
 			}
 			return fetched{id: known.ID}, err
-		case err != nil && !mute(err):
+		case err != nil && !retryWithGET(err):
 			return fetched{}, r.error(err)
 		}
 	}
+	return q.fetch(ctx, s, ref, o, target, r)
+}
+
+// fetch fetches the image that a name of the registry stands for now.
+func (q registryQuery) fetch(ctx context.Context, s *store.Store, ref image.Reference, o Options, target name.Reference,
+	r account) (fetched, error) {
 	greeting := &greeting{next: q.through}
 	p := &pulled{account: r, ref: ref, target: target.Context(), asks: q.options(greeting)}
 	if err := p.describe(ctx, target); err != nil {
@@ -84,7 +93,8 @@ func fromRegistry(ctx context.Context, s *store.Store, ref image.Reference, o Op
 	if got.id, err = addOCI(ctx, s, ref, o, manifest, p.layer); err != nil {
 		return fetched{}, err
 	}
-	return got, rememberName(ctx, s, ref, o, store.Remote{ID: got.id, Digest: p.described.Digest.String(), Challenge: greeting.heard})
+	return got, rememberName(ctx, s, ref, o, store.Remote{ID: got.id, Digest: p.described.Digest.String(),
+		Challenge: greeting.heard})
 }
 
 // pulled is an image of a registry whose description has come.
@@ -132,7 +142,8 @@ func (p *pulled) verify(ctx context.Context, keys trust.Keystore) (*keystore.Pro
 	if err != nil {
 		return nil, err
 	}
-	c := &cosign{keys: keys, get: p.layer, image: trust.Image{Name: p.ref, Digests: []string{p.described.Digest.String()}}}
+	c := &cosign{keys: keys, get: p.layer, image: trust.Image{Name: p.ref,
+		Digests: []string{p.described.Digest.String()}}}
 	if digest != p.described.Digest {
 		c.image.Digests = append(c.image.Digests, digest.String())
 	}
@@ -142,9 +153,9 @@ func (p *pulled) verify(ctx context.Context, keys trust.Keystore) (*keystore.Pro
 	return &c.by, nil
 }
 
-// mute tells of an error of HEAD whether GET may say more: not every registry knows HEAD, or sends
-// a digest with it, and its errors have no words.
-func mute(err error) bool {
+// retryWithGET reports whether a failed HEAD should be retried as GET: not every registry knows HEAD
+// or sends a digest with it, and an answer to it has no text that says what is wrong.
+func retryWithGET(err error) bool {
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
 		return answer.StatusCode < http.StatusInternalServerError && answer.StatusCode != http.StatusTooManyRequests
 	}
@@ -186,7 +197,7 @@ func rememberName(ctx context.Context, s *store.Store, ref image.Reference, o Op
 type registryQuery struct {
 	login    auth.Credentials
 	who      authn.Authenticator // the same for go-containerregistry
-	through  *patient
+	through  *retrying
 	platform Platform
 }
 
@@ -234,7 +245,8 @@ const maxRedirects = 10
 
 func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	hops := 0
-	for q := r; q.Response != nil && q.Response.Request != nil; q = q.Response.Request { // each is there because of an answer
+	for q := r; q.Response != nil && q.Response.Request != nil; q = q.Response.Request {
+		// each is there because of an answer
 		if hops++; hops > maxRedirects {
 			return nil, fmt.Errorf("more than %d redirects", maxRedirects)
 		}
@@ -262,7 +274,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // newTransport makes a transport that gives servers the credentials of a keychain.
-func newTransport(o Options, keys *auth.Keychain) *patient {
+func newTransport(o Options, keys *auth.Keychain) *retrying {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS}
 	t.ResponseHeaderTimeout = time.Minute
@@ -272,7 +284,7 @@ func newTransport(o Options, keys *auth.Keychain) *patient {
 	}
 	secure := certs.Transport(t, o.Certs)
 	if o.InsecureHTTP {
-		return &patient{next: keys.Transport(&guarded{tls: secure, plain: t}), delay: o.delay, idle: o.idle}
+		return &retrying{next: keys.Transport(&guarded{tls: secure, plain: t}), delay: o.delay, idle: o.idle}
 	}
 	local := t.Clone()
 	local.Proxy = nil
@@ -289,5 +301,5 @@ func newTransport(o Options, keys *auth.Keychain) *patient {
 			return nil
 		},
 	}).DialContext
-	return &patient{next: keys.Transport(&guarded{tls: secure, plain: local}), delay: o.delay, idle: o.idle}
+	return &retrying{next: keys.Transport(&guarded{tls: secure, plain: local}), delay: o.delay, idle: o.idle}
 }

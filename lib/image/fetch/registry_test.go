@@ -29,7 +29,8 @@ func keychain(t testing.TB, hosts ...string) *auth.Keychain {
 	must(t, os.Mkdir(dir+"/auth.d", 0o755))
 	list := `"` + strings.Join(hosts, `","`) + `"`
 	for kind, field := range map[string]string{"dockerAuth": "registries", "auth": `type":"basic","domains`} {
-		text := fmt.Sprintf(`{"rktKind":"%s","rktVersion":"v1","%s":[%s],"credentials":{"user":"mary","password":"s3cret"}}`, kind, field, list)
+		text := fmt.Sprintf(`{"rktKind":"%s","rktVersion":"v1","%s":[%s],"credentials":{"user":"mary",`+
+			`"password":"s3cret"}}`, kind, field, list)
 		must(t, os.WriteFile(dir+"/auth.d/"+kind+".json", []byte(text), 0o600))
 	}
 	return auth.New(func(name string) string { return map[string]string{"DOCKER_CONFIG": dir}[name] }, dir)
@@ -64,11 +65,13 @@ func TestRegistryToken(t *testing.T) {
 			fmt.Fprint(w, `{"token":"the-token"}`)
 			return true
 		case r.Header.Get("Authorization") != "Bearer the-token":
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="repository:app:pull"`, r.Host))
+			w.Header().Set("WWW-Authenticate",
+				fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="repository:app:pull"`, r.Host))
 			w.WriteHeader(http.StatusUnauthorized)
 			return true
 		case strings.HasPrefix(r.URL.Path, "/v2/app/blobs/"):
-			http.Redirect(w, r, store.URL+"/"+r.URL.Path[strings.LastIndex(r.URL.Path, ":")+1:]+"?signature=x", http.StatusTemporaryRedirect)
+			http.Redirect(w, r, store.URL+"/"+r.URL.Path[strings.LastIndex(r.URL.Path, ":")+1:]+"?signature=x",
+				http.StatusTemporaryRedirect)
 			return true
 		}
 		return false
@@ -84,7 +87,8 @@ func TestRegistryToken(t *testing.T) {
 		want string
 	}{
 		{nil, "the registry " + host + " has no such image or wants credentials, and there are none for it"},
-		{keychain(t, "other.example.com"), "the registry " + host + " has no such image or wants credentials, and there are none for it"},
+		{keychain(t, "other.example.com"), "the registry " + host + " has no such image or wants credentials, and " +
+			"there are none for it"},
 	} {
 		o := quick
 		o.Auth = c.keys
@@ -94,7 +98,8 @@ func TestRegistryToken(t *testing.T) {
 		wantNothing(t, dir)
 	}
 	o := quick
-	o.Auth = keychain(t, host, store.Listener.Addr().String()) // these are for a registry there, and not for what one is sent to
+	// these are for a registry there, and not for what one is sent to
+	o.Auth = keychain(t, host, store.Listener.Addr().String())
 	if _, err := Fetch(t.Context(), s, ref, o); err != nil || logins != 1 {
 		t.Errorf("%d logins, %v", logins, err)
 	}
@@ -109,7 +114,8 @@ func TestServerCredentials(t *testing.T) {
 	aci := aciOf(t, "example.com/app", "", "f=one")
 	var told []string
 	g := &web{files: map[string][]byte{
-		"/app": tag("example.com https://example.com/x.{ext}"), "/x.aci": aci, "/x.aci.asc": []byte("signature"), "/y.aci": aci, "/elsewhere.aci": aci,
+		"/app": tag("example.com https://example.com/x.{ext}"), "/x.aci": aci, "/x.aci.asc": []byte("signature"),
+		"/y.aci": aci, "/elsewhere.aci": aci,
 	}}
 	g.override = func(w http.ResponseWriter, r *http.Request) bool {
 		user, password, _ := r.BasicAuth()
@@ -142,10 +148,12 @@ func TestServerCredentials(t *testing.T) {
 		login bool
 		want  string // of the error
 	}{
-		{"https://example.com/y.aci", false, "the server example.com wants credentials, and there are none for it (auth.d) (bad HTTP status code: 401 Unauthorized)"},
+		{"https://example.com/y.aci", false, "the server example.com wants credentials, and there are none for it " +
+			"(auth.d) (bad HTTP status code: 401 Unauthorized)"},
 		{"https://example.com/y.aci", true, ""},
 		{"https://example.com/away.aci", true, ""},
-		{"https://example.com/nowhere.aci", true, `Get "https://example.org/elsewhere.aci?…": lookup example.org: no such host`},
+		{"https://example.com/nowhere.aci", true,
+			`Get "https://example.org/elsewhere.aci?…": lookup example.org: no such host`},
 		{"example.com/app", false, "discovery at example.com/app: expected a 200 OK got 401"},
 		{"example.com/app", true, ""},
 	} {
@@ -155,7 +163,8 @@ func TestServerCredentials(t *testing.T) {
 			o.Auth = keychain(t, "example.com")
 		}
 		id, err := Fetch(t.Context(), s, reference(t, c.name), o)
-		if c.want == "" && (id != idOf(aci) || err != nil) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+		if c.want == "" && (id != idOf(aci) || err != nil) ||
+			c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %s %v, want %s", c.name, id, err, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
@@ -182,7 +191,8 @@ func TestRegistrySecret(t *testing.T) {
 	defer server.Close()
 	s, _ := newStore(t)
 	_, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"), quick)
-	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), `"https://127.0.0.1:1/layer?…"`) {
+	if err == nil || strings.Contains(err.Error(), "s3cret") ||
+		!strings.Contains(err.Error(), `"https://127.0.0.1:1/layer?…"`) {
 		t.Error(err)
 	}
 }
@@ -206,8 +216,10 @@ func TestUnchangedName(t *testing.T) {
 		want     string
 	}{
 		{"the same", nil, 0, ""},
-		{"no HEAD", head(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }), 1, ""},
-		{"no digest", head(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "100") }), 1, ""},
+		{"no HEAD", head(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }),
+			1, ""},
+		{"no digest", head(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "100") }),
+			1, ""},
 		{"another digest", head(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Docker-Content-Digest", digest(nil))
 			w.Header().Set("Content-Type", typeManifest)
@@ -215,12 +227,15 @@ func TestUnchangedName(t *testing.T) {
 		}), 1, ""},
 		{"gone", func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "manifests") {
-				http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`, http.StatusNotFound)
+				http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`,
+					http.StatusNotFound)
 				return true
 			}
 			return false
 		}, 1, "MANIFEST_UNKNOWN: manifest unknown"},
-		{"in trouble", head(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }), 0, "503"},
+		{"in trouble", head(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}), 0, "503"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := &registry{dir: l.dir}
@@ -232,7 +247,8 @@ func TestUnchangedName(t *testing.T) {
 			must(t, err)
 			g.asked, g.override = nil, c.override
 			again, err := Fetch(t.Context(), s, ref, quick)
-			if c.want == "" && (again != id || err != nil) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			if c.want == "" && (again != id || err != nil) ||
+				c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%s %v", again, err)
 			}
 			if n := g.count("/v2/app/manifests/latest") - g.count("HEAD /v2/app/manifests/latest"); n != c.gets {
@@ -286,7 +302,8 @@ func TestResumedAnew(t *testing.T) {
 				tokens++
 				fmt.Fprintf(w, `{"token":"token-%d"}`, tokens)
 			case r.Header.Get("Authorization") != fmt.Sprintf("Bearer token-%d", tokens):
-				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="repository:app:pull"`, r.Host))
+				w.Header().Set("WWW-Authenticate",
+					fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="repository:app:pull"`, r.Host))
 				w.WriteHeader(http.StatusUnauthorized)
 				if strings.HasSuffix(r.URL.Path, blob) {
 					note("refused ", r)
@@ -308,12 +325,14 @@ func TestResumedAnew(t *testing.T) {
 		}}
 		server := httptest.NewServer(g)
 		s, _ := newStore(t)
-		if _, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"), quick); err != nil {
+		if _, err := Fetch(t.Context(), s, reference(t, "docker://"+server.Listener.Addr().String()+"/app"),
+			quick); err != nil {
 			t.Errorf("%v: %v", elsewhere, err)
 		}
 		want := []string{"registry ", "refused bytes=50000-", "registry bytes=50000-"}
 		if elsewhere {
-			want = []string{"registry ", "store /1", "store /1bytes=50000-", "registry bytes=50000-", "store /8bytes=50000-"}
+			want = []string{"registry ", "store /1", "store /1bytes=50000-", "registry bytes=50000-",
+				"store /8bytes=50000-"}
 		}
 		if !slices.Equal(asked, want) {
 			t.Errorf("%v: asked %q, want %q", elsewhere, asked, want)
@@ -367,7 +386,8 @@ func TestSecondFetchRequests(t *testing.T) {
 					w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 					w.WriteHeader(http.StatusUnauthorized)
 				case challenge == "Bearer" && r.Header.Get("Authorization") != "Bearer the-token":
-					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s://%s/token",service="test"`, scheme, r.Host))
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s://%s/token",service="test"`,
+						scheme, r.Host))
 					w.WriteHeader(http.StatusUnauthorized)
 				default:
 					w.Header().Set("ETag", `"1"`) // as real ones do
@@ -447,13 +467,15 @@ func TestRegistryDockerTokens(t *testing.T) {
 		t.Run(field, func(t *testing.T) {
 			var mu sync.Mutex
 			posts := 0
-			server := httptest.NewServer(&registry{dir: l.dir, override: func(w http.ResponseWriter, r *http.Request) bool {
+			server := httptest.NewServer(&registry{dir: l.dir, override: func(w http.ResponseWriter,
+				r *http.Request) bool {
 				switch {
 				case r.URL.Path == "/token":
 					mu.Lock()
 					defer mu.Unlock()
 					posts++
-					if r.Method != http.MethodPost || r.FormValue("grant_type") != "refresh_token" || r.FormValue("refresh_token") != want ||
+					if r.Method != http.MethodPost || r.FormValue("grant_type") != "refresh_token" ||
+						r.FormValue("refresh_token") != want ||
 						r.FormValue("scope") != "repository:app:pull" || r.FormValue("service") != "test" {
 						t.Errorf("%s %v", r.Method, r.Form)
 						w.WriteHeader(http.StatusUnauthorized)
@@ -461,7 +483,8 @@ func TestRegistryDockerTokens(t *testing.T) {
 					}
 					fmt.Fprint(w, `{"access_token":"the-token"}`)
 				case r.Header.Get("Authorization") != "Bearer the-token":
-					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`,
+						r.Host))
 					w.WriteHeader(http.StatusUnauthorized)
 				default:
 					return false

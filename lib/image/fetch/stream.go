@@ -86,13 +86,15 @@ func compression(head []byte) func(io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
 		return func(r io.Reader) (io.ReadCloser, error) {
 			// The window is what the zstd program itself accepts without being told to.
-			z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
+			z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+				zstd.WithDecoderMaxWindow(128<<20))
 			if err != nil {
 				return nil, err
 			}
 			return z.IOReadCloser(), nil
 		}
-	case bytes.HasPrefix(head, []byte("BZh")) && (bytes.HasSuffix(head, []byte("1AY&SY")) || bytes.HasSuffix(head, []byte("\x17rE8P\x90"))):
+	case bytes.HasPrefix(head, []byte("BZh")) && (bytes.HasSuffix(head, []byte("1AY&SY")) ||
+		bytes.HasSuffix(head, []byte("\x17rE8P\x90"))):
 		return func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
 		return func(r io.Reader) (io.ReadCloser, error) {

@@ -132,10 +132,12 @@ func (t *transfer) refused(answer *http.Response) error {
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("%s (bad HTTP status code: %s)", auth.Refused("the server "+host, login, "auth.d"), answer.Status)
+		return fmt.Errorf("%s (bad HTTP status code: %s)", auth.Refused("the server "+host, login, "auth.d"),
+			answer.Status)
 	}
 	if after := answer.Header.Get("Retry-After"); after != "" {
-		return fmt.Errorf("server %s: bad HTTP status code: %s, to be asked again after %.40q", host, answer.Status, after)
+		return fmt.Errorf("server %s: bad HTTP status code: %s, to be asked again after %.40q", host,
+			answer.Status, after)
 	}
 	return fmt.Errorf("server %s: bad HTTP status code: %s", host, answer.Status)
 }
@@ -174,7 +176,8 @@ func (f *acis) remembered(ctx context.Context, ref image.Reference, w want) (fou
 }
 
 // ask asks for a URL: for the rest of what has come, or for what is not known.
-func (f *acis) ask(ctx context.Context, ref image.Reference, part *store.Partial, known *store.Remote) (*http.Response, error) {
+func (f *acis) ask(ctx context.Context, ref image.Reference, part *store.Partial, known *store.Remote) (*http.Response,
+	error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ref.URL, nil)
 	if err != nil {
 		return nil, err

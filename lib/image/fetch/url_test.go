@@ -146,7 +146,8 @@ func TestURL(t *testing.T) {
 	if _, err := s.Remote(ref); err == nil || !strings.Contains(err.Error(), "damaged: ") {
 		t.Error(err)
 	}
-	g.header = http.Header{"Cache-Control": {"no-store"}} // nothing is remembered, not even the ETag; what was is damaged
+	// nothing is remembered, not even the ETag; what was is damaged
+	g.header = http.Header{"Cache-Control": {"no-store"}}
 	fetch(idOf(two), Update)
 	fetch(idOf(two), Update)
 	g.wantAsked(t, "/app.aci 200", "/app.aci 200")
@@ -199,12 +200,14 @@ func TestFreshness(t *testing.T) {
 		{"0", "", "", 0},
 		{"Sun, 09 Sep 2091 00:46:40 GMT", "", "", maxAge},
 	} {
-		r := freshness(&http.Response{Header: http.Header{"Cache-Control": {c.control}, "Expires": {c.expires}, "Date": {c.date}, "Etag": {`"1"`}}}, now)
+		r := freshness(&http.Response{Header: http.Header{"Cache-Control": {c.control}, "Expires": {c.expires},
+			"Date": {c.date}, "Etag": {`"1"`}}}, now)
 		if want := now.Add(c.want); c.want == 0 && !r.Expires.IsZero() || c.want > 0 && !r.Expires.Equal(want) {
 			t.Errorf("%+v: until %v", c, r.Expires)
 		}
 	}
-	long := freshness(&http.Response{Header: http.Header{"Etag": {`"` + strings.Repeat("x", 2000) + `"`}, "Last-Modified": {strings.Repeat("x", 2000)}}}, now)
+	long := freshness(&http.Response{Header: http.Header{"Etag": {`"` + strings.Repeat("x", 2000) + `"`},
+		"Last-Modified": {strings.Repeat("x", 2000)}}}, now)
 	if long.ETag != "" || long.LastModified != "" {
 		t.Errorf("%d bytes", len(long.ETag))
 	}
@@ -214,8 +217,10 @@ func FuzzFreshness(f *testing.F) {
 	f.Add("max-age=60, no-cache", "5", `"1"`)
 	f.Fuzz(func(t *testing.T, control, age, tag string) {
 		now := time.Unix(1e9, 0)
-		r := freshness(&http.Response{Header: http.Header{"Cache-Control": {control}, "Age": {age}, "Etag": {tag}, "Last-Modified": {tag}}}, now)
-		if len(r.ETag) > maxValidator || len(r.LastModified) > maxValidator || !r.Expires.IsZero() && (r.Expires.Before(now) || r.Expires.After(now.Add(maxAge))) {
+		r := freshness(&http.Response{Header: http.Header{"Cache-Control": {control}, "Age": {age}, "Etag": {tag},
+			"Last-Modified": {tag}}}, now)
+		if len(r.ETag) > maxValidator || len(r.LastModified) > maxValidator || !r.Expires.IsZero() &&
+			(r.Expires.Before(now) || r.Expires.After(now.Add(maxAge))) {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -232,7 +237,8 @@ func TestURLBreaksOff(t *testing.T) {
 		}
 		data := g.files["/app.aci"]
 		w.Header().Set("ETag", `"1"`)
-		http.ServeContent(&breaking{w.(*statusWriter).ResponseWriter, len(data) / 5}, r, "", time.Time{}, bytes.NewReader(data))
+		http.ServeContent(&breaking{w.(*statusWriter).ResponseWriter, len(data) / 5}, r, "", time.Time{},
+			bytes.NewReader(data))
 		return true
 	}
 	g.header = http.Header{"Etag": {`"1"`}}
@@ -271,8 +277,10 @@ func TestURLGoesOn(t *testing.T) {
 		ranges []string // of the second fetch
 	}{
 		{"", func(*testing.T, *web, string) {}, `"1"`, []string{"bytes=100000-"}},
-		{"changed", func(t *testing.T, g *web, _ string) { g.header["Etag"] = []string{`"2"`} }, `"1"`, []string{"bytes=100000-"}},
-		{"no ranges", func(t *testing.T, g *web, _ string) { g.header["Range"] = nil }, `"1"`, []string{"bytes=100000-"}},
+		{"changed", func(t *testing.T, g *web, _ string) { g.header["Etag"] = []string{`"2"`} }, `"1"`,
+			[]string{"bytes=100000-"}},
+		{"no ranges", func(t *testing.T, g *web, _ string) { g.header["Range"] = nil }, `"1"`,
+			[]string{"bytes=100000-"}},
 		{"no validator", func(*testing.T, *web, string) {}, "", []string{""}},
 		{"shorter", func(t *testing.T, g *web, dir string) {
 			files, err := filepath.Glob(dir + "/cas/partial/*/data")
@@ -307,7 +315,8 @@ func TestURLGoesOn(t *testing.T) {
 					panic(http.ErrAbortHandler)
 				}
 				w.Header().Set("ETag", c.tag)
-				http.ServeContent(&breaking{w.(*statusWriter).ResponseWriter, got}, r, "", time.Time{}, bytes.NewReader(data))
+				http.ServeContent(&breaking{w.(*statusWriter).ResponseWriter, got}, r, "", time.Time{},
+					bytes.NewReader(data))
 				return true
 			}
 			server := httptest.NewUnstartedServer(g)
@@ -315,7 +324,8 @@ func TestURLGoesOn(t *testing.T) {
 			server.Start()
 			defer server.Close()
 			ref := reference(t, server.URL+"/app.aci")
-			if _, err := Fetch(t.Context(), s, ref, quick); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("truncated: %d of %d bytes", got, len(data))) {
+			if _, err := Fetch(t.Context(), s, ref, quick); err == nil ||
+				!strings.Contains(err.Error(), fmt.Sprintf("truncated: %d of %d bytes", got, len(data))) {
 				t.Fatal(err)
 			}
 			if ids, _ := s.Images(); len(ids) > 0 {
@@ -442,15 +452,20 @@ func TestBadURL(t *testing.T) {
 		want   string
 	}{
 		{"not there", http.NotFound, "not on the server 127.0.0.1:"},
-		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, "wants credentials, and there are none for it (auth.d) (bad HTTP status code: 403 Forbidden)"},
-		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, ": 500 Internal Server Error"},
+		{"not for everybody", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) },
+			"wants credentials, and there are none for it (auth.d) (bad HTTP status code: 403 Forbidden)"},
+		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+			": 500 Internal Server Error"},
 		{"busy for a day", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "86400")
 			w.WriteHeader(http.StatusTooManyRequests)
 		}, `: 429 Too Many Requests, to be asked again after "86400"`},
-		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) }, ": 304 Not Modified"},
-		{"partial, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusPartialContent) }, ": 206 Partial Content"},
-		{"empty", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }, ": 204 No Content"},
+		{"unchanged, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotModified) },
+			": 304 Not Modified"},
+		{"partial, unasked", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusPartialContent) },
+			": 206 Partial Content"},
+		{"empty", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) },
+			": 204 No Content"},
 		{"a page", func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, "<html>", strings.Repeat("Welcome! ", 100))
 		}, "bad archive: "},
@@ -479,7 +494,9 @@ func TestBadURL(t *testing.T) {
 				_, _ = z.Write(make([]byte, 64<<10))
 			}
 		}, "larger than 4194304 bytes"},
-		{"redirects without end", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) }, "stopped after 10 redirects"},
+		{"redirects without end", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
+		}, "stopped after 10 redirects"},
 		{"plain HTTP from another machine", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://192.0.2.1/app.aci", http.StatusFound)
 		},
@@ -506,10 +523,12 @@ func TestBadURL(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	s, _ := newStore(t)
-	if _, err := Fetch(t.Context(), s, reference(t, server.URL+"/app.aci"), quick); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := Fetch(t.Context(), s, reference(t, server.URL+"/app.aci"), quick); err == nil ||
+		!strings.Contains(err.Error(), "certificate") {
 		t.Error(err)
 	}
-	if _, err := Fetch(t.Context(), s, image.Reference{Kind: image.URL, URL: "http://192.0.2.1/app.aci"}, quick); err == nil ||
+	if _, err := Fetch(t.Context(), s, image.Reference{Kind: image.URL, URL: "http://192.0.2.1/app.aci"},
+		quick); err == nil ||
 		!strings.Contains(err.Error(), "plain HTTP to another machine") {
 		t.Error(err)
 	}
@@ -525,8 +544,9 @@ func FuzzACI(f *testing.F) {
 	f.Add(whole[:len(whole)-1024])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, dir := newStore(t)
-		id, err := Fetch(t.Context(), s, reference(t, archiveFile(t, data)), Options{PullPolicy: New, InsecureImage: true, MaxBytes: 1 << 20, MaxEntries: 100,
-			dial: func(context.Context, string, string) (net.Conn, error) { return nil, fs.ErrNotExist }})
+		id, err := Fetch(t.Context(), s, reference(t, archiveFile(t, data)),
+			Options{PullPolicy: New, InsecureImage: true, MaxBytes: 1 << 20, MaxEntries: 100,
+				dial: func(context.Context, string, string) (net.Conn, error) { return nil, fs.ErrNotExist }})
 		if err == nil {
 			if _, err := s.Image(id); err != nil {
 				t.Error(err)

@@ -62,7 +62,8 @@ func Rebuild(ctx context.Context, s *store.Store, image, name func(store.Ref)) e
 			good[ref.Key] = true
 		}
 		if _, ok := named[ref.Key]; !ok && !store.ValidID(ref.ID) {
-			errs = append(errs, fmt.Errorf("name %s: damaged, and nothing records what it was: fetch it again", ref.Key))
+			errs = append(errs, fmt.Errorf("name %s: damaged, and nothing records what it was: fetch it again",
+				ref.Key))
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(named)) {
@@ -110,7 +111,8 @@ func restore(ctx context.Context, s *store.Store, r store.Record, refs []store.R
 		if lonely := len(manifest.Dependencies) == 0 && len(manifest.PathWhitelist) == 0; layers == nil && lonely {
 			layers = []string{r.ID}
 		}
-		if layers == nil && r.Manifest == nil { // no image, but what a fetch has left that did not get what it depends on
+		if layers == nil && r.Manifest == nil {
+			// no image, but what a fetch has left that did not get what it depends on
 			return false, nil
 		}
 		if layers == nil {

@@ -20,7 +20,8 @@ func newStore(t *testing.T) (dir string, s *store.Store, id string, ref image.Re
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range [][2]string{
-		{"manifest", `{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app"}`}, {"rootfs/file", "content"},
+		{"manifest", `{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app"}`},
+		{"rootfs/file", "content"},
 	} {
 		if err := w.WriteHeader(&tar.Header{Name: f[0], Mode: 0o644, Size: int64(len(f[1]))}); err != nil {
 			t.Fatal(err)
@@ -44,7 +45,8 @@ func newStore(t *testing.T) (dir string, s *store.Store, id string, ref image.Re
 	if ref, err = image.ParseReference(file); err != nil {
 		t.Fatal(err)
 	}
-	if id, err = fetch.Fetch(t.Context(), s, ref, fetch.Options{PullPolicy: fetch.New, InsecureImage: true}); err != nil {
+	if id, err = fetch.Fetch(t.Context(), s, ref, fetch.Options{PullPolicy: fetch.New,
+		InsecureImage: true}); err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(dir, "rkt", "cas"), s, id, ref
@@ -73,8 +75,12 @@ func TestRebuild(t *testing.T) {
 			}
 			return os.RemoveAll(cas + "/image")
 		}, 1, 1},
-		{"a manifest", func(cas, id string) error { return os.WriteFile(cas+"/image/"+id+"/manifest", []byte("{"), 0o600) }, 1, 0},
-		{"the list of layers", func(cas, id string) error { return os.WriteFile(cas+"/image/"+id+"/layers", nil, 0o600) }, 1, 0},
+		{"a manifest", func(cas, id string) error {
+			return os.WriteFile(cas+"/image/"+id+"/manifest", []byte("{"), 0o600)
+		}, 1, 0},
+		{"the list of layers", func(cas, id string) error {
+			return os.WriteFile(cas+"/image/"+id+"/layers", nil, 0o600)
+		}, 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cas, s, id, ref := newStore(t)
@@ -113,7 +119,8 @@ func TestRebuildCompares(t *testing.T) {
 		t.Fatal(err)
 	}
 	images, _, err := rebuild(t, s)
-	if images != 0 || err == nil || !strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), "other content") {
+	if images != 0 || err == nil || !strings.Contains(err.Error(), "damaged") ||
+		!strings.Contains(err.Error(), "other content") {
 		t.Errorf("%d images, %v", images, err)
 	}
 	if _, err := s.Image(id); err == nil {

@@ -16,7 +16,8 @@ func TestManifest(t *testing.T) {
 		`[{"name":"os/linux/apparmor-profile","value":{}}]`:                           `"" is no profile's name`,
 		`[{"name":"example.com/odd","value":{}}]`:                                     "invalid isolator",
 	} {
-		text := `{"acKind":"ImageManifest","acVersion":"0.8.11","name":"a","app":{"exec":["/a"],"user":"0","group":"0","isolators":` + list + `}}`
+		text := `{"acKind":"ImageManifest","acVersion":"0.8.11","name":"a","app":{"exec":["/a"],"user":"0",` +
+			`"group":"0","isolators":` + list + `}}`
 		var m schema.ImageManifest
 		err := json.Unmarshal([]byte(text), &m)
 		if (err == nil) != (want == "") || err != nil && err.Error() != want {
@@ -37,7 +38,8 @@ func TestManifest(t *testing.T) {
 
 func TestUnknown(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"app":{"isolators":[{"name":"resource/memory","value":{"limit":"1G"}},{"name":"os/linux/capabilities-retain-set"},{"name":"example.com/odd","value":1}]}}`: "example.com/odd",
+		`{"app":{"isolators":[{"name":"resource/memory","value":{"limit":"1G"}},` +
+			`{"name":"os/linux/capabilities-retain-set"},{"name":"example.com/odd","value":1}]}}`: "example.com/odd",
 		`{"app":{"isolators":[{"name":"os/linux/apparmor-profile"}]}}`: "",
 		`{"app":{}}`: "", `{}`: "", `x`: "", `{"app":{"isolators":[{"name":"not a name"}]}}`: "",
 	} {

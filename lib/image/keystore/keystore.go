@@ -69,7 +69,8 @@ func parts(name string) ([]string, error) {
 			pattern = host
 		}
 		if !pattern.MatchString(p) || len(p) > 240 {
-			return nil, fmt.Errorf("%q is not the name of an image or the beginning of one (as in example.com/app)", name)
+			return nil, fmt.Errorf("%q is not the name of an image or the beginning of one (as in example.com/app)",
+				name)
 		}
 	}
 	return all, nil
@@ -124,7 +125,9 @@ func (s Keystore) Files(name string) ([]File, error) {
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(all), func(a, b File) int { return cmp.Compare(a.Fingerprint, b.Fingerprint) }), nil
+	return slices.SortedFunc(maps.Values(all), func(a, b File) int {
+		return cmp.Compare(a.Fingerprint, b.Fingerprint)
+	}), nil
 }
 
 // files are those that are trusted for this one of a name's aliases.

@@ -34,7 +34,8 @@ func Ask(socket string, r Request, files []*os.File, stdout, stderr io.Writer) (
 		}
 		rights = unix.UnixRights(fds...)
 	}
-	if err := unix.Sendmsg(fd, packet, rights, nil, unix.MSG_NOSIGNAL); err != nil && !hungUp(err) { // what it said before is read below
+	if err := unix.Sendmsg(fd, packet, rights, nil, unix.MSG_NOSIGNAL); err != nil && !hungUp(err) {
+		// what it said before is read below
 		return 0, fmt.Errorf("%s: %w", socket, err)
 	}
 	answer := make([]byte, 1+maxAnswer)

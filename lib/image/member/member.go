@@ -75,7 +75,8 @@ func (r Request) check() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Flags)) {
 		if !slices.Contains(flags, name) {
-			return fmt.Errorf("--%s: only root may choose this; members of group rkt use the host's configuration", name)
+			return fmt.Errorf("--%s: only root may choose this; members of group rkt use the host's configuration",
+				name)
 		}
 	}
 	switch {

@@ -33,11 +33,16 @@ func TestParse(t *testing.T) {
 		{`{"command":"list","flags":{"fields":"id --dir=/x"}}`, 0, "rkt-image list --fields=id --dir=/x"}, // one word
 
 		{`{"command":"rm","image":"docker://redis"}`, 0, `"rm": only root may do this (try it as root)`},
-		{`{"command":"fetch","image":"/etc/shadow"}`, 0, `image "/etc/shadow": the service opens no files; pass an archive by: rkt fetch - <FILE`},
-		{`{"command":"fetch","image":"file:///etc/shadow"}`, 0, `image "file:///etc/shadow": the service opens no files; pass an archive by: rkt fetch - <FILE`},
-		{`{"command":"fetch","image":"a.aci"}`, 0, `image "a.aci": the service opens no files; pass an archive by: rkt fetch - <FILE`},
-		{`{"command":"fetch","image":"oci:/x"}`, 0, `image "oci:/x": the service opens no files; pass an archive by: rkt fetch - <FILE`},
-		{`{"command":"fetch","image":"docker-archive:x"}`, 0, `image "docker-archive:x": the service opens no files; pass an archive by: rkt fetch - <FILE`},
+		{`{"command":"fetch","image":"/etc/shadow"}`, 0,
+			`image "/etc/shadow": the service opens no files; pass an archive by: rkt fetch - <FILE`},
+		{`{"command":"fetch","image":"file:///etc/shadow"}`, 0,
+			`image "file:///etc/shadow": the service opens no files; pass an archive by: rkt fetch - <FILE`},
+		{`{"command":"fetch","image":"a.aci"}`, 0,
+			`image "a.aci": the service opens no files; pass an archive by: rkt fetch - <FILE`},
+		{`{"command":"fetch","image":"oci:/x"}`, 0,
+			`image "oci:/x": the service opens no files; pass an archive by: rkt fetch - <FILE`},
+		{`{"command":"fetch","image":"docker-archive:x"}`, 0,
+			`image "docker-archive:x": the service opens no files; pass an archive by: rkt fetch - <FILE`},
 		{`{"command":"fetch","image":"-"}`, 0, `image "-": ` + parseError("-")},
 		{`{"command":"fetch","image":"--dir=/x"}`, 0, `image "--dir=/x": ` + parseError("--dir=/x")},
 		{`{"command":"fetch"}`, 0, `image "": empty name`},
@@ -128,7 +133,8 @@ func FuzzRequest(f *testing.F) {
 		if ref, err := image.ParseReference(operands[0]); operands[0] != "-" && (err != nil || ref.Local()) {
 			t.Fatalf("image %q: %v", operands[0], err)
 		}
-		if want := operands[:1:1]; r.Signature != nil && !slices.Equal(operands, append(want, "--signature=/proc/self/fd/3")) {
+		if want := operands[:1:1]; r.Signature != nil &&
+			!slices.Equal(operands, append(want, "--signature=/proc/self/fd/3")) {
 			t.Fatalf("operands %q", operands)
 		}
 	})
@@ -189,14 +195,19 @@ func TestAsk(t *testing.T) {
 		status         int
 		stdout, stderr string
 	}{
-		{name: "streams", script: `echo "$@"; echo two >&2; exit 3`, request: Request{Command: "fetch", Image: "docker://redis",
-			Flags: map[string]string{"full": "true"}}, status: 3, stdout: "--full=true -- docker://redis\n", stderr: "two\n"},
+		{name: "streams", script: `echo "$@"; echo two >&2; exit 3`, request: Request{Command: "fetch",
+			Image: "docker://redis",
+			Flags: map[string]string{"full": "true"}}, status: 3, stdout: "--full=true -- docker://redis\n",
+			stderr: "two\n"},
 		{name: "list", script: `echo "$@"`, request: Request{Command: "list"}, stdout: "list\n"},
 		{name: "long", script: "printf %s " + long, request: Request{Command: "list"}, stdout: long},
-		{name: "file", script: `cat; cat /proc/self/fd/3`, request: Request{Command: "fetch", File: true, Signature: []byte("signed")},
+		{name: "file", script: `cat; cat /proc/self/fd/3`, request: Request{Command: "fetch", File: true,
+			Signature: []byte("signed")},
 			file: "an image, ", stdout: "an image, signed"},
-		{name: "killed", script: `kill -9 $$`, request: Request{Command: "list"}, status: 254, stderr: "rkt-fetch: signal: killed\n"},
-		{name: "no connection leaks", script: `ls -l /proc/$$/fd | grep -c socket:`, request: Request{Command: "list"}, stdout: "0\n", status: 1},
+		{name: "killed", script: `kill -9 $$`, request: Request{Command: "list"}, status: 254,
+			stderr: "rkt-fetch: signal: killed\n"},
+		{name: "no connection leaks", script: `ls -l /proc/$$/fd | grep -c socket:`, request: Request{Command: "list"},
+			stdout: "0\n", status: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var files []*os.File
@@ -216,7 +227,8 @@ func TestAsk(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			status, err := Ask(socket, c.request, files, &stdout, &stderr)
 			if err != nil || status != c.status || stdout.String() != c.stdout || stderr.String() != c.stderr {
-				t.Errorf("%d, %v, %.100q, %q; want %d, %.100q, %q", status, err, stdout.String(), stderr.String(), c.status, c.stdout, c.stderr)
+				t.Errorf("%d, %v, %.100q, %q; want %d, %.100q, %q", status, err, stdout.String(), stderr.String(),
+					c.status, c.stdout, c.stderr)
 			}
 			within(t, 5*time.Second, served)
 		})
@@ -270,14 +282,20 @@ func TestHostileClients(t *testing.T) {
 	}{
 		{"huge", strings.Repeat(" ", maxRequest+1), nil, "rkt-fetch: a request of more than 65536 bytes\n"},
 		{"half", file[:10], nil, "rkt-fetch: not a request: unexpected EOF\n"},
-		{"escapes", "{\"command\":\"\x1b[31m\"}", nil, "rkt-fetch: not a request: invalid character '\\x1b' in string literal\n"},
-		{"escapes in JSON", `{"command":"\u001b[31m\n"}`, nil, "rkt-fetch: \"\\x1b[31m\\n\": only root may do this (try it as root)\n"},
-		{"a file that it cannot read", file, rights(path, unix.O_PATH), "rkt-fetch: not a file or pipe that is open for reading\n"},
-		{"a file opened for writing", file, rights(path, unix.O_WRONLY), "rkt-fetch: not a file or pipe that is open for reading\n"},
-		{"a device", file, rights("/dev/zero", unix.O_RDONLY), "rkt-fetch: not a file or pipe that is open for reading\n"},
+		{"escapes", "{\"command\":\"\x1b[31m\"}", nil,
+			"rkt-fetch: not a request: invalid character '\\x1b' in string literal\n"},
+		{"escapes in JSON", `{"command":"\u001b[31m\n"}`, nil,
+			"rkt-fetch: \"\\x1b[31m\\n\": only root may do this (try it as root)\n"},
+		{"a file that it cannot read", file, rights(path, unix.O_PATH),
+			"rkt-fetch: not a file or pipe that is open for reading\n"},
+		{"a file opened for writing", file, rights(path, unix.O_WRONLY),
+			"rkt-fetch: not a file or pipe that is open for reading\n"},
+		{"a device", file, rights("/dev/zero", unix.O_RDONLY),
+			"rkt-fetch: not a file or pipe that is open for reading\n"},
 		{"a directory", file, rights("/", unix.O_RDONLY), "rkt-fetch: not a file or pipe that is open for reading\n"},
 		{"no file", file, nil, "rkt-fetch: not a request: it comes with 0 descriptors\n"},
-		{"a file without need", `{"command":"list"}`, rights(path, unix.O_RDONLY), "rkt-fetch: not a request: it comes with 1 descriptors\n"},
+		{"a file without need", `{"command":"list"}`, rights(path, unix.O_RDONLY),
+			"rkt-fetch: not a request: it comes with 1 descriptors\n"},
 		{"many files", file, unix.UnixRights(0, 0, 0, 0, 0, 0), "rkt-fetch: a request with too many descriptors\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -28,7 +28,8 @@ func TestPartFolders(t *testing.T) {
 	must(t, os.Chown(from+"/a", 1000, 1001))
 	must(t, unix.Setxattr(from+"/a", "user.note", []byte("x"), 0))
 	when := time.Unix(1e9, 5e8)
-	for dir, mode := range map[string]os.FileMode{"/a/b": 0o500, "/a": 0o775 | os.ModeSticky | os.ModeSetgid, "": 0o711} {
+	for dir, mode := range map[string]os.FileMode{"/a/b": 0o500, "/a": 0o775 | os.ModeSticky | os.ModeSetgid,
+		"": 0o711} {
 		must(t, os.Chmod(from+dir, mode))
 		must(t, os.Chtimes(from+dir, when, when))
 	}

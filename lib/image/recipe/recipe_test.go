@@ -68,7 +68,8 @@ func TestRestore(t *testing.T) {
 func TestRestoreGoesOn(t *testing.T) {
 	root := directory(t, map[string]string{"a": "12X45", "b": "good"})
 	text := written(t, "<", "=a=12345", "|", "=missing=123", "|", "=b=good", ">")
-	if err := Restore(&bytes.Buffer{}, bytes.NewReader(text), root, nil); err == nil || !strings.Contains(err.Error(), `"a"`) {
+	if err := Restore(&bytes.Buffer{}, bytes.NewReader(text), root, nil); err == nil ||
+		!strings.Contains(err.Error(), `"a"`) {
 		t.Errorf("%v, want an error about a", err)
 	}
 	var out bytes.Buffer
@@ -84,7 +85,8 @@ func TestRestoreGoesOn(t *testing.T) {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
 	stop := errors.New("stop")
-	if err := Restore(&out, bytes.NewReader(text), root, func(string, error) error { return stop }); !errors.Is(err, stop) {
+	if err := Restore(&out, bytes.NewReader(text), root, func(string, error) error { return stop }); !errors.Is(err,
+		stop) {
 		t.Errorf("%v, want the caller's error", err)
 	}
 }
@@ -116,9 +118,11 @@ func TestRestoreStaysInside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"../" + filepath.Base(outside.Name()) + "/file", outside.Name() + "/file", "out/file", "link"} {
+	for _, name := range []string{"../" + filepath.Base(outside.Name()) + "/file", outside.Name() + "/file",
+		"out/file", "link"} {
 		var out bytes.Buffer
-		if err := Restore(&out, bytes.NewReader(written(t, "="+name+"=secret")), root, nil); err == nil || strings.Contains(out.String(), "secret") {
+		if err := Restore(&out, bytes.NewReader(written(t, "="+name+"=secret")), root, nil); err == nil ||
+			strings.Contains(out.String(), "secret") {
 			t.Errorf("%s: made %q, %v", name, out.String(), err)
 		}
 	}

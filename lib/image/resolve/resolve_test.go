@@ -225,7 +225,8 @@ func TestVerified(t *testing.T) {
 	b.sign("one", "docker://a.example/y:1", "gone")
 	img, err := b.store.Image(idOf("one"))
 	must(t, err)
-	if got := fmt.Sprint(b.Verified(img)); got != fmt.Sprint([]keystore.Proof{{Name: "docker://a.example/x:1", Key: "key"}}) {
+	if got := fmt.Sprint(b.Verified(img)); got != fmt.Sprint([]keystore.Proof{{Name: "docker://a.example/x:1",
+		Key: "key"}}) {
 		t.Error(got)
 	}
 }

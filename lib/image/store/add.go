@@ -328,7 +328,8 @@ func (s *Store) AddPart(ctx context.Context, p part.Part) (string, error) {
 // A layer that is there twice is listed once, at its upper place: overlayfs refuses a lower
 // directory that is there twice, and nothing that the lower copy adds or hides is left undone by
 // the upper one.
-func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageManifest, layers []string, config []byte) error {
+func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageManifest, layers []string,
+	config []byte) error {
 	if !ValidID(id) {
 		return fmt.Errorf("%q is not an image ID", id)
 	}

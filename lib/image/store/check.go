@@ -43,7 +43,8 @@ func (s *Store) Check(img *Image) error {
 	for i, line := range strings.Split(got, "\n") {
 		if i >= len(expected) || line != expected[i] {
 			name, _, _ := strings.Cut(line, " ")
-			return fmt.Errorf("damaged: %s is not what it was (rkt image verify tells more; rkt image rm and rkt fetch replace it)", name)
+			return fmt.Errorf("damaged: %s is not what it was (rkt image verify tells more; rkt image rm and rkt "+
+				"fetch replace it)", name)
 		}
 	}
 	if noConfig == nil && fmt.Sprintf("sha512-%x", sha512.Sum512(config)) != img.ID {

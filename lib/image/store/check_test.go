@@ -16,11 +16,13 @@ func TestCheck(t *testing.T) {
 		{`sed -n 1p image/*/layers >x; cat x >$(ls image/*/layers)`, `damaged: layers is not what it was`},
 		{`printf ' ' >>$(ls image/*/config)`, `damaged: config is not what it was`},
 		{`rm image/*/config`, `is not what it was`},
-		{`printf ' ' >>$(ls image/*/config); sed -i "s/^config .*/config sha512-$(sha512sum <$(ls image/*/config) | cut -d" " -f1)/" image/*/sum`,
+		{`printf ' ' >>$(ls image/*/config); sed -i "s/^config .*/config sha512-$(sha512sum <$(ls image/*/config) | ` +
+			`cut -d" " -f1)/" image/*/sum`,
 			`damaged: config is not what the ID says`},
 		{`rm image/*/sum`, `no such file`},
 		{`: >$(ls image/*/sum)`, `is not what it was`},
-		{`touch $(ls -d layer/*1)/root/new`, `damaged: sha256-0000000000000000000000000000000000000000000000000000000000000001 is not what it was`},
+		{`touch $(ls -d layer/*1)/root/new`,
+			`damaged: sha256-0000000000000000000000000000000000000000000000000000000000000001 is not what it was`},
 		{`rm layer/*2/root/file`, `0002 is not what it was`},
 		{`chmod 700 layer/*1/root`, `is not what it was`},
 		{`chown 1 layer/*1/root`, `is not what it was`},
@@ -30,7 +32,8 @@ func TestCheck(t *testing.T) {
 		s := open(t)
 		config := []byte(`{"os":"linux"}`)
 		id := fmt.Sprintf("sha512-%x", sha512.Sum512(config))
-		if err := s.AddImage(t.Context(), id, blank("example.com/app"), []string{addLayer(t, s, 1), addLayer(t, s, 2)}, config); err != nil {
+		if err := s.AddImage(t.Context(), id, blank("example.com/app"), []string{addLayer(t, s, 1), addLayer(t, s, 2)},
+			config); err != nil {
 			t.Fatal(err)
 		}
 		before, err := s.Image(id)
@@ -51,7 +54,8 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.change, err, c.want)
 		}
 		// What is damaged is written anew with the image, whatever became of its layers.
-		if err := s.AddImage(t.Context(), id, blank("example.com/app"), []string{layerName(1), layerName(2)}, config); err != nil {
+		if err := s.AddImage(t.Context(), id, blank("example.com/app"), []string{layerName(1), layerName(2)},
+			config); err != nil {
 			t.Fatal(err)
 		}
 		if img, err = s.Image(id); err == nil {

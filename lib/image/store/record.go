@@ -24,11 +24,12 @@ type Record struct {
 	ID       string
 	Config   string                // path of the config, whose digest is the ID; "" if there is none, as for an ACI
 	Manifest *schema.ImageManifest // for the name that an OCI image got by its first fetch; nil if it cannot be read
-	Layers   []string              // names, lowest first, for what dependencies of an ACI were; nil if they cannot be read
-	Refs     []Ref                 // names by which it was fetched
-	Named    map[string]time.Time  // by Ref's key: when it was fetched by it last
-	Imported time.Time             // when the image came into the store; zero if that is not known
-	Used     time.Time             // when it was last used; zero if that is not known
+	// names, lowest first, for what dependencies of an ACI were; nil if they cannot be read
+	Layers   []string
+	Refs     []Ref                // names by which it was fetched
+	Named    map[string]time.Time // by Ref's key: when it was fetched by it last
+	Imported time.Time            // when the image came into the store; zero if that is not known
+	Used     time.Time            // when it was last used; zero if that is not known
 }
 
 // recordFiles are the files of an image that its record has, too.
@@ -53,15 +54,18 @@ func (s *Store) Records() ([]string, error) {
 func (s *Store) Record(id string) Record {
 	r := Record{ID: id, Named: map[string]time.Time{}}
 	for _, dir := range []string{s.path("blob", id), s.path("image", id)} {
-		if text, err := os.ReadFile(filepath.Join(dir, "config")); r.Config == "" && err == nil && fmt.Sprintf("sha512-%x", sha512.Sum512(text)) == id {
+		if text, err := os.ReadFile(filepath.Join(dir, "config")); r.Config == "" && err == nil &&
+			fmt.Sprintf("sha512-%x", sha512.Sum512(text)) == id {
 			r.Config = filepath.Join(dir, "config")
 		}
 		m := new(schema.ImageManifest)
-		if text, err := os.ReadFile(filepath.Join(dir, "manifest")); r.Manifest == nil && err == nil && json.Unmarshal(text, m) == nil {
+		if text, err := os.ReadFile(filepath.Join(dir, "manifest")); r.Manifest == nil && err == nil &&
+			json.Unmarshal(text, m) == nil {
 			r.Manifest = m
 		}
 		if text, err := os.ReadFile(filepath.Join(dir, "layers")); r.Layers == nil && err == nil {
-			if names := strings.Fields(string(text)); !slices.ContainsFunc(names, func(name string) bool { return !validLayer(name) }) {
+			if names := strings.Fields(string(text)); !slices.ContainsFunc(names,
+				func(name string) bool { return !validLayer(name) }) {
 				r.Layers = names
 			}
 		}
@@ -246,7 +250,8 @@ func (s *Store) lost() ([]string, error) {
 		if _, err := os.Lstat(s.path("image", id)); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if _, err := os.Lstat(s.path("blob", id)); err == nil { // else it was just removed: the record first, then the image
+		if _, err := os.Lstat(s.path("blob", id)); err == nil {
+			// else it was just removed: the record first, then the image
 			ids = append(ids, id)
 		}
 	}

@@ -20,15 +20,17 @@ import (
 // server of a URL said (RFC 9111), the digest that a registry has for a name, or what tells that a
 // file is the same.
 type Remote struct {
-	ID           string                `json:"id"`
-	Manifest     *schema.ImageManifest `json:"manifest"`        // needed while what it depends on is fetched, and it is no image yet
-	Proof        *keystore.Proof       `json:"proof,omitempty"` // if its signature was checked
-	File         string                `json:"file,omitempty"`
-	Digest       string                `json:"digest,omitempty"`    // of the manifest, or of the index that it was chosen from
-	Challenge    string                `json:"challenge,omitempty"` // how a registry wants a login (RFC 9110, 11.6.1), heard by TLS
-	ETag         string                `json:"etag,omitempty"`
-	LastModified string                `json:"lastModified,omitempty"`
-	Expires      time.Time             `json:"expires,omitzero"` // until then the server need not be asked
+	ID string `json:"id"`
+	// needed while what it depends on is fetched, and it is no image yet
+	Manifest *schema.ImageManifest `json:"manifest"`
+	Proof    *keystore.Proof       `json:"proof,omitempty"` // if its signature was checked
+	File     string                `json:"file,omitempty"`
+	// of the manifest, or of the index that it was chosen from
+	Digest       string    `json:"digest,omitempty"`
+	Challenge    string    `json:"challenge,omitempty"` // how a registry wants a login (RFC 9110, 11.6.1), heard by TLS
+	ETag         string    `json:"etag,omitempty"`
+	LastModified string    `json:"lastModified,omitempty"`
+	Expires      time.Time `json:"expires,omitzero"` // until then the server need not be asked
 }
 
 // Remote gives what is known of a URL, file or name in a registry. The error is or wraps

@@ -30,20 +30,23 @@ func TestRemote(t *testing.T) {
 	if _, err := s.Remote(url); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
-	want := Remote{ID: imageID(1), Manifest: blank("example.com/a"), ETag: `"x"`, Expires: time.Unix(1e9, 0).UTC(), Proof: &keystore.Proof{Name: "example.com/a", Key: "k"}}
+	want := Remote{ID: imageID(1), Manifest: blank("example.com/a"), ETag: `"x"`, Expires: time.Unix(1e9, 0).UTC(),
+		Proof: &keystore.Proof{Name: "example.com/a", Key: "k"}}
 	for range 2 {
 		if err := s.SetRemote(t.Context(), url, want); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := s.Remote(url)
-	if err != nil || got.ID != want.ID || got.ETag != want.ETag || !got.Expires.Equal(want.Expires) || *got.Proof != *want.Proof || got.Manifest.Name != "example.com/a" {
+	if err != nil || got.ID != want.ID || got.ETag != want.ETag || !got.Expires.Equal(want.Expires) ||
+		*got.Proof != *want.Proof || got.Manifest.Name != "example.com/a" {
 		t.Errorf("%+v %v", got, err)
 	}
 	if _, err := s.Remote(file); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
-	for _, text := range []string{"", "{", `{"id":"sha512-00"}`, `{"id":"` + imageID(1) + `"}`, `{"id":"../x","manifest":{}}`} {
+	for _, text := range []string{"", "{", `{"id":"sha512-00"}`, `{"id":"` + imageID(1) + `"}`,
+		`{"id":"../x","manifest":{}}`} {
 		if err := os.WriteFile(s.remote(url), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -54,7 +54,8 @@ func (s *Store) remove(ctx context.Context, id string, users Users, unused bool)
 		return err
 	}
 	// The record goes first: one without an image is of an image that was lost.
-	places := [][2]string{{filepath.Join(d.path, "image"), s.path("image", id)}, {filepath.Join(d.path, "record"), s.path("blob", id)}}
+	places := [][2]string{{filepath.Join(d.path, "image"), s.path("image", id)}, {filepath.Join(d.path, "record"),
+		s.path("blob", id)}}
 	putBack := func() error {
 		return errors.Join(s.putBack(places[0][0], places[0][1]), s.putBack(places[1][0], places[1][1]))
 	}
@@ -194,7 +195,8 @@ func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (rem
 		return nil, err
 	}
 	for _, id := range lost {
-		errs = append(errs, fmt.Errorf("image %s: lost from the index (rkt image reindex brings it back, rkt image rm removes it)", id))
+		errs = append(errs,
+			fmt.Errorf("image %s: lost from the index (rkt image reindex brings it back, rkt image rm removes it)", id))
 	}
 	for _, id := range ids {
 		_, last := s.Times(id)
@@ -202,7 +204,8 @@ func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (rem
 			continue
 		}
 		if _, err := os.Lstat(s.path("blob", id)); last == 0 && err == nil {
-			errs = append(errs, fmt.Errorf("image %s: damaged: it has no manifest (rkt image reindex makes it anew, rkt image rm removes the image)", id))
+			errs = append(errs, fmt.Errorf("image %s: damaged: it has no manifest (rkt image reindex makes it anew, "+
+				"rkt image rm removes the image)", id))
 			continue
 		}
 		switch err := s.remove(ctx, id, users, true); {
@@ -218,7 +221,8 @@ func (s *Store) Collect(ctx context.Context, before time.Time, users Users) (rem
 	}
 	for _, layer := range layers {
 		var st unix.Stat_t // the change time is when it was renamed into the store; the others are the image's
-		if !validLayer(layer.Name()) || unix.Lstat(s.path("layer", layer.Name()), &st) != nil || time.Unix(st.Ctim.Unix()).After(before) {
+		if !validLayer(layer.Name()) || unix.Lstat(s.path("layer", layer.Name()), &st) != nil ||
+			time.Unix(st.Ctim.Unix()).After(before) {
 			continue
 		}
 		if needed, err := s.needed(layer.Name(), users); err != nil || needed {

@@ -44,7 +44,8 @@ func signedAs(img *Image, ref image.Reference) string {
 	if ref.Kind != image.Appc {
 		return ref.Key()
 	}
-	docker, err := image.ParseReference("docker://" + ref.App + ":" + ref.Version) // what the manifest of such an image has for a name
+	// what the manifest of such an image has for a name
+	docker, err := image.ParseReference("docker://" + ref.App + ":" + ref.Version)
 	if err != nil || docker.Host+"/"+docker.Repository != ref.App {
 		return ""
 	}

@@ -62,7 +62,8 @@ func Open(dataDir string) (*Store, error) {
 		return nil, err
 	}
 	if string(got) != format {
-		return nil, fmt.Errorf("%s: format %q, and this program knows only %q; move the directory away, or use the program that made it", s.cas, bytes.TrimSpace(got), strings.TrimSpace(format))
+		return nil, fmt.Errorf("%s: format %q, and this program knows only %q; move the directory away, or use the "+
+			"program that made it", s.cas, bytes.TrimSpace(got), strings.TrimSpace(format))
 	}
 	return s, nil
 }
@@ -165,8 +166,10 @@ func (s *Store) Lookup(ref image.Reference) (string, error) {
 	text, err := os.ReadFile(s.path("ref", ref.Key()))
 	if errors.Is(err, fs.ErrNotExist) && ref.Kind == image.Appc && ref.Version != "" {
 		// That of an image of a registry means what its tag means now.
-		if tag, ok := image.ParseKey(string(image.Docker) + "/" + ref.App + ":" + ref.Version); ok && len(ref.Labels) == 0 {
-			if text, err := os.ReadFile(s.path("ref", tag.Key())); err == nil && s.hasImage(strings.TrimSpace(string(text))) {
+		if tag, ok := image.ParseKey(string(image.Docker) + "/" + ref.App + ":" + ref.Version); ok &&
+			len(ref.Labels) == 0 {
+			if text, err := os.ReadFile(s.path("ref", tag.Key())); err == nil &&
+				s.hasImage(strings.TrimSpace(string(text))) {
 				return strings.TrimSpace(string(text)), nil
 			}
 		}

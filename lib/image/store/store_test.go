@@ -108,7 +108,8 @@ func TestAddAndRead(t *testing.T) {
 	if text, err := os.ReadFile(img.Config); string(text) != "{}" || err != nil {
 		t.Errorf("config %q %v", text, err)
 	}
-	for _, name := range []string{"docker://x", "docker://h.x:1/x", "app.aci", "oci:/a:b", "https://h/p", "a.b/c:1", "a.b/c/d:1"} {
+	for _, name := range []string{"docker://x", "docker://h.x:1/x", "app.aci", "oci:/a:b", "https://h/p", "a.b/c:1",
+		"a.b/c/d:1"} {
 		ref, err := image.ParseReference(name)
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +160,8 @@ func TestRefused(t *testing.T) {
 		{"docker://x", `"docker://x" is not an image ID`},
 		{damage(0x20, "manifest", "{"), "damaged: "},
 		{damage(0x21, "layers", "../../../etc\n"), "damaged: "},
-		{damage(0x22, "layers", layerName(9)+"\n"), "incomplete: layer " + layerName(9) + " is missing; fetch the image again"},
+		{damage(0x22, "layers", layerName(9)+"\n"), "incomplete: layer " + layerName(9) +
+			" is missing; fetch the image again"},
 	} {
 		if _, err := s.Image(c.id); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.id, err)
@@ -179,7 +181,8 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(s.path("version"), []byte("3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(filepath.Dir(s.cas)); err == nil || !strings.Contains(err.Error(), `format "3", and this program knows only "2"; move the directory away`) {
+	if _, err := Open(filepath.Dir(s.cas)); err == nil ||
+		!strings.Contains(err.Error(), `format "3", and this program knows only "2"; move the directory away`) {
 		t.Error(err)
 	}
 }

@@ -38,7 +38,8 @@ func (s *Store) Usage() (Usage, error) {
 			return u, err
 		}
 		// The directories of work are there without any.
-		if entries, err := os.ReadDir(s.path(directory)); (directory == "tmp" || directory == "partial") && err == nil && len(entries) > 0 {
+		if entries, err := os.ReadDir(s.path(directory)); (directory == "tmp" || directory == "partial") &&
+			err == nil && len(entries) > 0 {
 			u.Work += n
 		} else {
 			u.Index += n
@@ -59,7 +60,10 @@ func (s *Store) Usage() (Usage, error) {
 		if err != nil {
 			return u, err
 		}
-		u.Needs[id] = slices.DeleteFunc(s.needs(id, names), func(name string) bool { _, there := u.Layers[name]; return !there })
+		u.Needs[id] = slices.DeleteFunc(s.needs(id, names), func(name string) bool {
+			_, there := u.Layers[name]
+			return !there
+		})
 	}
 	return u, nil
 }

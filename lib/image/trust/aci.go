@@ -46,7 +46,8 @@ func (e *NoKey) Error() string {
 	if e.PEM {
 		before, file = "", " FILE.pub"
 	}
-	return fmt.Sprintf("%sno key is trusted for %s: trust its signer's with \"rkt trust --prefix=%s%s\", or use --insecure-options=image to run it unsigned",
+	return fmt.Sprintf("%sno key is trusted for %s: trust its signer's with \"rkt trust --prefix=%s%s\", or use "+
+		"--insecure-options=image to run it unsigned",
 		before, e.Name, e.Name, file)
 }
 
@@ -119,13 +120,16 @@ func (s Keystore) CheckACI(name string, aci io.Reader, signature []byte) (keysto
 	for i, signer := range signers {
 		if signer != nil {
 			k := keys[slices.Index(ring, signer)]
-			return keystore.Proof{Name: name, Key: k.Fingerprint, Sum: keystore.Sum(k.Text), Until: until(signer, sigs[i])}, nil
+			return keystore.Proof{Name: name, Key: k.Fingerprint, Sum: keystore.Sum(k.Text),
+				Until: until(signer, sigs[i])}, nil
 		}
 		why = cmp.Or(unusable(ring, *sigs[i].IssuerKeyId), errs[i])
 	}
 	if why == nil {
-		return keystore.Proof{}, fmt.Errorf(unknownEntity+"signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts a key)",
-			strings.Join(issuers, ", "), name, name)
+		return keystore.Proof{},
+			fmt.Errorf(unknownEntity+
+				"signed by %s, which is not trusted for %s (\"rkt trust --prefix=%s\" trusts a key)",
+				strings.Join(issuers, ", "), name, name)
 	}
 	return keystore.Proof{}, fmt.Errorf("signature: %w", why)
 }

@@ -106,7 +106,8 @@ func (s Source) Discover(ctx context.Context, prefix string) ([]string, error) {
 	before := discovery.Client.Transport
 	defer func() { discovery.Client.Transport = before }()
 	discovery.Client.Transport = s.transport(ctx)
-	found, attempts, err := discovery.DiscoverPublicKeys(discovery.App{Name: *name, Labels: map[types.ACIdentifier]string{}}, nil, insecure, 0)
+	found, attempts, err := discovery.DiscoverPublicKeys(discovery.App{Name: *name,
+		Labels: map[types.ACIdentifier]string{}}, nil, insecure, 0)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -114,7 +115,8 @@ func (s Source) Discover(ctx context.Context, prefix string) ([]string, error) {
 		found = found[:min(len(found), maxLocations)]
 		for _, location := range found {
 			if remote(location) == nil {
-				return nil, fmt.Errorf("discovery of keys: the server names %q, which is no http or https URL", location)
+				return nil, fmt.Errorf("discovery of keys: the server names %q, which is no http or https URL",
+					location)
 			}
 		}
 		return found, nil
@@ -142,7 +144,8 @@ func (s Source) AddDiscovered(ctx context.Context, config, prefix string) ([]str
 	var files []string
 	for _, location := range locations {
 		if !s.HTTPS(location) {
-			return files, fmt.Errorf("key %s: not by HTTPS with a certificate that was checked: it has to be looked at", location)
+			return files, fmt.Errorf("key %s: not by HTTPS with a certificate that was checked: it has to be looked at",
+				location)
 		}
 		keys, err := s.Read(ctx, location)
 		for i := 0; err == nil && i < len(keys); i++ {
@@ -177,7 +180,8 @@ type strict struct {
 
 func (t *strict) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !(t.source.HTTP && r.URL.Scheme == "http") {
-		return nil, fmt.Errorf("a key by %s can be anybody's (--insecure-allow-http takes it all the same)", r.URL.Scheme)
+		return nil, fmt.Errorf("a key by %s can be anybody's (--insecure-allow-http takes it all the same)",
+			r.URL.Scheme)
 	}
 	hops := 0
 	for q := r; q.Response != nil && q.Response.Request != nil; q = q.Response.Request {

@@ -18,7 +18,9 @@ import (
 // What servers of keys can do wrong.
 func TestRead(t *testing.T) {
 	k := publicKey(t, newEntity(t, "a", nil))
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(k.Text) }))
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(k.Text)
+	}))
 	defer plain.Close()
 	hang := make(chan bool)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,8 +61,10 @@ func TestRead(t *testing.T) {
 	}
 	config := t.TempDir()
 	host := strings.TrimPrefix(server.URL, "https://")
-	text := `{"rktKind":"auth","rktVersion":"v1","domains":["` + host + `"],"type":"basic","credentials":{"user":"mary","password":"s3cret"}}`
-	if err := errors.Join(os.Mkdir(config+"/auth.d", 0o755), os.WriteFile(config+"/auth.d/a.json", []byte(text), 0o600)); err != nil {
+	text := `{"rktKind":"auth","rktVersion":"v1","domains":["` + host +
+		`"],"type":"basic","credentials":{"user":"mary","password":"s3cret"}}`
+	if err := errors.Join(os.Mkdir(config+"/auth.d", 0o755), os.WriteFile(config+"/auth.d/a.json", []byte(text),
+		0o600)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

@@ -81,7 +81,8 @@ func (s Keystore) CheckImage(img Image, signed Signed) (keystore.Proof, error) {
 			return keystore.Proof{Name: registryName(p.name), Key: k.Fingerprint, Sum: keystore.Sum(k.Text)}, nil
 		}
 	}
-	return keystore.Proof{}, fmt.Errorf("by none of the %d keys that are trusted for %s", len(keys), registryName(p.name))
+	return keystore.Proof{}, fmt.Errorf("by none of the %d keys that are trusted for %s", len(keys),
+		registryName(p.name))
 }
 
 // claim is what a signature says, whoever made it.

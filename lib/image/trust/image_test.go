@@ -20,8 +20,8 @@ import (
 // What cosign 2.2 made of snyk/broker:4.169.1-github-com, and the key, as the image's makers have
 // published them.
 const (
-	brokerPayload = `{"critical":{"identity":{"docker-reference":"index.docker.io/snyk/broker"},"image":{"docker-manifest-digest":` +
-		`"sha256:a2ff856b180a532c3e31a90b9788cad567fa05d78c84bccc637de54c6f46ebf2"},"type":"cosign container image signature"},` +
+	brokerPayload = `{"critical":{"identity":{"docker-reference":"index.docker.io/snyk/broker"},` +
+		`"image":{"docker-manifest-digest":"sha256:a2ff856b180a532c3e31a90b9788cad567fa05d78c84bccc637de54c6f46ebf2"},"type":"cosign container image signature"},` +
 		`"optional":{"tag":"4.169.1-github-com"}}`
 	brokerSignature = "MEYCIQCQAZzUWjnCEj/FfJqLe8aWhaxZqbsfvSsmI5tbG6nFgAIhALX21eKDyz9sjXt+U+UeFMMAr7Z2WOFwI5oZ1rW4vRAP"
 	brokerDigest    = "sha256:a2ff856b180a532c3e31a90b9788cad567fa05d78c84bccc637de54c6f46ebf2"
@@ -57,13 +57,21 @@ func TestCosignsOwn(t *testing.T) {
 		{prefix: "", name: "snyk/other", want: "under another name, registry-1.docker.io/snyk/broker"},
 		{prefix: "", name: "quay.io/snyk/broker", want: "under another name"},
 		{prefix: "", name: "snyk/broker", digest: "sha256:" + strings.Repeat("0", 64), want: "of another image"},
-		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Payload = []byte(strings.Replace(brokerPayload, "github", "gitlab", 1)) }, want: "by none of the 1 keys"},
-		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Signature = s.Signature[:90] }, want: "signature: illegal base64"},
-		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Signature = s.Signature[:92] }, want: "by none of the 1 keys"},
+		{prefix: "", name: "snyk/broker", change: func(s *Signed) {
+			s.Payload = []byte(strings.Replace(brokerPayload, "github", "gitlab", 1))
+		}, want: "by none of the 1 keys"},
+		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Signature = s.Signature[:90] },
+			want: "signature: illegal base64"},
+		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Signature = s.Signature[:92] },
+			want: "by none of the 1 keys"},
 		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Signature = "" }, want: "by none of the 1 keys"},
-		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Payload = s.Payload[:100] }, want: "payload: unexpected end"},
-		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Payload = make([]byte, MaxPayload+1) }, want: "larger than"},
-		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Payload = []byte(`{"critical":{"type":"atomic container signature"}}`) }, want: "payload of type"},
+		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Payload = s.Payload[:100] },
+			want: "payload: unexpected end"},
+		{prefix: "", name: "snyk/broker", change: func(s *Signed) { s.Payload = make([]byte, MaxPayload+1) },
+			want: "larger than"},
+		{prefix: "", name: "snyk/broker", change: func(s *Signed) {
+			s.Payload = []byte(`{"critical":{"type":"atomic container signature"}}`)
+		}, want: "payload of type"},
 	} {
 		dir := t.TempDir()
 		k := oneKey(t, []byte(brokerKey))
@@ -85,7 +93,8 @@ func TestCosignsOwn(t *testing.T) {
 			c.change(&s)
 		}
 		by, err := New(dir).CheckImage(img, s)
-		if c.want == "" && (err != nil || by.Key != k.Fingerprint || by.Sum != keystore.Sum(k.Text)) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+		if c.want == "" && (err != nil || by.Key != k.Fingerprint || by.Sum != keystore.Sum(k.Text)) ||
+			c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s %s: %+v, %v, want %q", c.prefix, c.name, by, err, c.want)
 		}
 	}
@@ -116,9 +125,12 @@ func TestCheckImage(t *testing.T) {
 			{"localhost:5001/team/app", "localhost:5000/team/app", i, "under another name"},
 			{"", "localhost:5000/team/app", i, "docker-reference"},
 			{"../x", "localhost:5000/team/app", i, "docker-reference"},
-			{"localhost:5000/team/app", "localhost:5000/team/app:1", (i + 1) % 3, "by none of the 1 keys that are trusted for localhost:5000/team/app"},
+			{"localhost:5000/team/app", "localhost:5000/team/app:1", (i + 1) % 3,
+				"by none of the 1 keys that are trusted for localhost:5000/team/app"},
 		} {
-			payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":%q},"optional":null}`,
+			payload := fmt.Appendf(nil,
+				`{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":%q},`+
+					`"optional":null}`,
 				c.reference, digest, critical)
 			sum, how := sha256.Sum256(payload), crypto.SHA256
 			message := sum[:]
@@ -133,7 +145,8 @@ func TestCheckImage(t *testing.T) {
 			if _, err := Add(dir, "localhost:5000", oneKey(t, pemOf(t, publics[c.keyOf]))); err != nil {
 				t.Fatal(err)
 			}
-			_, err = New(dir).CheckImage(Image{dockerName(t, c.asked), []string{digest}}, Signed{payload, base64.StdEncoding.EncodeToString(signature)})
+			_, err = New(dir).CheckImage(Image{dockerName(t, c.asked), []string{digest}},
+				Signed{payload, base64.StdEncoding.EncodeToString(signature)})
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%T %s as %s: %v, want %q", key, c.reference, c.asked, err, c.want)
 			}

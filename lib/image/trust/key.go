@@ -131,7 +131,8 @@ func readRing(text []byte) (openpgp.EntityList, bool, error) {
 }
 
 func secret(e *openpgp.Entity) bool {
-	return e.PrivateKey != nil || slices.ContainsFunc(e.Subkeys, func(s openpgp.Subkey) bool { return s.PrivateKey != nil })
+	return e.PrivateKey != nil ||
+		slices.ContainsFunc(e.Subkeys, func(s openpgp.Subkey) bool { return s.PrivateKey != nil })
 }
 
 func armorKey(entity *openpgp.Entity) ([]byte, error) {

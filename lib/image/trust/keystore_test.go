@@ -90,7 +90,8 @@ func armored(t testing.TB, kind string, data []byte) []byte {
 
 // Which key is trusted for which name: rkt's layout, with a third directory that wins.
 func TestKeys(t *testing.T) {
-	a, b, c := publicKey(t, newEntity(t, "a", nil)), publicKey(t, newEntity(t, "b", nil)), publicKey(t, newEntity(t, "c", nil))
+	a, b, c := publicKey(t, newEntity(t, "a", nil)), publicKey(t, newEntity(t, "b", nil)),
+		publicKey(t, newEntity(t, "c", nil))
 	names := map[string]string{a.Fingerprint: "a", b.Fingerprint: "b", c.Fingerprint: "c"}
 	keys := map[string]Key{"a": a, "b": b, "c": c, "": {}}
 	for _, test := range []struct {
@@ -100,16 +101,21 @@ func TestKeys(t *testing.T) {
 		{"", map[string]string{"example.com/app": ""}},
 		{"system:root.d=a", map[string]string{"example.com/app": "a", "localhost:5000/x": "a"}},
 		{"local:prefix.d/example.com/team=a", map[string]string{
-			"example.com/team": "a", "example.com/team/app": "a", "example.com/teams": "", "example.com/tea": "", "example.com": "", "other.com/team": ""}},
+			"example.com/team": "a", "example.com/team/app": "a", "example.com/teams": "", "example.com/tea": "",
+			"example.com": "", "other.com/team": ""}},
 		{"local:prefix.d/example.com=a local:prefix.d/example.com/app=b user:prefix.d/other.com=c", map[string]string{
 			"example.com": "a", "example.com/app": "ab", "other.com/x": "c"}},
 		{"system:root.d=a local:root.d=/a", map[string]string{"example.com/app": ""}},
 		{"local:root.d=a system:root.d=/a", map[string]string{"example.com/app": "a"}},
 		{"system:prefix.d/example.com=a local:prefix.d/example.com=/a", map[string]string{"example.com/app": ""}},
-		{"system:prefix.d/example.com=a local:prefix.d/example.com/app=/a", map[string]string{"example.com/app": "", "example.com/other": "a"}},
-		{"system:root.d=a local:root.d=b user:prefix.d/example.com=/a user:prefix.d/example.com=c", map[string]string{"example.com/app": "bc", "x.org/a": "ab"}},
-		{"local:prefix.d/docker.io/library/redis=a", map[string]string{"registry-1.docker.io/library/redis": "a", "registry-1.docker.io/library/red": ""}},
-		{"local:prefix.d/localhost:5000/team=a", map[string]string{"localhost:5000/team/app": "a", "localhost:5001/team/app": "", "localhost/team/app": ""}},
+		{"system:prefix.d/example.com=a local:prefix.d/example.com/app=/a", map[string]string{"example.com/app": "",
+			"example.com/other": "a"}},
+		{"system:root.d=a local:root.d=b user:prefix.d/example.com=/a user:prefix.d/example.com=c",
+			map[string]string{"example.com/app": "bc", "x.org/a": "ab"}},
+		{"local:prefix.d/docker.io/library/redis=a", map[string]string{"registry-1.docker.io/library/redis": "a",
+			"registry-1.docker.io/library/red": ""}},
+		{"local:prefix.d/localhost:5000/team=a", map[string]string{"localhost:5000/team/app": "a",
+			"localhost:5001/team/app": "", "localhost/team/app": ""}},
 		{"local:prefix.d/Example.com=a", map[string]string{"EXAMPLE.com/app": "a"}},
 	} {
 		dir := t.TempDir()
@@ -131,7 +137,8 @@ func TestKeys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 || filepath.Base(path) != keys[key].Fingerprint {
+			if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 ||
+				filepath.Base(path) != keys[key].Fingerprint {
 				t.Errorf("%s: %v, %v", path, info.Mode(), err)
 			}
 		}
@@ -174,7 +181,8 @@ func TestDamagedKeystore(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(path), test.name), test.text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(dir).Keys("example.com/app"); err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.name) {
+		if _, err := New(dir).Keys("example.com/app"); err == nil || !strings.Contains(err.Error(), test.want) ||
+			!strings.Contains(err.Error(), test.name) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
 	}
@@ -221,7 +229,8 @@ func TestParseKeys(t *testing.T) {
 	}{
 		{"binary", publicKey(t, a).Text, fmt.Sprintf("%x", a.PrimaryKey.Fingerprint)},
 		{"two", two.Bytes(), fmt.Sprintf("%x %x", a.PrimaryKey.Fingerprint, b.PrimaryKey.Fingerprint)},
-		{"two, armored", armored(t, openpgp.PublicKeyType, two.Bytes()), fmt.Sprintf("%x %x", a.PrimaryKey.Fingerprint, b.PrimaryKey.Fingerprint)},
+		{"two, armored", armored(t, openpgp.PublicKeyType, two.Bytes()), fmt.Sprintf("%x %x", a.PrimaryKey.Fingerprint,
+			b.PrimaryKey.Fingerprint)},
 		{"private", private.Bytes(), "private key"},
 		{"private, armored", armored(t, openpgp.PrivateKeyType, private.Bytes()), "private key"},
 		{"signature", armored(t, openpgp.SignatureType, sign(t, a, "x", nil)), "expected public"},
@@ -241,7 +250,8 @@ func TestParseKeys(t *testing.T) {
 			var all []string
 			for _, k := range keys {
 				all = append(all, k.Fingerprint)
-				if again := oneKey(t, k.Text); again.Fingerprint != k.Fingerprint || fmt.Sprint(again.UserIDs()) != fmt.Sprint(k.UserIDs()) {
+				if again := oneKey(t, k.Text); again.Fingerprint != k.Fingerprint ||
+					fmt.Sprint(again.UserIDs()) != fmt.Sprint(k.UserIDs()) {
 					t.Errorf("%s: what would be kept is another key", test.what)
 				}
 			}
@@ -292,7 +302,8 @@ func TestCheckACI(t *testing.T) {
 		{"of another image", "example.com/team/app", "image2", ok, "the image or the signature was changed"},
 		{"of the beginning", "example.com/team/app", "imag", ok, "the image or the signature was changed"},
 		{"wrong prefix", "example.com/others/app", "image", ok, "which is not trusted for example.com/others/app"},
-		{"no key", "example.com/app", "image", ok, `no key is trusted for example.com/app: trust its signer's with "rkt trust --prefix=example.com/app"`},
+		{"no key", "example.com/app", "image", ok, `no key is trusted for example.com/app: trust its signer's with ` +
+			`"rkt trust --prefix=example.com/app"`},
 		{"stranger", "example.com/team/app", "image", sign(t, stranger, "image", nil), "which is not trusted"},
 		{"expired key", "example.com/team/app", "image", sign(t, expired, "image", ago(3*day, 0)), "has expired"},
 		{"revoked key", "example.com/team/app", "image", revokedBefore, "is revoked"},
@@ -301,7 +312,8 @@ func TestCheckACI(t *testing.T) {
 		{"the second is good", "example.com/team/app", "image", append(wrong, ok...), ""},
 		{"many", "example.com/team/app", "image", append(many, ok...), ""},
 		{"too many", "example.com/team/app", "image", append(append(many, ok...), ok...), "more than 64 signatures"},
-		{"too many to read the image for", "example.com/team/app", "image", append(bytes.Repeat(wrong, maxTrusted), ok...), "more than 8 signatures by trusted keys"},
+		{"too many to read the image for", "example.com/team/app", "image", append(bytes.Repeat(wrong, maxTrusted),
+			ok...), "more than 8 signatures by trusted keys"},
 		{"giant", "example.com/team/app", "image", append(ok, make([]byte, MaxSignature)...), "larger than"},
 		{"empty", "example.com/team/app", "image", nil, "an empty file"},
 		{"truncated", "example.com/team/app", "image", ok[:len(ok)-1], "truncated"},
@@ -320,7 +332,8 @@ func TestCheckACI(t *testing.T) {
 			continue
 		}
 		if test.want == "" {
-			if err != nil || signer.Key != publicKey(t, good).Fingerprint || signer.Name != test.name || aci.Len() != 0 {
+			if err != nil || signer.Key != publicKey(t, good).Fingerprint || signer.Name != test.name ||
+				aci.Len() != 0 {
 				t.Errorf("%s: %+v, %v, %d bytes left to read", test.what, signer, err, aci.Len())
 			}
 		} else if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -432,10 +445,12 @@ func TestProof(t *testing.T) {
 func TestProofEnds(t *testing.T) {
 	made := time.Now().Add(-time.Hour)
 	at := func(life uint32) *packet.Config {
-		return &packet.Config{Time: func() time.Time { return made }, KeyLifetimeSecs: life, Algorithm: packet.PubKeyAlgoEdDSA}
+		return &packet.Config{Time: func() time.Time { return made }, KeyLifetimeSecs: life,
+			Algorithm: packet.PubKeyAlgoEdDSA}
 	}
 	for _, c := range []struct{ key, subkey, signature, want uint32 }{ // seconds
-		{0, 0, 0, 0}, {7200, 0, 0, 7200}, {0, 7200, 0, 7200}, {0, 0, 7200, 7200}, {9000, 8000, 7000, 7000}, {7000, 8000, 9000, 7000}, {9000, 7000, 8000, 7000},
+		{0, 0, 0, 0}, {7200, 0, 0, 7200}, {0, 7200, 0, 7200}, {0, 0, 7200, 7200}, {9000, 8000, 7000, 7000},
+		{7000, 8000, 9000, 7000}, {9000, 7000, 8000, 7000},
 	} {
 		e := newEntity(t, "a", at(c.key))
 		if err := e.AddSigningSubkey(at(c.subkey)); err != nil {
@@ -445,7 +460,8 @@ func TestProofEnds(t *testing.T) {
 		if _, err := Add(dir, "", publicKey(t, e)); err != nil {
 			t.Fatal(err)
 		}
-		p, err := New(dir).CheckACI("example.com/app", strings.NewReader("image"), sign(t, e, "image", &packet.Config{Time: at(0).Time, SigLifetimeSecs: c.signature}))
+		p, err := New(dir).CheckACI("example.com/app", strings.NewReader("image"),
+			sign(t, e, "image", &packet.Config{Time: at(0).Time, SigLifetimeSecs: c.signature}))
 		if err != nil {
 			t.Fatal(err)
 		}

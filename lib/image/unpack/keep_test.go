@@ -42,7 +42,8 @@ func gnu(t *testing.T, script string, args ...string) []byte {
 // An archive comes back to the byte, whatever it does to its own files.
 func TestKeep(t *testing.T) {
 	long := strings.Repeat("content ", 100_000)
-	holes := `truncate -s 3M holes; printf middle | dd of=holes conv=notrunc bs=1M seek=1 status=none; printf x >>holes; ln holes link; setfattr -n user.a -v b holes || true`
+	holes := `truncate -s 3M holes; printf middle | dd of=holes conv=notrunc bs=1M seek=1 status=none; printf x ` +
+		`>>holes; ln holes link; setfattr -n user.a -v b holes || true`
 	aci := Options{Subtree: "rootfs", MarkImplied: true, Outside: func(_ string, _ *tar.Header, r io.Reader) error {
 		_, err := io.CopyN(io.Discard, r, 3) // less than all of it
 		if err == io.EOF {
@@ -57,24 +58,31 @@ func TestKeep(t *testing.T) {
 		stream  []byte
 	}{
 		{"nothing", oci, archive(t)},
-		{"files", oci, archive(t, "dir d", "file d/a = "+long, "link b -> d/a", "file d/c", "symlink l -> d", "file l/x = through a link", "char z", "fifo f")},
+		{"files", oci, archive(t, "dir d", "file d/a = "+long, "link b -> d/a", "file d/c", "symlink l -> d",
+			"file l/x = through a link", "char z", "fifo f")},
 		{"a name twice", oci, archive(t, "file a = "+long, "file a = two", "file a", "file a = four")},
 		{"the same twice", oci, archive(t, "file a = one", "file a = one")},
-		{"a file over directories", oci, archive(t, "file d/e/f = "+long, "file d/g = y", "file d = 1", "dir d", "file d/e/f = other")},
-		{"a link over a directory", oci, archive(t, "dir other", "file d/x = old", "symlink d -> other", "file d/x = new")},
-		{"a directory over a link", oci, archive(t, "dir b", "symlink a -> b", "file a/x = old", "dir a", "file a/x = new")},
+		{"a file over directories", oci, archive(t, "file d/e/f = "+long, "file d/g = y", "file d = 1", "dir d",
+			"file d/e/f = other")},
+		{"a link over a directory", oci, archive(t, "dir other", "file d/x = old", "symlink d -> other",
+			"file d/x = new")},
+		{"a directory over a link", oci, archive(t, "dir b", "symlink a -> b", "file a/x = old", "dir a",
+			"file a/x = new")},
 		{"a link takes the name", oci, archive(t, "file a = one", "file b = two", "link a -> b")},
 		{"a link keeps the content", oci, archive(t, "file a = one", "link b -> a", "file a = two")},
-		{"whiteouts", oci, archive(t, "file .wh.a = with content", "file b/.wh..wh..opq = "+long, "file c = x", "file .wh.c")},
+		{"whiteouts", oci, archive(t, "file .wh.a = with content", "file b/.wh..wh..opq = "+long, "file c = x",
+			"file .wh.c")},
 		{"padding", oci, append(archive(t, "file a = x"), make([]byte, 100_000)...)},
 		{"rubbish behind the end", oci, append(archive(t, "file a = x"), long...)},
-		{"an ACI", aci, archive(t, "file manifest = {}{}{}", "file rootfs/a/b = "+long, "file rootfs/a/b = "+long+"x", "dir rootfs")},
+		{"an ACI", aci, archive(t, "file manifest = {}{}{}", "file rootfs/a/b = "+long, "file rootfs/a/b = "+long+"x",
+			"dir rootfs")},
 		{"GNU's sparse files", oci, gnu(t, holes, "--sparse", "--format=gnu")},
 		{"PAX's, 0.0", oci, gnu(t, holes, "--format=posix", "--sparse", "--sparse-version=0.0")},
 		{"PAX's, 0.1", oci, gnu(t, holes, "--format=posix", "--sparse", "--sparse-version=0.1")},
 		{"PAX's, 1.0", oci, gnu(t, holes, "--format=posix", "--sparse", "--sparse-version=1.0")},
 		{"old ones", oci, gnu(t, `head -c 20000 /dev/zero >x`, "--format=v7")},
-		{"long names", oci, gnu(t, `mkdir -p `+strings.Repeat("directory/", 60)+`; echo x >`+strings.Repeat("directory/", 60)+`file`, "--format=gnu")},
+		{"long names", oci, gnu(t, `mkdir -p `+strings.Repeat("directory/", 60)+`; echo x >`+
+			strings.Repeat("directory/", 60)+`file`, "--format=gnu")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root, unchanged := sandbox(t)
@@ -120,7 +128,8 @@ func TestRestoreTells(t *testing.T) {
 	} {
 		root, _ := sandbox(t)
 		dir := t.TempDir()
-		if err := Keep(dir, root, bytes.NewReader(archive(t, "file a/b = 12345", "file c = 12345")), Options{}); err != nil {
+		if err := Keep(dir, root, bytes.NewReader(archive(t, "file a/b = 12345", "file c = 12345")),
+			Options{}); err != nil {
 			t.Fatal(err)
 		}
 		cmd := exec.Command("sh", "-ec", c.change)

@@ -165,20 +165,22 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 type unpacker struct {
-	top         *os.File
-	root        int // its descriptor
-	above       int // length of the root's path
-	in          *stream
-	options     Options
-	entries     int64 // so far
-	aside       int   // how many were moved aside
-	bytes       int64 // sizes of all files so far
-	inside      bool  // there was an entry in the subtree
-	buffer      []byte
-	directories map[string]time.Time // by their place; to be set at the end: every file that is made in a directory changes the directory's
-	implied     map[string]bool      // directories that no entry was of, yet
-	rooted      bool                 // an entry was of the root
-	hidden      []string             // places of whiteouts, some of which may have been replaced
+	top     *os.File
+	root    int // its descriptor
+	above   int // length of the root's path
+	in      *stream
+	options Options
+	entries int64 // so far
+	aside   int   // how many were moved aside
+	bytes   int64 // sizes of all files so far
+	inside  bool  // there was an entry in the subtree
+	buffer  []byte
+	// by their place; to be set at the end: every file that is made in a directory changes the
+	// directory's
+	directories map[string]time.Time
+	implied     map[string]bool // directories that no entry was of, yet
+	rooted      bool            // an entry was of the root
+	hidden      []string        // places of whiteouts, some of which may have been replaced
 
 	parent     string // the directory of the entry before, or "" if there is none
 	parentFD   int    // its O_PATH descriptor, or -1
@@ -636,14 +638,16 @@ func (u *unpacker) link(h *tar.Header, name string, at int, base string) error {
 		defer unix.Close(from)
 	}
 	var st unix.Stat_t
-	if err = unix.Fstatat(from, targetBase, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && u.options.Whiteouts && isWhiteout(&st) {
+	if err = unix.Fstatat(from, targetBase, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && u.options.Whiteouts &&
+		isWhiteout(&st) {
 		err = unix.ENOENT
 	}
 	if err == nil {
 		// Only now may what is in the way go. A link to an inode of this name already is in its own
 		// way.
 		var there unix.Stat_t
-		if unix.Fstatat(at, base, &there, unix.AT_SYMLINK_NOFOLLOW) == nil && there.Ino == st.Ino && there.Dev == st.Dev {
+		if unix.Fstatat(at, base, &there, unix.AT_SYMLINK_NOFOLLOW) == nil && there.Ino == st.Ino &&
+			there.Dev == st.Dev {
 			return nil
 		}
 		err = u.make(at, base, func() error { return unix.Linkat(from, targetBase, at, base, 0) })
@@ -733,7 +737,8 @@ func (u *unpacker) whiteout(dir, base string) (bool, error) {
 
 // holdsNothing reports whether no entry was of a directory or of anything in it but whiteouts.
 func (u *unpacker) holdsNothing(place string) bool {
-	return u.implied[place] && HoldsNothing(filepath.Join(u.top.Name(), place), func(dir string) bool { return u.implied[dir[len(u.top.Name())+1:]] })
+	return u.implied[place] && HoldsNothing(filepath.Join(u.top.Name(), place),
+		func(dir string) bool { return u.implied[dir[len(u.top.Name())+1:]] })
 }
 
 // HoldsNothing reports whether a directory, which implied says is not in the archive, holds only
@@ -741,7 +746,8 @@ func (u *unpacker) holdsNothing(place string) bool {
 func HoldsNothing(dir string, implied func(dir string) bool) bool {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		var st unix.Stat_t
-		if err != nil || d.IsDir() && !implied(path) || !d.IsDir() && (unix.Lstat(path, &st) != nil || !isWhiteout(&st)) {
+		if err != nil || d.IsDir() && !implied(path) || !d.IsDir() && (unix.Lstat(path, &st) != nil ||
+			!isWhiteout(&st)) {
 			return fs.ErrExist
 		}
 		return nil
@@ -821,7 +827,8 @@ func (u *unpacker) describe(h *tar.Header, at int, base string, mode bool) error
 }
 
 func checkOwner(h *tar.Header) error {
-	if h.Uid < 0 || h.Uid >= math.MaxUint32 || h.Gid < 0 || h.Gid >= math.MaxUint32 { // the last is "leave as it is" to chown(2)
+	if h.Uid < 0 || h.Uid >= math.MaxUint32 || h.Gid < 0 || h.Gid >= math.MaxUint32 {
+		// the last is "leave as it is" to chown(2)
 		return fmt.Errorf("owner %d:%d cannot be", h.Uid, h.Gid)
 	}
 	return nil
@@ -888,8 +895,11 @@ func (u *unpacker) finish() error {
 		if !u.options.MarkImplied {
 			break
 		}
-		marked, err := u.at(name, func(fd int) error { return unix.Fsetxattr(fd, overlay.Implied, []byte{overlay.MarkDirectories}, 0) })
-		if err == unix.EOPNOTSUPP { // a file system without such attributes; overlayfs does not take it for layers either
+		marked, err := u.at(name, func(fd int) error {
+			return unix.Fsetxattr(fd, overlay.Implied, []byte{overlay.MarkDirectories}, 0)
+		})
+		if err == unix.EOPNOTSUPP {
+			// a file system without such attributes; overlayfs does not take it for layers either
 			break
 		}
 		if err != nil {

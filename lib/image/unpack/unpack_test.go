@@ -28,7 +28,8 @@ func header(t testing.TB, s string) (*tar.Header, string) {
 	kind, rest, _ := strings.Cut(s, " ")
 	rest, text, _ := strings.Cut(rest, " = ")
 	name, target, _ := strings.Cut(rest, " -> ")
-	h := &tar.Header{Name: name, Linkname: target, Mode: 0o644, ModTime: when, Format: tar.FormatPAX, Size: int64(len(text))}
+	h := &tar.Header{Name: name, Linkname: target, Mode: 0o644, ModTime: when, Format: tar.FormatPAX,
+		Size: int64(len(text))}
 	switch kind {
 	case "file":
 		h.Typeflag = tar.TypeReg
@@ -188,23 +189,29 @@ func TestHostile(t *testing.T) {
 		{"symlink out, then through it", []string{"symlink l -> ../outside", "file l/sentinel = x"},
 			""},
 		{"symlink to root, then through it", []string{"symlink l -> /", "file l/etc/x = x"}, ""},
-		{"symlink up in steps", []string{"dir a", "symlink a/l -> ..", "symlink a/m -> l/..", "file a/m/outside/sentinel = x"}, ""},
+		{"symlink up in steps", []string{"dir a", "symlink a/l -> ..", "symlink a/m -> l/..",
+			"file a/m/outside/sentinel = x"}, ""},
 		{"symlink to proc", []string{"symlink l -> /proc/self/root", "file l/tmp/x = x"}, ""},
 		{"directory through a symlink", []string{"symlink l -> ../outside", "dir l/new"}, ""},
 		{"symlink through a symlink", []string{"symlink l -> ../outside", "symlink l/new -> x"}, ""},
 		{"device through a symlink", []string{"symlink l -> ../outside", "char l/new"}, ""},
 		{"whiteout through a symlink", []string{"symlink l -> ../outside", "file l/.wh.sentinel"}, ""},
 		{"opaque through a symlink", []string{"symlink l -> ../outside", "file l/.wh..wh..opq"}, ""},
-		{"hard link out", []string{"link x -> ../outside/sentinel"}, `entry "x": hard link to "../outside/sentinel": .. in the name`},
-		{"hard link, absolute", []string{"link x -> /etc/passwd"}, `entry "x": hard link to "/etc/passwd": no such file or directory`},
-		{"hard link through a symlink", []string{"symlink l -> ../outside", "link x -> l/sentinel"}, `hard link to "l/sentinel": no such file`},
-		{"hard link to a symlink, then write", []string{"symlink l -> ../outside/sentinel", "link x -> l", "file x = new"}, ""},
+		{"hard link out", []string{"link x -> ../outside/sentinel"},
+			`entry "x": hard link to "../outside/sentinel": .. in the name`},
+		{"hard link, absolute", []string{"link x -> /etc/passwd"},
+			`entry "x": hard link to "/etc/passwd": no such file or directory`},
+		{"hard link through a symlink", []string{"symlink l -> ../outside", "link x -> l/sentinel"},
+			`hard link to "l/sentinel": no such file`},
+		{"hard link to a symlink, then write", []string{"symlink l -> ../outside/sentinel", "link x -> l",
+			"file x = new"}, ""},
 		{"hard link into a symlink", []string{"file f", "symlink l -> ../outside", "link l/x -> f"}, ""},
 		{"hard link to a directory", []string{"dir d", "link x -> d"}, "operation not permitted"},
 		{"hard link to the root", []string{"link x -> /"}, `hard link to "/": no such file`},
 		{"file over a symlink", []string{"symlink l -> ../outside/sentinel", "file l = new"}, ""},
 		{"directory over a symlink", []string{"symlink l -> ../outside", "dir l", "file l/sentinel = new"}, ""},
-		{"symlink over a directory", []string{"dir d", "file d/x", "symlink d -> ../outside", "file d/sentinel = x"}, ""},
+		{"symlink over a directory", []string{"dir d", "file d/x", "symlink d -> ../outside", "file d/sentinel = x"},
+			""},
 		{"symlink over a directory kept open", []string{"file d/e/x", "symlink d -> ../outside", "file d/e/x = x"}, ""},
 		{"symlink over a directory, its time", []string{"dir d", "symlink d -> ../outside"}, ""},
 		{"symlink that points nowhere", []string{"symlink l -> gone", "file l/x"}, ""},
@@ -249,11 +256,16 @@ func TestHostileHeaders(t *testing.T) {
 		h    tar.Header
 		want string
 	}{
-		{tar.Header{Typeflag: tar.TypeReg, Name: "x", PAXRecords: xattr("trusted.overlay.redirect")}, "attribute trusted.overlay.redirect: not from an archive"},
-		{tar.Header{Typeflag: tar.TypeDir, Name: "x", PAXRecords: xattr("trusted.overlay.opaque")}, "not from an archive"},
-		{tar.Header{Typeflag: tar.TypeDir, Name: "x", PAXRecords: xattr("user.overlay.redirect")}, "not from an archive"},
-		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("trusted.x")}, "not from an archive"},
-		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("user.x")}, "only a file or a directory"},
+		{tar.Header{Typeflag: tar.TypeReg, Name: "x", PAXRecords: xattr("trusted.overlay.redirect")},
+			"attribute trusted.overlay.redirect: not from an archive"},
+		{tar.Header{Typeflag: tar.TypeDir, Name: "x", PAXRecords: xattr("trusted.overlay.opaque")},
+			"not from an archive"},
+		{tar.Header{Typeflag: tar.TypeDir, Name: "x", PAXRecords: xattr("user.overlay.redirect")},
+			"not from an archive"},
+		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("trusted.x")},
+			"not from an archive"},
+		{tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "y", PAXRecords: xattr("user.x")},
+			"only a file or a directory"},
 		{tar.Header{Typeflag: tar.TypeReg, Name: "x", PAXRecords: xattr("security.selinux")}, ""},
 		{tar.Header{Typeflag: tar.TypeReg, Name: "x", Uid: math.MaxUint32}, "owner 4294967295:0 cannot be"},
 		{tar.Header{Typeflag: tar.TypeReg, Name: "x", Gid: -2, Format: tar.FormatGNU}, "owner 0:-2 cannot be"},
@@ -280,7 +292,9 @@ func TestHostileHeaders(t *testing.T) {
 }
 
 func TestTree(t *testing.T) {
-	aci := Options{Subtree: "rootfs", Outside: func(name string, _ *tar.Header, _ io.Reader) error { return errors.New("outside " + name) }}
+	aci := Options{Subtree: "rootfs", Outside: func(name string, _ *tar.Header, _ io.Reader) error {
+		return errors.New("outside " + name)
+	}}
 	oci := Options{Whiteouts: true}
 	for _, c := range []struct {
 		name    string
@@ -289,7 +303,8 @@ func TestTree(t *testing.T) {
 		want    []string
 	}{
 		{"parents", oci, []string{"file a/b/c = 1", "dir a"}, []string{"dir a", "dir a/b", "file a/b/c = 1"}},
-		{"the same file again", oci, []string{"file f = 1", "link g -> f", "file f = 2"}, []string{"file f = 2", "file g = 1"}},
+		{"the same file again", oci, []string{"file f = 1", "link g -> f", "file f = 2"},
+			[]string{"file f = 2", "file g = 1"}},
 		{"a directory again", oci, []string{"dir d", "file d/x", "dir d", "dir ./d/"}, []string{"dir d", "file d/x"}},
 		{"file over a full directory", oci, []string{"file d/e/x", "file d = 1"}, []string{"file d = 1"}},
 		{"directory over a file", oci, []string{"file d = 1", "dir d", "file d/x"}, []string{"dir d", "file d/x"}},
@@ -297,17 +312,25 @@ func TestTree(t *testing.T) {
 			[]string{"symlink lib -> usr/lib", "dir usr", "dir usr/lib", "file usr/lib/x = 1"}},
 		{"link kept open is replaced", oci, []string{"dir b", "symlink a -> b", "file a/x", "dir a", "file a/y"},
 			[]string{"dir a", "file a/y", "dir b", "file b/x"}},
-		{"links inside, from the root", oci, []string{"symlink var/run -> /run", "dir var/run/app", "symlink l -> ../../x/../y", "file l/f", "symlink m -> /gone", "file m/.wh.x"},
-			[]string{"dir gone", "char gone/x 0:0", "symlink l -> ../../x/../y", "symlink m -> /gone", "dir run", "dir run/app", "dir var", "symlink var/run -> /run", "dir y", "file y/f"}},
-		{"texts of links stay", oci, []string{"symlink a -> /etc/passwd", "symlink b -> ../../x", "symlink c -> /proc/self/../."},
+		{"links inside, from the root", oci, []string{"symlink var/run -> /run", "dir var/run/app",
+			"symlink l -> ../../x/../y", "file l/f", "symlink m -> /gone", "file m/.wh.x"},
+			[]string{"dir gone", "char gone/x 0:0", "symlink l -> ../../x/../y", "symlink m -> /gone", "dir run",
+				"dir run/app", "dir var", "symlink var/run -> /run", "dir y", "file y/f"}},
+		{"texts of links stay", oci, []string{"symlink a -> /etc/passwd", "symlink b -> ../../x",
+			"symlink c -> /proc/self/../."},
 			[]string{"symlink a -> /etc/passwd", "symlink b -> ../../x", "symlink c -> /proc/self/../."}},
-		{"hard links", oci, []string{"file a/f = 1", "link g -> a/f", "link /g -> ./a/f", "link g -> g"}, []string{"dir a", "file a/f = 1 (2 links)", "file g = 1 (2 links)"}},
-		{"whiteouts", oci, []string{"file a/.wh.x", "file .wh.y", "file .wh.x.wh.y", "file z.wh.z", "file b/.wh..wh..opq", "dir b", "file b/x"},
-			[]string{"dir a", "char a/x 0:0", "dir b opaque=y", "file b/x", "char x.wh.y 0:0", "char y 0:0", "file z.wh.z"}},
-		{"whiteouts beside what they name", oci, []string{"file .wh.a", "dir a", "file a/x", "dir b", "file .wh.b", "file c", "file .wh.c", "file .wh.d", "file d = 1", "file .wh.e", "file .wh.e", "dir e"},
+		{"hard links", oci, []string{"file a/f = 1", "link g -> a/f", "link /g -> ./a/f", "link g -> g"},
+			[]string{"dir a", "file a/f = 1 (2 links)", "file g = 1 (2 links)"}},
+		{"whiteouts", oci, []string{"file a/.wh.x", "file .wh.y", "file .wh.x.wh.y", "file z.wh.z",
+			"file b/.wh..wh..opq", "dir b", "file b/x"},
+			[]string{"dir a", "char a/x 0:0", "dir b opaque=y", "file b/x", "char x.wh.y 0:0", "char y 0:0",
+				"file z.wh.z"}},
+		{"whiteouts beside what they name", oci, []string{"file .wh.a", "dir a", "file a/x", "dir b", "file .wh.b",
+			"file c", "file .wh.c", "file .wh.d", "file d = 1", "file .wh.e", "file .wh.e", "dir e"},
 			[]string{"dir a opaque=y", "file a/x", "dir b opaque=y", "file c", "file d = 1", "dir e opaque=y"}},
 		{"aufs", oci, []string{"dir .wh..wh.plnk", "file .wh..wh.plnk/12.34", "file .wh..wh.aufs"}, nil},
-		{"aci", aci, []string{"dir rootfs", "file rootfs/.wh.x = 1", "link rootfs/y -> rootfs/.wh.x", "file rootfs/rootfs"},
+		{"aci", aci, []string{"dir rootfs", "file rootfs/.wh.x = 1", "link rootfs/y -> rootfs/.wh.x",
+			"file rootfs/rootfs"},
 			[]string{"file .wh.x = 1 (2 links)", "file rootfs", "file y = 1 (2 links)"}},
 		{"devices", oci, []string{"fifo p", "char c", "file c", "char q"}, []string{"file c", "fifo p", "char q 0:0"}},
 	} {
@@ -324,7 +347,8 @@ func TestTree(t *testing.T) {
 			}
 		})
 	}
-	for _, entries := range [][]string{{"file manifests"}, {"file rootfs2/x"}, {"file x"}, {"file rootfs/f", "link rootfs/x -> f"}} {
+	for _, entries := range [][]string{{"file manifests"}, {"file rootfs2/x"}, {"file x"},
+		{"file rootfs/f", "link rootfs/x -> f"}} {
 		root, _ := sandbox(t)
 		if err := Tar(root, bytes.NewReader(archive(t, entries...)), aci); err == nil {
 			t.Errorf("%q: unpacked", entries)
@@ -344,7 +368,8 @@ func TestMetadata(t *testing.T) {
 		{Typeflag: tar.TypeDir, Name: "d", Mode: 0o2750, Uid: 1 << 31, Gid: 3},
 		{Typeflag: tar.TypeReg, Name: "d/suid", Mode: 0o4755, Uid: 12, Gid: 34},
 		{Typeflag: tar.TypeReg, Name: "d/implied/cap", Mode: 0o755, Uid: 5, PAXRecords: map[string]string{
-			"SCHILY.xattr.security.capability": capability, "SCHILY.xattr.user.k": "v\x00w", "SCHILY.xattr.security.selinux": "x"}},
+			"SCHILY.xattr.security.capability": capability, "SCHILY.xattr.user.k": "v\x00w",
+			"SCHILY.xattr.security.selinux": "x"}},
 		{Typeflag: tar.TypeSymlink, Name: "d/l", Linkname: "nowhere", Mode: 0o777, Uid: 7, Gid: 8},
 		{Typeflag: tar.TypeChar, Name: "d/null", Mode: 0o666, Devmajor: 1, Devminor: 3, Gid: 9},
 		{Typeflag: tar.TypeBlock, Name: "d/disk", Mode: 0o660, Devmajor: 259, Devminor: 70000, Gid: 6},
@@ -367,7 +392,8 @@ func TestMetadata(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if int64(st.Mode&0o7777) != h.Mode || st.Uid != uint32(h.Uid) || st.Gid != uint32(h.Gid) || st.Mtim != unix.NsecToTimespec(when.UnixNano()) {
+		if int64(st.Mode&0o7777) != h.Mode || st.Uid != uint32(h.Uid) || st.Gid != uint32(h.Gid) ||
+			st.Mtim != unix.NsecToTimespec(when.UnixNano()) {
 			t.Errorf("%s: mode %o owner %d:%d time %v", h.Name, st.Mode, st.Uid, st.Gid, st.Mtim)
 		}
 		if h.Devmajor != 0 && st.Rdev != unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)) {
@@ -375,7 +401,8 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 	var implied unix.Stat_t
-	if err := unix.Lstat(root.Name()+"/d/implied", &implied); err != nil || implied.Mode&0o7777 != 0o755 || implied.Gid != 0 {
+	if err := unix.Lstat(root.Name()+"/d/implied", &implied); err != nil || implied.Mode&0o7777 != 0o755 ||
+		implied.Gid != 0 {
 		t.Errorf("implied directory: %o %d %v", implied.Mode, implied.Gid, err)
 	}
 	for name, want := range map[string]string{"security.capability": capability, "user.k": "v\x00w"} {
@@ -406,7 +433,8 @@ func TestLimits(t *testing.T) {
 	// A sparse file of 1 TiB in an archive of 2 KiB, as GNU tar's PAX format 1.0 has it.
 	var sparse bytes.Buffer
 	w := tar.NewWriter(&sparse)
-	w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/f", Mode: 0o644, Size: 512, Format: tar.FormatPAX})
+	w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/f", Mode: 0o644, Size: 512,
+		Format: tar.FormatPAX})
 	w.Write(append([]byte("0\n"), make([]byte, 510)...))
 	w.Close()
 	records := ""
@@ -519,7 +547,8 @@ func (b broken) Read([]byte) (int, error) { return 0, b.err }
 // TestDeep makes what is as deep as a name can say, and it must be possible to remove it.
 func TestDeep(t *testing.T) {
 	root, _ := sandbox(t)
-	if err := Tar(root, bytes.NewReader(archive(t, "file "+strings.Repeat("d/", 1500)+"x = 1", "file d = 2")), Options{}); err != nil {
+	if err := Tar(root, bytes.NewReader(archive(t, "file "+strings.Repeat("d/", 1500)+"x = 1", "file d = 2")),
+		Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := list(t, root.Name()); !slices.Equal(got, []string{"file d = 2"}) {
@@ -533,7 +562,8 @@ func TestDeep(t *testing.T) {
 	} {
 		root, unchanged := sandbox(t)
 		err := Tar(root, bytes.NewReader(archive(t, entries...)), Options{})
-		if err == nil || !strings.Contains(err.Error(), "its path is longer than 3072 bytes") || len(err.Error()) > 1000 {
+		if err == nil || !strings.Contains(err.Error(), "its path is longer than 3072 bytes") ||
+			len(err.Error()) > 1000 {
 			t.Errorf("too deep: %.2000v", err)
 		}
 		if err := unchanged(); err != nil {
@@ -542,7 +572,8 @@ func TestDeep(t *testing.T) {
 	}
 	// Directories that are only implied count.
 	root, _ = sandbox(t)
-	if err := Tar(root, bytes.NewReader(archive(t, "file a/b/c/d/x")), Options{MaxEntries: 4}); err == nil || !strings.Contains(err.Error(), "more than 4 entries") {
+	if err := Tar(root, bytes.NewReader(archive(t, "file a/b/c/d/x")), Options{MaxEntries: 4}); err == nil ||
+		!strings.Contains(err.Error(), "more than 4 entries") {
 		t.Errorf("implied directories: %v", err)
 	}
 }

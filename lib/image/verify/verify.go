@@ -121,7 +121,8 @@ func (v *Verifier) config(img *store.Image, config []byte) (whole bool) {
 	}
 	// The manifest has from elsewhere only the name and the version, which are those of the first
 	// fetch.
-	if m, err := image.FromOCI(config, image.Reference{Kind: image.Docker, Host: "x", Repository: "x", Tag: "x"}); err != nil {
+	if m, err := image.FromOCI(config, image.Reference{Kind: image.Docker, Host: "x", Repository: "x",
+		Tag: "x"}); err != nil {
 		tell(fmt.Sprintf("config: %v", err))
 	} else {
 		m.Name = img.Manifest.Name
@@ -197,22 +198,25 @@ func (v *Verifier) layer(ctx context.Context, name string) (*checked, error) {
 }
 
 // archive verifies a layer that was an archive; skeleton is an empty directory.
-func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File, tell func(string)) (manifest *schema.ImageManifest, err error) {
+func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File,
+	tell func(string)) (manifest *schema.ImageManifest, err error) {
 	digest := sha256.New()
-	o := unpack.Options{Skeleton: true, Whiteouts: true, MarkImplied: overlay.Marks(v.store.LayerPath(name)) != ""} // an older rkt did not
+	// an older rkt did not
+	o := unpack.Options{Skeleton: true, Whiteouts: true, MarkImplied: overlay.Marks(v.store.LayerPath(name)) != ""}
 	if strings.HasPrefix(name, "sha512-") {
 		digest = sha512.New()
-		o = unpack.Options{Skeleton: true, Subtree: "rootfs", MarkImplied: true, Outside: func(name string, _ *tar.Header, r io.Reader) error {
-			if name != "manifest" {
-				return nil
-			}
-			text, err := io.ReadAll(io.LimitReader(r, 64<<20))
-			if err != nil {
-				return err
-			}
-			manifest = new(schema.ImageManifest)
-			return json.Unmarshal(text, manifest)
-		}}
+		o = unpack.Options{Skeleton: true, Subtree: "rootfs", MarkImplied: true,
+			Outside: func(name string, _ *tar.Header, r io.Reader) error {
+				if name != "manifest" {
+					return nil
+				}
+				text, err := io.ReadAll(io.LimitReader(r, 64<<20))
+				if err != nil {
+					return err
+				}
+				manifest = new(schema.ImageManifest)
+				return json.Unmarshal(text, manifest)
+			}}
 	}
 	text, err := os.Open(v.store.LayerFile(name, unpack.RecipeFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -366,7 +370,8 @@ func (w *file) compare(h *file) (problems []string) {
 	tell(w.mode != h.mode, "mode %04o, not %04o", h.mode, w.mode)
 	tell(w.uid != h.uid || w.gid != h.gid, "owner %d:%d, not %d:%d", h.uid, h.gid, w.uid, w.gid)
 	tell(w.size != h.size, "has %d bytes, not %d", h.size, w.size)
-	tell(w.device != h.device, "device %d:%d, not %d:%d", unix.Major(h.device), unix.Minor(h.device), unix.Major(w.device), unix.Minor(w.device))
+	tell(w.device != h.device, "device %d:%d, not %d:%d", unix.Major(h.device), unix.Minor(h.device),
+		unix.Major(w.device), unix.Minor(w.device))
 	whiteout := w.kind == unix.S_IFCHR && w.device == 0 // of which nobody sees the time
 	tell(w.time != h.time && !whiteout, "time %d.%09d, not %d.%09d", h.time.Sec, h.time.Nsec, w.time.Sec, w.time.Nsec)
 	tell(w.target != h.target, "link to %q, not %q", h.target, w.target)
@@ -385,7 +390,8 @@ func (w *file) compare(h *file) (problems []string) {
 	return problems
 }
 
-var kinds = map[uint32]string{unix.S_IFDIR: "directory", unix.S_IFREG: "file", unix.S_IFLNK: "symbolic link", unix.S_IFCHR: "character device",
+var kinds = map[uint32]string{unix.S_IFDIR: "directory", unix.S_IFREG: "file", unix.S_IFLNK: "symbolic link",
+	unix.S_IFCHR: "character device",
 	unix.S_IFBLK: "block device", unix.S_IFIFO: "fifo", unix.S_IFSOCK: "socket"}
 
 // list looks at all that is in a directory; the directory itself is ".".

@@ -30,12 +30,14 @@ func fetched(t *testing.T) (*store.Store, *store.Image) {
 			t.Fatal(err)
 		}
 	}
-	add(tar.Header{Name: "manifest", Mode: 0o644}, `{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app"}`)
+	add(tar.Header{Name: "manifest", Mode: 0o644},
+		`{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app"}`)
 	add(tar.Header{Name: "rootfs/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
 	add(tar.Header{Name: "rootfs/file", Mode: 0o640, Uid: 7, Gid: 8}, "content")
 	add(tar.Header{Name: "rootfs/dir/", Typeflag: tar.TypeDir, Mode: 0o700}, "")
 	add(tar.Header{Name: "rootfs/link", Typeflag: tar.TypeSymlink, Linkname: "file", Mode: 0o777}, "")
-	add(tar.Header{Name: "rootfs/same", Typeflag: tar.TypeLink, Linkname: "rootfs/file", Mode: 0o640, Uid: 7, Gid: 8}, "")
+	add(tar.Header{Name: "rootfs/same", Typeflag: tar.TypeLink, Linkname: "rootfs/file", Mode: 0o640, Uid: 7, Gid: 8},
+		"")
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +90,8 @@ func TestImage(t *testing.T) {
 			}
 			var problems []string
 			whole, err := verify.New(s, func(p string) { problems = append(problems, p) }).Image(t.Context(), img)
-			if err != nil || whole != (c.want == "") || !strings.Contains(strings.Join(problems, "\n"), c.want) || whole && problems != nil {
+			if err != nil || whole != (c.want == "") || !strings.Contains(strings.Join(problems, "\n"), c.want) ||
+				whole && problems != nil {
 				t.Errorf("whole: %v, %v, %q; want %q", whole, err, problems, c.want)
 			}
 		})

@@ -31,7 +31,8 @@ func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json
 	}
 	defer lock.Close()
 	if state := p.StateHeld(); state != poddir.Prepared {
-		return nil, fmt.Errorf("pod %q is not prepared: it is %s, and only a prepared pod can be given a network", p.UUID, state)
+		return nil, fmt.Errorf("pod %q is not prepared: it is %s, and only a prepared pod can be given a network",
+			p.UUID, state)
 	}
 	whole, err := a.attached()
 	if err != nil {
@@ -160,7 +161,8 @@ func (a *Attacher) choose(selection network.Selection) ([]*attachment, error) {
 	}
 	var attachments []*attachment
 	for i, choice := range choices {
-		to, err := newAttachment(network.Attachment{Interface: network.Interface(i), Config: choice.List, Args: choice.Args})
+		to, err := newAttachment(network.Attachment{Interface: network.Interface(i), Config: choice.List,
+			Args: choice.Args})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", choice.Label(), err)
 		}
@@ -204,7 +206,8 @@ func (p *plugins) lacks(a *attachment) error {
 }
 
 // attach does what is noted, and writes net/netns last.
-func (a *Attacher) attach(ctx context.Context, selection network.Selection, attachments []*attachment) ([]json.RawMessage, error) {
+func (a *Attacher) attach(ctx context.Context, selection network.Selection,
+	attachments []*attachment) ([]json.RawMessage, error) {
 	where, write := netns.Path(a.pod.UUID), durable.WriteForNow
 	if selection.Host() { // which a reboot does not take
 		where, write = network.Host, durable.WriteFile
@@ -213,7 +216,8 @@ func (a *Attacher) attach(ctx context.Context, selection network.Selection, atta
 	results := []json.RawMessage{}
 	for _, to := range attachments {
 		err := calls.add(ctx, to)
-		if err != nil && ctx.Err() == nil && a.reclaim(ctx, to) && calls.del(ctx, to) == nil { // the address that it wants, or all, were a dead pod's
+		if err != nil && ctx.Err() == nil && a.reclaim(ctx, to) && calls.del(ctx, to) == nil {
+			// the address that it wants, or all, were a dead pod's
 			to.result, to.Result = nil, nil
 			err = calls.add(ctx, to)
 		}

@@ -126,7 +126,8 @@ func (p *plugins) checkRules(ctx context.Context, a *attachment) error {
 	}
 	guarded, err := netfilter.Guarded(ctx)
 	if err == nil && !guarded {
-		err = errors.New("the rules that keep pods from the host's 127.0.0.0/8 are gone (rkt-net check --repair puts them back)")
+		err = errors.New("the rules that keep pods from the host's 127.0.0.0/8 are gone (rkt-net check --repair puts " +
+			"them back)")
 	}
 	return err
 }

@@ -42,15 +42,18 @@ COMMIT
 func TestOrphanScript(t *testing.T) {
 	const uuid, other = "0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11", "1ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11"
 	rules := func(chain, dn, uuid string) string {
-		return `-A POSTROUTING -s 172.16.28.2/32 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j ` + chain + `
+		return `-A POSTROUTING -s 172.16.28.2/32 -m comment --comment "name: \"default\" id: \"` + uuid +
+			`\"" -j ` + chain + `
 -A ` + chain + ` -d 172.16.28.0/24 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j ACCEPT
 -A ` + chain + ` ! -d 224.0.0.0/4 -m comment --comment "name: \"default\" id: \"` + uuid + `\"" -j MASQUERADE
 -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"default\" id: \"` + uuid + `\"" -m multiport --dports 8080 -j ` + dn + `
 -A CNI-HOSTPORT-DNAT -p udp -m comment --comment "dnat name: \"default\" id: \"` + uuid + `\"" -m multiport --dports 5353 -j ` + dn + "\n"
 	}
-	saved := "*nat\n:CNI-1 - [0:0]\n" + rules("CNI-1", "CNI-DN-1", uuid) + "-A CNI-DN-1 -s 172.16.28.0/24 -p tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n" +
+	saved := "*nat\n:CNI-1 - [0:0]\n" + rules("CNI-1", "CNI-DN-1", uuid) +
+		"-A CNI-DN-1 -s 172.16.28.0/24 -p tcp --dport 8080 -j CNI-HOSTPORT-SETMARK\n" +
 		rules("CNI-2", "CNI-DN-2", other) + "COMMIT\n"
-	want := "*nat\n" + strings.ReplaceAll(rules("CNI-1", "CNI-DN-1", uuid), "-A ", "-D ") + "-F CNI-1\n-X CNI-1\n-F CNI-DN-1\n-X CNI-DN-1\nCOMMIT\n"
+	want := "*nat\n" + strings.ReplaceAll(rules("CNI-1", "CNI-DN-1", uuid), "-A ", "-D ") +
+		"-F CNI-1\n-X CNI-1\n-F CNI-DN-1\n-X CNI-DN-1\nCOMMIT\n"
 	if got := orphanScript(saved, uuid); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -92,7 +95,8 @@ func TestSweepDir(t *testing.T) {
 	if got, want := left(of("0ed5c2f6")), []string{"10.0.0.3", "last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
 		t.Errorf("by the start of a UUID: got %s", got)
 	}
-	if got, want := left(of("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11")), []string{"last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
+	if got, want := left(of("0ed5c2f6-2ec4-4c6b-8b31-0a1f6a7f3b11")),
+		[]string{"last_reserved_ip.0", "lock"}; !slices.Equal(got, want) {
 		t.Errorf("by UUID: got %s", got)
 	}
 }
@@ -141,8 +145,9 @@ func TestForwards(t *testing.T) {
 		got = append(got, f.String()+" "+f.to+" "+f.chain)
 	}
 	want := []string{
-		"8080/tcp 172.16.28.2:80 CNI-DN-720a3f7d3cc38078f8c8d", "192.0.2.1:53/udp 172.16.28.2:53 CNI-DN-720a3f7d3cc38078f8c8d",
-		"90/tcp 172.17.0.2:90-91 DOCKER", "91/tcp 172.17.0.2:90-91 DOCKER",
+		"8080/tcp 172.16.28.2:80 CNI-DN-720a3f7d3cc38078f8c8d",
+		"192.0.2.1:53/udp 172.16.28.2:53 CNI-DN-720a3f7d3cc38078f8c8d", "90/tcp 172.17.0.2:90-91 DOCKER",
+		"91/tcp 172.17.0.2:90-91 DOCKER",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
@@ -156,35 +161,50 @@ func TestForwards(t *testing.T) {
 // where a newer plugin may know it.
 func TestMisspelt(t *testing.T) {
 	ptp := func(more, ipam string) string {
-		return `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"ptp"` + more + `,"ipam":{"type":"host-local","subnet":"10.1.0.0/24"` + ipam + `}}]}`
+		return `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"ptp"` + more +
+			`,"ipam":{"type":"host-local","subnet":"10.1.0.0/24"` + ipam + `}}]}`
 	}
 	for _, test := range []struct{ config, args, wrong, warns string }{
 		{config: ptp(`,"ipMasq":true,"mtu":1400`, `,"routes":[{"dst":"0.0.0.0/0"}]`), args: "IP=10.1.0.2"},
-		{config: ptp(`,"IPMASQ":true,"args":{"cni":{"anything":1}},"capabilities":{"portMappings":true}`, `,"ranges":[[{"subnet":"10.2.0.0/24"}]]`)},
+		{config: ptp(`,"IPMASQ":true,"args":{"cni":{"anything":1}},"capabilities":{"portMappings":true}`,
+			`,"ranges":[[{"subnet":"10.2.0.0/24"}]]`)},
 		{config: ptp("", ""), args: "ip=10.1.0.2", wrong: `unknown argument "ip"; use IP`},
 		{config: ptp("", ""), args: "IPS=10.1.0.2", wrong: `unknown argument "IPS"; its plugins take IP`},
 		{config: ptp("", ""), args: "MAC=02:00:00:00:00:01", wrong: `unknown argument "MAC"; its plugins take IP`},
 		{config: ptp("", ""), args: "ignoreunknown=1", wrong: `unknown argument "ignoreunknown"; use IgnoreUnknown`},
 		{config: ptp("", ""), args: "IgnoreUnknown=1"},
-		{config: `{"name":"n","plugins":[{"type":"ptp","ipam":{"type":"dhcp","provide":[{"option":"host-name","fromArg":"HOST"}]}}]}`, args: "HOST=a"},
-		{config: `{"name":"n","plugins":[{"type":"loopback"}]}`, args: "K=v", wrong: `unknown argument "K"; its plugins take none`},
-		{config: `{"name":"n","plugins":[{"type":"bridge","ipam":{"type":"static"}},{"type":"tuning"}]}`, args: "MAC=02:00:00:00:00:01;GATEWAY=10.0.0.1;IP=10.0.0.2/24"},
+		{config: `{"name":"n","plugins":[{"type":"ptp","ipam":{"type":"dhcp","provide":[{"option":"host-name",` +
+			`"fromArg":"HOST"}]}}]}`, args: "HOST=a"},
+		{config: `{"name":"n","plugins":[{"type":"loopback"}]}`, args: "K=v",
+			wrong: `unknown argument "K"; its plugins take none`},
+		{config: `{"name":"n","plugins":[{"type":"bridge","ipam":{"type":"static"}},{"type":"tuning"}]}`,
+			args: "MAC=02:00:00:00:00:01;GATEWAY=10.0.0.1;IP=10.0.0.2/24"},
 		{config: `{"name":"n","plugins":[{"type":"weave","oddKey":1,"ipam":{"type":"weave","range":1}}]}`, args: "K=v"},
-		{config: `{"name":"n","plugins":[{"type":"weave"},{"type":"tuning"}]}`, args: "mac=02:00:00:00:00:01", wrong: `unknown argument "mac"; use MAC`},
+		{config: `{"name":"n","plugins":[{"type":"weave"},{"type":"tuning"}]}`, args: "mac=02:00:00:00:00:01",
+			wrong: `unknown argument "mac"; use MAC`},
 
 		{config: ptp(`,"ipMasquerade":true`, ""), wrong: `plugin ptp: unknown key "ipMasquerade"; use "ipMasq"`},
 		{config: ptp(`,"ipMaq":true`, ""), wrong: `plugin ptp: unknown key "ipMaq"; use "ipMasq"`},
-		{config: ptp(`,"isGateway":true`, ""), warns: `net: plugin ptp: key "isGateway" has no effect; it is one of plugin bridge`},
+		{config: ptp(`,"isGateway":true`, ""),
+			warns: `net: plugin ptp: key "isGateway" has no effect; it is one of plugin bridge`},
 		{config: `{"name":"n","plugins":[{"type":"macvlan","ipMasq":true}]}`,
 			warns: `net: plugin macvlan: key "ipMasq" has no effect; it is one of plugin bridge, plugin ptp`},
-		{config: ptp(`,"subnet":"10.0.0.0/8"`, ""), wrong: `plugin ptp: unknown key "subnet"; it is one of ipam type host-local`},
-		{config: ptp("", `,"rangestrat":"10.1.0.9"`), wrong: `plugin ptp: ipam: unknown key "rangestrat"; use "rangeStart"`},
-		{config: ptp("", `,"routes":[{"dst":"0.0.0.0/0","gateway":"10.1.0.1"}]`), wrong: `plugin ptp: ipam: routes: unknown key "gateway"; it is one of ipam type host-local`},
-		{config: ptp("", `,"ranges":[[{"subnet":"10.2.0.0/24","gatway":"10.2.0.9"}]]`), wrong: `plugin ptp: ipam: ranges: unknown key "gatway"; use "gateway"`},
-		{config: ptp(`,"dns":{"nameserver":["10.0.0.1"]}`, ""), wrong: `plugin ptp: dns: unknown key "nameserver"; use "nameservers"`},
-		{config: ptp(`,"capabilities":{"portMapping":true}`, ""), wrong: `plugin ptp: capabilities: unknown key "portMapping"; use "portMappings"`},
-		{config: `{"name":"n","ipMasq":true,"plugins":[{"type":"ptp"}]}`, wrong: `unknown key "ipMasq"; it is one of plugin bridge, plugin ptp`},
-		{config: ptp(`,"colour":"red"`, ""), warns: `net: plugin ptp: key "colour" is not known to rkt; the plugin may ignore it`},
+		{config: ptp(`,"subnet":"10.0.0.0/8"`, ""),
+			wrong: `plugin ptp: unknown key "subnet"; it is one of ipam type host-local`},
+		{config: ptp("", `,"rangestrat":"10.1.0.9"`),
+			wrong: `plugin ptp: ipam: unknown key "rangestrat"; use "rangeStart"`},
+		{config: ptp("", `,"routes":[{"dst":"0.0.0.0/0","gateway":"10.1.0.1"}]`),
+			wrong: `plugin ptp: ipam: routes: unknown key "gateway"; it is one of ipam type host-local`},
+		{config: ptp("", `,"ranges":[[{"subnet":"10.2.0.0/24","gatway":"10.2.0.9"}]]`),
+			wrong: `plugin ptp: ipam: ranges: unknown key "gatway"; use "gateway"`},
+		{config: ptp(`,"dns":{"nameserver":["10.0.0.1"]}`, ""),
+			wrong: `plugin ptp: dns: unknown key "nameserver"; use "nameservers"`},
+		{config: ptp(`,"capabilities":{"portMapping":true}`, ""),
+			wrong: `plugin ptp: capabilities: unknown key "portMapping"; use "portMappings"`},
+		{config: `{"name":"n","ipMasq":true,"plugins":[{"type":"ptp"}]}`,
+			wrong: `unknown key "ipMasq"; it is one of plugin bridge, plugin ptp`},
+		{config: ptp(`,"colour":"red"`, ""),
+			warns: `net: plugin ptp: key "colour" is not known to rkt; the plugin may ignore it`},
 	} {
 		a, err := newAttachment(network.Attachment{Interface: "eth0", Config: []byte(test.config), Args: test.args})
 		if err != nil {

@@ -69,7 +69,8 @@ func (a *Attacher) detach(ctx context.Context) error {
 		if err := sweepPod(ctx, p.UUID); err != nil {
 			return fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
-		a.Warn(fmt.Sprintf("pod %s: given up: %v; removed all the same: its namespace, host-local's addresses, rules with its UUID", p.UUID, err))
+		a.Warn(fmt.Sprintf("pod %s: given up: %v; removed all the same: its namespace, host-local's addresses, rules "+
+			"with its UUID", p.UUID, err))
 	}
 	return os.RemoveAll(a.netDir())
 }
@@ -165,7 +166,8 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 // rules that are not there, since an ADD was killed or somebody has flushed the tables; the second
 // time there is no interface, and they are content. And DEL needs no arguments, which may be why
 // ADD has failed.
-func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (again bool, err error) {
+func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a *attachment,
+	previous types.Result) (again bool, err error) {
 	if a.byNFTables(plugin) { // without nft portmap leaves the rules, and is content
 		if err := lacksProgram(netfilter.NFTables); err != nil {
 			return true, fmt.Errorf("removing its rules %w", err)
@@ -191,7 +193,8 @@ const releasePatience = 5 * time.Second
 // with it. Or it does not answer: that of 1.1 goes on to ask a server that is gone to renew the
 // lease, for minutes, and then sees that it is to release it. Either way the plugin does the rest
 // with an IPAM plugin that has nothing to release.
-func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (again bool, err error) {
+func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *attachment,
+	previous types.Result) (again bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, releasePatience)
 	defer cancel()
 	_, err = p.call(limited, "DEL", plugin, a, previous)
@@ -202,7 +205,8 @@ func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *a
 		return false, err
 	}
 	if limited.Err() != nil && p.warn != nil {
-		p.warn(fmt.Sprintf("network %s: the daemon of the dhcp plugin has not released the lease within %s; it may do so later, or the lease expires",
+		p.warn(fmt.Sprintf("network %s: the daemon of the dhcp plugin has not released the lease within %s; it may "+
+			"do so later, or the lease expires",
 			a.list.Name, releasePatience))
 	}
 	leaseless, err := libcni.InjectConf(plugin, map[string]any{"ipam": map[string]string{"type": "static"}})
@@ -223,7 +227,8 @@ func Forget(ctx context.Context, uuid string) error {
 		}
 	}
 	if netns.Used(uuid) {
-		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate rkt-%[1]s, or the name that it was given", uuid)
+		return fmt.Errorf("pod %s: its directory is gone, but it runs still; end it with machinectl terminate "+
+			"rkt-%[1]s, or the name that it was given", uuid)
 	}
 	if err := sweepPod(ctx, uuid); err != nil {
 		return fmt.Errorf("pod %s: %w", uuid, err)

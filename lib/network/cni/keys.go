@@ -78,7 +78,7 @@ var argumentKeys = map[string][]string{
 	"bridge": {"MAC"}, "host-local": {"IP"}, "macvlan": {"MAC"}, "static": {"GATEWAY", "IP"}, "tuning": {"MAC"},
 }
 
-// misspelt is an error for an argument or a key that is none of the network's plugins', but nearly
+// misspelt is an error for an argument or a key that no plugin of the network knows, but nearly
 // so. Other keys that are not known here a newer plugin may know, and files of rkt 1.30 have keys
 // of one plugin with another (ipMasq with macvlan): warn is told of them.
 func (a *attachment) misspelt(warn func(string)) error {

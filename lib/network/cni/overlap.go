@@ -100,7 +100,8 @@ func reservedIn(s netip.Prefix, name string) string {
 		}
 		for _, r := range reservations {
 			if ip, err := netip.ParseAddr(r.Name()); err == nil && s.Contains(ip) {
-				text, _ := os.ReadFile(filepath.Join(dir, r.Name())) // the container's ID and its interface's name, each a line
+				// the container's ID and its interface's name, each a line
+				text, _ := os.ReadFile(filepath.Join(dir, r.Name()))
 				owner, _, _ := strings.Cut(string(text), "\n")
 				return fmt.Sprintf("network %s, which has given %s to %s", network.Name(), ip, strings.TrimSpace(owner))
 			}

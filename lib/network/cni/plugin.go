@@ -74,8 +74,8 @@ func (p *plugins) FindInPath(plugin string, dirs []string) (string, error) {
 	return "", err
 }
 
-var debianPlugins = []string{"bandwidth", "bridge", "dhcp", "firewall", "host-device", "host-local", "ipvlan", "loopback",
-	"macvlan", "portmap", "ptp", "sbr", "static", "tuning", "vlan", "vrf"}
+var debianPlugins = []string{"bandwidth", "bridge", "dhcp", "firewall", "host-device", "host-local",
+	"ipvlan", "loopback", "macvlan", "portmap", "ptp", "sbr", "static", "tuning", "vlan", "vrf"}
 
 // ExecPlugin runs a plugin and returns what it prints.
 func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
@@ -85,7 +85,8 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) } // with the programs it has started
-	cmd.WaitDelay = 10 * time.Second                                               // one may have left the group, and hold the pipes
+	// one may have left the group, and hold the pipes
+	cmd.WaitDelay = 10 * time.Second
 	if p.held != nil {
 		cmd.ExtraFiles = []*os.File{p.held}
 	} else if p.netDir != "" {
@@ -156,7 +157,8 @@ func withSystemPath(env []string) []string {
 }
 
 // call runs one plugin of an attachment's list for one command.
-func (p *plugins) call(ctx context.Context, command string, plugin *libcni.PluginConfig, a *attachment, previous types.Result) (types.Result, error) {
+func (p *plugins) call(ctx context.Context, command string, plugin *libcni.PluginConfig, a *attachment,
+	previous types.Result) (types.Result, error) {
 	inject := map[string]any{"name": a.list.Name, "cniVersion": a.list.CNIVersion}
 	if len(a.Ports) > 0 && plugin.Network.Capabilities[capability] {
 		inject["runtimeConfig"] = map[string]any{capability: a.Ports}
@@ -280,7 +282,8 @@ func (o options) daemon() error {
 	}
 	socket := o.socket()
 	if err := unix.Access(socket, unix.W_OK); err != nil {
-		return fmt.Errorf("plugin dhcp: its daemon's socket %s: %w (start it: %s)", socket, err, `"dhcp daemon", in the directory of the plugins`)
+		return fmt.Errorf("plugin dhcp: its daemon's socket %s: %w (start it: %s)", socket, err,
+			`"dhcp daemon", in the directory of the plugins`)
 	}
 	return nil
 }
@@ -385,7 +388,8 @@ func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 	}
 	a.Config, a.list.CNIVersion = config, newest
 	if len(a.Ports) > 0 && !a.speaks("0.3.0") {
-		return fmt.Errorf("not all of the plugins %s speak CNI 0.3.0 or later, which forwarding ports needs", strings.Join(programs, ", "))
+		return fmt.Errorf("not all of the plugins %s speak CNI 0.3.0 or later, which forwarding ports needs",
+			strings.Join(programs, ", "))
 	}
 	return nil
 }

@@ -62,7 +62,8 @@ func forward(attachments []*attachment, ports []network.Port) error {
 	}
 	return chosen.chain(map[string]any{
 		"type": portmap, "capabilities": map[string]bool{capability: true}, "snat": true,
-		"masqAll": !chosen.routed(), // or the pod could not answer whom it has no route to; portmap 1.1 does not know it
+		// or the pod could not answer whom it has no route to; portmap 1.1 does not know it
+		"masqAll": !chosen.routed(),
 	})
 }
 
@@ -276,7 +277,8 @@ func foreignForward(ctx context.Context, uuid string, ports []network.Port) erro
 			}
 			for _, port := range ports {
 				if port.Conflicts(f.Port) {
-					return fmt.Errorf("port %s: is forwarded to %s already, by a rule in the nat table's chain %s", port, f.to, f.chain)
+					return fmt.Errorf("port %s: is forwarded to %s already, by a rule in the nat table's chain %s",
+						port, f.to, f.chain)
 				}
 			}
 		}
@@ -330,7 +332,8 @@ func forwardsNFT(rules []netfilter.NFTRule, family string) (found []forwarding) 
 		}
 		for _, f := range rule.Forwards() {
 			for n := f.First; n <= f.Last; n++ {
-				found = append(found, forwarding{Port: network.Port{HostPort: n, Protocol: f.Protocol, HostIP: f.Address},
+				found = append(found, forwarding{Port: network.Port{HostPort: n, Protocol: f.Protocol,
+					HostIP: f.Address},
 					chain: rule.Table + " " + rule.Chain, to: f.To, owner: rule.Comment})
 			}
 		}
@@ -387,7 +390,8 @@ func parseForwards(saved string) (found []forwarding) {
 	for i := range found {
 		found[i].owner = owners[found[i].chain]
 	}
-	return slices.DeleteFunc(found, func(f forwarding) bool { // of a chain to which nothing leads: its plugin was killed
+	return slices.DeleteFunc(found, func(f forwarding) bool {
+		// of a chain to which nothing leads: its plugin was killed
 		return f.owner == "" && strings.HasPrefix(f.chain, "CNI-")
 	})
 }

@@ -92,7 +92,8 @@ func (a *Attacher) reclaim(ctx context.Context, in *attachment) (freed bool) {
 			}
 			if released, err := New(other, a.Options).releaseExited(ctx); err == nil && released {
 				freed = true
-			} else if !netns.Pinned(uuid) && sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }) == nil {
+			} else if !netns.Pinned(uuid) &&
+				sweepDir(dir, func(text string) bool { return reservedBy(text) == uuid }) == nil {
 				freed = true
 			}
 		}

@@ -24,7 +24,8 @@ func TestParseNFT(t *testing.T) {
 			got = append(got, r.Chain+" jumps")
 		}
 		for _, f := range r.Forwards() {
-			got = append(got, fmt.Sprintf("%s %s%s %d-%d %s", strings.TrimSpace(r.Delete()), f.Protocol, f.Address, f.First, f.Last, f.To))
+			got = append(got, fmt.Sprintf("%s %s%s %d-%d %s", strings.TrimSpace(r.Delete()), f.Protocol, f.Address,
+				f.First, f.Last, f.To))
 		}
 	}
 	want := []string{

@@ -89,14 +89,16 @@ func endpoints(stream func(name string) stage1.Stream) (found []string) {
 
 // missing are the flags without which an app was started that lacks an endpoint.
 var missing = map[string]string{
-	stdin: "--stdin=stream", stdout: "--stdout=stream", stderr: "--stderr=stream", ttyIn: "--stdin=tty", ttyOut: "--stdout=tty",
+	stdin: "--stdin=stream", stdout: "--stdout=stream", stderr: "--stderr=stream", ttyIn: "--stdin=tty",
+	ttyOut: "--stdout=tty",
 }
 
 // choose are the endpoints of those found that a mode means: rkt's auto, tty, or a list of
 // endpoints.
 func choose(mode string, found []string) ([]string, error) {
 	if len(found) == 0 {
-		return nil, errors.New("can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty")
+		return nil,
+			errors.New("can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty")
 	}
 	var wanted []string
 	switch mode {
@@ -109,7 +111,9 @@ func choose(mode string, found []string) ([]string, error) {
 	}
 	for i, endpoint := range wanted {
 		if missing[endpoint] == "" || slices.Contains(wanted[:i], endpoint) {
-			return nil, fmt.Errorf("--mode=%s: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr", mode)
+			return nil,
+				fmt.Errorf("--mode=%s: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr",
+					mode)
 		}
 	}
 	for _, endpoint := range wanted {

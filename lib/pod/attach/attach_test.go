@@ -65,7 +65,8 @@ func start(t *testing.T, streams ...string) *manager {
 	t.Helper()
 	m := &manager{t: t, dir: t.TempDir(), streams: streams, ready: make(chan bool, 8)}
 	var err error
-	if m.socket, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}); err != nil {
+	if m.socket, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"),
+		Net: "unixgram"}); err != nil {
 		t.Fatal(err)
 	}
 	go m.listen()
@@ -162,7 +163,8 @@ type attached struct {
 
 func (m *manager) attach(closeWith bool, wanted ...string) *attached {
 	m.t.Helper()
-	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket), Net: "unixpacket"})
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket),
+		Net: "unixpacket"})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -175,7 +177,8 @@ func (m *manager) attach(closeWith bool, wanted ...string) *attached {
 			m.t.Fatal(err)
 		}
 	}
-	c := Client{CloseWith: closeWith, Stdin: read[0], Stdout: write[1], Stderr: write[2], Log: slog.New(slog.DiscardHandler)}
+	c := Client{CloseWith: closeWith, Stdin: read[0], Stdout: write[1], Stderr: write[2],
+		Log: slog.New(slog.DiscardHandler)}
 	a := &attached{stdin: write[0], stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, done: make(chan error, 1)}
 	var copies sync.WaitGroup
 	copies.Go(func() { io.Copy(a.stdout, read[1]) })
@@ -347,7 +350,8 @@ func TestTerminal(t *testing.T) {
 		t.Errorf("%+v, %v", size, err)
 	}
 	c := m.attach(false, ttyIn, ttyOut)
-	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket), Net: "unixpacket"})
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket),
+		Net: "unixpacket"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +385,8 @@ func TestTerminal(t *testing.T) {
 func TestStuckClient(t *testing.T) {
 	m := start(t, "stdout=stream")
 	out := m.app("stdout", os.O_WRONLY)
-	stuck, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket), Net: "unixpacket"})
+	stuck, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket),
+		Net: "unixpacket"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +416,8 @@ func TestStuckClient(t *testing.T) {
 func TestRefused(t *testing.T) {
 	m := start(t, "stdout=stream")
 	for _, first := range []string{"Astdin", "Astdout tty-in", "A../x"} {
-		conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket), Net: "unixpacket"})
+		conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket),
+			Net: "unixpacket"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -419,7 +425,8 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", first, err)
 		}
 	}
-	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket), Net: "unixpacket"})
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: filepath.Join(m.dir, stage1.AttachSocket),
+		Net: "unixpacket"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,7 +459,8 @@ func TestHostileServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := hello(conn, []string{stdout}); err == nil || !strings.HasPrefix(err.Error(), "no answer from the pod") {
+		if err := hello(conn, []string{stdout}); err == nil || !strings.HasPrefix(err.Error(),
+			"no answer from the pod") {
 			t.Errorf("%q: %v", answer, err)
 		}
 		conn.Close()
@@ -481,9 +489,12 @@ func TestChoose(t *testing.T) {
 		{"tty", all[:1], "has no tty-out to attach to: it was started without --stdout=tty"},
 		{"stdin", all, "has no stdin to attach to: it was started without --stdin=stream"},
 		{"stdin,stdout", streams[:1], "has no stdout to attach to: it was started without --stdout=stream"},
-		{"stdin,stdin", streams, "--mode=stdin,stdin: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
-		{"stdin,", streams, "--mode=stdin,: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
-		{"stdin,auto", streams, "--mode=stdin,auto: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
+		{"stdin,stdin", streams, "--mode=stdin,stdin: is not one of auto, list, tty, tty-in, tty-out, or some of " +
+			"stdin,stdout,stderr"},
+		{"stdin,", streams, "--mode=stdin,: is not one of auto, list, tty, tty-in, tty-out, or some of " +
+			"stdin,stdout,stderr"},
+		{"stdin,auto", streams, "--mode=stdin,auto: is not one of auto, list, tty, tty-in, tty-out, or some of " +
+			"stdin,stdout,stderr"},
 		{"log", streams, "--mode=log: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
 	} {
 		got, err := choose(c.mode, c.found)
@@ -500,12 +511,15 @@ func TestChoose(t *testing.T) {
 func TestList(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	for _, c := range []struct{ manifest, app, want string }{
-		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"tty"},{"name":"coreos.com/rkt/stage2/stderr","value":"tty"}]}]}`, "", "tty"},
+		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"tty"},` +
+			`{"name":"coreos.com/rkt/stage2/stderr","value":"tty"}]}]}`, "", "tty"},
 		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"tty"}]}]}`, "a", "tty-in"},
-		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"stream"},{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, "a", "tty-out stdin"},
+		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"stream"},` +
+			`{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, "a", "tty-out stdin"},
 		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "", "has the apps a, b; choose one with --app"},
 		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "c", `has no app "c"; it has a, b`},
-		{`{"apps":[{"name":"a"}]}`, "", `app "a": can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty`},
+		{`{"apps":[{"name":"a"}]}`, "", `app "a": can't be attached to: it was started without --stdin, --stdout or ` +
+			`--stderr being stream or tty`},
 		{`{"apps":[{"name":"../a"}]}`, "", `manifest: "../a": not the name of an app`},
 		{`{"apps":[null]}`, "", `manifest: "": not the name of an app`},
 		{`{`, "", "manifest: unexpected end of JSON input"},

@@ -128,7 +128,8 @@ func connect(p running.Pod, app string) (*net.UnixConn, error) {
 		if err == nil {
 			return conn, nil
 		}
-		if last = err; !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) { // rkt-attach is started anew
+		if last = err; !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) {
+			// rkt-attach is started anew
 			break
 		}
 	}
@@ -136,7 +137,8 @@ func connect(p running.Pod, app string) (*net.UnixConn, error) {
 }
 
 func dial(p running.Pod, leader int, app string) (*net.UnixConn, error) {
-	run, err := unix.Open(fmt.Sprintf("/proc/%d/root%s", leader, "/run"), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	run, err := unix.Open(fmt.Sprintf("/proc/%d/root%s", leader, "/run"),
+		unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("/run of the pod: %w", err)
 	}
@@ -154,7 +156,8 @@ func dial(p running.Pod, leader int, app string) (*net.UnixConn, error) {
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return nil, fmt.Errorf("/run/%s of the pod: is no socket", path)
 	}
-	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d", fd), Net: "unixpacket"})
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d", fd),
+		Net: "unixpacket"})
 	if err != nil {
 		return nil, fmt.Errorf("/run/%s of the pod: %w", path, err)
 	}
@@ -182,7 +185,9 @@ func hello(conn *net.UnixConn, wanted []string) error {
 }
 
 func (c Client) resize(conn *net.UnixConn) {
-	if size, err := unix.IoctlGetWinsize(int(c.Stdin.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 && size.Col > 0 { // it may not know
+	if size, err := unix.IoctlGetWinsize(int(c.Stdin.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 &&
+		size.Col > 0 {
+		// it may not know
 		packet := []byte{windowSize}
 		packet = binary.BigEndian.AppendUint16(packet, size.Row)
 		conn.Write(binary.BigEndian.AppendUint16(packet, size.Col))
@@ -194,11 +199,13 @@ func (c Client) resize(conn *net.UnixConn) {
 func (c Client) receive(conn *net.UnixConn, listens bool) error {
 	for packet := make([]byte, 1+maxData); ; {
 		n, err := conn.Read(packet)
-		if errors.Is(err, unix.ECONNRESET) { // once, when the other end is closed and has left input unread; what it sent comes next
+		if errors.Is(err, unix.ECONNRESET) {
+			// once, when the other end is closed and has left input unread; what it sent comes next
 			continue
 		}
 		if n == 0 || err != nil {
-			return errors.New("the connection ended before the app: the pod was killed, or standard output has taken nothing for too long")
+			return errors.New("the connection ended before the app: the pod was killed, or standard output has taken " +
+				"nothing for too long")
 		}
 		to := c.Stdout
 		switch packet[0] {

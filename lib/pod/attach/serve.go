@@ -24,9 +24,10 @@ type server struct {
 	dir       string // the app's own
 	endpoints []string
 	store     *fdStore
-	terminal  *os.File            // the host's side of it; nil if there is none
-	slave     *os.File            // the app's side, held so that the terminal does not end between two programs of the app
-	outputs   map[string]*os.File // what is read, by endpoint
+	terminal  *os.File // the host's side of it; nil if there is none
+	// the app's side, held so that the terminal does not end between two programs of the app
+	slave   *os.File
+	outputs map[string]*os.File // what is read, by endpoint
 
 	inputLock sync.Mutex
 	stdin     *os.File // the pipe; nil if there is none, or it was closed
@@ -164,7 +165,9 @@ func (s *server) openTerminal() (err error) {
 		if s.terminal, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err != nil {
 			return err
 		}
-		if err := control(s.terminal, func(fd int) error { return unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0) }); err != nil {
+		if err := control(s.terminal, func(fd int) error {
+			return unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+		}); err != nil {
 			return err
 		}
 		if err := s.resize(24, 80); err != nil {
@@ -175,7 +178,8 @@ func (s *server) openTerminal() (err error) {
 		}
 	}
 	return control(s.terminal, func(fd int) error {
-		peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER,
+			unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 		if errno != 0 {
 			return errno
 		}

@@ -43,7 +43,8 @@ func (a App) Out(ctx context.Context, to string) error {
 	}
 	defer host.Root.Close()
 	return a.with(ctx, func(root *os.File, _ userns.Range, _, _ uint32) error {
-		return Copy(ctx, Place{root, a.Path}, host, Options{UID: os.Geteuid(), GID: os.Getegid(), Plain: true, Warn: a.Warn})
+		return Copy(ctx, Place{root, a.Path}, host, Options{UID: os.Geteuid(), GID: os.Getegid(), Plain: true,
+			Warn: a.Warn})
 	})
 }
 
@@ -56,7 +57,8 @@ func (a App) In(ctx context.Context, from string) error {
 	defer host.Root.Close()
 	return a.with(ctx, func(root *os.File, users userns.Range, uid, gid uint32) error {
 		copy := func() error {
-			return Copy(ctx, host, Place{root, a.Path}, Options{UID: int(users.Base + uid), GID: int(users.Base + gid), Warn: a.Warn})
+			return Copy(ctx, host, Place{root, a.Path}, Options{UID: int(users.Base + uid), GID: int(users.Base + gid),
+				Warn: a.Warn})
 		}
 		if users.Base == 0 {
 			return copy()

@@ -208,7 +208,9 @@ func (c *copier) entry(source, into *os.File, name, in string, depth int) error 
 		if exists && there == unix.S_IFDIR {
 			return fmt.Errorf("%s: is a directory, and a link was to be put there", at)
 		}
-		return c.place(into, name, at, func(tmp string) error { return failed(at, c.node(source, name, st, into, tmp)) })
+		return c.place(into, name, at, func(tmp string) error {
+			return failed(at, c.node(source, name, st, into, tmp))
+		})
 	}
 	c.o.Warn(fmt.Sprintf("%s: left out: a device or a socket", at))
 	return nil
@@ -248,7 +250,8 @@ func (c *copier) place(dir *os.File, name, at string, make func(tmp string) erro
 
 // file copies a regular file, up to the length that it has now.
 func (c *copier) file(source *os.File, st unix.Stat_t, dir *os.File, tmp, at string) error {
-	fd, err := unix.Openat(int(dir.Fd()), tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Openat(int(dir.Fd()), tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC,
+		0o600)
 	if err != nil {
 		return failed(at, err)
 	}

@@ -75,7 +75,8 @@ func shown(t *testing.T, root *os.File) string {
 
 // Where files go is what cp -r and podman cp do; links are of their own tree.
 func TestCopy(t *testing.T) {
-	source := map[string]string{"d/f": "1", "d/s/g": "2", "d/l": "-> /etc/shadow", "f": "3", "toetc": "-> /d", "up": "-> ../../../../d/f", "dev": "-> /dev/null"}
+	source := map[string]string{"d/f": "1", "d/s/g": "2", "d/l": "-> /etc/shadow", "f": "3", "toetc": "-> /d",
+		"up": "-> ../../../../d/f", "dev": "-> /dev/null"}
 	for _, c := range []struct {
 		from, to string
 		there    map[string]string // besides the file "old"
@@ -86,16 +87,20 @@ func TestCopy(t *testing.T) {
 		{"/f", "/old", nil, "/old=3"},
 		{"/d", "/new", nil, "/new/ /new/f=1 /new/l->/etc/shadow /new/s/ /new/s/g=2 /old=0"},
 		{"/d", "/new/", nil, "/new/ /new/f=1 /new/l->/etc/shadow /new/s/ /new/s/g=2 /old=0"},
-		{"/d/", "/in", map[string]string{"in/x": "x"}, "/in/ /in/d/ /in/d/f=1 /in/d/l->/etc/shadow /in/d/s/ /in/d/s/g=2 /in/x=x /old=0"},
-		{"/d/.", "/in", map[string]string{"in/x": "x", "in/f": "y"}, "/in/ /in/f=1 /in/l->/etc/shadow /in/s/ /in/s/g=2 /in/x=x /old=0"},
+		{"/d/", "/in", map[string]string{"in/x": "x"},
+			"/in/ /in/d/ /in/d/f=1 /in/d/l->/etc/shadow /in/d/s/ /in/d/s/g=2 /in/x=x /old=0"},
+		{"/d/.", "/in", map[string]string{"in/x": "x", "in/f": "y"},
+			"/in/ /in/f=1 /in/l->/etc/shadow /in/s/ /in/s/g=2 /in/x=x /old=0"},
 		{"/toetc/s", "/new", nil, "/new/ /new/g=2 /old=0"},
 		{"/up", "/new", nil, "/new=1 /old=0"},
 		{"/../../d/f", "/../../new", nil, "/new=1 /old=0"},
-		{"/f", "/out/x", map[string]string{"out": "-> ../../../../in", "in/": ""}, "/in/ /in/x=3 /old=0 /out->../../../../in"},
+		{"/f", "/out/x", map[string]string{"out": "-> ../../../../in", "in/": ""},
+			"/in/ /in/x=3 /old=0 /out->../../../../in"},
 		{"/f", "/out", map[string]string{"out": "-> /in", "in/": ""}, "/in/ /in/f=3 /old=0 /out->/in"},
 		{"/f", "/out", map[string]string{"out": "-> /in/y", "in/": ""}, "/in/ /in/y=3 /old=0 /out->/in/y"},
 		// What is merged replaces links and follows none.
-		{"/d/.", "/in", map[string]string{"in/f": "-> /old"}, "/in/ /in/f=1 /in/l->/etc/shadow /in/s/ /in/s/g=2 /old=0"},
+		{"/d/.", "/in", map[string]string{"in/f": "-> /old"},
+			"/in/ /in/f=1 /in/l->/etc/shadow /in/s/ /in/s/g=2 /old=0"},
 		{"/d/.", "/in", map[string]string{"in/s": "-> /elsewhere", "elsewhere/": ""}, "in/s: is not a directory"},
 		{"/d/.", "/in", map[string]string{"in/f/": ""}, "in/f: is a directory"},
 		{"/d/.", "/in", map[string]string{"in/l/": ""}, "in/l: is a directory"},
@@ -138,7 +143,8 @@ func TestCopy(t *testing.T) {
 func TestAttributes(t *testing.T) {
 	from, to := make1(t, map[string]string{"d/f": "1"}), make1(t, nil)
 	file, at := from.Name()+"/d/f", time.Unix(1000, 5)
-	if err := errors.Join(os.Chmod(file, 0o751|os.ModeSetuid|os.ModeSetgid), os.Chtimes(file, at, at), os.Chmod(from.Name()+"/d", 0o500),
+	if err := errors.Join(os.Chmod(file, 0o751|os.ModeSetuid|os.ModeSetgid), os.Chtimes(file, at, at),
+		os.Chmod(from.Name()+"/d", 0o500),
 		unix.Mkfifo(from.Name()+"/d/p", 0o640), unix.Mknod(from.Name()+"/d/sock", unix.S_IFSOCK|0o600, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -153,16 +159,19 @@ func TestAttributes(t *testing.T) {
 		if plain {
 			want = unix.S_IFREG | 0o751
 		}
-		if err := unix.Stat(to.Name()+"/"+name+"/f", &st); err != nil || st.Mode != want || st.Uid != 12 || st.Gid != 34 || st.Mtim.Sec != 1000 {
+		if err := unix.Stat(to.Name()+"/"+name+"/f", &st); err != nil || st.Mode != want || st.Uid != 12 ||
+			st.Gid != 34 || st.Mtim.Sec != 1000 {
 			t.Errorf("%s: %+v, %v", name, st, err)
 		}
 		if err := unix.Stat(to.Name()+"/"+name, &st); err != nil || st.Mode != unix.S_IFDIR|0o500 || st.Uid != 12 {
 			t.Errorf("%s: %+v, %v", name, st, err)
 		}
-		if info, err := os.Lstat(to.Name() + "/" + name + "/p"); err != nil || info.Mode()&os.ModeType != os.ModeNamedPipe {
+		if info, err := os.Lstat(to.Name() + "/" + name + "/p"); err != nil ||
+			info.Mode()&os.ModeType != os.ModeNamedPipe {
 			t.Errorf("fifo: %v, %v", info, err)
 		}
-		if _, err := os.Lstat(to.Name() + "/" + name + "/sock"); err == nil || warned != "/"+name+"/sock: left out: a device or a socket" {
+		if _, err := os.Lstat(to.Name() + "/" + name + "/sock"); err == nil || warned != "/"+name+
+			"/sock: left out: a device or a socket" {
 			t.Errorf("socket: %v, %q", err, warned)
 		}
 	}
@@ -231,8 +240,10 @@ func TestInterrupted(t *testing.T) {
 // overlayfs obeys goes nowhere.
 func TestExtendedAttributes(t *testing.T) {
 	from := make1(t, map[string]string{"d/f": "1"})
-	capabilities := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_bind_service=ep
-	for name, value := range map[string]string{"user.a": "x\x00y", "security.capability": capabilities, "user.overlay.opaque": "y", "trusted.overlay.opaque": "y"} {
+	// cap_net_bind_service=ep
+	capabilities := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	for name, value := range map[string]string{"user.a": "x\x00y", "security.capability": capabilities,
+		"user.overlay.opaque": "y", "trusted.overlay.opaque": "y"} {
 		if err := unix.Setxattr(from.Name()+"/d/f", name, []byte(value), 0); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -240,7 +251,8 @@ func TestExtendedAttributes(t *testing.T) {
 	if err := unix.Setxattr(from.Name()+"/d", "user.dir", []byte("z"), 0); err != nil {
 		t.Fatal(err)
 	}
-	for plain, want := range map[bool]string{true: "user.a=x\x00y", false: "security.capability=" + capabilities + " user.a=x\x00y"} {
+	for plain, want := range map[bool]string{true: "user.a=x\x00y", false: "security.capability=" + capabilities +
+		" user.a=x\x00y"} {
 		to := make1(t, nil)
 		o := Options{UID: 7, GID: 8, Plain: plain, Warn: func(line string) { t.Error(line) }}
 		if err := Copy(context.Background(), Place{from, "/d"}, Place{to, "/d"}, o); err != nil {

@@ -41,8 +41,10 @@ type check struct {
 
 // checks are all there are, in the order of the report.
 var checks = []check{
-	{"systemd", checkSystemd}, {"nspawn", checkNspawn}, {"machined", checkMachined}, {"kernel", checkKernel}, {"overlayfs", checkOverlay},
-	{"users", checkUsers}, {"cgroups", checkCgroups}, {"devices", checkDevices}, {"apparmor", checkAppArmor}, {"selinux", checkSELinux},
+	{"systemd", checkSystemd}, {"nspawn", checkNspawn}, {"machined", checkMachined}, {"kernel", checkKernel},
+	{"overlayfs", checkOverlay},
+	{"users", checkUsers}, {"cgroups", checkCgroups}, {"devices", checkDevices}, {"apparmor", checkAppArmor},
+	{"selinux", checkSELinux},
 	{"plugins", checkPlugins},
 	{"firewall", checkFirewall}, {"space", checkSpace}, {"permissions", checkPermissions}, {"journal", checkJournal},
 	{"inotify", checkInotify}, {"timer", checkTimer}, {"leftovers", checkLeftovers},

@@ -12,9 +12,11 @@ func TestVersion(t *testing.T) {
 		vulnerable   bool
 	}{
 		"systemd 252 (252.39-1~deb12u2)": {252, 39, false}, "systemd 257 (257.9-1~deb13u1)": {257, 9, false},
-		"systemd 258 (258.4-1)": {258, 4, true}, "systemd 258 (258.5-1)": {258, 5, false}, "systemd 258 (258-1)": {258, 0, true},
-		"systemd 259 (259.1)": {259, 1, true}, "systemd 259 (259.2)": {259, 2, false}, "systemd 260 (260~rc1)": {260, 0, false},
-		"systemd 258": {258, 0, true}, "systemd 259 (v259-3.fc44)": {259, 0, true}, "": {0, 0, false}, "busybox": {0, 0, false},
+		"systemd 258 (258.4-1)": {258, 4, true}, "systemd 258 (258.5-1)": {258, 5, false},
+		"systemd 258 (258-1)": {258, 0, true}, "systemd 259 (259.1)": {259, 1, true}, "systemd 259 (259.2)": {259, 2,
+			false}, "systemd 260 (260~rc1)": {260, 0, false},
+		"systemd 258": {258, 0, true}, "systemd 259 (v259-3.fc44)": {259, 0, true}, "": {0, 0, false},
+		"busybox": {0, 0, false},
 	} {
 		major, minor, _ := version(line)
 		if major != want.major || minor != want.minor || vulnerable(major, minor) != want.vulnerable {
@@ -27,7 +29,8 @@ func TestVersion(t *testing.T) {
 }
 
 func TestWorst(t *testing.T) {
-	for want, list := range map[Verdict][]Verdict{OK: {OK, OK}, Warning: {OK, Warning, OK}, Fault: {Warning, Fault, Warning}} {
+	for want, list := range map[Verdict][]Verdict{OK: {OK, OK}, Warning: {OK, Warning, OK},
+		Fault: {Warning, Fault, Warning}} {
 		var found []Finding
 		for _, v := range list {
 			found = append(found, Finding{Verdict: v})

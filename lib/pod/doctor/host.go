@@ -32,9 +32,11 @@ func checkSystemd(ctx context.Context, _ Host) []Finding {
 	case major < host.Oldest:
 		return bad(Fault, "systemd %s: pods need %d or newer | upgrade the host", text, host.Oldest)
 	case vulnerable(major, minor):
-		return bad(Warning, "systemd %s has CVE-2026-40223: a local user can freeze PID 1 while a pod runs | upgrade systemd to %s", text, mended[major])
+		return bad(Warning, "systemd %s has CVE-2026-40223: a local user can freeze PID 1 while a pod runs | upgrade "+
+			"systemd to %s", text, mended[major])
 	case !systemd.Booted():
-		return bad(Warning, "systemd %s is installed, but it is not PID 1: pods run by rkt run, units do not | boot with systemd to have units", text)
+		return bad(Warning, "systemd %s is installed, but it is not PID 1: pods run by rkt run, units do not | boot "+
+			"with systemd to have units", text)
 	}
 	return ok("systemd %s is PID 1", text)
 }
@@ -60,8 +62,8 @@ func version(line string) (major, minor int, text string) {
 // mended are the first versions of a series without CVE-2026-40223.
 var mended = map[int]string{258: "258.5", 259: "259.2"}
 
-// vulnerable reports whether a version of systemd has CVE-2026-40223 (docs/systemd.md): 258 to 258.4,
-// 259 to 259.1.
+// vulnerable reports whether a version of systemd has CVE-2026-40223 (docs/systemd.md): 258 to
+// 258.4, 259 to 259.1.
 func vulnerable(major, minor int) bool {
 	return major == 258 && minor <= 4 || major == 259 && minor <= 1
 }
@@ -79,7 +81,8 @@ func checkMachined(context.Context, Host) []Finding {
 	case !systemd.Booted():
 		return ok("not needed without systemd as PID 1")
 	case !host.CanRegister():
-		return bad(Warning, "systemd-machined or the system bus is missing: machinectl does not list pods | apt install systemd-container dbus")
+		return bad(Warning, "systemd-machined or the system bus is missing: machinectl does not list pods | apt "+
+			"install systemd-container dbus")
 	}
 	return ok("machinectl lists pods")
 }
@@ -98,7 +101,8 @@ func checkKernel(context.Context, Host) []Finding {
 		return bad(Fault, "Linux %s has no seccomp filters | enable CONFIG_SECCOMP_FILTER", release)
 	}
 	for _, ns := range []struct{ kind, option string }{
-		{"pid", "CONFIG_PID_NS"}, {"net", "CONFIG_NET_NS"}, {"ipc", "CONFIG_IPC_NS"}, {"uts", "CONFIG_UTS_NS"}, {"cgroup", "CONFIG_CGROUPS"},
+		{"pid", "CONFIG_PID_NS"}, {"net", "CONFIG_NET_NS"}, {"ipc", "CONFIG_IPC_NS"}, {"uts", "CONFIG_UTS_NS"},
+		{"cgroup", "CONFIG_CGROUPS"},
 	} {
 		if _, err := os.Stat("/proc/self/ns/" + ns.kind); err != nil {
 			return bad(Fault, "Linux %s has no %s namespaces | enable %s", release, ns.kind, ns.option)
@@ -110,10 +114,12 @@ func checkKernel(context.Context, Host) []Finding {
 func checkUsers(_ context.Context, h Host) []Finding {
 	text, err := os.ReadFile("/proc/sys/user/max_user_namespaces")
 	if err != nil {
-		return bad(Warning, "the kernel has no user namespaces: a pod's root is root on the host | enable CONFIG_USER_NS")
+		return bad(Warning, "the kernel has no user namespaces: a pod's root is root on the host | enable "+
+			"CONFIG_USER_NS")
 	}
 	if strings.TrimSpace(string(text)) == "0" {
-		return bad(Warning, "user namespaces are switched off: a pod's root is root on the host | sysctl user.max_user_namespaces=10000")
+		return bad(Warning, "user namespaces are switched off: a pod's root is root on the host | sysctl "+
+			"user.max_user_namespaces=10000")
 	}
 	ns, err := userns.Range{Base: 1 << 19}.Open()
 	if err != nil {
@@ -121,7 +127,8 @@ func checkUsers(_ context.Context, h Host) []Finding {
 	}
 	defer ns.Close()
 	if err := userns.Try(existing(h.Data), false, ns); err != nil {
-		return bad(Warning, "%s: %v: root of pods there is root on the host | put the data directory on ext4, xfs or btrfs", existing(h.Data), err)
+		return bad(Warning, "%s: %v: root of pods there is root on the host | put the data directory on ext4, xfs or "+
+			"btrfs", existing(h.Data), err)
 	}
 	return ok("pods have users of their own")
 }
@@ -143,11 +150,13 @@ var limiting = []string{"cpu", "io", "memory", "pids"}
 func checkCgroups(context.Context, Host) []Finding {
 	dir, err := cgroup.In(cgroup.Unified)
 	if err != nil || dir == "" {
-		return bad(Warning, "there is no cgroup hierarchy of version 2: limits of apps are not enforced | boot with systemd.unified_cgroup_hierarchy=1")
+		return bad(Warning, "there is no cgroup hierarchy of version 2: limits of apps are not enforced | boot with "+
+			"systemd.unified_cgroup_hierarchy=1")
 	}
 	text, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 	if errors.Is(err, fs.ErrNotExist) {
-		return bad(Warning, "cgroups of version 1 have the controllers: limits of apps are not enforced | boot with systemd.unified_cgroup_hierarchy=1")
+		return bad(Warning, "cgroups of version 1 have the controllers: limits of apps are not enforced | boot with "+
+			"systemd.unified_cgroup_hierarchy=1")
 	}
 	if err != nil {
 		return bad(Warning, "%v", err)
@@ -159,8 +168,9 @@ func checkCgroups(context.Context, Host) []Finding {
 		}
 	}
 	if len(missing) > 0 {
-		return bad(Warning, "no controllers %s: such limits of apps are not enforced | enable them in the kernel (CONFIG_MEMCG, CONFIG_CGROUP_PIDS, "+
-			"CONFIG_BLK_CGROUP, CONFIG_FAIR_GROUP_SCHED)", strings.Join(missing, ", "))
+		return bad(Warning, "no controllers %s: such limits of apps are not enforced | enable them in the kernel "+
+			"(CONFIG_MEMCG, CONFIG_CGROUP_PIDS, CONFIG_BLK_CGROUP, CONFIG_FAIR_GROUP_SCHED)",
+			strings.Join(missing, ", "))
 	}
 	return ok("version 2, with controllers %s", strings.Join(limiting, ", "))
 }
@@ -172,7 +182,8 @@ func checkDevices(context.Context, Host) []Finding {
 	if dir, err := cgroup.In(cgroup.Devices); err == nil && dir != "" {
 		return ok("pods have device filters (devices controller of version 1)")
 	}
-	return bad(Warning, "%v: a node of a device that gets into a pod can be used there | enable CONFIG_CGROUP_BPF", devfilter.ErrUnsupported)
+	return bad(Warning, "%v: a node of a device that gets into a pod can be used there | enable CONFIG_CGROUP_BPF",
+		devfilter.ErrUnsupported)
 }
 
 func checkAppArmor(context.Context, Host) []Finding {
@@ -184,7 +195,8 @@ func checkAppArmor(context.Context, Host) []Finding {
 		return bad(Warning, "%v", err)
 	}
 	if !loaded {
-		return bad(Warning, "the profile rkt-default is not loaded: apps run unconfined | apparmor_parser --replace /etc/apparmor.d/rkt-default")
+		return bad(Warning, "the profile rkt-default is not loaded: apps run unconfined | apparmor_parser --replace "+
+			"/etc/apparmor.d/rkt-default")
 	}
 	return ok("apps run under the profile rkt-default")
 }
@@ -195,7 +207,8 @@ func checkSELinux(context.Context, Host) []Finding {
 	}
 	c, err := selinux.OfPolicy()
 	if err != nil {
-		return bad(Warning, "%v: apps have no SELinux context of their own | install container-selinux, or your distribution's policy for containers", err)
+		return bad(Warning, "%v: apps have no SELinux context of their own | install container-selinux, or your "+
+			"distribution's policy for containers", err)
 	}
 	return ok("apps run as %s, each pod with categories of its own", c.Process)
 }

@@ -40,7 +40,8 @@ func checkOverlay(_ context.Context, h Host) []Finding {
 		err = overlay.View(app, at, func(*os.File) error { return nil })
 	}
 	if err != nil {
-		return bad(Fault, "no app can have a root on %s: %v | enable CONFIG_OVERLAY_FS, or put the data directory on ext4, xfs or btrfs (--dir, rkt.conf)",
+		return bad(Fault, "no app can have a root on %s: %v | enable CONFIG_OVERLAY_FS, or put the data directory on "+
+			"ext4, xfs or btrfs (--dir, rkt.conf)",
 			existing(h.Data), strings.ReplaceAll(err.Error(), dir, "…"))
 	}
 	return ok("apps can have their root on %s", existing(h.Data))
@@ -62,8 +63,8 @@ func checkPlugins(_ context.Context, h Host) []Finding {
 		}
 	}
 	if len(missing) > 0 {
-		return bad(Warning, "no CNI plugins %s: pods have no network but --net=host and --net=none | apt install containernetworking-plugins, "+
-			"or make cni", strings.Join(missing, ", "))
+		return bad(Warning, "no CNI plugins %s: pods have no network but --net=host and --net=none | apt install "+
+			"containernetworking-plugins, or make cni", strings.Join(missing, ", "))
 	}
 	return ok("CNI plugins are there")
 }
@@ -73,8 +74,10 @@ func checkFirewall(ctx context.Context, _ Host) []Finding {
 	if err != nil {
 		return bad(Warning, "%v: no masquerading and no forwarded ports | apt install iptables", err)
 	}
-	if state, _ := program.Command(ctx, "systemctl", "is-active", "firewalld.service").Output(); strings.TrimSpace(string(state)) == "active" {
-		return bad(Warning, "firewalld runs: a reload of it removes the rules of running pods | rkt-net check --repair POD puts them back; docs/networking.md has the lines by which a unit does so")
+	if state, _ := program.Command(ctx, "systemctl", "is-active",
+		"firewalld.service").Output(); strings.TrimSpace(string(state)) == "active" {
+		return bad(Warning, "firewalld runs: a reload of it removes the rules of running pods | rkt-net check "+
+			"--repair POD puts them back; docs/networking.md has the lines by which a unit does so")
 	}
 	return ok("rules are made by %s", backend)
 }
@@ -119,9 +122,11 @@ func checkPermissions(_ context.Context, h Host) (found []Finding) {
 		}
 		switch {
 		case st.Uid != 0:
-			found = append(found, bad(Fault, "%s belongs to user %d, who can change what pods run | chown root %s", path, st.Uid, path)...)
+			found = append(found, bad(Fault, "%s belongs to user %d, who can change what pods run | chown root %s",
+				path, st.Uid, path)...)
 		case st.Mode&forbidden != 0:
-			found = append(found, bad(Fault, "%s has mode %04o: users can get at set-user-ID programs of images, or change pods | chmod %04o %s",
+			found = append(found, bad(Fault, "%s has mode %04o: users can get at set-user-ID programs of images, or "+
+				"change pods | chmod %04o %s",
 				path, st.Mode&0o7777, st.Mode&0o7777&^forbidden, path)...)
 		}
 	}
@@ -136,7 +141,8 @@ func checkJournal(context.Context, Host) []Finding {
 		return ok("not looked at without systemd as PID 1")
 	}
 	if _, err := os.Stat("/var/log/journal"); err != nil {
-		return bad(Warning, "the journal is not kept over a reboot, and journalctl -M finds no pod's | mkdir /var/log/journal && journalctl --flush")
+		return bad(Warning, "the journal is not kept over a reboot, and journalctl -M finds no pod's | mkdir "+
+			"/var/log/journal && journalctl --flush")
 	}
 	return ok("the journal is kept in /var/log/journal")
 }
@@ -154,7 +160,8 @@ func checkInotify(context.Context, Host) []Finding {
 		return bad(Warning, "fs.inotify.max_user_instances: %v", err)
 	}
 	if limit < fewInstances {
-		return bad(Warning, "fs.inotify.max_user_instances is %d, enough for %d pods | sysctl fs.inotify.max_user_instances=8192 (sysctl.d/10-rkt.conf)",
+		return bad(Warning, "fs.inotify.max_user_instances is %d, enough for %d pods | sysctl "+
+			"fs.inotify.max_user_instances=8192 (sysctl.d/10-rkt.conf)",
 			limit, limit/inotify.PerPod)
 	}
 	return ok("%d instances, enough for %d pods", limit, limit/inotify.PerPod)
@@ -166,7 +173,8 @@ func checkTimer(ctx context.Context, _ Host) []Finding {
 	}
 	const timer = "rkt-gc.timer"
 	if program.Command(ctx, "systemctl", "is-active", "--quiet", timer).Run() != nil {
-		return bad(Warning, "%s does not run: pods of rkt run stay when they have exited | systemctl enable --now %s", timer, timer)
+		return bad(Warning, "%s does not run: pods of rkt run stay when they have exited | systemctl enable --now %s",
+			timer, timer)
 	}
 	if program.Command(ctx, "systemctl", "is-enabled", "--quiet", timer).Run() != nil {
 		return bad(Warning, "%s runs, but not after the next boot | systemctl enable %s", timer, timer)

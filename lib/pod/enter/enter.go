@@ -125,8 +125,8 @@ func recordOf(p *poddir.Pod, app string) (*recorded, error) {
 	dir := poddir.ConfigDir + "/" + app + "/"
 	text, err := p.ReadFile(dir + stage1.ConfigFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("pod %s: can't be entered: an older rkt prepared it, without a record of what its apps may do; "+
-			"prepare and run a new one", p.UUID)
+		return nil, fmt.Errorf("pod %s: can't be entered: an older rkt prepared it, without a record of what its "+
+			"apps may do; prepare and run a new one", p.UUID)
 	}
 	if err != nil {
 		return nil, err
@@ -161,7 +161,8 @@ func recordOf(p *poddir.Pod, app string) (*recorded, error) {
 func settle(c Command, record *recorded, t *target) (j job, err error) {
 	j = job{Command: c, Argv: bytesOf(c.Argv), Env: bytesOf(c.Env), Root: t.root, Groups: len(t.groups),
 		AppArmor: record.AppArmorProfile, SELinux: record.SELinuxLabel,
-		Process: confine.Process{UID: record.UID, GID: record.GID, Groups: record.SupplementaryGIDs, NoNewPrivileges: record.NoNewPrivileges}}
+		Process: confine.Process{UID: record.UID, GID: record.GID, Groups: record.SupplementaryGIDs,
+			NoNewPrivileges: record.NoNewPrivileges}}
 	if c.User != nil {
 		j.Process.UID, j.Process.GID, j.Process.Groups = c.User.UID, c.User.GID, c.User.Groups
 	}
@@ -216,7 +217,8 @@ func start(j job, t *target, s *streams) (command *os.Process, status int, err e
 	if len(text) != 4 {
 		return nil, statusOf(cmd.ProcessState), nil
 	}
-	command, err = os.FindProcess(int(binary.NativeEndian.Uint32(text))) // not reaped before, so it is no other's number
+	// not reaped before, so it is no other's number
+	command, err = os.FindProcess(int(binary.NativeEndian.Uint32(text)))
 	return command, 0, err
 }
 
@@ -275,7 +277,8 @@ func Detach(argv, env []string) error {
 	if err := copied.Chmod(0o111); err != nil {
 		return fmt.Errorf("memfd: %w", err)
 	}
-	if _, err := unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+	if _, err := unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|
+		unix.F_SEAL_WRITE); err != nil {
 		return fmt.Errorf("memfd: %w", err)
 	}
 	return fmt.Errorf("memfd: %w", unix.Exec(fmt.Sprintf("/proc/self/fd/%d", fd), argv, env))

@@ -118,7 +118,8 @@ func (j *job) failure() confine.Failure {
 			return printable.Line(fmt.Sprintf("rkt-enter: app %q: %s: %v", j.Command.App, what, errno))
 		}
 	}
-	return confine.Failure{Filter: line("seccomp filter"), FilterStatus: failed, Exec: line(string(j.Argv[0])), ExecStatus: failed}
+	return confine.Failure{Filter: line("seccomp filter"), FilterStatus: failed, Exec: line(string(j.Argv[0])),
+		ExecStatus: failed}
 }
 
 // join moves the calling thread into the app's namespaces and root directory, and the process into
@@ -127,7 +128,8 @@ func (j *job) join() error {
 	if err := unix.Setns(pidFD, unix.CLONE_NEWPID); err != nil {
 		return fmt.Errorf("PID namespace: %w", err)
 	}
-	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a mount namespace takes a thread with a root directory of its own
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		// a mount namespace takes a thread with a root directory of its own
 		return err
 	}
 	if err := unix.Setns(mountFD, unix.CLONE_NEWNS); err != nil { // the root directory becomes that of the namespace

@@ -18,7 +18,8 @@ func TestLimits(t *testing.T) {
 			t.Errorf("resource %d: %v, the kernel says %v, %v", resource, limit, want, err)
 		}
 	}
-	for _, text := range []string{"", "Max cpu time\n", "Max cpu time              x                    1   seconds\n"} {
+	for _, text := range []string{"", "Max cpu time\n",
+		"Max cpu time              x                    1   seconds\n"} {
 		if _, err := parseLimits(text); err == nil {
 			t.Errorf("%q is taken", text)
 		}

@@ -51,7 +51,8 @@ func TestUsersOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	own, its, nested, other := os.Getpid(), sleeper(t, base, false), sleeper(t, base, true), sleeper(t, base+1<<16, false)
+	own, its, nested, other := os.Getpid(), sleeper(t, base, false), sleeper(t, base, true),
+		sleeper(t, base+1<<16, false)
 	of := func(pid int) error {
 		u, err := usersOf(p, pid)
 		if u != nil {
@@ -67,7 +68,8 @@ func TestUsersOf(t *testing.T) {
 			t.Errorf("%s, in a pod that has the host's: %v", name, err)
 		}
 	}
-	if err := os.WriteFile(p.Path(poddir.UsersFile), []byte(userns.Range{Base: base}.String()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(p.Path(poddir.UsersFile), []byte(userns.Range{Base: base}.String()+"\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := of(its); err != nil {

@@ -105,5 +105,6 @@ func (u *users) through(cmd *exec.Cmd) {
 	first := 3 + len(cmd.ExtraFiles)
 	cmd.ExtraFiles = append(cmd.ExtraFiles, u.files...)
 	cmd.Path = u.tool
-	cmd.Args = []string{"nsenter", fmt.Sprintf("--user=/proc/self/fd/%d", first), "--", fmt.Sprintf("/proc/self/fd/%d", first+1), insideName}
+	cmd.Args = []string{"nsenter", fmt.Sprintf("--user=/proc/self/fd/%d", first), "--", fmt.Sprintf("/proc/self/fd/%d",
+		first+1), insideName}
 }

@@ -83,7 +83,8 @@ func pack(ctx context.Context, m *schema.ImageManifest, layers []string, at stri
 		return err
 	}
 	archive := tar.NewWriter(&interruptible{ctx, w})
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: "manifest", Mode: 0o644, Size: int64(len(manifest)), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "manifest", Mode: 0o644, Size: int64(len(manifest)),
+		ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
 	if err := archive.WriteHeader(h); err != nil {
 		return err
 	}
@@ -120,7 +121,8 @@ func (p *packer) add(path, name string) error {
 	if err := unix.Lstat(path, &st); err != nil {
 		return &fs.PathError{Op: "lstat", Path: name, Err: err}
 	}
-	h := &tar.Header{Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Unix()), Format: tar.FormatPAX}
+	h := &tar.Header{Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
+		ModTime: time.Unix(st.Mtim.Unix()), Format: tar.FormatPAX}
 	kind := st.Mode & unix.S_IFMT
 	if kind != unix.S_IFDIR && st.Nlink > 1 {
 		i := inode{st.Dev, st.Ino}

@@ -116,7 +116,8 @@ func TestFolder(t *testing.T) {
 	if err := Directory(path, false, false, one); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(t, dir), []string{"out", "out/manifest", "out/rootfs", "out/rootfs/a"}; !slices.Equal(got, want) {
+	if got, want := names(t, dir), []string{"out", "out/manifest", "out/rootfs", "out/rootfs/a"}; !slices.Equal(got,
+		want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	if err := Directory(path, true, false, one); err == nil || !strings.Contains(err.Error(), "--overwrite") {
@@ -136,7 +137,8 @@ func TestFolder(t *testing.T) {
 // A hostile archive makes nothing outside of the directory.
 func TestFolderStaysInside(t *testing.T) {
 	dir := t.TempDir()
-	if err := Directory(filepath.Join(dir, "out"), false, false, aci("manifest={}", "rootfs/", "rootfs/../../outside=x")); err == nil {
+	if err := Directory(filepath.Join(dir, "out"), false, false,
+		aci("manifest={}", "rootfs/", "rootfs/../../outside=x")); err == nil {
 		t.Error("no error")
 	}
 	if left := names(t, dir); left != nil {
@@ -155,7 +157,8 @@ func TestFolderBesideOthers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(tmp, "half"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Directory(path, false, false, aci("manifest={}")); err == nil || !strings.Contains(err.Error(), "another program") {
+	if err := Directory(path, false, false, aci("manifest={}")); err == nil ||
+		!strings.Contains(err.Error(), "another program") {
 		t.Errorf("%v, want one about another program", err)
 	}
 	if _, err := durable.Lock(tmp, 0); !errors.Is(err, durable.ErrLocked) {
@@ -179,7 +182,8 @@ func TestPack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Link(lower+"/a", lower+"/c"), os.Symlink("a", upper+"/link"), os.Mkdir(upper+"/d", 0o750)); err != nil {
+	if err := errors.Join(os.Link(lower+"/a", lower+"/c"), os.Symlink("a", upper+"/link"),
+		os.Mkdir(upper+"/d", 0o750)); err != nil {
 		t.Fatal(err)
 	}
 	manifest := schema.BlankImageManifest()
@@ -211,7 +215,8 @@ func TestPack(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%s %c %04o %s%s", h.Name, h.Typeflag, h.Mode, text, h.Linkname))
 	}
-	want := []string{"rootfs/ 5", "rootfs/a 0 0640 lower", "rootfs/b 0 0640 upper", "rootfs/c 1 0640 rootfs/a", "rootfs/d/ 5 0750 ", "rootfs/link 2 0777 a"}
+	want := []string{"rootfs/ 5", "rootfs/a 0 0640 lower", "rootfs/b 0 0640 upper", "rootfs/c 1 0640 rootfs/a",
+		"rootfs/d/ 5 0750 ", "rootfs/link 2 0777 a"}
 	if len(got) > 0 {
 		got[0] = got[0][:len(want[0])] // t.TempDir's mode
 	}

@@ -179,7 +179,8 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 	if r.MarkOnly || ctx.Err() != nil {
 		return errors.Join(errs...)
 	}
-	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), volume.In(filepath.Dir(c.Pods.Path())).Sweep(), c.sweepFlavors(ctx), netfilter.Release(ctx))
+	errs = append(errs, c.collectOrphans(ctx), c.Pods.Sweep(), volume.In(filepath.Dir(c.Pods.Path())).Sweep(),
+		c.sweepFlavors(ctx), netfilter.Release(ctx))
 	return errors.Join(errs...)
 }
 
@@ -244,7 +245,8 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 			return err
 		}
 		if age < r.ExpirePrepared {
-			c.Log.Debug("kept: prepared, and may be run yet", "pod", p.UUID, "age", age.Round(time.Second), "expires", r.ExpirePrepared)
+			c.Log.Debug("kept: prepared, and may be run yet", "pod", p.UUID, "age", age.Round(time.Second), "expires",
+				r.ExpirePrepared)
 			return nil
 		}
 	case poddir.Exited:
@@ -294,7 +296,8 @@ func (c *Collector) age(p *poddir.Pod, name string) (time.Duration, error) {
 		return age, nil
 	}
 	c.Log.Debug("of the future: its time is now set to the present", "pod", p.UUID, "file", name, "ahead", -age)
-	err := unix.UtimesNanoAt(unix.AT_FDCWD, p.Path(name), []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}, unix.AT_SYMLINK_NOFOLLOW)
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, p.Path(name), []unix.Timespec{{Nsec: unix.UTIME_NOW},
+		{Nsec: unix.UTIME_NOW}}, unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil && err != unix.ENOENT {
 		return 0, fmt.Errorf("%s: %w", p.Path(name), err)
 	}

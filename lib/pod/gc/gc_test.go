@@ -43,7 +43,8 @@ func TestRulesUnderTheLock(t *testing.T) {
 	if err := os.Mkdir(p.Path(poddir.NetDir), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(line string) { t.Errorf("reported %s", line) }}
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler),
+		Report: func(line string) { t.Errorf("reported %s", line) }}
 	c.ReleaseNetwork = func(context.Context, string) error { // the last thing before the lock
 		put(t, p, poddir.StartedFile)
 		return os.Remove(p.Path(poddir.NetDir))
@@ -107,7 +108,8 @@ func TestClockSetBack(t *testing.T) {
 			}
 			collect := func(r Rules) bool {
 				t.Helper()
-				col := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {},
+				col := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler),
+					Report:         func(string) {},
 					ReleaseNetwork: func(context.Context, string) error { return nil }}
 				if err := col.Collect(t.Context(), r); err != nil {
 					t.Error(err)
@@ -141,7 +143,8 @@ func TestClockSetBack(t *testing.T) {
 	if err := os.Chtimes(p.Path(poddir.ManifestFile), future, future); err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {}, ReleaseNetwork: func(context.Context, string) error { return nil }}
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Report: func(string) {},
+		ReleaseNetwork: func(context.Context, string) error { return nil }}
 	if err := c.Collect(t.Context(), Rules{}); err != nil {
 		t.Error(err)
 	}
@@ -173,11 +176,12 @@ func TestManyCollectors(t *testing.T) {
 	reported := 0
 	for range 8 {
 		all.Go(func() {
-			c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
-				mutex.Lock()
-				defer mutex.Unlock()
-				reported++
-			}}
+			c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler),
+				ReleaseNetwork: func(context.Context, string) error { return nil }, Report: func(string) {
+					mutex.Lock()
+					defer mutex.Unlock()
+					reported++
+				}}
 			if err := c.Collect(t.Context(), Rules{}); err != nil {
 				t.Error(err)
 			}
@@ -210,12 +214,14 @@ func TestTellsOfData(t *testing.T) {
 	if err := os.Symlink(t.TempDir()+"/..", p.Path(poddir.VolumesDir+"/link")); err != nil {
 		t.Fatal(err)
 	}
-	manifest := `{"apps":[{"name":"a","mounts":[{"volume":"full","path":"/data\u001b[1m"},{"volume":"empty","path":"/e"}]}]}`
+	manifest := `{"apps":[{"name":"a","mounts":[{"volume":"full","path":"/data\u001b[1m"},{"volume":"empty",` +
+		`"path":"/e"}]}]}`
 	if err := os.WriteFile(p.Path(poddir.ManifestFile), []byte(manifest), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	var warned []string
-	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler), Warn: func(line string) { warned = append(warned, line) }}
+	c := &Collector{Pods: pods, Flavors: flavor.All(), Log: slog.New(slog.DiscardHandler),
+		Warn: func(line string) { warned = append(warned, line) }}
 	if err := c.Remove(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,8 @@ func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 		return nil, err
 	}
 	if !flavor.Features().Log {
-		return nil, fmt.Errorf("pod %s: a pod of flavor %s has no log of its own; its output goes where it was started", p.UUID, flavor.Name())
+		return nil, fmt.Errorf("pod %s: a pod of flavor %s has no log of its own; its output goes where it was started",
+			p.UUID, flavor.Name())
 	}
 	app := ""
 	if o.App != "" && !isAlone {

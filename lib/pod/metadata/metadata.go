@@ -58,7 +58,8 @@ func New(data string, report func(line string)) (http.Handler, error) {
 	} {
 		var method, path string
 		fmt.Sscan(pattern, &method, &path)
-		mux.HandleFunc(method+" /{uuid}/{token}/acMetadata/v1/"+path, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, answer) })
+		mux.HandleFunc(method+" /{uuid}/{token}/acMetadata/v1/"+path,
+			func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, answer) })
 	}
 	return mux, nil
 }

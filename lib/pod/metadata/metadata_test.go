@@ -44,16 +44,18 @@ func service(t *testing.T) (server *httptest.Server, pod *poddir.Pod, stop func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest := `{"acVersion":"0.8.11","acKind":"PodManifest","annotations":[{"name":"a/b","value":"of the pod"}],"apps":[{"name":"web",` +
-		`"image":{"id":"` + id + `"},"annotations":[{"name":"both","value":"pod"}]}]}`
+	manifest := `{"acVersion":"0.8.11","acKind":"PodManifest","annotations":[{"name":"a/b","value":"of the pod"}],` +
+		`"apps":[{"name":"web","image":{"id":"` + id + `"},"annotations":[{"name":"both","value":"pod"}]}]}`
 	for name, text := range map[string]string{
-		poddir.ManifestFile: manifest, poddir.StartedFile: "", poddir.MetadataFile: "http://127.0.0.1:18112/" + uuid + "/" + token + "\n",
+		poddir.ManifestFile: manifest, poddir.StartedFile: "", poddir.MetadataFile: "http://127.0.0.1:18112/" + uuid +
+			"/" + token + "\n",
 	} {
 		if err := os.WriteFile(pod.Path(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(data, "metadata-key"), []byte(strings.Repeat("ab", 64)+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "metadata-key"), []byte(strings.Repeat("ab", 64)+"\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	reports = new([]string)
@@ -114,7 +116,8 @@ func TestAnswers(t *testing.T) {
 		if status != c.status || !strings.Contains(text, c.says) {
 			t.Errorf("%s: %d %q, want %d %q", c.path, status, text, c.status, c.says)
 		}
-		if status == 200 && (header.Get("Metadata-Flavor") != "AppContainer" || header.Get("Cache-Control") != "no-store") {
+		if status == 200 && (header.Get("Metadata-Flavor") != "AppContainer" ||
+			header.Get("Cache-Control") != "no-store") {
 			t.Errorf("%s: headers %v", c.path, header)
 		}
 	}
@@ -130,7 +133,8 @@ func TestUnknown(t *testing.T) {
 	if status != 401 {
 		t.Errorf("a wrong token: %d", status)
 	}
-	for _, who := range []string{other + "/" + token, "no-uuid/" + token, uuid + "/secret-toke", uuid + "/" + token + "x"} {
+	for _, who := range []string{other + "/" + token, "no-uuid/" + token, uuid + "/secret-toke",
+		uuid + "/" + token + "x"} {
 		if status, text, _ := ask(t, server, who, "pod/uuid", nil); status != 401 || text != want {
 			t.Errorf("%s: %d %q, want 401 %q", who, status, text, want)
 		}
@@ -164,7 +168,8 @@ func TestSign(t *testing.T) {
 			t.Errorf("%v: %d %q, want %d", c.form, status, text, c.status)
 		}
 	}
-	if status, _, _ := ask(t, server, who, "pod/hmac/sign", url.Values{"content": {strings.Repeat("x", maxForm+1)}}); status != 400 {
+	if status, _, _ := ask(t, server, who, "pod/hmac/sign",
+		url.Values{"content": {strings.Repeat("x", maxForm+1)}}); status != 400 {
 		t.Errorf("more than is signed: %d", status)
 	}
 }
@@ -179,7 +184,8 @@ func TestReports(t *testing.T) {
 	if status != 500 || strings.Contains(text, "JSON") {
 		t.Errorf("%d %q", status, text)
 	}
-	if len(*reports) != 1 || !strings.HasPrefix((*reports)[0], "GET /acMetadata/v1/pod/annotations: ") || strings.Contains((*reports)[0], token) {
+	if len(*reports) != 1 || !strings.HasPrefix((*reports)[0], "GET /acMetadata/v1/pod/annotations: ") ||
+		strings.Contains((*reports)[0], token) {
 		t.Errorf("reported: %q", *reports)
 	}
 }

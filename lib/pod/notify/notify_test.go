@@ -18,15 +18,21 @@ func TestOutbox(t *testing.T) {
 		want string
 	}{
 		{[]string{"a"}, nil, ""},
-		{[]string{"a"}, []message{{app: "a", text: []byte("READY=1\nSTATUS=well\nMAINPID=1\nFDSTORE=1")}}, "STATUS=well"},
+		{[]string{"a"}, []message{{app: "a", text: []byte("READY=1\nSTATUS=well\nMAINPID=1\nFDSTORE=1")}},
+			"STATUS=well"},
 		{[]string{"a", "b"}, []message{{app: "b", text: []byte("STATUS=well")}}, "STATUS=b: well"},
 		{[]string{"a"}, []message{{app: "a", text: []byte("WATCHDOG=1")}}, "WATCHDOG=1"},
 		{[]string{"a", "b"}, []message{{app: "a", text: []byte("WATCHDOG=1\nSTOPPING=1")}}, ""},
-		{[]string{"a", "b"}, []message{{app: "a", text: []byte("WATCHDOG=1")}, {app: "b", text: []byte("x\nWATCHDOG=1\n")}}, "WATCHDOG=1"},
+		{[]string{"a", "b"}, []message{{app: "a", text: []byte("WATCHDOG=1")},
+			{app: "b", text: []byte("x\nWATCHDOG=1\n")}}, "WATCHDOG=1"},
 		{[]string{"a", "b"}, []message{{app: "a", text: []byte("WATCHDOG=trigger")}}, "WATCHDOG=trigger"},
-		{[]string{"a"}, []message{{app: "a", text: []byte("EXTEND_TIMEOUT_USEC=5000000\nSTATUS=\xff")}}, "STATUS=?\nEXTEND_TIMEOUT_USEC=5000000"},
-		{[]string{"a"}, []message{{app: "a", text: []byte("STATUS=\x1b]0;x\a\x1b[31m\tred\u009b2J\u202e\r\nNAME=y")}}, "STATUS=?]0;x??[31m red?2J??"},
-		{[]string{"a"}, []message{{app: "a", text: []byte("EXTEND_TIMEOUT_USEC=x\nWATCHDOG=0\nWATCHDOG_USEC=1\nERRNO=1\nRELOADING=1")}}, ""},
+		{[]string{"a"}, []message{{app: "a", text: []byte("EXTEND_TIMEOUT_USEC=5000000\nSTATUS=\xff")}},
+			"STATUS=?\nEXTEND_TIMEOUT_USEC=5000000"},
+		{[]string{"a"}, []message{{app: "a", text: []byte("STATUS=\x1b]0;x\a\x1b[31m\tred\u009b2J\u202e\r\nNAME=y")}},
+			"STATUS=?]0;x??[31m red?2J??"},
+		{[]string{"a"},
+			[]message{{app: "a",
+				text: []byte("EXTEND_TIMEOUT_USEC=x\nWATCHDOG=0\nWATCHDOG_USEC=1\nERRNO=1\nRELOADING=1")}}, ""},
 	} {
 		sockets := map[string]*net.UnixConn{}
 		for _, app := range test.apps {
@@ -66,7 +72,8 @@ func TestServe(t *testing.T) {
 		return c
 	}
 	app, inner, outer := listen("app"), listen("inner"), listen("outer")
-	go Serve(map[string]*net.UnixConn{"app": app}, filepath.Join(dir, "inner"), filepath.Join(dir, "outer"), filepath.Join(dir, "ready"))
+	go Serve(map[string]*net.UnixConn{"app": app}, filepath.Join(dir, "inner"), filepath.Join(dir, "outer"),
+		filepath.Join(dir, "ready"))
 	if err := systemd.Notify(filepath.Join(dir, "app"), []byte("READY=1\nSTATUS=well"), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func checkStream(name, value string) error {
 		values, text = append(values, stage1.Log), "log, "+text
 	}
 	if !slices.Contains(values, stage1.Stream(value)) {
-		return fmt.Errorf("%q: is none of %s", value, text)
+		return fmt.Errorf("%q: is not one of %s", value, text)
 	}
 	return nil
 }
@@ -170,9 +170,10 @@ func findProgram(root *os.File, argv []string, dir string, env []stage1.Variable
 
 var inheritable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// environment is, from lowest to highest: the caller's, what appc's executor promises, the image's, --set-env, --environment.
-// odd are further variables of the image.
-func environment(name string, id identity, o Options, a App, img types.Environment, odd []string) ([]stage1.Variable, error) {
+// environment is, from lowest to highest: the caller's, what appc's executor promises, the image's,
+// --set-env, --environment. odd are further variables of the image.
+func environment(name string, id identity, o Options, a App, img types.Environment, odd []string) ([]stage1.Variable,
+	error) {
 	var env []stage1.Variable
 	set := func(vars ...stage1.Variable) {
 		for _, v := range vars {
@@ -211,7 +212,9 @@ func environment(name string, id identity, o Options, a App, img types.Environme
 		case strings.ContainsRune(v.Value, 0):
 			return nil, fmt.Errorf("environment variable %s: has a NUL byte, which no process can be given", v.Name)
 		case !utf8.ValidString(v.Value):
-			return nil, fmt.Errorf("environment variable %s: its value is not UTF-8, which the pod's manifest can't hold", v.Name)
+			return nil,
+				fmt.Errorf("environment variable %s: its value is not UTF-8, which the pod's manifest can't hold",
+					v.Name)
 		}
 	}
 	return env, nil
@@ -244,12 +247,14 @@ func checkSize(app stage1.App) error {
 	}
 	for _, v := range app.Environment {
 		if n := len(v.Name) + 1 + len(v.Value); n > maxString {
-			return fmt.Errorf("environment variable %q: %d bytes with its name, and the kernel takes at most %d", v.Name, n, maxString)
+			return fmt.Errorf("environment variable %q: %d bytes with its name, and the kernel takes at most %d",
+				v.Name, n, maxString)
 		}
 		all += len(v.Name) + len(v.Value) + 2 + 8
 	}
 	if all > maxStrings {
-		return fmt.Errorf("arguments and environment: %d bytes together, and the kernel takes at most %d", all, maxStrings)
+		return fmt.Errorf("arguments and environment: %d bytes together, and the kernel takes at most %d",
+			all, maxStrings)
 	}
 	return nil
 }
@@ -348,13 +353,14 @@ func signalName(s string) (string, error) {
 	if !strings.HasPrefix(name, "SIG") {
 		name = "SIG" + name
 	}
-	if unix.SignalNum(name) != 0 || regexp.MustCompile(`^SIGRTM(IN(\+([1-9]|[12][0-9]|30))?|AX(-([1-9]|[12][0-9]|30))?)$`).MatchString(name) {
+	if unix.SignalNum(name) != 0 ||
+		regexp.MustCompile(`^SIGRTM(IN(\+([1-9]|[12][0-9]|30))?|AX(-([1-9]|[12][0-9]|30))?)$`).MatchString(name) {
 		return name, nil
 	}
 	if regexp.MustCompile(`^SIG([1-9]|[1-5][0-9]|6[0-4])$`).MatchString(name) {
 		return name[len("SIG"):], nil
 	}
-	return "", fmt.Errorf("stop signal %q: there is none of this name", s)
+	return "", fmt.Errorf("stop signal %q: unknown signal", s)
 }
 
 func merge[M ~map[string]string](low, high M) M {

@@ -47,7 +47,8 @@ func tree(t *testing.T, files map[string]string) *os.File {
 const passwd = "root:x:0:0:root:/root:/bin/bash\nredis:x:999:998::/data:\nbroken\nbad:x:many:1::/:/bin/sh\n"
 
 func TestLookUp(t *testing.T) {
-	root := tree(t, map[string]string{"etc/passwd": passwd, "owned": "", "link": "-> /owned", "out": "-> ../../../../../../etc/hostname",
+	root := tree(t, map[string]string{"etc/passwd": passwd, "owned": "", "link": "-> /owned",
+		"out":       "-> ../../../../../../etc/hostname",
 		"etc/group": "root:x:0:root\nstaff:x:50:redis\naudio:x:29:root,redis,1234\nbroken:x\nbad:x:many:redis\nagain:x:50:redis\nlast:x:65535:redis\nredisx:x:7:redisx\n"})
 	if err := root.Chown(0, 0); err != nil {
 		t.Fatal(err)
@@ -95,17 +96,20 @@ func TestLookUp(t *testing.T) {
 // TestRootWithoutAccounts has root be 0 in an image that has neither of the files, or not root in
 // them.
 func TestRootWithoutAccounts(t *testing.T) {
-	for _, files := range []map[string]string{{"app": ""}, {"etc/passwd": "redis:x:999:998::/data:\n", "etc/group": "staff:x:50:root\n"}} {
+	for _, files := range []map[string]string{{"app": ""}, {"etc/passwd": "redis:x:999:998::/data:\n",
+		"etc/group": "staff:x:50:root\n"}} {
 		root := tree(t, files)
 		for _, c := range [][2]string{{"root", ""}, {"root", "root"}, {"0", "root"}, {"root", "0"}} {
 			got, err := lookUp(root, c[0], c[1])
-			if want := (identity{name: "root", home: "/", shell: "/bin/sh"}); err != nil || !reflect.DeepEqual(got, want) {
+			if want := (identity{name: "root", home: "/", shell: "/bin/sh"}); err != nil ||
+				!reflect.DeepEqual(got, want) {
 				t.Errorf("%q: %+v, %v", c, got, err)
 			}
 		}
 	}
 	root := tree(t, map[string]string{"etc/passwd": "root:x:0:0::/root:\n", "etc/group": hugeGroups()})
-	if _, err := lookUp(root, "root", ""); err == nil || !strings.Contains(err.Error(), `user "root": in 65537 groups, more than 65536`) {
+	if _, err := lookUp(root, "root", ""); err == nil ||
+		!strings.Contains(err.Error(), `user "root": in 65537 groups, more than 65536`) {
 		t.Errorf("too many groups: %v", err)
 	}
 }
@@ -123,7 +127,8 @@ func hugeGroups() string {
 
 // TestGroups has which supplementary groups an app gets, as Docker and Podman give them.
 func TestGroups(t *testing.T) {
-	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "root:x:0:root\nwheel:x:10:root\nredis:x:998:\nstaff:x:50:redis\n", "bin/app": ""})
+	root := tree(t, map[string]string{"etc/passwd": passwd,
+		"etc/group": "root:x:0:root\nwheel:x:10:root\nredis:x:998:\nstaff:x:50:redis\n", "bin/app": ""})
 	for _, c := range []struct {
 		image string // USER
 		app   App
@@ -171,7 +176,8 @@ func TestGroups(t *testing.T) {
 
 // --user may name the group as well, which --group must then agree with.
 func TestUserAndGroup(t *testing.T) {
-	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "redis:x:998:\nstaff:x:50:\n", "bin/app": "", "a:b": ""})
+	root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": "redis:x:998:\nstaff:x:50:\n", "bin/app": "",
+		"a:b": ""})
 	for _, c := range []struct{ user, group, want string }{
 		{"1000:1000", "", "1000:1000"},
 		{"redis:redis", "", "999:998"},
@@ -232,7 +238,8 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%s in %s: %q, %v; want %s", c.name, c.dir, got, err, c.want)
 		}
 	}
-	for name, want := range map[string]string{"nope": "no such file", "/etc/hosts": "permission denied", "/usr/bin": "not a file", "": "not a file"} {
+	for name, want := range map[string]string{"nope": "no such file", "/etc/hosts": "permission denied",
+		"/usr/bin": "not a file", "": "not a file"} {
 		if got, err := findProgram(root, []string{name}, "/", env); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %q, %v; want %q", name, got, err, want)
 		}
@@ -286,7 +293,8 @@ func TestCommand(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	id := identity{name: "redis", home: "/data", shell: "/bin/sh"}
 	o := Options{
-		Inherit:     []stage1.Variable{{Name: "A", Value: "caller"}, {Name: "HOME", Value: "/root"}, {Name: "BASH_FUNC_x%%", Value: "()"}},
+		Inherit: []stage1.Variable{{Name: "A", Value: "caller"}, {Name: "HOME", Value: "/root"},
+			{Name: "BASH_FUNC_x%%", Value: "()"}},
 		Environment: []stage1.Variable{{Name: "C", Value: "set-env"}, {Name: "D", Value: "set-env"}},
 	}
 	a := App{Environment: []stage1.Variable{{Name: "D", Value: "app"}}}
@@ -302,8 +310,9 @@ func TestEnvironment(t *testing.T) {
 		}
 		got[v.Name] = v.Value
 	}
-	want := map[string]string{"A": "caller", "B": "image", "C": "set-env", "D": "app", "F.G": "odd=", "novalue": "", "PATH": "/opt", "HOME": "/data", "USER": "redis",
-		"LOGNAME": "redis", "SHELL": "/bin/sh", "AC_APP_NAME": "n", "container": "rkt"}
+	want := map[string]string{"A": "caller", "B": "image", "C": "set-env", "D": "app", "F.G": "odd=", "novalue": "",
+		"PATH": "/opt", "HOME": "/data", "USER": "redis", "LOGNAME": "redis", "SHELL": "/bin/sh", "AC_APP_NAME": "n",
+		"container": "rkt"}
 	for name, value := range want {
 		if got[name] != value {
 			t.Errorf("%s=%q, want %q", name, got[name], value)
@@ -341,10 +350,12 @@ func TestCheckSize(t *testing.T) {
 		app  stage1.App
 		fits bool
 	}{
-		"longest argument":     {stage1.App{Exec: []string{long(maxString)}}, true},
-		"argument too long":    {stage1.App{Exec: []string{long(maxString + 1)}}, false},
-		"longest variable":     {stage1.App{Environment: []stage1.Variable{{Name: "A", Value: long(maxString - 2)}}}, true},
-		"variable too long":    {stage1.App{Environment: []stage1.Variable{{Name: "A", Value: long(maxString - 1)}}}, false},
+		"longest argument":  {stage1.App{Exec: []string{long(maxString)}}, true},
+		"argument too long": {stage1.App{Exec: []string{long(maxString + 1)}}, false},
+		"longest variable": {stage1.App{Environment: []stage1.Variable{{Name: "A", Value: long(maxString - 2)}}},
+			true},
+		"variable too long": {stage1.App{Environment: []stage1.Variable{{Name: "A", Value: long(maxString - 1)}}},
+			false},
 		"many short arguments": {stage1.App{Exec: many(maxStrings/10, 1)}, true},
 		"too many":             {stage1.App{Exec: many(2<<20/10, 1)}, false},
 		"as much as there is":  {stage1.App{Exec: many(16, maxStrings/16-9)}, true},
@@ -392,7 +403,8 @@ func TestCapabilities(t *testing.T) {
 			t.Errorf("%+v: %v, %v; want %d with %s", c, got, err, c.want, c.has)
 		}
 	}
-	for _, a := range []App{{CapsRetain: []string{"CAP_NONE"}}, {CapsRetain: []string{}, CapsRemove: []string{}}, {CapsRemove: []string{"CAP_MKNDO"}}, {CapsRemove: []string{""}}, {CapsRetain: []string{"CAP_KILL\nUser=0"}}} {
+	for _, a := range []App{{CapsRetain: []string{"CAP_NONE"}}, {CapsRetain: []string{}, CapsRemove: []string{}},
+		{CapsRemove: []string{"CAP_MKNDO"}}, {CapsRemove: []string{""}}, {CapsRetain: []string{"CAP_KILL\nUser=0"}}} {
 		if got, err := capabilities(a, nil, false); err == nil {
 			t.Errorf("%+v: %v, want an error", a, got)
 		}
@@ -400,7 +412,8 @@ func TestCapabilities(t *testing.T) {
 }
 
 func TestSignalName(t *testing.T) {
-	for s, want := range map[string]string{"SIGTERM": "SIGTERM", "quit": "SIGQUIT", "9": "9", "SIGRTMIN+3": "SIGRTMIN+3", "37": "37"} {
+	for s, want := range map[string]string{"SIGTERM": "SIGTERM", "quit": "SIGQUIT", "9": "9",
+		"SIGRTMIN+3": "SIGRTMIN+3", "37": "37"} {
 		if got, err := signalName(s); err != nil || got != want {
 			t.Errorf("%q = %q, %v; want %q", s, got, err, want)
 		}
@@ -415,13 +428,16 @@ func TestSignalName(t *testing.T) {
 // An app's streams are what the pod's annotations of the app say.
 func TestStreams(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
-		{"stdin", "stream", ""}, {"stdin", "tty", ""}, {"stdin", "null", ""}, {"stdout", "log", ""}, {"stderr", "tty", ""},
-		{"stdin", "log", `annotation coreos.com/rkt/stage2/stdin: "log": is none of null, tty, stream`},
-		{"stdout", "", `annotation coreos.com/rkt/stage2/stdout: "": is none of log, null, tty, stream`},
-		{"stderr", "tty\nExecStart=/evil", `annotation coreos.com/rkt/stage2/stderr: "tty\nExecStart=/evil": is none of log, null, tty, stream`},
+		{"stdin", "stream", ""}, {"stdin", "tty", ""}, {"stdin", "null", ""}, {"stdout", "log", ""},
+		{"stderr", "tty", ""},
+		{"stdin", "log", `annotation coreos.com/rkt/stage2/stdin: "log": is not one of null, tty, stream`},
+		{"stdout", "", `annotation coreos.com/rkt/stage2/stdout: "": is not one of log, null, tty, stream`},
+		{"stderr", "tty\nExecStart=/evil", `annotation coreos.com/rkt/stage2/stderr: "tty\nExecStart=/evil": is not ` +
+			`one of log, null, tty, stream`},
 	} {
 		var out stage1.App
-		err := streams(&out, types.Annotations{{Name: types.ACIdentifier(stage1.StreamAnnotation + c.name), Value: c.value}})
+		err := streams(&out, types.Annotations{{Name: types.ACIdentifier(stage1.StreamAnnotation + c.name),
+			Value: c.value}})
 		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
 			t.Errorf("%s=%q: %v", c.name, c.value, err)
 		}

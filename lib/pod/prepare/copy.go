@@ -58,16 +58,18 @@ func (c *copier) entry(from, to *os.File, name, at string) error {
 		if err := unix.Mkdirat(dirTo, name, 0o700); err != nil {
 			return err
 		}
-		return c.pair(from, to, name, unix.O_RDONLY|unix.O_DIRECTORY, unix.O_RDONLY|unix.O_DIRECTORY, func(in, out *os.File) error {
-			return c.folder(in, out, at+"/")
-		})
+		return c.pair(from, to, name, unix.O_RDONLY|unix.O_DIRECTORY, unix.O_RDONLY|unix.O_DIRECTORY,
+			func(in, out *os.File) error {
+				return c.folder(in, out, at+"/")
+			})
 	case unix.S_IFREG:
-		return c.pair(from, to, name, unix.O_RDONLY, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, func(in, out *os.File) error {
-			if _, err := io.Copy(out, in); err != nil {
-				return err
-			}
-			return like(in, out)
-		})
+		return c.pair(from, to, name, unix.O_RDONLY, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL,
+			func(in, out *os.File) error {
+				if _, err := io.Copy(out, in); err != nil {
+					return err
+				}
+				return like(in, out)
+			})
 	case unix.S_IFLNK:
 		buf := make([]byte, unix.PathMax)
 		n, err := unix.Readlinkat(dirFrom, name, buf)
@@ -129,7 +131,8 @@ func like(from, to *os.File) error {
 		return err
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names[:max(n, 0)]), "\x00"), "\x00") {
-		if name == "" || strings.HasPrefix(name, "trusted.") || name == "security.selinux" { // overlayfs's, and the host's own
+		if name == "" || strings.HasPrefix(name, "trusted.") || name == "security.selinux" {
+			// overlayfs's, and the host's own
 			continue
 		}
 		value := make([]byte, 64<<10)

@@ -163,7 +163,8 @@ func (a *App) addAndDrop(set []string) ([]string, error) {
 		return set, nil
 	}
 	if a.CapsRetain != nil || a.CapsRemove != nil {
-		return nil, errors.New("--cap-add and --cap-drop change the default, --caps-retain and --caps-remove take its place; use one of the two ways")
+		return nil, errors.New("--cap-add and --cap-drop change the default, --caps-retain and --caps-remove take " +
+			"its place; use one of the two ways")
 	}
 	if err := checkCapabilities(slices.Concat(add, drop)); err != nil {
 		return nil, err

@@ -24,14 +24,16 @@ func TestFields(t *testing.T) {
 		t.Error(err)
 	}
 	for _, c := range []struct{ old, new, want string }{
-		{`"volumes"`, `"volume"`, `unknown field "volume"; there are acKind, acVersion, annotations, apps, isolators, ports, userAnnotations, userLabels, volumes`},
+		{`"volumes"`, `"volume"`, `unknown field "volume"; there are acKind, acVersion, annotations, apps, isolators,` +
+			` ports, userAnnotations, userLabels, volumes`},
 		{`"readOnlyRootFS"`, `"readOnlyRoot"`, `apps[0]: unknown field "readOnlyRoot"; there are `},
 		{`"readOnlyRootFS"`, `"readonlyrootfs"`, ""}, // which encoding/json takes
 		{`"mounts"`, `"mount"`, `apps[0]: unknown field "mount"`},
 		{`"labels"`, `"label"`, `apps[0].image: unknown field "label"; there are id, labels, name`},
 		{`"environment"`, `"enviroment"`, `apps[0].app: unknown field "enviroment"`},
 		{`"isolators":[{"name":"resource`, `"isolator":[{"name":"resource`, `apps[0].app: unknown field "isolator"`},
-		{`"limit":"1M"`, `"limits":"1M"`, `apps[0].app.isolators[0].value: unknown field "limits"; there are default, limit, request`},
+		{`"limit":"1M"`, `"limits":"1M"`, `apps[0].app.isolators[0].value: unknown field "limits"; there are default,` +
+			` limit, request`},
 		{`"errno"`, `"erno"`, `apps[0].app.isolators[1].value: unknown field "erno"; there are errno, set`},
 		{`"protocol"`, `"proto"`, `apps[0].app.ports[0]: unknown field "proto"`},
 		{`"source"`, `"path"`, `volumes[0]: unknown field "path"`},

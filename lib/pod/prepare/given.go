@@ -27,7 +27,8 @@ func (a *App) SetLimit(s string) error {
 	if err != nil {
 		return err
 	}
-	a.Annotations.Set(types.ACIdentifier(limitAnnotation+strings.ToLower(strings.TrimPrefix(limit.Type, "RLIMIT_"))), value)
+	a.Annotations.Set(types.ACIdentifier(limitAnnotation+strings.ToLower(strings.TrimPrefix(limit.Type, "RLIMIT_"))),
+		value)
 	return nil
 }
 

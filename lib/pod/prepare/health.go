@@ -35,7 +35,7 @@ func health(root *os.File, a App, img *schema.ImageManifest, app stage1.App, o O
 	case h.Test[0] == "CMD-SHELL" && len(h.Test) == 2:
 		exec = []string{"/bin/sh", "-c", h.Test[1]}
 	default:
-		return nil, fmt.Errorf("health check: %q is none of NONE, CMD PROGRAM…, CMD-SHELL LINE", h.Test)
+		return nil, fmt.Errorf("health check: %q is not one of NONE, CMD PROGRAM…, CMD-SHELL LINE", h.Test)
 	}
 	exec, err := findProgram(root, exec, app.WorkingDir, app.Environment)
 	if err != nil {
@@ -44,7 +44,8 @@ func health(root *os.File, a App, img *schema.ImageManifest, app stage1.App, o O
 	}
 	interval := cmp.Or(h.Interval, 30*time.Second)
 	if interval < minInterval {
-		o.Warn(fmt.Sprintf("app %q: health check: its interval of %s is raised to %s, the shortest", app.Name, interval, minInterval))
+		o.Warn(fmt.Sprintf("app %q: health check: its interval of %s is raised to %s, the shortest", app.Name,
+			interval, minInterval))
 		interval = minInterval
 	}
 	return &stage1.Health{

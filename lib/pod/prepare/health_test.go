@@ -44,18 +44,26 @@ func TestHealth(t *testing.T) {
 		{check: `{"Test":["CMD","check","-x"]}`, want: defaults("/bin/check", "-x")},
 		{check: `{"Test":["CMD","check"]}`, off: true},
 		{check: `{"Test":["CMD-SHELL","a || b"]}`, want: defaults("/bin/sh", "-c", "a || b")},
-		{check: `{"Test":["CMD","/bin/check"],"Interval":5000000000,"Timeout":1000000000,"StartPeriod":2000000000,"Retries":1}`,
-			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: 5 * time.Second, Timeout: time.Second, StartPeriod: 2 * time.Second, Retries: 1}},
-		{check: `{"Test":["CMD","check"],"Interval":1}`, warn: `app "a": health check: its interval of 1ns is raised to 1s, the shortest`,
-			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Second, Timeout: 30 * time.Second, Retries: 3}},
-		{check: `{"Test":["CMD","check"],"Interval":999999999}`, warn: `app "a": health check: its interval of 999.999999ms is raised`,
-			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Second, Timeout: 30 * time.Second, Retries: 3}},
+		{check: `{"Test":["CMD","/bin/check"],"Interval":5000000000,"Timeout":1000000000,"StartPeriod":2000000000,` +
+			`"Retries":1}`,
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: 5 * time.Second, Timeout: time.Second,
+				StartPeriod: 2 * time.Second, Retries: 1}},
+		{check: `{"Test":["CMD","check"],"Interval":1}`,
+			warn: `app "a": health check: its interval of 1ns is raised to 1s, the shortest`,
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Second, Timeout: 30 * time.Second,
+				Retries: 3}},
+		{check: `{"Test":["CMD","check"],"Interval":999999999}`,
+			warn: `app "a": health check: its interval of 999.999999ms is raised`,
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Second, Timeout: 30 * time.Second,
+				Retries: 3}},
 		{check: `{"Test":["CMD","check"],"Interval":1000000000,"Timeout":1}`,
-			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Second, Timeout: time.Millisecond, Retries: 3}},
-		{check: `{"Test":["CMD","check"],"Interval":0,"Timeout":0,"StartPeriod":0,"Retries":0}`, want: defaults("/bin/check")},
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: time.Second, Timeout: time.Millisecond,
+				Retries: 3}},
+		{check: `{"Test":["CMD","check"],"Interval":0,"Timeout":0,"StartPeriod":0,"Retries":0}`,
+			want: defaults("/bin/check")},
 		{check: `{"Test":["CMD","curl"]}`, warn: `app "a": health check: left out: program "curl": no such file`},
-		{check: `{"Test":["CMD"]}`, wrong: `["CMD"] is none of`},
-		{check: `{"Test":["CMD-SHELL","a","b"]}`, wrong: "is none of"},
+		{check: `{"Test":["CMD"]}`, wrong: `["CMD"] is not one of`},
+		{check: `{"Test":["CMD-SHELL","a","b"]}`, wrong: "is not one of"},
 		{check: `{"Test":["CMD","check"],"Retries":-1}`, wrong: "a number below 0"},
 		{check: `[]`, wrong: "health check: json"},
 	} {
@@ -72,7 +80,8 @@ func TestHealth(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || !reflect.DeepEqual(got, test.want) || !strings.HasPrefix(warned, test.warn) || test.warn == "" && warned != "" {
+		if err != nil || !reflect.DeepEqual(got, test.want) || !strings.HasPrefix(warned, test.warn) ||
+			test.warn == "" && warned != "" {
 			t.Errorf("%s: %+v, %q, %v; want %+v, %q", test.check, got, warned, err, test.want, test.warn)
 		}
 	}

@@ -100,7 +100,8 @@ func limitPod(o Options) (stage1.Isolation, error) {
 	for _, i := range o.Manifest.Isolators {
 		why := "not honoured: is one of an app, not of a pod"
 		switch i.Value().(type) {
-		case *types.LinuxCPUShares, *types.ResourceMemory, *types.ResourceCPU, *types.ResourceBlockBandwidth, *types.ResourceBlockIOPS,
+		case *types.LinuxCPUShares, *types.ResourceMemory, *types.ResourceCPU, *types.ResourceBlockBandwidth,
+			*types.ResourceBlockIOPS,
 			*types.ResourceNetworkBandwidth:
 			var err error
 			if why, err = honour(&pod, i); err != nil {
@@ -166,8 +167,8 @@ func honour(out *stage1.App, i types.Isolator) (why string, err error) {
 	return "", err
 }
 
-// weight is a number of shares (2 to 262144, 1024 by default) as a weight of cgroup v2 (1 to 10000),
-// as systemd converts them.
+// weight is a number of shares (2 to 262144, 1024 by default) as a weight of cgroup v2 (1 to
+// 10000), as systemd converts them.
 func weight(shares int) uint64 { return min(max(uint64(shares)*100/1024, 1), 10000) }
 
 // overridden reports whether a flag takes the place of an isolator, which then need not be one that
@@ -191,7 +192,8 @@ type unit struct {
 
 // In appc's quantities m is a thousandth, and 64m for 64M is a limit that no app starts with.
 var (
-	memory     = unit{1, 4096, "is less than a page of 4096 bytes; M is a million bytes, Mi 1024*1024, and m a thousandth: write 64M or 64Mi"}
+	memory = unit{1, 4096, "is less than a page of 4096 bytes; M is a million bytes, Mi 1024*1024, and m a " +
+		"thousandth: write 64M or 64Mi"}
 	bandwidth  = unit{1, 1, "is less than a byte per second; M is a million, and m a thousandth: write 64M"}
 	operations = unit{1, 1, "is less than one per second; k is a thousand, and m a thousandth: write 1k"}
 	cpu        = unit{1000, 1, "is less than a thousandth of a CPU; write 500m for half of one"}
@@ -238,7 +240,8 @@ func entries(set []types.LinuxSeccompEntry) []string {
 // heard; none if it can't be asked. Groups, and what images say, have calls of other machines with
 // good reason.
 func unknownCalls(flag string) (unknown []string) {
-	out, err := program.Command(context.Background(), "systemd-analyze", "--no-pager", "syscall-filter", "@known").Output()
+	out, err := program.Command(context.Background(), "systemd-analyze", "--no-pager", "syscall-filter",
+		"@known").Output()
 	known := strings.Fields(string(out))
 	if err != nil || !slices.Contains(known, "read") {
 		return nil
@@ -267,7 +270,7 @@ func parseSeccomp(s string) (seccomp.Calls, error) {
 		case key == "errno":
 			errno = value
 		default:
-			return seccomp.Calls{}, fmt.Errorf("%q is none of mode=, errno=, a system call, a group", item)
+			return seccomp.Calls{}, fmt.Errorf("%q is not one of mode=, errno=, a system call, a group", item)
 		}
 	}
 	if mode != "retain" && mode != "remove" {

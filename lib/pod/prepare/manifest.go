@@ -15,7 +15,7 @@ import (
 // as a whole.
 func (o *Options) SetManifest(text []byte) error {
 	if name := isolator.Unknown(text); name != "" {
-		return fmt.Errorf("isolator %s: there is none of this name", name)
+		return fmt.Errorf("unknown isolator %s", name)
 	}
 	m := new(schema.PodManifest)
 	if err := json.Unmarshal(text, m); err != nil {
@@ -35,9 +35,11 @@ func (o *Options) SetManifest(text []byte) error {
 	}
 	for _, ra := range m.Apps {
 		if ra.Image.ID.Empty() {
-			return fmt.Errorf("app %q: has no image.id, the ID of its image in the store (rkt image list --full shows IDs)", ra.Name)
+			return fmt.Errorf("app %q: has no image.id, the ID of its image in the store (rkt image list --full "+
+				"shows IDs)", ra.Name)
 		}
-		app := App{Image: ra.Image.ID.String(), Name: ra.Name.String(), Section: ra.App, ReadOnly: ra.ReadOnlyRootFS, Annotations: ra.Annotations}
+		app := App{Image: ra.Image.ID.String(), Name: ra.Name.String(), Section: ra.App, ReadOnly: ra.ReadOnlyRootFS,
+			Annotations: ra.Annotations}
 		for _, mount := range ra.Mounts {
 			if err := app.addMount(mount); err != nil {
 				return fmt.Errorf("app %q: %w", ra.Name, err)

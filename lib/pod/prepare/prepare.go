@@ -60,21 +60,23 @@ type Options struct {
 	Claim       poddir.Claim // the pod's name, if it is to have one
 	Apps        []App
 	Ports       []types.ExposedPort
-	Inherit     []stage1.Variable   // the caller's environment, if the apps are to inherit it
-	Environment []stage1.Variable   // for every app
-	Volumes     Volumes             // mounted into every app
-	AllCaps     bool                // --insecure-options=capabilities
-	AllCalls    bool                // --insecure-options=seccomp
-	AnyImage    bool                // --insecure-options=ondisk: what is in the store is not checked
-	AllPaths    bool                // --insecure-options=paths
-	AnyPlatform bool                // --any-platform
-	OOMScore    int                 // the caller's oom_score_adj: that of the unit in which the pod is to run
-	Users       poddir.UsersMode    // whether it gets a user namespace of its own
-	SELinux     SELinux             // whether it gets SELinux contexts of its own
-	Sysctl      map[string]string   // kernel parameters of the pod's namespaces, by their names in sysctl(8)
-	Shm         string              // size of /dev/shm, see ParseSize; "" is the manifest's, or the flavor's own
-	Tasks       string              // processes and threads that all apps may have together, see ParseTasks; "" is the manifest's, or DefaultTasks
-	Manifest    *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
+	Inherit     []stage1.Variable // the caller's environment, if the apps are to inherit it
+	Environment []stage1.Variable // for every app
+	Volumes     Volumes           // mounted into every app
+	AllCaps     bool              // --insecure-options=capabilities
+	AllCalls    bool              // --insecure-options=seccomp
+	AnyImage    bool              // --insecure-options=ondisk: what is in the store is not checked
+	AllPaths    bool              // --insecure-options=paths
+	AnyPlatform bool              // --any-platform
+	OOMScore    int               // the caller's oom_score_adj: that of the unit in which the pod is to run
+	Users       poddir.UsersMode  // whether it gets a user namespace of its own
+	SELinux     SELinux           // whether it gets SELinux contexts of its own
+	Sysctl      map[string]string // kernel parameters of the pod's namespaces, by their names in sysctl(8)
+	Shm         string            // size of /dev/shm, see ParseSize; "" is the manifest's, or the flavor's own
+	// processes and threads that all apps may have together, see ParseTasks; "" is the manifest's,
+	// or DefaultTasks
+	Tasks    string
+	Manifest *schema.PodManifest // what the pod was described by, if it was (see SetManifest)
 
 	Stage2   string // path of rkt-stage2, which runs beside apps and starts some of them
 	Attacher string // path of rkt-attach, for apps that it can attach to; "" if there is none
@@ -123,7 +125,8 @@ func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) 
 		return nil, err
 	}
 	defer lock.Close()
-	err = fill(p, pods, o, found, func() error { // who removes an image sees by now that this pod uses it, or has removed it already
+	err = fill(p, pods, o, found, func() error {
+		// who removes an image sees by now that this pod uses it, or has removed it already
 		for i, img := range found {
 			if err := images.Still(img); err != nil {
 				return fmt.Errorf("image %q: %w", o.Apps[i].Image, err)
@@ -161,7 +164,8 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 	manifest.Ports = o.Ports
 	var limits stage1.Isolation
 	if o.Manifest != nil {
-		manifest.Annotations, manifest.UserAnnotations, manifest.UserLabels = o.Manifest.Annotations, o.Manifest.UserAnnotations, o.Manifest.UserLabels
+		manifest.Annotations, manifest.UserAnnotations, manifest.UserLabels = o.Manifest.Annotations,
+			o.Manifest.UserAnnotations, o.Manifest.UserLabels
 		manifest.Isolators = o.Manifest.Isolators
 		var err error
 		if limits, err = limitPod(o); err != nil {
@@ -383,7 +387,8 @@ func checkPorts(o Options, images []*store.Image) error {
 			if declared == nil {
 				return fmt.Errorf("port %q: no image of the pod declares it, nor any other port", exposed.Name)
 			}
-			err := fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name, strings.Join(declared, ", "))
+			err := fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name,
+				strings.Join(declared, ", "))
 			if _, number := strconv.Atoi(exposed.Name.String()); number == nil { // Docker's HOST:CONTAINER
 				err = fmt.Errorf("%w; the declared port comes first: --port=%s:%s", err, declared[0], exposed.Name)
 			}

@@ -30,13 +30,15 @@ func TestImageOnlyReduces(t *testing.T) {
 		change          func(*stage1.App) // what differs from an app whose image asks for nothing
 		warning         string            // after the app's name; "" is none
 	}{
-		{name: "more capabilities", isolators: `[{"name":"` + caps + `","value":{"set":["CAP_SYS_ADMIN","CAP_KILL","CAP_SYS_MODULE","CAP_CHOWN"]}}]`,
+		{name: "more capabilities", isolators: `[{"name":"` + caps + `","value":{"set":["CAP_SYS_ADMIN","CAP_KILL",` +
+			`"CAP_SYS_MODULE","CAP_CHOWN"]}}]`,
 			change: func(a *stage1.App) { a.Capabilities = pair },
 			warning: "isolator " + caps + ": an image cannot grant itself CAP_SYS_ADMIN, CAP_SYS_MODULE; " +
 				"to grant them, add --caps-retain=CAP_SYS_ADMIN,CAP_KILL,CAP_SYS_MODULE,CAP_CHOWN after the image"},
 		{name: "nothing but more", isolators: `[{"name":"` + caps + `","value":{"set":["CAP_SYS_PTRACE"]}}]`,
-			change:  func(a *stage1.App) { a.Capabilities = []string{} },
-			warning: "isolator " + caps + ": an image cannot grant itself CAP_SYS_PTRACE; to grant them, add --caps-retain=CAP_SYS_PTRACE after the image"},
+			change: func(a *stage1.App) { a.Capabilities = []string{} },
+			warning: "isolator " + caps + ": an image cannot grant itself CAP_SYS_PTRACE; to grant them, add " +
+				"--caps-retain=CAP_SYS_PTRACE after the image"},
 		{name: "fewer capabilities", isolators: `[{"name":"` + caps + `","value":{"set":["CAP_KILL","CAP_CHOWN"]}}]`,
 			change: func(a *stage1.App) { a.Capabilities = pair }},
 		{name: "two sets", isolators: `[{"name":"` + caps + `","value":{"set":["CAP_KILL","CAP_CHOWN"]}},
@@ -48,33 +50,49 @@ func TestImageOnlyReduces(t *testing.T) {
 			change: func(a *stage1.App) { a.Capabilities = []string{"CAP_SYS_ADMIN"} }},
 		{name: "granted by a pod manifest",
 			app: App{Section: &types.App{Exec: types.Exec{"/bin/app"}, User: "0", Group: "0",
-				Isolators: parsed(t, `[{"name":"`+caps+`","value":{"set":["CAP_SYS_ADMIN"]}},{"name":"os/linux/oom-score-adj","value":-5}]`)}},
+				Isolators: parsed(t, `[{"name":"`+caps+`","value":{"set":["CAP_SYS_ADMIN"]}},`+
+					`{"name":"os/linux/oom-score-adj","value":-5}]`)}},
 			change: func(a *stage1.App) { a.Capabilities, a.OOMScoreAdj = []string{"CAP_SYS_ADMIN"}, new(-5) }},
-		{name: "granted by an insecure option", isolators: `[{"name":"` + caps + `","value":{"set":["CAP_SYS_ADMIN"]}}]`,
+		{name: "granted by an insecure option", isolators: `[{"name":"` + caps +
+			`","value":{"set":["CAP_SYS_ADMIN"]}}]`,
 			o: Options{AllCaps: true}, change: func(a *stage1.App) { a.Capabilities = stage1.AllCapabilities }},
 		{name: "the last to die when memory is short", isolators: `[{"name":"os/linux/oom-score-adj","value":-1000}]`,
-			warning: "isolator os/linux/oom-score-adj: an image cannot grant itself less than 0; to grant it, add --oom-score-adj=-1000 after the image"},
-		{name: "later than its unit says", isolators: `[{"name":"os/linux/oom-score-adj","value":100}]`, o: Options{OOMScore: 500},
-			warning: "isolator os/linux/oom-score-adj: an image cannot grant itself less than 500; to grant it, add --oom-score-adj=100 after the image"},
-		{name: "no better than the process that prepares it", isolators: `[{"name":"os/linux/oom-score-adj","value":-900}]`, o: Options{OOMScore: -1000},
-			warning: "isolator os/linux/oom-score-adj: an image cannot grant itself less than 0; to grant it, add --oom-score-adj=-900 after the image"},
+			warning: "isolator os/linux/oom-score-adj: an image cannot grant itself less than 0; to grant it, add " +
+				"--oom-score-adj=-1000 after the image"},
+		{name: "later than its unit says", isolators: `[{"name":"os/linux/oom-score-adj","value":100}]`,
+			o: Options{OOMScore: 500},
+			warning: "isolator os/linux/oom-score-adj: an image cannot grant itself less than 500; to grant it, add " +
+				"--oom-score-adj=100 after the image"},
+		{name: "no better than the process that prepares it",
+			isolators: `[{"name":"os/linux/oom-score-adj","value":-900}]`, o: Options{OOMScore: -1000},
+			warning: "isolator os/linux/oom-score-adj: an image cannot grant itself less than 0; to grant it, add " +
+				"--oom-score-adj=-900 after the image"},
 		{name: "the first to die", isolators: `[{"name":"os/linux/oom-score-adj","value":100}]`,
 			change: func(a *stage1.App) { a.OOMScoreAdj = new(100) }},
-		{name: "OOM score by a flag", isolators: `[{"name":"os/linux/oom-score-adj","value":-1000}]`, app: App{Limits: Limits{OOMScore: new(-7)}},
+		{name: "OOM score by a flag", isolators: `[{"name":"os/linux/oom-score-adj","value":-1000}]`,
+			app:    App{Limits: Limits{OOMScore: new(-7)}},
 			change: func(a *stage1.App) { a.OOMScoreAdj = new(-7) }},
 		{name: "all of the CPU", isolators: `[{"name":"os/linux/cpu-shares","value":262144}]`,
-			warning: "isolator os/linux/cpu-shares: an image cannot grant itself more than 1024; to grant it, add --cpu-shares=262144 after the image"},
+			warning: "isolator os/linux/cpu-shares: an image cannot grant itself more than 1024; to grant it, add " +
+				"--cpu-shares=262144 after the image"},
 		{name: "less of the CPU", isolators: `[{"name":"os/linux/cpu-shares","value":512}]`,
 			change: func(a *stage1.App) { a.CPUWeight = 50 }},
-		{name: "CPU by a flag", isolators: `[{"name":"os/linux/cpu-shares","value":262144}]`, app: App{Limits: Limits{CPUShares: new(2048)}},
+		{name: "CPU by a flag", isolators: `[{"name":"os/linux/cpu-shares","value":262144}]`,
+			app:    App{Limits: Limits{CPUShares: new(2048)}},
 			change: func(a *stage1.App) { a.CPUWeight = 200 }},
-		{name: "an SELinux context", isolators: `[{"name":"os/linux/selinux-context","value":{"user":"u","role":"r","type":"spc_t","level":"s0"}}]`,
-			warning: "isolator os/linux/selinux-context: an image cannot choose its context; a pod manifest can (--pod-manifest)"},
-		{name: "an AppArmor profile", isolators: `[{"name":"os/linux/apparmor-profile","value":{"profile":"unconfined"}}]`,
-			warning: "isolator os/linux/apparmor-profile: an image cannot choose its profile; a pod manifest can (--pod-manifest)"},
-		{name: "all system calls", isolators: `[{"name":"os/linux/seccomp-retain-set","value":{"set":["@appc.io/all"]}}]`},
+		{name: "an SELinux context", isolators: `[{"name":"os/linux/selinux-context","value":{"user":"u","role":"r",` +
+			`"type":"spc_t","level":"s0"}}]`,
+			warning: "isolator os/linux/selinux-context: an image cannot choose its context; a pod manifest can " +
+				"(--pod-manifest)"},
+		{name: "an AppArmor profile",
+			isolators: `[{"name":"os/linux/apparmor-profile","value":{"profile":"unconfined"}}]`,
+			warning: "isolator os/linux/apparmor-profile: an image cannot choose its profile; a pod manifest can " +
+				"(--pod-manifest)"},
+		{name: "all system calls",
+			isolators: `[{"name":"os/linux/seccomp-retain-set","value":{"set":["@appc.io/all"]}}]`},
 		{name: "new privileges", isolators: `[{"name":"os/linux/no-new-privileges","value":false}]`},
-		{name: "limits", isolators: `[{"name":"resource/memory","value":{"limit":"1G"}},{"name":"resource/cpu","value":{"limit":"1"}}]`,
+		{name: "limits", isolators: `[{"name":"resource/memory","value":{"limit":"1G"}},{"name":"resource/cpu",` +
+			`"value":{"limit":"1"}}]`,
 			change: func(a *stage1.App) { a.MemoryMax, a.CPUMilli = 1000000000, 1000 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,14 +124,16 @@ func TestImageOnlyReduces(t *testing.T) {
 			if !slices.Equal(again.Capabilities, out.Capabilities) {
 				t.Errorf("again, of its manifest: %v, want %v", again.Capabilities, out.Capabilities)
 			}
-			if again.OOMScoreAdj != nil && *again.OOMScoreAdj < 0 || again.SELinuxContext != "" || again.AppArmorProfile != "" {
+			if again.OOMScoreAdj != nil && *again.OOMScoreAdj < 0 || again.SELinuxContext != "" ||
+				again.AppArmorProfile != "" {
 				t.Errorf("again, of its manifest: %s", text(t, again))
 			}
 			if c.warning == "" {
 				return
 			}
 			c.o.Strict = true
-			if _, _, err := resolve(root, "a", c.app, imageWith(parsed(t, c.isolators)), c.o); err == nil || err.Error() != c.warning {
+			if _, _, err := resolve(root, "a", c.app, imageWith(parsed(t, c.isolators)), c.o); err == nil ||
+				err.Error() != c.warning {
 				t.Errorf("--strict-isolators: %v; want %s", err, c.warning)
 			}
 		})

@@ -19,9 +19,10 @@ func TestParseRelabel(t *testing.T) {
 		"v,kind=host,source=/srv,relabel=shared": "shared",
 		"v,kind=named,relabel=private":           "private",
 		"v,kind=host,source=/srv":                "",
-		"/srv:/a:zz":                             `option "zz" is none of ro, rw, private, slave, z, Z`,
-		"v,kind=host,source=/srv,relabel=z":      `volume "v": relabel=z is none of shared, private`,
-		"v,kind=empty,relabel=shared":            `volume "v": relabel is for kind=host and kind=named; an empty volume is the pod's already`,
+		"/srv:/a:zz":                             `option "zz" is not one of ro, rw, private, slave, z, Z`,
+		"v,kind=host,source=/srv,relabel=z":      `volume "v": relabel=z is not one of shared, private`,
+		"v,kind=empty,relabel=shared": `volume "v": relabel is for kind=host and kind=named; an empty ` +
+			`volume is the pod's already`,
 	} {
 		var v Volumes
 		got := ""
@@ -43,7 +44,8 @@ func TestParseRelabel(t *testing.T) {
 func TestRelabelVolumes(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{
-		os.MkdirAll(dir+"/own/below", 0o755), os.Mkdir(dir+"/all", 0o755), os.Mkdir(dir+"/none", 0o755), os.Symlink("/mnt", dir+"/link"),
+		os.MkdirAll(dir+"/own/below", 0o755), os.Mkdir(dir+"/all", 0o755), os.Mkdir(dir+"/none", 0o755),
+		os.Symlink("/mnt", dir+"/link"),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -83,12 +85,14 @@ func TestRelabelVolumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	const file = "u:object_r:container_file_t:s0"
-	if context("own") != file+":c3,c4" || context("own/below") != file+":c3,c4" || context("all") != file || strings.HasPrefix(context("none"), file) {
+	if context("own") != file+":c3,c4" || context("own/below") != file+":c3,c4" || context("all") != file ||
+		strings.HasPrefix(context("none"), file) {
 		t.Errorf("%q, %q, %q, %q", context("own"), context("own/below"), context("all"), context("none"))
 	}
 	for _, line := range []string{"/mnt:/e:z", dir + "/link:/e:Z", "v,kind=host,source=/media/,relabel=private"} {
 		err := storageOf(&labels{Labels: *l}, line).relabelVolumes()
-		if err == nil || !strings.Contains(err.Error(), "with another SELinux context (z, Z, relabel=) the host could not use it") {
+		if err == nil ||
+			!strings.Contains(err.Error(), "with another SELinux context (z, Z, relabel=) the host could not use it") {
 			t.Errorf("%s: %v", line, err)
 		}
 	}

@@ -31,7 +31,8 @@ func (r *reservations[K]) read(pods poddir.Pods) error {
 		if r.settled[p.UUID] {
 			continue
 		}
-		_, err := os.Lstat(p.Path(poddir.ManifestFile)) // the last file that rkt-prepare writes; so it is looked for first
+		// the last file that rkt-prepare writes; so it is looked for first
+		_, err := os.Lstat(p.Path(poddir.ManifestFile))
 		r.settled[p.UUID] = err == nil
 		if key, ok := r.of(p); ok {
 			r.pods[key] = append(r.pods[key], p)

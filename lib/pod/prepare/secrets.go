@@ -56,7 +56,7 @@ func secretSetting(secret *stage1.Secret) func(key, value string) error {
 		case "gid":
 			secret.GID, err = idOrMode(value, 10, maxID)
 		default:
-			return fmt.Errorf("%q is none of source, target, mode, uid, gid", key)
+			return fmt.Errorf("%q is not one of source, target, mode, uid, gid", key)
 		}
 		if err != nil {
 			return fmt.Errorf("%s=%s: not a valid value", key, value)

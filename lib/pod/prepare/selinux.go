@@ -41,7 +41,7 @@ func (s *SELinux) Set(value string) (err error) {
 	case key == "level":
 		s.level, err = rest, selinux.CheckLevel(rest)
 	default:
-		err = fmt.Errorf("%q is none of auto, yes, no, type:TYPE, filetype:TYPE, level:LEVEL", value)
+		err = fmt.Errorf("%q is not one of auto, yes, no, type:TYPE, filetype:TYPE, level:LEVEL", value)
 	}
 	s.Off, s.asked = false, value
 	return err

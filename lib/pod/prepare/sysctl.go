@@ -37,7 +37,8 @@ func setSysctl(o *Options, manifest *schema.PodManifest) error {
 	if len(all) == 0 {
 		return nil
 	}
-	others := slices.DeleteFunc(slices.Clone(manifest.Isolators), func(i types.Isolator) bool { return i.Name == types.UnixSysctlName })
+	others := slices.DeleteFunc(slices.Clone(manifest.Isolators),
+		func(i types.Isolator) bool { return i.Name == types.UnixSysctlName })
 	manifest.Isolators = append(others, types.UnixSysctl(all).AsIsolator())
 	o.Sysctl = all
 	return nil

@@ -54,55 +54,65 @@ func (v *Volumes) AddVolume(s string) error {
 	if err != nil {
 		return fmt.Errorf("volume name %q: %w", name, err)
 	}
-	volume, propagation, label := types.Volume{Name: *ac}, "", relabel("")
-	if err := eachSetting(rest, func(key, value string) (err error) {
-		switch key {
-		case "kind":
-			volume.Kind = value
-		case "source":
-			volume.Source = value
-		case "readOnly":
-			volume.ReadOnly, err = boolean(value)
-		case "recursive":
-			volume.Recursive, err = boolean(value)
-		case "propagation":
-			if propagation = value; value != "private" && value != "slave" {
-				return fmt.Errorf("volume %q: propagation=%s is none of private, slave", name, value)
-			}
-		case "relabel":
-			if label = relabel(value); label != relabelShared && label != relabelPrivate {
-				return fmt.Errorf("volume %q: relabel=%s is none of shared, private", name, value)
-			}
-		case "mode":
-			var mode uint64
-			if mode, err = strconv.ParseUint(value, 8, 32); err == nil && mode > 0o7777 {
-				err = strconv.ErrRange
-			}
-			volume.Mode = &value
-		case "uid":
-			volume.UID, err = id(value)
-		case "gid":
-			volume.GID, err = id(value)
-		default:
-			return fmt.Errorf("volume %q: %q is none of kind, source, readOnly, recursive, propagation, relabel, mode, uid, gid", name, key)
-		}
-		if err != nil {
-			return fmt.Errorf("volume %q: %s=%s: not a valid value", name, key, value)
-		}
-		return nil
-	}); err != nil {
+	volume, how := types.Volume{Name: *ac}, volumeHow{}
+	if err := eachSetting(rest, func(key, value string) error { return how.set(&volume, key, value) }); err != nil {
 		return err
 	}
 	if err := checkVolume(&volume); err != nil {
 		return err
 	}
-	if err := v.setRelabel(volume, label); err != nil {
+	if err := v.setRelabel(volume, how.relabel); err != nil {
 		return err
 	}
-	if err := v.setPropagation(volume, propagation); err != nil {
+	if err := v.setPropagation(volume, how.propagation); err != nil {
 		return err
 	}
 	v.Volumes = append(v.Volumes, volume)
+	return nil
+}
+
+// volumeHow is what the long form says of a volume besides what appc knows.
+type volumeHow struct {
+	propagation string
+	relabel     relabel
+}
+
+// set takes one KEY=VALUE of the long form.
+func (h *volumeHow) set(volume *types.Volume, key, value string) (err error) {
+	switch key {
+	case "kind":
+		volume.Kind = value
+	case "source":
+		volume.Source = value
+	case "readOnly":
+		volume.ReadOnly, err = boolean(value)
+	case "recursive":
+		volume.Recursive, err = boolean(value)
+	case "propagation":
+		if h.propagation = value; value != "private" && value != "slave" {
+			return fmt.Errorf("volume %q: propagation=%s is not one of private, slave", volume.Name, value)
+		}
+	case "relabel":
+		if h.relabel = relabel(value); h.relabel != relabelShared && h.relabel != relabelPrivate {
+			return fmt.Errorf("volume %q: relabel=%s is not one of shared, private", volume.Name, value)
+		}
+	case "mode":
+		var mode uint64
+		if mode, err = strconv.ParseUint(value, 8, 32); err == nil && mode > 0o7777 {
+			err = strconv.ErrRange
+		}
+		volume.Mode = &value
+	case "uid":
+		volume.UID, err = id(value)
+	case "gid":
+		volume.GID, err = id(value)
+	default:
+		return fmt.Errorf("volume %q: %q is not one of kind, source, readOnly, recursive, propagation, relabel, "+
+			"mode, uid, gid", volume.Name, key)
+	}
+	if err != nil {
+		return fmt.Errorf("volume %q: %s=%s: not a valid value", volume.Name, key, value)
+	}
 	return nil
 }
 
@@ -112,7 +122,8 @@ func (v *Volumes) setRelabel(volume types.Volume, label relabel) error {
 		return nil
 	}
 	if volume.Kind == "empty" {
-		return fmt.Errorf("volume %q: relabel is for kind=host and kind=named; an empty volume is the pod's already", volume.Name)
+		return fmt.Errorf("volume %q: relabel is for kind=host and kind=named; an empty volume is the pod's already",
+			volume.Name)
 	}
 	if v.Relabel == nil {
 		v.Relabel = map[types.ACName]relabel{}
@@ -127,8 +138,8 @@ func (v *Volumes) setPropagation(volume types.Volume, propagation string) error 
 	case propagation != "" && volume.Kind != "host":
 		return fmt.Errorf("volume %q: propagation is for kind=host", volume.Name)
 	case propagation == "slave" && volume.Recursive != nil && !*volume.Recursive:
-		return fmt.Errorf("volume %q: propagation=slave is for mounts below its source, and recursive=false is without these; "+
-			"leave out one of them", volume.Name)
+		return fmt.Errorf("volume %q: propagation=slave is for mounts below its source, and recursive=false is "+
+			"without these; leave out one of them", volume.Name)
 	case propagation == "slave":
 		v.Slaves = append(v.Slaves, volume.Name)
 	}
@@ -140,7 +151,8 @@ func checkVolume(volume *types.Volume) (err error) {
 	name := volume.Name
 	switch {
 	case volume.Kind == "host" && (volume.Mode != nil || volume.UID != nil || volume.GID != nil):
-		return fmt.Errorf("volume %q: mode, uid and gid are for kind=empty; those of a host volume are its source's", name)
+		return fmt.Errorf("volume %q: mode, uid and gid are for kind=empty; those of a host volume are its source's",
+			name)
 	case volume.Kind == "host":
 		if volume.Source, err = source(volume.Source); err != nil {
 			return fmt.Errorf("volume %q: %w", name, err)
@@ -148,7 +160,7 @@ func checkVolume(volume *types.Volume) (err error) {
 	case volume.Kind == kindNamed:
 		return checkNamed(volume)
 	case volume.Kind != "empty":
-		return fmt.Errorf("volume %q: kind=%s is none of host, empty, named", name, volume.Kind)
+		return fmt.Errorf("volume %q: kind=%s is not one of host, empty, named", name, volume.Kind)
 	case volume.Source != "" || volume.Recursive != nil:
 		return fmt.Errorf("volume %q: source and recursive are for kind=host", name)
 	}
@@ -165,9 +177,11 @@ func checkNamed(v *types.Volume) error {
 	}
 	switch {
 	case v.Mode != nil || v.UID != nil || v.GID != nil || v.Recursive != nil:
-		return fmt.Errorf("volume %q: kind=named takes source and readOnly; its owner and mode are those of the image's directory", v.Name)
+		return fmt.Errorf("volume %q: kind=named takes source and readOnly; its owner and mode are those of the "+
+			"image's directory", v.Name)
 	case !volume.ValidName(v.Source):
-		return fmt.Errorf("volume %q: source=%s: not the name of a volume: lower-case letters, digits and dashes in between", v.Name, v.Source)
+		return fmt.Errorf("volume %q: source=%s: not the name of a volume: lower-case letters, digits and dashes in "+
+			"between", v.Name, v.Source)
 	}
 	return nil
 }
@@ -191,7 +205,7 @@ func (v *Volumes) addBind(s string) error {
 			case "Z":
 				b.Relabel = relabelPrivate
 			default:
-				return fmt.Errorf("option %q is none of ro, rw, private, slave, z, Z", option)
+				return fmt.Errorf("option %q is not one of ro, rw, private, slave, z, Z", option)
 			}
 		}
 	}
@@ -232,7 +246,7 @@ func (v *Volumes) AddMount(s string) error {
 			m.Path, err = target(value)
 			return err
 		}
-		return fmt.Errorf("%q is none of volume, target", key)
+		return fmt.Errorf("%q is not one of volume, target", key)
 	}); err != nil {
 		return err
 	}
@@ -353,7 +367,8 @@ type storage struct {
 // newStorage collects the volumes of a pod, whose directory is dir in the data directory data, and
 // of its apps, and gives those of the short form names. Sources must be there.
 func newStorage(dir, data string, o *Options) (*storage, error) {
-	s := &storage{dir: dir, named: volume.In(data), used: map[types.ACName]bool{}, relabel: map[string]relabel{}, warn: o.Warn}
+	s := &storage{dir: dir, named: volume.In(data), used: map[types.ACName]bool{}, relabel: map[string]relabel{},
+		warn: o.Warn}
 	all := []*Volumes{&o.Volumes}
 	for i := range o.Apps {
 		all = append(all, &o.Apps[i].Volumes)
@@ -373,6 +388,16 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 		}
 		s.slaves = append(s.slaves, v.Slaves...)
 	}
+	typed, err := s.placeMounts(all, o)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.checkSources(typed, o.Users == poddir.UsersOwn)
+}
+
+// placeMounts gives the mounts of the pod and of its apps to o, those of the short form included. It
+// returns what was typed for each of the latter.
+func (s *storage) placeMounts(all []*Volumes, o *Options) (map[types.ACName]string, error) {
 	typed := map[types.ACName]string{} // the short form, in which no name was given
 	for i, v := range all {
 		mounts := slices.Clone(v.Mounts)
@@ -395,22 +420,28 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 			o.Apps[i-1].mounts = mounts
 		}
 	}
+	return typed, nil
+}
+
+// checkSources returns an error if a source of the host is not there, or can't be mounted as it is
+// asked for.
+func (s *storage) checkSources(typed map[types.ACName]string, ownUsers bool) error {
 	for _, volume := range s.volumes {
 		if volume.Kind != "host" || s.isNamed(volume) {
 			continue
 		}
 		info, err := os.Stat(volume.Source)
 		if short, ok := typed[volume.Name]; ok && err != nil {
-			return nil, fmt.Errorf("volume %s: %w", short, err)
+			return fmt.Errorf("volume %s: %w", short, err)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("volume %q: its source: %w", volume.Name, err)
+			return fmt.Errorf("volume %q: its source: %w", volume.Name, err)
 		}
-		if err := s.checkSlave(volume, info, o.Users == poddir.UsersOwn); err != nil {
-			return nil, fmt.Errorf("volume %q: propagation=slave: %w", volume.Name, err)
+		if err := s.checkSlave(volume, info, ownUsers); err != nil {
+			return fmt.Errorf("volume %q: propagation=slave: %w", volume.Name, err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // checkSlave tells why what the host mounts later can't appear in a volume that is to have it.
@@ -500,7 +531,8 @@ func (s *storage) mounts(name string, own, all []schema.Mount, points []types.Mo
 		}
 		isOverridden := first < len(own) && i >= len(own) // the app's takes precedence over the pod's
 		if o := candidates[first]; o.Volume != m.Volume && !isOverridden {
-			s.warn(fmt.Sprintf("app %q: two mounts on %s: of volume %q, which is mounted, and of volume %q", name, m.Path, o.Volume, m.Volume))
+			s.warn(fmt.Sprintf("app %q: two mounts on %s: of volume %q, which is mounted, and of volume %q", name,
+				m.Path, o.Volume, m.Volume))
 			s.used[m.Volume] = true
 		}
 	}
@@ -519,12 +551,13 @@ func (s *storage) mounts(name string, own, all []schema.Mount, points []types.Mo
 				return nil, fmt.Errorf("mount point %q of the image: %w", point.Name, err)
 			}
 			s.volumes = append(s.volumes, types.Volume{Name: volume, Kind: "empty"})
-			s.warn(fmt.Sprintf("app %q: no volume for mount point %q (%s): it gets an empty one, which is removed with the pod; "+
-				"--volume=DIRECTORY:%[3]s keeps its data", name, point.Name, at))
+			s.warn(fmt.Sprintf("app %q: no volume for mount point %q (%s): it gets an empty one, which is removed "+
+				"with the pod; --volume=DIRECTORY:%[3]s keeps its data", name, point.Name, at))
 		}
 		mounts = append(mounts, schema.Mount{Volume: volume, Path: at})
 	}
-	slices.SortStableFunc(mounts, func(a, b schema.Mount) int { return strings.Compare(a.Path, b.Path) }) // a folder before what is in it
+	// a folder before what is in it
+	slices.SortStableFunc(mounts, func(a, b schema.Mount) int { return strings.Compare(a.Path, b.Path) })
 	return mounts, nil
 }
 
@@ -611,7 +644,8 @@ func (s *storage) note(root *os.File, app string, before []schema.Mount, m schem
 		return err
 	}
 	if m.Path == "/sys" {
-		s.warn(fmt.Sprintf("app %q: volume %q is its /sys, without the parts that are hidden or read-only otherwise", app, m.Volume))
+		s.warn(fmt.Sprintf("app %q: volume %q is its /sys, without the parts that are hidden or read-only otherwise",
+			app, m.Volume))
 	} else if stage1.InSys(m.Path) {
 		s.warn(fmt.Sprintf("app %q: volume %q is its %s, in the place of the pod's", app, m.Volume, m.Path))
 	}
@@ -688,7 +722,8 @@ func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
 	_, err = overlay.Stat(top, inside)
 	if errors.Is(err, os.ErrNotExist) {
 		if above.ReadOnly != nil && *above.ReadOnly {
-			return fmt.Errorf("mount point %s of volume %q: is not in volume %q, which is read-only; make %s there", m.Path, m.Volume, above.Name, inside)
+			return fmt.Errorf("mount point %s of volume %q: is not in volume %q, which is read-only; make %s there",
+				m.Path, m.Volume, above.Name, inside)
 		}
 		_, err = makePoint(top, inside, folder)
 	}
@@ -773,7 +808,8 @@ func (s *storage) finish(isManifest bool) {
 			v.Mode, v.UID, v.GID = cmp.Or(v.Mode, &mode), cmp.Or(v.UID, &root), cmp.Or(v.GID, &root)
 		}
 		if !s.used[v.Name] && !isManifest {
-			s.warn(fmt.Sprintf("volume %q: no app mounts it; say where with --mount volume=%[1]s,target=PATH", v.Name.String()))
+			s.warn(fmt.Sprintf("volume %q: no app mounts it; say where with --mount volume=%[1]s,target=PATH",
+				v.Name.String()))
 		}
 	}
 }

@@ -15,11 +15,13 @@ import (
 
 func TestVolumeFlags(t *testing.T) {
 	for flag, want := range map[string]string{
-		"a,kind=host,source=/x":                                 `{"name":"a","kind":"host","source":"/x"}`,
-		"a,source=/x/../y/,kind=host,readOnly=true,recursive=0": `{"name":"a","kind":"host","source":"/y","readOnly":true,"recursive":false}`,
-		"a,kind=host,source=/a%20b+c=d":                         `{"name":"a","kind":"host","source":"/a%20b+c=d"}`,
-		"a,kind=empty":                                          `{"name":"a","kind":"empty"}`,
-		"a,kind=empty,mode=1777,uid=5,gid=6,readOnly=false":     `{"name":"a","kind":"empty","readOnly":false,"mode":"1777","uid":5,"gid":6}`,
+		"a,kind=host,source=/x": `{"name":"a","kind":"host","source":"/x"}`,
+		"a,source=/x/../y/,kind=host,readOnly=true,recursive=0": `{"name":"a","kind":"host","source":"/y",` +
+			`"readOnly":true,"recursive":false}`,
+		"a,kind=host,source=/a%20b+c=d": `{"name":"a","kind":"host","source":"/a%20b+c=d"}`,
+		"a,kind=empty":                  `{"name":"a","kind":"empty"}`,
+		"a,kind=empty,mode=1777,uid=5,gid=6,readOnly=false": `{"name":"a","kind":"empty","readOnly":false,` +
+			`"mode":"1777","uid":5,"gid":6}`,
 	} {
 		var v Volumes
 		if err := v.AddVolume(flag); err != nil || len(v.Volumes) != 1 {
@@ -44,7 +46,8 @@ func TestVolumeFlags(t *testing.T) {
 		}
 	}
 	var v Volumes
-	if err := v.AddMount("target=/x//y,volume=a"); err != nil || v.Mounts[0] != (schema.Mount{Volume: "a", Path: "/x/y"}) {
+	if err := v.AddMount("target=/x//y,volume=a"); err != nil ||
+		v.Mounts[0] != (schema.Mount{Volume: "a", Path: "/x/y"}) {
 		t.Errorf("%+v, %v", v.Mounts, err)
 	}
 }
@@ -54,15 +57,16 @@ func TestVolumeFlagsRefuse(t *testing.T) {
 		"":                "and SOURCE:TARGET",
 		"a":               "and SOURCE:TARGET",
 		"/a":              "and SOURCE:TARGET",
-		"/a:/b:rx":        `option "rx" is none of ro, rw, private, slave`,
-		"/a:/b:ro,shared": `option "shared" is none of ro, rw, private, slave`,
+		"/a:/b:rx":        `option "rx" is not one of ro, rw, private, slave`,
+		"/a:/b:ro,shared": `option "shared" is not one of ro, rw, private, slave`,
 		"data:/b:slave":   `volume "data": propagation is for a directory of the host, which begins with /`,
-		"v,kind=host,source=/,propagation=shared":                `propagation=shared is none of private, slave`,
+		"v,kind=host,source=/,propagation=shared":                `propagation=shared is not one of private, slave`,
 		"v,kind=empty,propagation=slave":                         "propagation is for kind=host",
 		"v,kind=host,source=/,propagation=slave,recursive=false": "leave out one of them",
-		"/a:/b:ro:x":                          "and SOURCE:TARGET",
-		"./a:/b":                              `source "./a": not absolute`,
-		"My_data:/b":                          `"My_data": neither a path of the host, which begins with /, nor the name of a volume`,
+		"/a:/b:ro:x": "and SOURCE:TARGET",
+		"./a:/b":     `source "./a": not absolute`,
+		"My_data:/b": `"My_data": neither a path of the host, which begins with /, nor the ` +
+			`name of a volume`,
 		"-a:/b":                               "lower-case letters, digits and dashes in between",
 		":/b":                                 "has no source",
 		"/a:":                                 "has no target",
@@ -77,14 +81,14 @@ func TestVolumeFlagsRefuse(t *testing.T) {
 		"/a\x00:/b":                           "NUL",
 		"A_,kind=empty":                       `volume name "A_"`,
 		"a,kind":                              "not KEY=VALUE",
-		"a,kind=tmpfs":                        "none of host, empty",
-		"a,source=/x":                         "none of host, empty",
+		"a,kind=tmpfs":                        "not one of host, empty",
+		"a,source=/x":                         "not one of host, empty",
 		"a,kind=host":                         "has no source",
 		"a,kind=host,source=x":                "not absolute",
 		"a,kind=host,source=/x,source=/y":     "twice",
 		"a,kind=host,source=/x,mode=0755":     "for kind=empty",
 		"a,kind=host,source=/x,readOnly=oui":  "not a valid value",
-		"a,kind=host,source=/x,readonly=true": `"readonly" is none of`,
+		"a,kind=host,source=/x,readonly=true": `"readonly" is not one of`,
 		"a,kind=empty,source=/x":              "for kind=host",
 		"a,kind=empty,mode=888":               "not a valid value",
 		"a,kind=empty,mode=17777":             "not a valid value",
@@ -97,8 +101,9 @@ func TestVolumeFlagsRefuse(t *testing.T) {
 		}
 	}
 	for flag, want := range map[string]string{
-		"volume=a": "not volume=NAME,target=PATH", "target=/a": "not volume=NAME,target=PATH", "a": "not KEY=VALUE", "": "not KEY=VALUE",
-		"volume=a,target=/": "root", "volume=a,target=": "has no target", "volume=/,target=/x": "volume name", "volume=a,path=/x": "none of volume, target",
+		"volume=a": "not volume=NAME,target=PATH", "target=/a": "not volume=NAME,target=PATH", "a": "not KEY=VALUE",
+		"": "not KEY=VALUE", "volume=a,target=/": "root", "volume=a,target=": "has no target",
+		"volume=/,target=/x": "volume name", "volume=a,path=/x": "not one of volume, target",
 	} {
 		var v Volumes
 		if err := v.AddMount(flag); err == nil || !strings.Contains(err.Error(), want) {
@@ -109,7 +114,8 @@ func TestVolumeFlagsRefuse(t *testing.T) {
 
 // What is accepted is absolute, and nothing that the pod has of its own.
 func FuzzVolumeFlags(f *testing.F) {
-	for _, s := range []string{"a,kind=host,source=/x,readOnly=true", "a,kind=empty,mode=0755,uid=0,gid=0", "/a:/b:ro", "volume=a,target=/b"} {
+	for _, s := range []string{"a,kind=host,source=/x,readOnly=true", "a,kind=empty,mode=0755,uid=0,gid=0", "/a:/b:ro",
+		"volume=a,target=/b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -123,7 +129,8 @@ func FuzzVolumeFlags(f *testing.F) {
 			return
 		}
 		for _, m := range v.Mounts {
-			if !filepath.IsAbs(m.Path) || m.Path == "/" || filepath.Clean(m.Path) != m.Path || strings.HasPrefix(m.Path, "/proc/") {
+			if !filepath.IsAbs(m.Path) || m.Path == "/" || filepath.Clean(m.Path) != m.Path ||
+				strings.HasPrefix(m.Path, "/proc/") {
 				t.Errorf("%q: target %q", s, m.Path)
 			}
 		}
@@ -133,10 +140,13 @@ func FuzzVolumeFlags(f *testing.F) {
 // A mount point is a folder of the app's own root, whatever links the image has, and what is in it
 // is copied as it is.
 func TestStorage(t *testing.T) {
-	root := tree(t, map[string]string{"data/f": "", "data/l": "-> /etc/shadow", "out": "-> ../../../../../nowhere/x", "self": "-> /", "again": "-> data"})
+	root := tree(t, map[string]string{"data/f": "", "data/l": "-> /etc/shadow", "out": "-> ../../../../../nowhere/x",
+		"self": "-> /", "again": "-> data"})
 	data := filepath.Join(root.Name(), "data")
-	for _, err := range []error{os.Mkdir(data+"/sub", 0o700), unix.Mkfifo(data+"/fifo", 0o640), os.Link(data+"/f", data+"/sub/hard"),
-		os.Chown(data+"/f", 5, 6), os.Chmod(data+"/f", 0o755|os.ModeSetuid), os.Chmod(data, 0o750), unix.Setxattr(data+"/f", "user.x", []byte("y"), 0)} {
+	for _, err := range []error{os.Mkdir(data+"/sub", 0o700), unix.Mkfifo(data+"/fifo", 0o640),
+		os.Link(data+"/f", data+"/sub/hard"),
+		os.Chown(data+"/f", 5, 6), os.Chmod(data+"/f", 0o755|os.ModeSetuid), os.Chmod(data, 0o750),
+		unix.Setxattr(data+"/f", "user.x", []byte("y"), 0)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +176,8 @@ func TestStorage(t *testing.T) {
 	}
 	copied := filepath.Join(dir, "sharedVolumes/app-data")
 	var st, hard unix.Stat_t
-	if err := unix.Stat(copied+"/f", &st); err != nil || st.Mode != unix.S_IFREG|0o4755 || st.Uid != 5 || st.Gid != 6 || st.Nlink != 2 {
+	if err := unix.Stat(copied+"/f", &st); err != nil || st.Mode != unix.S_IFREG|0o4755 || st.Uid != 5 || st.Gid != 6 ||
+		st.Nlink != 2 {
 		t.Errorf("f: %+v, %v", st, err)
 	}
 	if err := unix.Stat(copied+"/sub/hard", &hard); err != nil || hard.Ino != st.Ino {
@@ -185,7 +196,8 @@ func TestStorage(t *testing.T) {
 	if info, err := os.Stat(copied); err != nil || info.Mode().Perm() != 0o750 || *s.find("app-data").Mode != "0750" {
 		t.Errorf("the folder: %v, %v", info, err)
 	}
-	host := &Volumes{Volumes: []types.Volume{{Name: "h", Kind: "host", Source: "/etc/hostname"}, {Name: "d", Kind: "host", Source: "/"}}}
+	host := &Volumes{Volumes: []types.Volume{{Name: "h", Kind: "host", Source: "/etc/hostname"},
+		{Name: "d", Kind: "host", Source: "/"}}}
 	for _, c := range []struct {
 		mounts []schema.Mount
 		want   string
@@ -193,7 +205,8 @@ func TestStorage(t *testing.T) {
 		{[]schema.Mount{{Volume: "h", Path: "/data"}}, "is a directory, and the volume is a file"},
 		{[]schema.Mount{{Volume: "d", Path: "/data/f"}}, "is a file, and the volume is a directory"},
 		{[]schema.Mount{{Volume: "d", Path: "/self"}}, "is the app's root, by a link"},
-		{[]schema.Mount{{Volume: "d", Path: "/again"}, {Volume: "d", Path: "/data"}}, "two mounts on one directory: /again and /data"},
+		{[]schema.Mount{{Volume: "d", Path: "/again"}, {Volume: "d", Path: "/data"}},
+			"two mounts on one directory: /again and /data"},
 	} {
 		o := Options{Volumes: *host}
 		s, err := newStorage(t.TempDir(), t.TempDir(), &o)

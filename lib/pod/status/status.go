@@ -108,8 +108,10 @@ func Read(p *poddir.Pod, flavors stage1.Flavors) (Pod, error) {
 
 // Want is what of many pods is wanted, since each takes time.
 type Want struct {
-	Names  bool // of the pods
-	Ends   bool // how apps have ended, and what networks a pod that has ended still has; without it each app is in the state of its pod
+	Names bool // of the pods
+	// how apps have ended, and what networks a pod that has ended still has; without it each app is
+	// in the state of its pod
+	Ends   bool
 	Labels bool // SELinux contexts
 	Live   bool // forwarded ports, and how healthy running apps are
 
@@ -151,7 +153,8 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	if err != nil {
 		return Pod{}, err
 	}
-	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest), StartedAt: nanoseconds(facts.Started)}
+	e := Pod{UUID: p.UUID, State: facts.State.String(), CreatedAt: nanoseconds(facts.Manifest),
+		StartedAt: nanoseconds(facts.Started)}
 	if want.Names {
 		e.PodName = line(dir, poddir.NameFile)
 	}
@@ -185,30 +188,38 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	if err != nil {
 		return e, err
 	}
-	e.Stopped, e.UserAnnotations, e.UserLabels = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile), m.UserAnnotations, m.UserLabels
+	e.Stopped, e.UserAnnotations, e.UserLabels = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile),
+		m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
-		a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt, StartedAt: e.StartedAt}
-		for _, at := range ra.Mounts {
-			a.Mounts = append(a.Mounts, mount(m, at.Volume, at.Path, at.AppVolume))
-		}
-		for _, l := range ra.Image.Labels {
-			if l.Name == "version" {
-				a.ImageName += ":" + l.Value
-			}
-		}
-		if ra.App != nil {
-			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
-		}
-		if want.Ends && e.StartedAt != nil {
-			if code, at, ok := dir.AppStatus(a.Name); ok {
-				a.ExitCode, a.State, a.FinishedAt = &code, poddir.Exited.String(), nanoseconds(at)
-			}
-		}
+		a := app(e, m, &ra, dir, want)
 		a.Health = health(flavor, p, dir, a)
 		e.AppNames = append(e.AppNames, a.Name)
 		e.Apps = append(e.Apps, a)
 	}
 	return e, nil
+}
+
+// app is what is told of one app of the pod e, except its health.
+func app(e Pod, m *poddir.Manifest, ra *poddir.ManifestApp, dir *poddir.Reader, want Want) App {
+	a := App{Name: ra.Name, State: e.State, ImageID: ra.Image.ID, ImageName: ra.Image.Name, CreatedAt: e.CreatedAt,
+		StartedAt: e.StartedAt}
+	for _, at := range ra.Mounts {
+		a.Mounts = append(a.Mounts, mount(m, at.Volume, at.Path, at.AppVolume))
+	}
+	for _, l := range ra.Image.Labels {
+		if l.Name == "version" {
+			a.ImageName += ":" + l.Value
+		}
+	}
+	if ra.App != nil {
+		a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
+	}
+	if want.Ends && e.StartedAt != nil {
+		if code, at, ok := dir.AppStatus(a.Name); ok {
+			a.ExitCode, a.State, a.FinishedAt = &code, poddir.Exited.String(), nanoseconds(at)
+		}
+	}
+	return a
 }
 
 // All looks at every pod, the oldest first. A pod that goes away meanwhile is left out; one that

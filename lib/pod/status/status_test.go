@@ -53,7 +53,8 @@ func TestHostileManifests(t *testing.T) {
 			if len(all) != 2 || all[0].UUID != bad.UUID && all[1].UUID != bad.UUID {
 				t.Errorf("pods %v", all)
 			}
-			if s, err := Read(good, nil); err != nil || len(s.Apps) != 1 || s.Apps[0].ImageName != "example.com/a:1" || s.State != "prepared" {
+			if s, err := Read(good, nil); err != nil || len(s.Apps) != 1 || s.Apps[0].ImageName != "example.com/a:1" ||
+				s.State != "prepared" {
 				t.Errorf("the other: %+v, %v", s, err)
 			}
 		})
@@ -63,12 +64,14 @@ func TestHostileManifests(t *testing.T) {
 // What rkt 1.30 told of an app, in its JSON.
 func TestJSON(t *testing.T) {
 	pods := poddir.In(t.TempDir())
-	p := make1(t, pods, `{"acKind":"PodManifest","volumes":[{"name":"data","kind":"host","source":"/srv","readOnly":true},{"name":"e","kind":"empty"}],
+	p := make1(t, pods,
+		`{"acKind":"PodManifest","volumes":[{"name":"data","kind":"host","source":"/srv","readOnly":true},{"name":"e","kind":"empty"}],
 		"apps":[{"name":"a",`+image+`,"mounts":[{"volume":"data","path":"/data"},{"volume":"e","path":"/e"},
 		{"volume":"own","path":"/own","appVolume":{"name":"own","kind":"host","source":"/opt"}}]}]}`)
 	status := p.Path(poddir.StatusDir + "/a")
 	for name, text := range map[string]string{p.Path(poddir.StartedFile): "", status: "3\n"} {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text),
+			0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,10 +87,11 @@ func TestJSON(t *testing.T) {
 	}
 	text, err := json.Marshal(s)
 	want := `{"name":"` + p.UUID + `","state":"exited","app_names":["a"],"apps":[{"name":"a","state":"exited",` +
-		`"created_at":1000000000005,"started_at":1001000000005,"finished_at":1002000000005,"exit_code":3,"image_id":"sha512-aa","image_name":"example.com/a:1",` +
-		`"mounts":[{"name":"data","container_path":"/data","host_path":"/srv","read_only":true},{"name":"e","container_path":"/e","host_path":"","read_only":false},` +
-		`{"name":"own","container_path":"/own","host_path":"/opt","read_only":false}]}],` +
-		`"created_at":1000000000005,"started_at":1001000000005}`
+		`"created_at":1000000000005,"started_at":1001000000005,"finished_at":1002000000005,"exit_code":3,` +
+		`"image_id":"sha512-aa","image_name":"example.com/a:1","mounts":[{"name":"data","container_path":"/data",` +
+		`"host_path":"/srv","read_only":true},{"name":"e","container_path":"/e","host_path":"","read_only":false},` +
+		`{"name":"own","container_path":"/own","host_path":"/opt","read_only":false}]}],"created_at":1000000000005,` +
+		`"started_at":1001000000005}`
 	if err != nil || string(text) != want {
 		t.Errorf("%v\ngot  %s\nwant %s", err, text, want)
 	}
@@ -103,7 +107,8 @@ func TestNetworks(t *testing.T) {
 		"result": `{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}`,
 	} {
 		file := filepath.Join(p.Path(poddir.NetDir), "eth0", name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text),
+			0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -112,7 +117,8 @@ func TestNetworks(t *testing.T) {
 		want  Want
 		has   string
 	}{
-		{"prepared", Want{}, "lan:ip4=10.1.2.3"}, {"exited", Want{}, ""}, {"exited", Want{Ends: true}, "lan:ip4=10.1.2.3"},
+		{"prepared", Want{}, "lan:ip4=10.1.2.3"}, {"exited", Want{}, ""},
+		{"exited", Want{Ends: true}, "lan:ip4=10.1.2.3"},
 		{"exited garbage", Want{}, ""},
 	} {
 		for state, file := range map[string]string{"exited": poddir.StartedFile, "exited garbage": poddir.GarbageFile} {
@@ -132,7 +138,8 @@ func TestNetworks(t *testing.T) {
 func BenchmarkAll(b *testing.B) {
 	pods := poddir.In(b.TempDir())
 	for i := range 10000 {
-		make1(b, pods, fmt.Sprintf(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"a%d",%s,"app":{"exec":["/bin/true"]}}]}`, i, image))
+		make1(b, pods, fmt.Sprintf(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"a%d",%s,`+
+			`"app":{"exec":["/bin/true"]}}]}`, i, image))
 	}
 	for b.Loop() {
 		if all, err := All(pods, Want{}); err != nil || len(all) != 10000 {

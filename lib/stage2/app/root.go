@@ -219,7 +219,7 @@ func mountID(fd int) (uint64, error) {
 // PID namespace. A path below the app's root is resolved inside of it.
 func source(root *os.File, config *specs.Spec, m specs.Mount) (tree int, err error) {
 	if m.Type != "bind" && m.Type != "proc" && m.Type != "tmpfs" || m.UIDMappings != nil || m.GIDMappings != nil {
-		return -1, fmt.Errorf("type %q: none of a simple bind mount, proc and tmpfs", m.Type)
+		return -1, fmt.Errorf("type %q is not one of: a simple bind mount, proc and tmpfs", m.Type)
 	}
 	attributes, recursive, own := unix.MountAttr{}, false, []string{"source=" + m.Source}
 	for _, o := range m.Options {
