@@ -44,15 +44,47 @@ func (s *setup) become() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("/: %w", err)
 	}
+	root := filepath.Join(s.Dir, "root")
+	if err := s.makeRoot(root); err != nil {
+		return err
+	}
+	at := func(path string) string { return filepath.Join(root, path) }
+	if err := s.mountHost(at); err != nil {
+		return err
+	}
+	if !s.Again {
+		if err := configure(at); err != nil {
+			return err
+		}
+	}
+	if err := enterRoot(root); err != nil {
+		return err
+	}
+	if s.Bare {
+		// where Command runs things, as on other hosts
+		if err := os.Mkdir("/sys/fs/cgroup/init.scope", 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile("/run/bare", nil, 0o644); err != nil {
+			return err
+		}
+		const sleep = "/bin/sleep"
+		return fmt.Errorf("%s: %w", sleep, unix.Exec(sleep, []string{sleep, "infinity"}, nil))
+	}
+	env := []string{"container=rkt-testkit", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	const systemd = "/lib/systemd/systemd"
+	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"}, env))
+}
+
+// makeRoot mounts the overlay over the machine's files that is the host's root.
+func (s *setup) makeRoot(root string) error {
 	if s.Tmpfs {
 		if err := (mount{"tmpfs", s.Dir, "tmpfs", 0, "mode=0755"}).make(); err != nil {
 			return err
 		}
 	}
-	root, upper, work, data := filepath.Join(s.Dir, "root"), filepath.Join(s.Dir, "upper"),
-		filepath.Join(s.Dir, "work"), filepath.Join(s.Dir, "rkt")
-	srv := filepath.Join(s.Dir, "srv")
-	for _, dir := range []string{root, upper, work, data, srv} {
+	upper, work := filepath.Join(s.Dir, "upper"), filepath.Join(s.Dir, "work")
+	for _, dir := range []string{root, upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -70,7 +102,17 @@ func (s *setup) become() error {
 		",workdir=" + work}).make(); err != nil {
 		return err
 	}
-	at := func(path string) string { return filepath.Join(root, path) }
+	return nil
+}
+
+// mountHost mounts what a host has in its root, and makes the links of /dev.
+func (s *setup) mountHost(at func(string) string) error {
+	data, srv := filepath.Join(s.Dir, "rkt"), filepath.Join(s.Dir, "srv")
+	for _, dir := range []string{data, srv} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
 	mounts := []mount{
 		{"proc", at("/proc"), "proc", 0, ""},
 		{"sysfs", at("/sys"), "sysfs", 0, ""},
@@ -100,11 +142,11 @@ func (s *setup) become() error {
 			return err
 		}
 	}
-	if !s.Again {
-		if err := configure(at); err != nil {
-			return err
-		}
-	}
+	return nil
+}
+
+// enterRoot makes root the root of the mount namespace, and its mounts shared.
+func enterRoot(root string) error {
 	if err := unix.Chdir(root); err != nil {
 		return err
 	}
@@ -122,23 +164,7 @@ func (s *setup) become() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("/: %w", err)
 	}
-	if err := unix.Sethostname([]byte("testhost")); err != nil {
-		return err
-	}
-	if s.Bare {
-		if err := os.Mkdir("/sys/fs/cgroup/init.scope", 0o755); err != nil {
-			// where Command runs things, as on other hosts
-			return err
-		}
-		if err := os.WriteFile("/run/bare", nil, 0o644); err != nil {
-			return err
-		}
-		const sleep = "/bin/sleep"
-		return fmt.Errorf("%s: %w", sleep, unix.Exec(sleep, []string{sleep, "infinity"}, nil))
-	}
-	env := []string{"container=rkt-testkit", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	const systemd = "/lib/systemd/systemd"
-	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"}, env))
+	return unix.Sethostname([]byte("testhost"))
 }
 
 // make mounts, having made the target. A device that the machine does not have is left out.

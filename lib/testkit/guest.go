@@ -33,6 +33,41 @@ func becomeGuest() error {
 		return err
 	}
 	at := func(path string) string { return filepath.Join("/root", path) }
+	if err := g.mountRoot(at); err != nil {
+		return err
+	}
+	for _, dir := range g.Overlay {
+		cmd := &exec.Cmd{Path: "/bin/cp", Args: []string{"cp", "-a", "/machine" + dir + "/.", "/"},
+			SysProcAttr: &syscall.SysProcAttr{Chroot: "/root"}}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
+		}
+	}
+	if err := configure(at); err != nil {
+		return err
+	}
+	// Settings of the kernel are the virtual machine's own.
+	if err := os.Remove(at("/etc/systemd/system/systemd-sysctl.service")); err != nil {
+		return err
+	}
+	if err := g.command(at); err != nil {
+		return err
+	}
+	if err := moveRoot(at); err != nil {
+		return err
+	}
+	if g.Bare {
+		return fmt.Errorf("%s: %w", commandFile, unix.Exec(commandFile, []string{commandFile},
+			[]string{"PATH=" + searchPath}))
+	}
+	const systemd = "/lib/systemd/systemd"
+	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"},
+		[]string{"PATH=" + searchPath}))
+}
+
+// mountRoot mounts the host's files at /root, with an overlay, and what a machine has in them. The
+// kernel's modules are inserted as they are needed.
+func (g *guest) mountRoot(at func(string) string) (err error) {
 	for _, m := range []mount{{"devtmpfs", "/dev", "devtmpfs", 0, ""}, {"proc", "/proc", "proc", 0, ""},
 		{"sysfs", "/sys", "sysfs", 0, ""}} {
 		if err := m.make(); err != nil {
@@ -76,26 +111,11 @@ func becomeGuest() error {
 			return fmt.Errorf("%s on %s: %w", m.source, m.target, err)
 		}
 	}
-	if err := (mount{"/lower", at("/machine"), "", unix.MS_BIND, ""}).make(); err != nil {
-		return err
-	}
-	for _, dir := range g.Overlay {
-		cmd := &exec.Cmd{Path: "/bin/cp", Args: []string{"cp", "-a", "/machine" + dir + "/.", "/"},
-			SysProcAttr: &syscall.SysProcAttr{Chroot: "/root"}}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("cp -a %s: %w: %s", dir, err, out)
-		}
-	}
-	if err := configure(at); err != nil {
-		return err
-	}
-	// Settings of the kernel are the virtual machine's own.
-	if err := os.Remove(at("/etc/systemd/system/systemd-sysctl.service")); err != nil {
-		return err
-	}
-	if err := g.command(at); err != nil {
-		return err
-	}
+	return (mount{"/lower", at("/machine"), "", unix.MS_BIND, ""}).make()
+}
+
+// moveRoot makes /root the root of the machine.
+func moveRoot(at func(string) string) error {
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
 		if err := unix.Mount(dir, at(dir), "", unix.MS_MOVE, ""); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -115,13 +135,7 @@ func becomeGuest() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("/: %w", err)
 	}
-	if g.Bare {
-		return fmt.Errorf("%s: %w", commandFile, unix.Exec(commandFile, []string{commandFile},
-			[]string{"PATH=" + searchPath}))
-	}
-	const systemd = "/lib/systemd/systemd"
-	return fmt.Errorf("%s: %w", systemd, unix.Exec(systemd, []string{systemd, "--unit=multi-user.target"},
-		[]string{"PATH=" + searchPath}))
+	return nil
 }
 
 // commandFile is a script that runs the command and ends the machine.

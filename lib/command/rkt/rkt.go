@@ -95,10 +95,7 @@ func front(ctx context.Context, p *cli.Process) error {
 		return completion(p, args)
 	case "run", "run-prepared":
 		p.Args = args
-		command := Run
-		if verb == "run-prepared" {
-			command = RunPrepared
-		}
+		command := map[string]*cli.Command{"run": Run, "run-prepared": RunPrepared}[verb]
 		return cli.ExitStatus(command.Execute(ctx, p))
 	case "rm":
 		if os.Geteuid() != 0 {

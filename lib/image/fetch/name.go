@@ -32,23 +32,8 @@ var registries = []string{"docker.io", "index.docker.io", "registry-1.docker.io"
 // under the name say in meta tags where the image is (appc spec, discovery.md). Of several places,
 // the first that has the image is taken.
 func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, error) {
-	if !strings.ContainsAny(ref.App, "./") {
-		registry := ref.App
-		switch {
-		case ref.App == "docker" && ref.Version != "":
-			registry = ref.Version // somebody wrote docker:redis
-		case ref.Version != "":
-			registry += ":" + ref.Version
-		}
-		return found{},
-			fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
-	}
-	if host, _, _ := strings.Cut(ref.App, "/"); slices.Contains(registries, host) {
-		name := ref.App
-		if ref.Version != "" {
-			name += ":" + ref.Version
-		}
-		return found{}, fmt.Errorf("%s is a registry: write docker://%s", host, name)
+	if err := otherThanACI(ref); err != nil {
+		return found{}, err
 	}
 	labels := map[types.ACIdentifier]string{"os": "linux", "arch": appcArch()}
 	for name, value := range ref.Labels {
@@ -57,49 +42,77 @@ func (f *acis) byName(ctx context.Context, ref image.Reference, w want) (found, 
 	if ref.Version != "" {
 		labels["version"] = ref.Version
 	}
-	var errs []error
-	try := func(url, signature string) (found, bool) {
-		if !strings.HasPrefix(url, "https://") && !strings.HasPrefix(url, "http://") {
-			return found{}, false // another protocol
-		}
-		at, err := image.ParseReference(url)
-		if err == nil {
-			var got found
-			there := w
-			there.signature = cmp.Or(w.signature, signature)
-			if got, err = f.fromURL(ctx, at, there); err == nil {
-				return got, true
-			}
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", auth.PlainURL(url), err))
-		return found{}, false
-	}
 	if ref.Version != "" {
-		if got, ok := try(fmt.Sprintf("https://%s-%s-%s-%s.aci", ref.App, ref.Version, labels["os"], labels["arch"]),
-			""); ok {
+		url := fmt.Sprintf("https://%s-%s-%s-%s.aci", ref.App, ref.Version, labels["os"], labels["arch"])
+		if got, err := f.fromPlace(ctx, url, "", w); err == nil {
 			return got, nil
 		}
 		if ctx.Err() != nil {
 			return found{}, context.Cause(ctx)
 		}
-		errs = nil // what counts is what meta discovery finds
+		// the error that is reported is that of meta discovery
 	}
 	endpoints, err := f.discover(ctx, discovery.App{Name: types.ACIdentifier(ref.App), Labels: labels})
 	if err != nil {
 		return found{}, err
 	}
+	var errs []error
 	for _, endpoint := range endpoints[:min(len(endpoints), maxPlaces)] {
-		if got, ok := try(endpoint.ACI, endpoint.ASC); ok {
+		got, err := f.fromPlace(ctx, endpoint.ACI, endpoint.ASC, w)
+		if err == nil {
 			return got, nil
 		}
 		if ctx.Err() != nil {
 			return found{}, context.Cause(ctx)
+		}
+		if err != errOtherProtocol {
+			errs = append(errs, err)
 		}
 	}
 	if errs == nil {
 		return found{}, errors.New("discovery found no place that is reached by https")
 	}
 	return found{}, oneError(errs)
+}
+
+var errOtherProtocol = errors.New("not http or https")
+
+// fromPlace fetches an ACI from a URL that discovery has found.
+func (f *acis) fromPlace(ctx context.Context, url, signature string, w want) (found, error) {
+	if !strings.HasPrefix(url, "https://") && !strings.HasPrefix(url, "http://") {
+		return found{}, errOtherProtocol
+	}
+	at, err := image.ParseReference(url)
+	if err == nil {
+		var got found
+		w.signature = cmp.Or(w.signature, signature)
+		if got, err = f.fromURL(ctx, at, w); err == nil {
+			return got, nil
+		}
+	}
+	return found{}, fmt.Errorf("%s: %w", auth.PlainURL(url), err)
+}
+
+// otherThanACI returns an error for the name of a registry's image without its docker://.
+func otherThanACI(ref image.Reference) error {
+	if !strings.ContainsAny(ref.App, "./") {
+		registry := ref.App
+		switch {
+		case ref.App == "docker" && ref.Version != "":
+			registry = ref.Version // somebody wrote docker:redis
+		case ref.Version != "":
+			registry += ":" + ref.Version
+		}
+		return fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
+	}
+	if host, _, _ := strings.Cut(ref.App, "/"); slices.Contains(registries, host) {
+		name := ref.App
+		if ref.Version != "" {
+			name += ":" + ref.Version
+		}
+		return fmt.Errorf("%s is a registry: write docker://%s", host, name)
+	}
+	return nil
 }
 
 // oneError makes one line of several.

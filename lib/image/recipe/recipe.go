@@ -113,61 +113,70 @@ func read(recipe io.Reader, raw func(p []byte) error, file func(name string, siz
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	r := bufio.NewReader(z)
-	buffer := make([]byte, maxName)
-	var bad error
-	number := func(max uint64) uint64 {
-		n, err := binary.ReadUvarint(r)
-		if err == nil && n > max {
-			err = fmt.Errorf("a number of %d", n)
-		}
-		if err != nil && bad == nil {
-			bad = err
-		}
-		return min(n, max)
-	}
-	text := func(max uint64) []byte {
-		p := buffer[:number(max)]
-		if _, err := io.ReadFull(r, p); err != nil && bad == nil {
-			bad = err
-		}
-		return p
-	}
+	in := &records{Reader: bufio.NewReader(z), buffer: make([]byte, maxName)}
 	for {
-		letter, err := r.ReadByte()
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		switch letter {
-		case 'R':
-			p := text(maxRaw)
-			if err = bad; err == nil {
-				if err := raw(p); err != nil {
-					return err
-				}
-			}
-		case 'F':
-			name := string(text(maxName))
-			size, checksum := number(1<<62), number(1<<32-1)
-			if err = bad; err == nil {
-				if err := file(name, int64(size), uint32(checksum)); err != nil {
-					return err
-				}
-			}
-		case 'E':
-			if _, err = r.ReadByte(); err == io.EOF { // which checks gzip's own sum
-				return nil
-			}
-			if err == nil {
-				err = errors.New("more behind its end")
-			}
-		default:
-			err = fmt.Errorf("a record of type %q", letter)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		more, err := in.next(raw, file)
+		if err != nil || !more {
+			return err
 		}
 	}
+}
+
+// records reads the parts of records; the first error stays in err.
+type records struct {
+	*bufio.Reader
+	buffer []byte
+	err    error
+}
+
+func (r *records) number(max uint64) uint64 {
+	n, err := binary.ReadUvarint(r)
+	if err == nil && n > max {
+		err = fmt.Errorf("a number of %d", n)
+	}
+	if err != nil && r.err == nil {
+		r.err = err
+	}
+	return min(n, max)
+}
+
+func (r *records) text(max uint64) []byte {
+	p := r.buffer[:r.number(max)]
+	if _, err := io.ReadFull(r, p); err != nil && r.err == nil {
+		r.err = err
+	}
+	return p
+}
+
+// next calls raw or file for a record. There are no more after the one of the end.
+func (r *records) next(raw func(p []byte) error,
+	file func(name string, size int64, checksum uint32) error) (more bool, err error) {
+	letter, err := r.ReadByte()
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	switch letter {
+	case 'R':
+		if p := r.text(maxRaw); r.err == nil {
+			return true, raw(p)
+		}
+	case 'F':
+		name := string(r.text(maxName))
+		size, checksum := r.number(1<<62), r.number(1<<32-1)
+		if r.err == nil {
+			return true, file(name, int64(size), uint32(checksum))
+		}
+	case 'E':
+		if _, r.err = r.ReadByte(); r.err == io.EOF { // which checks gzip's own sum
+			return false, nil
+		}
+		if r.err == nil {
+			r.err = errors.New("more after its end")
+		}
+	default:
+		r.err = fmt.Errorf("a record of type %q", letter)
+	}
+	return false, fmt.Errorf("%w: %w", ErrDamaged, r.err)
 }
 
 // Restore writes the archive that a recipe and the directory root make. bad, if not nil, is told of

@@ -333,16 +333,9 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if !ValidID(id) {
 		return fmt.Errorf("%q is not an image ID", id)
 	}
-	list := ""
-	var roots []string
-	for i, name := range layers {
-		switch {
-		case !validLayer(name) || !s.HasLayer(name):
-			return fmt.Errorf("image %s: layer %s is not in the store", id, name)
-		case !slices.Contains(layers[i+1:], name):
-			list += name + "\n"
-			roots = append(roots, s.LayerPath(name))
-		}
+	list, roots, err := s.listLayers(id, layers)
+	if err != nil {
+		return err
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {
@@ -363,38 +356,16 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if d == nil {
 		return s.keep(id)
 	}
+	files := map[string][]byte{"manifest": append(text, '\n'), "layers": []byte(list)}
+	if config != nil {
+		files["config"] = config
+	}
 	final := s.path("image", id)
-	err = func() error {
-		dir := filepath.Join(d.path, "image")
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return err
-		}
-		files := map[string][]byte{"manifest": append(text, '\n'), "layers": []byte(list)}
-		if config != nil {
-			files["config"] = config
-		}
-		for name, data := range files {
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-				return err
-			}
-		}
-		sum, err := s.sumOf(dir, roots)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, sumFile), []byte(sum), 0o600)
-		}
-		if err != nil {
-			return err
-		}
-		if err := durable.SyncTree(dir); err != nil {
-			return err
-		}
-		// A damaged image of this ID makes room, and one with other layers.
-		if err := os.Rename(final, filepath.Join(d.path, "former")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}()
-	if err != nil {
+	if err := s.writeImage(filepath.Join(d.path, "image"), files, roots); err != nil {
+		return errors.Join(err, d.discard())
+	}
+	// A damaged image of this ID makes room, and one with other layers.
+	if err := os.Rename(final, filepath.Join(d.path, "former")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(err, d.discard())
 	}
 	if err := d.keep("image", final); err != nil {
@@ -403,10 +374,49 @@ func (s *Store) AddImage(ctx context.Context, id string, manifest *schema.ImageM
 	if err := s.keep(id); err != nil {
 		return err
 	}
-	if _, err = s.Image(id); err != nil { // a layer may have been removed just before it was seen to be needed
+	return s.checkLayers(id, strings.Fields(list))
+}
+
+// listLayers makes the text of an image's file of layers, and their paths.
+func (s *Store) listLayers(id string, layers []string) (list string, roots []string, err error) {
+	for i, name := range layers {
+		switch {
+		case !validLayer(name) || !s.HasLayer(name):
+			return "", nil, fmt.Errorf("image %s: layer %s is not in the store", id, name)
+		case !slices.Contains(layers[i+1:], name):
+			list += name + "\n"
+			roots = append(roots, s.LayerPath(name))
+		}
+	}
+	return list, roots, nil
+}
+
+// writeImage makes the directory of an image, with the sum of its files and layers, and fsyncs it.
+func (s *Store) writeImage(dir string, files map[string][]byte, roots []string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range s.needs(id, strings.Fields(list)) {
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	sum, err := s.sumOf(dir, roots)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, sumFile), []byte(sum), 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	return durable.SyncTree(dir)
+}
+
+// checkLayers returns an error if a layer was removed just before it was seen to be needed.
+func (s *Store) checkLayers(id string, layers []string) error {
+	if _, err := s.Image(id); err != nil {
+		return err
+	}
+	for _, name := range s.needs(id, layers) {
 		if name != id && !s.HasLayer(name) {
 			return fmt.Errorf("image %s: incomplete: layer %s is missing; fetch the image again", id, name)
 		}

@@ -197,6 +197,22 @@ func (v *Verifier) layer(ctx context.Context, name string) (*checked, error) {
 	return c, nil
 }
 
+// aciOptions unpack an ACI, and set manifest when they come to it.
+func aciOptions(manifest **schema.ImageManifest) unpack.Options {
+	return unpack.Options{Skeleton: true, Subtree: "rootfs", MarkImplied: true,
+		Outside: func(name string, _ *tar.Header, r io.Reader) error {
+			if name != "manifest" {
+				return nil
+			}
+			text, err := io.ReadAll(io.LimitReader(r, 64<<20))
+			if err != nil {
+				return err
+			}
+			*manifest = new(schema.ImageManifest)
+			return json.Unmarshal(text, *manifest)
+		}}
+}
+
 // archive verifies a layer that was an archive; skeleton is an empty directory.
 func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File,
 	tell func(string)) (manifest *schema.ImageManifest, err error) {
@@ -205,18 +221,7 @@ func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File,
 	o := unpack.Options{Skeleton: true, Whiteouts: true, MarkImplied: overlay.Marks(v.store.LayerPath(name)) != ""}
 	if strings.HasPrefix(name, "sha512-") {
 		digest = sha512.New()
-		o = unpack.Options{Skeleton: true, Subtree: "rootfs", MarkImplied: true,
-			Outside: func(name string, _ *tar.Header, r io.Reader) error {
-				if name != "manifest" {
-					return nil
-				}
-				text, err := io.ReadAll(io.LimitReader(r, 64<<20))
-				if err != nil {
-					return err
-				}
-				manifest = new(schema.ImageManifest)
-				return json.Unmarshal(text, manifest)
-			}}
+		o = aciOptions(&manifest)
 	}
 	text, err := os.Open(v.store.LayerFile(name, unpack.RecipeFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -233,27 +238,18 @@ func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File,
 	}
 	defer root.Close()
 	told := map[string]bool{}
-	r, w := io.Pipe()
-	restored := make(chan error, 1)
-	go func() {
-		err := recipe.Restore(io.MultiWriter(digest, w), text, root, func(name string, problem error) error {
+	unpacked, restored := unpackRestored(digest, text, root, skeleton, o,
+		func(name string, problem error) error {
 			told[name] = true
 			tell(fmt.Sprintf("%q: %v", name, problem))
 			return ctx.Err()
 		})
-		w.CloseWithError(err)
-		restored <- err
-	}()
-	unpacked := unpack.Tar(skeleton, r, o)
-	if unpacked != nil {
-		_, _ = io.Copy(io.Discard, r) // which no longer makes sense, but its digest tells why
-	}
-	switch err := <-restored; {
-	case errors.Is(err, recipe.ErrDamaged):
-		tell(err.Error())
+	switch {
+	case errors.Is(restored, recipe.ErrDamaged):
+		tell(restored.Error())
 		return nil, nil
-	case err != nil:
-		return nil, err
+	case restored != nil:
+		return nil, restored
 	}
 	if name != fmt.Sprintf("sha256-%x", digest.Sum(nil)) && name != fmt.Sprintf("sha512-%x", digest.Sum(nil)) {
 		if len(told) == 0 {
@@ -271,6 +267,24 @@ func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File,
 			tell(fmt.Sprintf("%q: %s", name, problem))
 		}
 	})
+}
+
+// unpackRestored restores an archive from its recipe and from the files in root, and unpacks it into
+// skeleton. All of the archive passes through digest. It returns the errors of both.
+func unpackRestored(digest io.Writer, text io.Reader, root, skeleton *os.File, o unpack.Options,
+	tell func(name string, problem error) error) (unpacked, restored error) {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := recipe.Restore(io.MultiWriter(digest, w), text, root, tell)
+		w.CloseWithError(err)
+		done <- err
+	}()
+	unpacked = unpack.Tar(skeleton, r, o)
+	if unpacked != nil {
+		_, _ = io.Copy(io.Discard, r) // which no longer makes sense, but its digest tells why
+	}
+	return unpacked, <-done
 }
 
 // part verifies a layer of links to files of another one.

@@ -334,6 +334,39 @@ func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 		return nil
 	}
 	programs := a.programs()
+	common, err := p.commonVersions(ctx, programs)
+	if err != nil {
+		return err
+	}
+	if len(common) == 0 {
+		return fmt.Errorf("the plugins %s have no version of CNI in common", strings.Join(programs, ", "))
+	}
+	newest := slices.MaxFunc(common, func(v, w string) int {
+		if greater, _ := version.GreaterThan(v, w); greater {
+			return 1
+		}
+		return -1
+	})
+	var list map[string]any
+	if err := json.Unmarshal(a.Config, &list); err != nil {
+		return err
+	}
+	list["cniVersion"] = newest
+	config, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	a.Config, a.list.CNIVersion = config, newest
+	if len(a.Ports) > 0 && !a.speaks("0.3.0") {
+		return fmt.Errorf("not all of the plugins %s speak CNI 0.3.0 or later, which forwarding ports needs",
+			strings.Join(programs, ", "))
+	}
+	return nil
+}
+
+// commonVersions lists the versions of CNI that all of the plugins, which are asked at once, and
+// libcni speak.
+func (p *plugins) commonVersions(ctx context.Context, programs []string) ([]string, error) {
 	type answer struct {
 		info version.PluginInfo
 		err  error
@@ -365,31 +398,5 @@ func (p *plugins) settleVersion(ctx context.Context, a *attachment) error {
 			common = slices.DeleteFunc(slices.Clone(common), func(v string) bool { return !slices.Contains(speaks, v) })
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	if len(common) == 0 {
-		return fmt.Errorf("the plugins %s have no version of CNI in common", strings.Join(programs, ", "))
-	}
-	newest := slices.MaxFunc(common, func(v, w string) int {
-		if greater, _ := version.GreaterThan(v, w); greater {
-			return 1
-		}
-		return -1
-	})
-	var list map[string]any
-	if err := json.Unmarshal(a.Config, &list); err != nil {
-		return err
-	}
-	list["cniVersion"] = newest
-	config, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	a.Config, a.list.CNIVersion = config, newest
-	if len(a.Ports) > 0 && !a.speaks("0.3.0") {
-		return fmt.Errorf("not all of the plugins %s speak CNI 0.3.0 or later, which forwarding ports needs",
-			strings.Join(programs, ", "))
-	}
-	return nil
+	return common, errors.Join(errs...)
 }

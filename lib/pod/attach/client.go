@@ -64,6 +64,15 @@ func (c Client) Attach(p running.Pod) error {
 	}
 	c.Log.Debug("attached", "pod", p.UUID, "app", a.Name, "endpoints", wanted)
 
+	err = c.copy(conn, wanted)
+	if err == nil || err == ErrDetached || errors.As(err, new(Signaled)) {
+		return err
+	}
+	return fail(err)
+}
+
+// copy copies until the app ends, with the terminal in raw mode if there is one.
+func (c Client) copy(conn *net.UnixConn, wanted []string) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE, unix.SIGWINCH)
 	defer signal.Stop(signals)
@@ -89,9 +98,6 @@ func (c Client) Attach(p running.Pod) error {
 	for {
 		select {
 		case err := <-done:
-			if err != nil && err != ErrDetached {
-				err = fail(err)
-			}
 			return err
 		case s := <-signals:
 			switch s := s.(unix.Signal); s {

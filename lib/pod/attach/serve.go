@@ -63,15 +63,8 @@ func Serve(dir string, streams map[string]stage1.Stream, getenv func(string) str
 	if err := s.open(); err != nil {
 		return err
 	}
-	socket := filepath.Join(s.dir, stage1.AttachSocket)
-	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	listener, err := s.listen()
 	if err != nil {
-		return err
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
 		return err
 	}
 	failed := make(chan error, 1)
@@ -108,6 +101,19 @@ func Serve(dir string, streams map[string]stage1.Stream, getenv func(string) str
 	}
 	s.eachClient(func(c *client) { c.conn.Write([]byte{ended}) })
 	return nil
+}
+
+// listen makes the socket of the server, in place of the one of a server before it.
+func (s *server) listen() (*net.UnixListener, error) {
+	socket := filepath.Join(s.dir, stage1.AttachSocket)
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		return nil, err
+	}
+	return listener, os.Chmod(socket, 0o600)
 }
 
 // open makes the app's pipes and its terminal, or takes those that were kept.

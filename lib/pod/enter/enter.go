@@ -77,9 +77,17 @@ func Run(p running.Pod, c Command) (status int, err error) {
 		return 0, fmt.Errorf("pod %s: app %q: %w", p.UUID, c.App, err)
 	}
 	j.Terminal = streams.master != nil
+	if status, err = runIn(t, j, streams); err != nil {
+		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return status, nil
+}
+
+// runIn runs a command in the namespaces of t, and returns its exit status.
+func runIn(t *target, j job, streams *streams) (status int, err error) {
 	for _, ns := range t.outer {
 		if err := unix.Setns(int(ns.Fd()), 0); err != nil {
-			return 0, fmt.Errorf("pod %s: namespaces: %w", p.UUID, err)
+			return 0, fmt.Errorf("namespaces: %w", err)
 		}
 	}
 	// The helper exits when it has forked the command, which then is a child of this process.
@@ -91,7 +99,7 @@ func Run(p running.Pod, c Command) (status int, err error) {
 	defer signal.Stop(signals)
 	command, status, err := start(j, t, streams)
 	if err != nil {
-		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
+		return 0, err
 	}
 	if command == nil {
 		streams.drain()

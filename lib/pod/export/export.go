@@ -132,6 +132,27 @@ func (p *packer) add(path, name string) error {
 		}
 		p.names[i] = name
 	}
+	if err := describe(h, path, &st); err != nil {
+		return err
+	}
+	if err := p.archive.WriteHeader(h); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if kind != unix.S_IFREG {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{p.archive}, struct{ io.Reader }{f}, p.buffer)
+	return err
+}
+
+// describe sets in h what a file's type asks for.
+func describe(h *tar.Header, path string, st *unix.Stat_t) (err error) {
+	kind := st.Mode & unix.S_IFMT
 	switch kind {
 	case unix.S_IFDIR:
 		h.Typeflag = tar.TypeDir
@@ -140,7 +161,6 @@ func (p *packer) add(path, name string) error {
 		h.Typeflag, h.Size = tar.TypeReg, st.Size
 	case unix.S_IFLNK:
 		h.Typeflag = tar.TypeSymlink
-		var err error
 		if h.Linkname, err = os.Readlink(path); err != nil {
 			return err
 		}
@@ -151,7 +171,7 @@ func (p *packer) add(path, name string) error {
 	case unix.S_IFIFO:
 		h.Typeflag = tar.TypeFifo
 	default:
-		return fmt.Errorf("%s: of a type that no archive has", name)
+		return fmt.Errorf("%s: of a type that no archive has", h.Name)
 	}
 	if kind == unix.S_IFCHR || kind == unix.S_IFBLK {
 		h.Devmajor, h.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
@@ -168,19 +188,7 @@ func (p *packer) add(path, name string) error {
 			h.PAXRecords["SCHILY.xattr."+key] = value
 		}
 	}
-	if err := p.archive.WriteHeader(h); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if kind != unix.S_IFREG {
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.CopyBuffer(struct{ io.Writer }{p.archive}, struct{ io.Reader }{f}, p.buffer)
-	return err
+	return nil
 }
 
 // File writes a file by calling write, so that it is there whole or not at all. A file that is

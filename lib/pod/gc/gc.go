@@ -105,6 +105,22 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 	if _, err := os.Lstat(p.Path(poddir.NetDir)); err == nil { // a network was added in between
 		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
+	if err := c.release(ctx, p); err != nil {
+		return err
+	}
+	lost := data(p)
+	if err := p.Delete(); err != nil {
+		return err
+	}
+	if lost != "" && state.Ended() {
+		c.Warn(fmt.Sprintf("pod %s: removed with the data of its volumes: %s", p.UUID, lost))
+	}
+	c.Log.Debug("removed", "pod", p.UUID, "state", state)
+	return nil
+}
+
+// release removes what a pod, whose lock is held, has left outside of its directory.
+func (c *Collector) release(ctx context.Context, p *poddir.Pod) error {
 	if p.StateHeld().Ended() {
 		if err := running.KillRemains(p, c.Log); err != nil {
 			return err
@@ -117,18 +133,11 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 	if err := flavor.Release(ctx, p, c.Log); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(poddir.Registrations, p.UUID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	err = os.Remove(filepath.Join(poddir.Registrations, p.UUID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	lost := data(p)
-	if err := p.Delete(); err != nil {
-		return err
-	}
-	if lost != "" && state.Ended() {
-		c.Warn(fmt.Sprintf("pod %s: removed with the data of its volumes: %s", p.UUID, lost))
-	}
-	c.Log.Debug("removed", "pod", p.UUID, "state", state)
-	return nil
+	return err
 }
 
 // settle waits for a moment for a pod that is just ending.
@@ -231,47 +240,8 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	if err != nil {
 		return err
 	}
-	switch state {
-	case poddir.AbortedPrepare:
-		if r.MarkOnly {
-			return nil
-		}
-	case poddir.Prepared:
-		if r.MarkOnly {
-			return nil
-		}
-		age, err := c.age(p, poddir.ManifestFile)
-		if err != nil {
-			return err
-		}
-		if age < r.ExpirePrepared {
-			c.Log.Debug("kept: prepared, and may be run yet", "pod", p.UUID, "age", age.Round(time.Second), "expires",
-				r.ExpirePrepared)
-			return nil
-		}
-	case poddir.Exited:
-		if err := mark(p); err != nil {
-			return err
-		}
-		if r.MarkOnly || r.GracePeriod > 0 {
-			c.Report(fmt.Sprintf("Moving pod %q to garbage", p.UUID))
-			return nil
-		}
-	case poddir.ExitedGarbage:
-		if r.MarkOnly {
-			return nil
-		}
-		age, err := c.age(p, poddir.GarbageFile)
-		if err != nil {
-			return err
-		}
-		if age < r.GracePeriod {
-			c.Report(fmt.Sprintf("Pod %q not removed: still within grace period (%s)", p.UUID, r.GracePeriod))
-			return nil
-		}
-	default:
-		c.Log.Debug("kept: in use", "pod", p.UUID, "state", state)
-		return nil
+	if due, err := c.due(p, state, r); err != nil || !due {
+		return err
 	}
 	if state == poddir.Exited { // it was marked above
 		state = poddir.ExitedGarbage
@@ -285,6 +255,53 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	}
 	c.Report(fmt.Sprintf("Garbage collecting pod %q", p.UUID))
 	return nil
+}
+
+// due reports whether the rules say that a pod is to be removed now. It marks one that has exited.
+func (c *Collector) due(p *poddir.Pod, state poddir.State, r Rules) (bool, error) {
+	switch state {
+	case poddir.AbortedPrepare:
+		if r.MarkOnly {
+			return false, nil
+		}
+	case poddir.Prepared:
+		if r.MarkOnly {
+			return false, nil
+		}
+		age, err := c.age(p, poddir.ManifestFile)
+		if err != nil {
+			return false, err
+		}
+		if age < r.ExpirePrepared {
+			c.Log.Debug("kept: prepared, and may be run yet", "pod", p.UUID, "age", age.Round(time.Second), "expires",
+				r.ExpirePrepared)
+			return false, nil
+		}
+	case poddir.Exited:
+		if err := mark(p); err != nil {
+			return false, err
+		}
+		if r.MarkOnly || r.GracePeriod > 0 {
+			c.Report(fmt.Sprintf("Moving pod %q to garbage", p.UUID))
+			return false, nil
+		}
+	case poddir.ExitedGarbage:
+		if r.MarkOnly {
+			return false, nil
+		}
+		age, err := c.age(p, poddir.GarbageFile)
+		if err != nil {
+			return false, err
+		}
+		if age < r.GracePeriod {
+			c.Report(fmt.Sprintf("Pod %q not removed: still within grace period (%s)", p.UUID, r.GracePeriod))
+			return false, nil
+		}
+	default:
+		c.Log.Debug("kept: in use", "pod", p.UUID, "state", state)
+		return false, nil
+	}
+	return true, nil
 }
 
 // age is how old one of the pod's files is. One of the future, of a clock that has been set back

@@ -49,47 +49,64 @@ func isolate(out *stage1.App, a App, isolators types.Isolators, o Options) error
 			o.Warn(fmt.Sprintf("app %q: isolator %s: %s", out.Name, i.Name, why))
 		}
 	}
-	if a.Limits.Memory != "" {
-		if err := quantity(&out.MemoryMax, a.Limits.Memory, memory); err != nil {
-			return fmt.Errorf("--memory=%s: %w", a.Limits.Memory, err)
-		}
-	}
-	if a.Limits.CPU != "" {
-		if err := quantity(&out.CPUMilli, a.Limits.CPU, cpu); err != nil {
-			return fmt.Errorf("--cpu=%s: %w", a.Limits.CPU, err)
-		}
-		if n := runtime.NumCPU(); out.CPUMilli > uint64(n)*1000 {
-			o.Warn(fmt.Sprintf("app %q: --cpu=%s limits nothing: there are %d CPUs (1 is one of them, 500m half of one)", out.Name, a.Limits.CPU, n))
-		}
-	}
-	if a.Limits.CPUShares != nil {
-		if _, err := types.NewLinuxCPUShares(*a.Limits.CPUShares); err != nil {
-			return fmt.Errorf("--cpu-shares=%d: %w", *a.Limits.CPUShares, err)
-		}
-		out.CPUWeight = weight(*a.Limits.CPUShares)
-	}
-	if a.Limits.OOMScore != nil {
-		if _, err := types.NewLinuxOOMScoreAdj(*a.Limits.OOMScore); err != nil {
-			return fmt.Errorf("--oom-score-adj=%d: %w", *a.Limits.OOMScore, err)
-		}
-		out.OOMScoreAdj = a.Limits.OOMScore
+	if err := setLimits(out, a.Limits, o); err != nil {
+		return err
 	}
 	if a.Limits.Seccomp != "" {
-		filter, err := parseSeccomp(a.Limits.Seccomp)
-		if err != nil {
-			return fmt.Errorf("--seccomp=%s: %w", a.Limits.Seccomp, err)
-		}
-		out.Seccomp = filter
-		if unknown := unknownCalls(a.Limits.Seccomp); len(unknown) > 0 { // systemd would pass over them in silence
-			why := fmt.Sprintf("--seccomp: the host's systemd knows no system call %s", strings.Join(unknown, ", "))
-			if o.Strict {
-				return errors.New(why)
-			}
-			o.Warn(fmt.Sprintf("app %q: %s", out.Name, why))
+		if err := setFilter(out, a.Limits.Seccomp, o); err != nil {
+			return err
 		}
 	}
 	if o.AllCalls {
 		out.Seccomp = seccomp.Calls{All: true}
+	}
+	return nil
+}
+
+// setLimits sets what the command line says of memory, CPU and OOM score.
+func setLimits(out *stage1.App, limits Limits, o Options) error {
+	if limits.Memory != "" {
+		if err := quantity(&out.MemoryMax, limits.Memory, memory); err != nil {
+			return fmt.Errorf("--memory=%s: %w", limits.Memory, err)
+		}
+	}
+	if limits.CPU != "" {
+		if err := quantity(&out.CPUMilli, limits.CPU, cpu); err != nil {
+			return fmt.Errorf("--cpu=%s: %w", limits.CPU, err)
+		}
+		if n := runtime.NumCPU(); out.CPUMilli > uint64(n)*1000 {
+			o.Warn(fmt.Sprintf("app %q: --cpu=%s limits nothing: there are %d CPUs (1 is one of them, 500m half of "+
+				"one)", out.Name, limits.CPU, n))
+		}
+	}
+	if limits.CPUShares != nil {
+		if _, err := types.NewLinuxCPUShares(*limits.CPUShares); err != nil {
+			return fmt.Errorf("--cpu-shares=%d: %w", *limits.CPUShares, err)
+		}
+		out.CPUWeight = weight(*limits.CPUShares)
+	}
+	if limits.OOMScore != nil {
+		if _, err := types.NewLinuxOOMScoreAdj(*limits.OOMScore); err != nil {
+			return fmt.Errorf("--oom-score-adj=%d: %w", *limits.OOMScore, err)
+		}
+		out.OOMScoreAdj = limits.OOMScore
+	}
+	return nil
+}
+
+// setFilter sets the seccomp filter of the command line.
+func setFilter(out *stage1.App, text string, o Options) error {
+	filter, err := parseSeccomp(text)
+	if err != nil {
+		return fmt.Errorf("--seccomp=%s: %w", text, err)
+	}
+	out.Seccomp = filter
+	if unknown := unknownCalls(text); len(unknown) > 0 { // systemd would pass over them in silence
+		why := fmt.Sprintf("--seccomp: the host's systemd knows no system call %s", strings.Join(unknown, ", "))
+		if o.Strict {
+			return errors.New(why)
+		}
+		o.Warn(fmt.Sprintf("app %q: %s", out.Name, why))
 	}
 	return nil
 }

@@ -160,23 +160,8 @@ var directories = []struct {
 // fill writes everything below the pod's directory, the manifest last. check is called when the pod
 // can be seen to use its images.
 func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, check func() error) error {
-	manifest := schema.BlankPodManifest()
-	manifest.Ports = o.Ports
-	var limits stage1.Isolation
-	if o.Manifest != nil {
-		manifest.Annotations, manifest.UserAnnotations, manifest.UserLabels = o.Manifest.Annotations,
-			o.Manifest.UserAnnotations, o.Manifest.UserLabels
-		manifest.Isolators = o.Manifest.Isolators
-		var err error
-		if limits, err = limitPod(o); err != nil {
-			return err
-		}
-	}
-	var err error
-	if limits.TasksMax, o.shm, err = setShared(o, manifest); err != nil {
-		return err
-	}
-	if err := setSysctl(&o, manifest); err != nil {
+	manifest, limits, err := newManifest(&o)
+	if err != nil {
 		return err
 	}
 	for _, dir := range directories {
@@ -192,21 +177,9 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 		return err
 	}
 	defer volumes.close() // once the pod is prepared, its file mounts says which it has
-	var apps []stage1.App
-	for i := range o.Apps {
-		name, err := appName(o.Apps[i], images[i])
-		if err != nil {
-			return err
-		}
-		if manifest.Apps.Get(name) != nil {
-			return fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
-		}
-		app, runtime, err := fillApp(p, volumes, o, &o.Apps[i], name, images[i])
-		if err != nil {
-			return err
-		}
-		apps = append(apps, app)
-		manifest.Apps = append(manifest.Apps, runtime)
+	apps, err := fillApps(p, volumes, o, images, manifest)
+	if err != nil {
+		return err
 	}
 	if err := volumes.settle(p, images, o.Manifest != nil); err != nil {
 		return err
@@ -221,6 +194,55 @@ func fill(p *poddir.Pod, pods poddir.Pods, o Options, images []*store.Image, che
 	if err := writeRoot(p, apps, limits, o, volumes.lines); err != nil {
 		return err
 	}
+	return writeManifest(p, manifest)
+}
+
+// newManifest makes the manifest of a pod without its apps and volumes, and the limits of all apps
+// together.
+func newManifest(o *Options) (*schema.PodManifest, stage1.Isolation, error) {
+	manifest := schema.BlankPodManifest()
+	manifest.Ports = o.Ports
+	var limits stage1.Isolation
+	if o.Manifest != nil {
+		manifest.Annotations, manifest.UserAnnotations, manifest.UserLabels = o.Manifest.Annotations,
+			o.Manifest.UserAnnotations, o.Manifest.UserLabels
+		manifest.Isolators = o.Manifest.Isolators
+		var err error
+		if limits, err = limitPod(*o); err != nil {
+			return nil, limits, err
+		}
+	}
+	var err error
+	if limits.TasksMax, o.shm, err = setShared(*o, manifest); err != nil {
+		return nil, limits, err
+	}
+	return manifest, limits, setSysctl(o, manifest)
+}
+
+// fillApps makes the apps, and puts them into the manifest.
+func fillApps(p *poddir.Pod, volumes *storage, o Options, images []*store.Image,
+	manifest *schema.PodManifest) (apps []stage1.App, err error) {
+	for i := range o.Apps {
+		name, err := appName(o.Apps[i], images[i])
+		if err != nil {
+			return nil, err
+		}
+		if manifest.Apps.Get(name) != nil {
+			return nil, fmt.Errorf("app %q: multiple apps with name %s; give one another with --name", name, name)
+		}
+		app, runtime, err := fillApp(p, volumes, o, &o.Apps[i], name, images[i])
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, app)
+		manifest.Apps = append(manifest.Apps, runtime)
+	}
+	return apps, nil
+}
+
+// writeManifest writes the manifest after all other files are on the disk: a pod with one is
+// prepared.
+func writeManifest(p *poddir.Pod, manifest *schema.PodManifest) error {
 	text, err := json.Marshal(manifest)
 	if err != nil {
 		return fmt.Errorf("pod manifest: %w", err)

@@ -202,6 +202,46 @@ func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][
 		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
 		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxFileSize=1M\nSystemMaxUse=16M\nForwardToWall=no\n"),
 	}
+	for name, text := range podUnits(uuid, limits, apps) {
+		files[UnitPath+"/"+name] = []byte(text)
+	}
+	for _, app := range apps {
+		path := UnitPath + "/" + app.Name + ".service"
+		if _, taken := files[path]; taken {
+			return nil, fmt.Errorf("app %q: the name is that of a unit of the pod itself, or of another app", app.Name)
+		}
+		if err := app.addUnits(files); err != nil {
+			return nil, fmt.Errorf("app %q: %w", app.Name, err)
+		}
+	}
+	return files, nil
+}
+
+// addUnits adds the files of the app's own units.
+func (a app) addUnits(files map[string][]byte) error {
+	text, err := a.service()
+	if err != nil {
+		return err
+	}
+	files[UnitPath+"/"+a.Name+".service"] = text
+	if a.Attachable() {
+		files[UnitPath+"/"+AttachUnit(a.Name)] = a.attachService()
+	}
+	if a.Health == nil {
+		return nil
+	}
+	checks, err := a.checks()
+	if err != nil {
+		return fmt.Errorf("health check: %w", err)
+	}
+	for name, text := range checks {
+		files[UnitPath+"/"+name] = text
+	}
+	return nil
+}
+
+// podUnits gives the units of the pod itself.
+func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]string {
 	units := map[string]string{}
 	for name, text := range base {
 		units[name] = text
@@ -238,34 +278,7 @@ func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][
 	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
 		strings.Join(names, " ") + "\n"
 	maps.Copy(units, streamUnits(uuid, apps))
-	for name, text := range units {
-		files[UnitPath+"/"+name] = []byte(text)
-	}
-	for _, app := range apps {
-		path := UnitPath + "/" + app.Name + ".service"
-		if _, taken := files[path]; taken {
-			return nil, fmt.Errorf("app %q: the name is that of a unit of the pod itself, or of another app", app.Name)
-		}
-		text, err := app.service()
-		if err != nil {
-			return nil, fmt.Errorf("app %q: %w", app.Name, err)
-		}
-		files[path] = text
-		if app.Attachable() {
-			files[UnitPath+"/"+AttachUnit(app.Name)] = app.attachService()
-		}
-		if app.Health == nil {
-			continue
-		}
-		checks, err := app.checks()
-		if err != nil {
-			return nil, fmt.Errorf("app %q: health check: %w", app.Name, err)
-		}
-		for name, text := range checks {
-			files[UnitPath+"/"+name] = text
-		}
-	}
-	return files, nil
+	return units
 }
 
 // service is the app's unit: when it is started and stopped, and what it may use. What its
