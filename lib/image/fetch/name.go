@@ -103,7 +103,8 @@ func otherThanACI(ref image.Reference) error {
 		case ref.Version != "":
 			registry += ":" + ref.Version
 		}
-		return fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry", registry)
+		return fmt.Errorf("not in the store, and no host is named in it: docker://%s is an image in a registry",
+			registry)
 	}
 	if host, _, _ := strings.Cut(ref.App, "/"); slices.Contains(registries, host) {
 		name := ref.App

@@ -269,8 +269,8 @@ func (v *Verifier) archive(ctx context.Context, name string, skeleton *os.File,
 	})
 }
 
-// unpackRestored restores an archive from its recipe and from the files in root, and unpacks it into
-// skeleton. All of the archive passes through digest. It returns the errors of both.
+// unpackRestored restores an archive from its recipe and from the files in root, and unpacks it
+// into skeleton. All of the archive passes through digest. It returns the errors of both.
 func unpackRestored(digest io.Writer, text io.Reader, root, skeleton *os.File, o unpack.Options,
 	tell func(name string, problem error) error) (unpacked, restored error) {
 	r, w := io.Pipe()
