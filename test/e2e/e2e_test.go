@@ -59,9 +59,8 @@ func TestSessions(t *testing.T) {
 // unless they say otherwise. With RKT_TORTURE=1 all are, except those of ownUsers, which are about
 // the default.
 var (
-	hostUsers = []string{"attach", "cp", "enter", "everyday", "export", "guide", "health", "logs", "named-volumes", "notify", "redis-service", "run",
-		"stage2", "stop", "terminal"}
-	ownUsers = []string{"isolation-page", "systemd-page", "users"}
+	hostUsers = []string{"attach", "enter", "guide", "named-volumes", "notify", "stage2"}
+	ownUsers  = []string{"isolation-page", "systemd-page", "users"}
 )
 
 // TestSessionsHostUsers plays sessions with --private-users=no in rkt.conf.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,9 @@ const (
 // bootOptions are words of the kernel's command line, by the names of the sessions that need them.
 var bootOptions = map[string]string{"testdata/vm/selinux.txtar": "security=selinux"} // or the kernel has AppArmor
 
+// longVM are sessions that make torture alone plays.
+var longVM = []string{"testdata/vm/clock.txtar", "testdata/vm/ipvlan.txtar"}
+
 // TestVM runs the sessions in testdata/vm, one after the other in one virtual machine: what needs
 // controllers or a kernel that the machine may not have. Those with boot options have another.
 func TestVM(t *testing.T) {
@@ -33,6 +37,9 @@ func TestVM(t *testing.T) {
 	}
 	sessions := map[string][]string{}
 	for _, session := range all {
+		if slices.Contains(longVM, session) && os.Getenv("RKT_TORTURE") == "" {
+			continue
+		}
 		options := bootOptions[session]
 		sessions[options] = append(sessions[options], session)
 	}
