@@ -4,6 +4,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,38 +46,39 @@ func groups(pid int, hierarchies ...string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	return parse(string(groups), string(mounts), hierarchies...), nil
+	defer table.Close()
+	return parse(string(groups), table, hierarchies...)
 }
 
 // parse lists the directories of a process's groups in some hierarchies, by its /proc/PID/cgroup
 // and a mountinfo.
-func parse(groups, mounts string, hierarchies ...string) []string {
-	var dirs []string
+func parse(groups string, table io.Reader, hierarchies ...string) (dirs []string, err error) {
+	mounts, err := mountinfo.GetMountsFromReader(table, mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		return nil, fmt.Errorf("mountinfo: %w", err)
+	}
 	for line := range strings.Lines(groups) { // hierarchy-ID:controllers:path
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(f) != 3 || !slices.Contains(hierarchies, f[1]) || strings.HasPrefix(f[2], "/..") {
 			// outside of the namespace
 			continue
 		}
-		for mount := range strings.Lines(mounts) { // … root mount-point options … - type source super-options
-			before, after, _ := strings.Cut(mount, " - ")
-			b, a := strings.Fields(before), strings.Fields(after)
-			if len(b) < 5 || len(a) < 3 {
-				continue
+		at := slices.IndexFunc(mounts, func(m *mountinfo.Info) bool {
+			if f[1] == Unified {
+				return m.FSType == "cgroup2"
 			}
-			unified := f[1] == Unified && a[0] == "cgroup2"
-			v1 := f[1] != Unified && a[0] == "cgroup" && slices.Contains(strings.Split(a[2], ","), f[1])
-			if unified || v1 {
-				dirs = append(dirs, filepath.Join(b[4], strings.TrimPrefix(f[2], strings.TrimSuffix(b[3], "/"))))
-				break
-			}
+			return m.FSType == "cgroup" && slices.Contains(strings.Split(m.VFSOptions, ","), f[1])
+		})
+		if at >= 0 {
+			m := mounts[at]
+			dirs = append(dirs, filepath.Join(m.Mountpoint, strings.TrimPrefix(f[2], strings.TrimSuffix(m.Root, "/"))))
 		}
 	}
-	return dirs
+	return dirs, nil
 }
 
 // Make makes groups with these directories, unless they are there.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,16 +30,18 @@ func TestOwn(t *testing.T) {
 			"/sys/fs/cgroup/unified"}},
 		{"4:memory:/m\n", hybrid, nil},
 		{"0::/\n", "", nil},
+		{"0::/a\n", `30 23 0:26 / /sys/fs/c\040group rw - cgroup2 cgroup2 rw`, []string{"/sys/fs/c group/a"}},
 		{"0::/../../elsewhere\n", pure, nil},
 	} {
-		if got := parse(c.groups, c.mounts, Unified, systemd); !slices.Equal(got, c.want) {
-			t.Errorf("%q: %q, want %q", c.groups, got, c.want)
+		got, err := parse(c.groups, strings.NewReader(c.mounts), Unified, systemd)
+		if !slices.Equal(got, c.want) || err != nil {
+			t.Errorf("%q: %q, %v; want %q", c.groups, got, err, c.want)
 		}
 	}
 	const devices = "36 31 0:33 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n"
-	if got := parse("5:devices:/d\n0::/\n", hybrid+devices, Devices); !slices.Equal(got,
-		[]string{"/sys/fs/cgroup/devices/d"}) {
-		t.Errorf("devices: %q", got)
+	got, err := parse("5:devices:/d\n0::/\n", strings.NewReader(hybrid+devices), Devices)
+	if !slices.Equal(got, []string{"/sys/fs/cgroup/devices/d"}) || err != nil {
+		t.Errorf("devices: %q, %v", got, err)
 	}
 }
 
