@@ -94,7 +94,8 @@ func killRounds(t *testing.T, nets string, ports []string, rounds int) {
 			kills[verb]++
 		}
 		if verb == "add" && i%4 == 0 { // run again, it finishes
-			if out, err := rktNet(t.Context(), dir, args("add", uuid)...).CombinedOutput(); err != nil && !whole(dir, uuid) {
+			if out, err := rktNet(t.Context(), dir, args("add", uuid)...).CombinedOutput(); err != nil &&
+				!whole(dir, uuid) {
 				t.Fatalf("add again, %s killed after %v: %v\n%s", target, after, err, out)
 			}
 		}
@@ -112,8 +113,10 @@ func killRounds(t *testing.T, nets string, ports []string, rounds int) {
 			t.Fatalf("%s of %s killed after %v: %s", target, verb, after, entries)
 		}
 	}
-	must(t, os.RemoveAll("/var/lib/cni/networks")) // what host-local remembers of its last address, which scripts do not expect
-	t.Logf("%d rounds: %d adds (of %v) and %d dels (of %v) killed before their end; nothing left", rounds, kills["add"], took["add"], kills["del"], took["del"])
+	// what host-local remembers of its last address, which scripts do not expect
+	must(t, os.RemoveAll("/var/lib/cni/networks"))
+	t.Logf("%d rounds: %d adds (of %v) and %d dels (of %v) killed before their end; nothing left", rounds, kills["add"],
+		took["add"], kills["del"], took["del"])
 }
 
 // TestKilledRepair kills rkt-net check --repair at random instants, after all rules have gone: it
@@ -125,7 +128,8 @@ func TestKilledRepair(t *testing.T) {
 	must(t, example("/etc/rkt/net.d/60-guarded.conflist", filepath.Join(dir, "net.d", "60-guarded.conflist")))
 	uuid := poddir.NewUUID()
 	must(t, prepare(dir, uuid))
-	must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, poddir.ManifestFile), manifest("tcp:8080", "udp:5353"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "pods", uuid, poddir.ManifestFile), manifest("tcp:8080", "udp:5353"),
+		0o644))
 	run := func(args ...string) {
 		t.Helper()
 		if out, err := rktNet(t.Context(), dir, append(args, uuid)...).CombinedOutput(); err != nil {

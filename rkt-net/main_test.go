@@ -65,8 +65,8 @@ func isolate(t *testing.T) {
 	if os.Getenv("RKT_NET_TEST") == "ready" {
 		return
 	}
-	for program, pkg := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "iptables": "iptables", "nft": "nftables", "jq": "jq",
-		"/usr/lib/cni/ptp": "containernetworking-plugins"} {
+	for program, pkg := range map[string]string{"ip": "iproute2", "nsenter": "util-linux", "iptables": "iptables",
+		"nft": "nftables", "jq": "jq", "/usr/lib/cni/ptp": "containernetworking-plugins"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%s is missing: install the Debian package %s", program, pkg)
 		}
@@ -167,13 +167,15 @@ func TestFirewalls(t *testing.T) {
 		for _, kind := range test.kinds {
 			t.Run(test.plugins+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				again(t, "^TestScripts$/^("+test.scripts+")$", "TestScripts/firewalls", pluginsVariable+"="+directory, firewallVariable+"="+kind)
+				again(t, "^TestScripts$/^("+test.scripts+")$", "TestScripts/firewalls", pluginsVariable+"="+directory,
+					firewallVariable+"="+kind)
 			})
 		}
 	}
 	t.Run("killed", func(t *testing.T) {
 		t.Parallel()
-		again(t, "^(TestKilled|TestKilledRepair|TestMany)$", "TestKilled/ports", pluginsVariable+"="+made, firewallVariable+"=nft")
+		again(t, "^(TestKilled|TestKilledRepair|TestMany)$", "TestKilled/ports", pluginsVariable+"="+made,
+			firewallVariable+"=nft")
 	})
 }
 
@@ -193,7 +195,9 @@ func again(t *testing.T, tests, one string, env ...string) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run="+tests, "-test.v", "-test.timeout=20m")
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "RKT_NET_TEST=") }), env...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		return strings.HasPrefix(kv, "RKT_NET_TEST=")
+	}), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+one) {
 		t.Fatalf("%v\n%s", err, out)
@@ -373,7 +377,8 @@ func manifest(forward ...string) []byte {
 	}
 	text, _ := json.Marshal(object{"ports": ports, "apps": []object{{"name": "app", "app": object{"ports": []object{
 		{"name": "tcp", "protocol": "tcp", "port": 80, "count": 1}, {"name": "second", "protocol": "tcp", "port": 81},
-		{"name": "udp", "protocol": "udp", "port": 53, "count": 1}, {"name": "range", "protocol": "tcp", "port": 7000, "count": 10},
+		{"name": "udp", "protocol": "udp", "port": 53, "count": 1}, {"name": "range", "protocol": "tcp", "port": 7000,
+			"count": 10},
 	}}}}})
 	return text
 }
@@ -409,9 +414,11 @@ func leftovers() string {
 				}
 			}
 		}
-		rules, _ := exec.Command("nft", "list", "ruleset").Output() // of all tables, those that iptables doesn't show among them
+		// of all tables, those that iptables doesn't show among them
+		rules, _ := exec.Command("nft", "list", "ruleset").Output()
 		for line := range strings.Lines(string(rules)) {
-			if (strings.Contains(line, "CNI-") || strings.Contains(line, " comment ")) && !ofAllPods(line) { // a rule, and not a table's own comment
+			if (strings.Contains(line, "CNI-") || strings.Contains(line, " comment ")) && !ofAllPods(line) {
+				// a rule, and not a table's own comment
 				left = append(left, line)
 			}
 		}

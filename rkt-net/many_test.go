@@ -66,7 +66,8 @@ func TestSmallSubnet(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "net.d"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "net.d", "small.conf"),
-		[]byte(`{"name":"small","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"10.40.0.0/29"}}`), 0o644))
+		[]byte(`{"name":"small","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"10.40.0.0/29"}}`),
+		0o644))
 	type answer struct{ uuid, out string }
 	answers := make(chan answer)
 	for range 8 {
@@ -84,7 +85,8 @@ func TestSmallSubnet(t *testing.T) {
 			attached = append(attached, a.uuid)
 			continue
 		}
-		if !strings.HasPrefix(a.out, "rkt-net: network small (") || !strings.Contains(a.out, "no IP addresses available in range set: 10.40.0.1-10.40.0.6") ||
+		if !strings.HasPrefix(a.out, "rkt-net: network small (") ||
+			!strings.Contains(a.out, "no IP addresses available in range set: 10.40.0.1-10.40.0.6") ||
 			strings.Count(a.out, "\n") != 1 {
 			t.Errorf("said %q", a.out)
 		}
@@ -115,8 +117,10 @@ func TestHostLocalLock(t *testing.T) {
 	lock, err := durable.Lock(filepath.Join(dir, "locktest", "lock"), 0)
 	must(t, err)
 	cmd := exec.Command("/usr/lib/cni/host-local")
-	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=x", "CNI_NETNS=/x", "CNI_IFNAME=eth0", "CNI_PATH=/usr/lib/cni"}
-	cmd.Stdin = strings.NewReader(`{"cniVersion":"0.4.0","name":"locktest","ipam":{"type":"host-local","subnet":"10.0.0.0/24","dataDir":"` + dir + `"}}`)
+	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=x", "CNI_NETNS=/x", "CNI_IFNAME=eth0",
+		"CNI_PATH=/usr/lib/cni"}
+	cmd.Stdin = strings.NewReader(`{"cniVersion":"0.4.0","name":"locktest","ipam":{"type":"host-local",` +
+		`"subnet":"10.0.0.0/24","dataDir":"` + dir + `"}}`)
 	must(t, cmd.Start())
 	done := make(chan error)
 	go func() { done <- cmd.Wait() }()

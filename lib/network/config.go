@@ -27,10 +27,10 @@ const maxConfig = 1 << 20
 // builtin are the networks of every host, by rkt's names and with rkt's subnets. CNI 0.4.0 is
 // spoken by every plugin of 2019 and later, and is the first version with CHECK.
 var builtin = []Config{
-	{Name: Default, Type: "ptp", List: []byte(`{"cniVersion":"0.4.0","name":"default","plugins":[{"type":"ptp","ipMasq":true,` +
-		`"ipam":{"type":"host-local","subnet":"172.16.28.0/24","routes":[{"dst":"0.0.0.0/0"}]}}]}`)},
-	{Name: restricted, Type: "ptp", List: []byte(`{"cniVersion":"0.4.0","name":"default-restricted","plugins":[{"type":"ptp",` +
-		`"ipam":{"type":"host-local","subnet":"172.31.0.0/16"}}]}`)},
+	{Name: Default, Type: "ptp", List: []byte(`{"cniVersion":"0.4.0","name":"default","plugins":[{"type":"ptp",` +
+		`"ipMasq":true,"ipam":{"type":"host-local","subnet":"172.16.28.0/24","routes":[{"dst":"0.0.0.0/0"}]}}]}`)},
+	{Name: restricted, Type: "ptp", List: []byte(`{"cniVersion":"0.4.0","name":"default-restricted",` +
+		`"plugins":[{"type":"ptp","ipam":{"type":"host-local","subnet":"172.31.0.0/16"}}]}`)},
 }
 
 // Load reads the networks of the net.d directories dirs, of which an earlier one overrides a later
@@ -45,7 +45,9 @@ func Load(dirs ...string) ([]Config, error) {
 		}
 		all = override(all, layer)
 	}
-	slices.SortStableFunc(all, func(a, b Config) int { return strings.Compare(filepath.Base(a.File), filepath.Base(b.File)) })
+	slices.SortStableFunc(all, func(a, b Config) int {
+		return strings.Compare(filepath.Base(a.File), filepath.Base(b.File))
+	})
 	return override(all, builtin), nil
 }
 
@@ -260,10 +262,12 @@ func pick(configs []Config, name string) (*Config, error) {
 		}
 	}
 	if len(files) > 1 {
-		return nil, fmt.Errorf("network %q: none has this name, and several have this type: %s", name, strings.Join(files, ", "))
+		return nil, fmt.Errorf("network %q: none has this name, and several have this type: %s", name,
+			strings.Join(files, ", "))
 	}
 	if found == nil {
-		return nil, fmt.Errorf("failed to setup network %q: no such network (there are %s)", name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("failed to setup network %q: no such network (there are %s)", name,
+			strings.Join(names, ", "))
 	}
 	return found, nil
 }

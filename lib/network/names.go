@@ -20,7 +20,8 @@ const (
 	HostHostsFile  = poddir.HostHostsFile  // every app gets the host's file, which is named here, as /etc/hosts
 )
 
-// Names says how a pod's apps resolve names: --dns, --dns-search, --dns-opt, --dns-domain and --hosts-entry.
+// Names says how a pod's apps resolve names: --dns, --dns-search, --dns-opt, --dns-domain and
+// --hosts-entry.
 type Names struct {
 	mode string // Host or None, if --dns was that
 	dns  DNS
@@ -149,7 +150,8 @@ const HostHosts = "/etc/hosts"
 
 // Localhost are the lines that every /etc/hosts of the toolkit's starts with: rkt's names and
 // Debian's.
-const Localhost = "127.0.0.1 localhost localhost.domain localhost4 localhost4.localdomain4\n::1 localhost ip6-localhost ip6-loopback\n"
+const Localhost = "127.0.0.1 localhost localhost.domain localhost4 localhost4.localdomain4\n::1 localhost " +
+	"ip6-localhost ip6-loopback\n"
 
 // Files are the contents of ResolvFile, HostResolvFile and HostsFile for a pod with the given CNI
 // results; one that is not there is not to be. In hostNetwork the pod reaches what listens on the

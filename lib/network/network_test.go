@@ -98,8 +98,8 @@ func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
 		`{"name":"b","type":"ptp","ipMasq":true,"ipam":{"type":"host-local","subnet":"172.16.28.0/24"}}`,
 		`{"cniVersion":"1.0.0","name":"a","plugins":[{"type":"bridge"},{"type":"portmap"}]}`,
-		`{"name":"a","plugins":[]}`, `{"name":"host","type":"x"}`, `{"name":"a","type":"../x"}`, `{"name":"a","plugins":null,"type":"x"}`,
-		`{"Name":"a","TYPE":"x"}`, `[]`, `null`, `{"name":5}`,
+		`{"name":"a","plugins":[]}`, `{"name":"host","type":"x"}`, `{"name":"a","type":"../x"}`,
+		`{"name":"a","plugins":null,"type":"x"}`, `{"Name":"a","TYPE":"x"}`, `[]`, `null`, `{"name":5}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -141,7 +141,8 @@ func TestLoad(t *testing.T) {
 		"10-c.json", `{"name":"c","cniVersion":"0.3.1","type":"macvlan","master":"eth0"}`,
 		"readme.txt", `not JSON`,
 		"x.conf~", `not JSON`)
-	system := directory(t, "40-default.conf", `{"name":"default","type":"bridge"}`, "05-z.conf", `{"name":"z","type":"z"}`)
+	system := directory(t, "40-default.conf", `{"name":"default","type":"bridge"}`, "05-z.conf",
+		`{"name":"z","type":"z"}`)
 	configs, err := Load(user, local, system, "/nonexistent")
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +155,8 @@ func TestLoad(t *testing.T) {
 	if s := strings.Join(got, " "); s != want {
 		t.Fatalf("got  %s\nwant %s", s, want)
 	}
-	if list := string(configs[1].List); list != `{"cniVersion":"0.3.1","name":"c","plugins":[{"cniVersion":"0.3.1","master":"eth0","name":"c","type":"macvlan"}]}` {
+	if list := string(configs[1].List); list != `{"cniVersion":"0.3.1","name":"c","plugins":[{"cniVersion":"0.3.1",`+
+		`"master":"eth0","name":"c","type":"macvlan"}]}` {
 		t.Fatal(list)
 	}
 }
@@ -169,7 +171,8 @@ func TestLoadWrong(t *testing.T) {
 		{`{"name":"a"}`, `no "type"`},
 		{`{"name":"a","plugins":[]}`, `no plugin in "plugins"`},
 		{`{"name":"a","plugins":[{}]}`, `plugin 1: no "type"`},
-		{`{"name":"a","plugins":[{"type":"x"},{"type":"../../bin/sh"}]}`, `plugin 2: "../../bin/sh" is not a plugin's type`},
+		{`{"name":"a","plugins":[{"type":"x"},{"type":"../../bin/sh"}]}`,
+			`plugin 2: "../../bin/sh" is not a plugin's type`},
 		{`{"name":"a/b","type":"b"}`, `"a/b" is not a network's name`},
 		{`{"name":"host","type":"b"}`, `a network can't be named "host"`},
 		{`{"name":5,"type":"b"}`, `"name" is a JSON number, not a string`},
@@ -177,7 +180,8 @@ func TestLoadWrong(t *testing.T) {
 		t.Run(test.text, func(t *testing.T) {
 			dir := directory(t, "10-x.conf", test.text)
 			_, err := Load(dir)
-			if err == nil || !strings.HasPrefix(err.Error(), filepath.Join(dir, "10-x.conf: ")) || !strings.Contains(err.Error(), test.wrong) {
+			if err == nil || !strings.HasPrefix(err.Error(), filepath.Join(dir, "10-x.conf: ")) ||
+				!strings.Contains(err.Error(), test.wrong) {
 				t.Fatalf("got %v, want %s", err, test.wrong)
 			}
 		})
@@ -251,9 +255,10 @@ func TestRead(t *testing.T) {
 		t.Fatal(networks, err)
 	}
 	for file, text := range map[string]string{
-		"eth0/config":  `{"name":"default","plugins":[{"type":"sh"},{"type":"portmap"}]}`,
-		"eth0/args":    "K=V\n",
-		"eth0/result":  `{"cniVersion":"0.4.0","ips":[{"address":"fd00::2/64"},{"version":"4","address":"172.16.28.2/20"}]}`,
+		"eth0/config": `{"name":"default","plugins":[{"type":"sh"},{"type":"portmap"}]}`,
+		"eth0/args":   "K=V\n",
+		"eth0/result": `{"cniVersion":"0.4.0","ips":[{"address":"fd00::2/64"},{"version":"4",` +
+			`"address":"172.16.28.2/20"}]}`,
 		"path":         "/nosuch\n/bin\n",
 		"eth10/config": `{"name":"old"}`,
 		"eth10/result": `{"cniVersion":"0.2.0","ip4":{"ip":"10.1.0.2/16"},"ip6":{"ip":""}}`,
@@ -285,9 +290,9 @@ func TestRead(t *testing.T) {
 	}
 	// The names and the form of rkt's networking/netinfo.
 	text, err := json.Marshal(networks[:2])
-	if want := `[{"netName":"default","netConf":"net/eth0/config","pluginPath":"/bin/sh","ifName":"eth0","ip":"172.16.28.2","args":"K=V",` +
-		`"mask":"255.255.240.0","ips":["fd00::2","172.16.28.2"]},{"netName":"lo","netConf":"net/eth2/config","pluginPath":"","ifName":"eth2",` +
-		`"ip":"","args":"","mask":"","ips":null}]`; string(text) != want || err != nil {
+	if want := `[{"netName":"default","netConf":"net/eth0/config","pluginPath":"/bin/sh","ifName":"eth0",` +
+		`"ip":"172.16.28.2","args":"K=V","mask":"255.255.240.0","ips":["fd00::2","172.16.28.2"]},{"netName":"lo",` +
+		`"netConf":"net/eth2/config","pluginPath":"","ifName":"eth2","ip":"","args":"","mask":"","ips":null}]`; string(text) != want || err != nil {
 		t.Errorf("%s, %v; want\n%s", text, err, want)
 	}
 	if where, err := Namespace(dir); where != "/run/rkt/netns/x" || err != nil {

@@ -199,7 +199,8 @@ func (a Attachment) Network() (Network, error) {
 	if err := unmarshal(a.Config, &config); err != nil {
 		return Network{}, fmt.Errorf("%s: %w", ConfigFile, err)
 	}
-	n := Network{Name: config.Name, Config: filepath.Join(Dir, a.Interface, ConfigFile), Interface: a.Interface, Args: a.Args, plugin: config.Type}
+	n := Network{Name: config.Name, Config: filepath.Join(Dir, a.Interface, ConfigFile), Interface: a.Interface,
+		Args: a.Args, plugin: config.Type}
 	if len(config.Plugins) > 0 {
 		n.plugin = config.Plugins[0].Type
 	}

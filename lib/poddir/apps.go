@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ChooseApp is the index, in the names of the pod's apps, of the one that --app names; without --app
-// that of the only one.
+// ChooseApp is the index, in the names of the pod's apps, of the one that --app names; without
+// --app that of the only one.
 func (p *Pod) ChooseApp(names []string, name string) (int, error) {
 	if name == "" && len(names) == 1 {
 		return 0, nil

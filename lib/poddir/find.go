@@ -34,7 +34,9 @@ func UUIDOf(operand, self string) (string, error) {
 	file, isFile := strings.CutPrefix(operand, "@")
 	switch {
 	case operand == "self" && self == "":
-		return "", errors.New(`pod "self": only a process that systemd itself started has one ($INVOCATION_ID, $SYSTEMD_EXEC_PID)`)
+		return "",
+			errors.New(`pod "self": only a process that systemd itself started has one ($INVOCATION_ID, ` +
+				`$SYSTEMD_EXEC_PID)`)
 	case operand == "self":
 		return self, nil
 	case isFile:

@@ -85,7 +85,8 @@ func holds(thread string, want unix.Stat_t) (bool, error) {
 		if err != nil || !strings.Contains(string(info), "FLOCK  ADVISORY  WRITE") {
 			continue
 		}
-		if unix.Stat(filepath.Join(thread, "fd", file.Name()), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino {
+		if unix.Stat(filepath.Join(thread, "fd", file.Name()), &got) == nil && got.Dev == want.Dev &&
+			got.Ino == want.Ino {
 			return true, nil
 		}
 	}

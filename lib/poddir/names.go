@@ -14,9 +14,11 @@ import (
 // Claim is the name that a new pod is to have.
 type Claim struct {
 	Name  string
-	Unit  string          // the service that makes the pod, "" if none does
-	Start string          // the ID of this start of the service (see Invocation), "" if it is not known
-	Taken func(from *Pod) // told of each pod that an earlier start of the service left prepared, and which has lost the name
+	Unit  string // the service that makes the pod, "" if none does
+	Start string // the ID of this start of the service (see Invocation), "" if it is not known
+	// told of each pod that an earlier start of the service left prepared, and which has lost the
+	// name
+	Taken func(from *Pod)
 }
 
 // namesPatience outlasts other programs that give names away, each of which looks at all pods: a
@@ -95,7 +97,8 @@ func taken(name string, by *Pod, state State) error {
 	case Running:
 		advice = ", or stop that one: rkt stop " + by.UUID
 	}
-	return fmt.Errorf("pod name %q: belongs to pod %s, which is %s; give the new pod another one with --pod-name%s", name, by.UUID, state, advice)
+	return fmt.Errorf("pod name %q: belongs to pod %s, which is %s; give the new pod another one with --pod-name%s",
+		name, by.UUID, state, advice)
 }
 
 // ownsName reports whether a pod in that state has its name for itself: any pod that has not
@@ -150,7 +153,8 @@ func named(all []*Pod, name string) (*Pod, error) {
 		}
 	}
 	if len(owners) > 1 {
-		return nil, fmt.Errorf("pod %q: is the name of %d pods: %s; give a UUID", name, len(owners), strings.Join(owners, ", "))
+		return nil, fmt.Errorf("pod %q: is the name of %d pods: %s; give a UUID", name, len(owners),
+			strings.Join(owners, ", "))
 	}
 	if owner != nil {
 		return owner, nil

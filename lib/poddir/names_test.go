@@ -55,7 +55,8 @@ func TestNameInEachState(t *testing.T) {
 				lock.Close()
 				os.RemoveAll(second.Dir())
 			}
-			if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), first.UUID) || !strings.Contains(err.Error(), c.says)) {
+			if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), first.UUID) ||
+				!strings.Contains(err.Error(), c.says)) {
 				t.Errorf("%v: a second pod %q: %v", state, name, err)
 			}
 			if _, err := os.Lstat((&Pod{uuid, pods}).Dir()); err == nil {
@@ -100,10 +101,14 @@ func TestNameOfFailedStart(t *testing.T) {
 		first, second Claim
 		taken         bool
 	}{
-		"the next start":         {Claim{Name: unit, Unit: unit, Start: one}, Claim{Name: unit, Unit: unit, Start: two}, true},
-		"with --pod-name":        {Claim{Name: "x", Unit: unit, Start: one}, Claim{Name: "x", Unit: unit, Start: two}, true},
-		"the same start":         {Claim{Name: "x", Unit: unit, Start: one}, Claim{Name: "x", Unit: unit, Start: one}, false},
-		"another service":        {Claim{Name: "x", Unit: unit, Start: one}, Claim{Name: "x", Unit: "db.service", Start: two}, false},
+		"the next start": {Claim{Name: unit, Unit: unit, Start: one}, Claim{Name: unit, Unit: unit, Start: two},
+			true},
+		"with --pod-name": {Claim{Name: "x", Unit: unit, Start: one}, Claim{Name: "x", Unit: unit, Start: two},
+			true},
+		"the same start": {Claim{Name: "x", Unit: unit, Start: one}, Claim{Name: "x", Unit: unit, Start: one},
+			false},
+		"another service": {Claim{Name: "x", Unit: unit, Start: one}, Claim{Name: "x", Unit: "db.service",
+			Start: two}, false},
 		"by hand":                {Claim{Name: unit}, Claim{Name: unit, Unit: unit, Start: two}, false},
 		"by hand, after a start": {Claim{Name: unit, Unit: unit, Start: one}, Claim{Name: unit}, false},
 	} {
@@ -168,7 +173,8 @@ func TestAmbiguousName(t *testing.T) {
 	pods := In(t.TempDir())
 	a, b := prepared(t, pods, NewUUID(), "web"), prepared(t, pods, NewUUID(), "web.service")
 	_, err := pods.Find("web", "")
-	if err == nil || !strings.Contains(err.Error(), a.UUID+" (prepared)") || !strings.Contains(err.Error(), b.UUID+" (prepared)") {
+	if err == nil || !strings.Contains(err.Error(), a.UUID+" (prepared)") ||
+		!strings.Contains(err.Error(), b.UUID+" (prepared)") {
 		t.Errorf("%v", err)
 	}
 	if p, err := pods.Find("web.service", ""); err != nil || p.UUID != b.UUID {

@@ -27,7 +27,8 @@ func TestStateOf(t *testing.T) {
 		{false, false, true, false, AbortedPrepare},
 	} {
 		if got := stateOf(c.locked, c.manifest, c.started, c.garbage); got != c.want {
-			t.Errorf("locked %v, pod %v, started %v, garbage %v: %v, want %v", c.locked, c.manifest, c.started, c.garbage, got, c.want)
+			t.Errorf("locked %v, pod %v, started %v, garbage %v: %v, want %v", c.locked, c.manifest, c.started,
+				c.garbage, got, c.want)
 		}
 	}
 }
@@ -169,7 +170,8 @@ func TestSweep(t *testing.T) {
 	if err := pods.Sweep(); err != nil {
 		t.Error(err)
 	}
-	for dir, want := range map[string]bool{old: false, grave: false, filepath.Join(pods.garbage(), "x-1"): false, held: true} {
+	for dir, want := range map[string]bool{old: false, grave: false, filepath.Join(pods.garbage(), "x-1"): false,
+		held: true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s: there %v, want %v", dir, err == nil, want)
 		}
@@ -234,12 +236,14 @@ func TestFind(t *testing.T) {
 }
 
 func TestValidName(t *testing.T) {
-	for _, name := range []string{"redis", "redis.service", "rkt@web.service", `a\x2db.service`, "A_b:c-9", "9", strings.Repeat("a", 255)} {
+	for _, name := range []string{"redis", "redis.service", "rkt@web.service", `a\x2db.service`, "A_b:c-9", "9",
+		strings.Repeat("a", 255)} {
 		if !ValidName(name) {
 			t.Errorf("%q is refused", name)
 		}
 	}
-	for _, name := range []string{"", "self", "@x", "-x", ".", "..", "a/b", "a b", "a\nb", "\x1b[1m", "ä", strings.Repeat("a", 256),
+	for _, name := range []string{"", "self", "@x", "-x", ".", "..", "a/b", "a b", "a\nb", "\x1b[1m", "ä",
+		strings.Repeat("a", 256),
 		"11111111-1111-4111-8111-111111111111", "AAAAAAAA-1111-4111-8111-111111111111"} {
 		if ValidName(name) {
 			t.Errorf("%q is taken", name)
@@ -248,7 +252,8 @@ func TestValidName(t *testing.T) {
 }
 
 func FuzzFind(f *testing.F) {
-	for _, s := range []string{"self", "@", "", "1", "../../etc/passwd", "11111111-1111-4111-8111-111111111111", "a/../b"} {
+	for _, s := range []string{"self", "@", "", "1", "../../etc/passwd", "11111111-1111-4111-8111-111111111111",
+		"a/../b"} {
 		f.Add(s)
 	}
 	dir := f.TempDir()
@@ -298,7 +303,8 @@ func TestUUIDOf(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.ToUpper(uuid)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for operand, want := range map[string]string{uuid: uuid, " " + strings.ToUpper(uuid) + "\n": uuid, "@" + file: uuid, "3": "", "web": "", "": ""} {
+	for operand, want := range map[string]string{uuid: uuid, " " + strings.ToUpper(uuid) + "\n": uuid, "@" + file: uuid,
+		"3": "", "web": "", "": ""} {
 		if got, err := UUIDOf(operand, ""); err != nil || got != want {
 			t.Errorf("%q: %q, %v; want %q", operand, got, err, want)
 		}

@@ -69,7 +69,8 @@ func (r *Reader) known() error {
 		return &fs.PathError{Op: "read", Path: r.pod.Path(VersionFile), Err: err}
 	}
 	if len(got) != 1 || got < firstFormat || got > Format {
-		return fmt.Errorf("its directory is of format %q, and this program knows only %q to %q: use the program that made it",
+		return fmt.Errorf("its directory is of format %q, and this program knows only %q to %q: use the program that "+
+			"made it",
 			got, firstFormat, Format)
 	}
 	return nil
@@ -201,7 +202,8 @@ func readBelow(in int, name string, path func() string) ([]byte, time.Time, erro
 		if data = data[:len(data)+n]; len(data) > MaxFile {
 			return fail(fmt.Errorf("longer than %d bytes", MaxFile))
 		}
-		if n == 0 || int64(len(data)) == st.Size && len(data) < cap(data) { // less than asked for, and all that there was
+		if n == 0 || int64(len(data)) == st.Size && len(data) < cap(data) {
+			// less than asked for, and all that there was
 			return data, time.Unix(st.Mtim.Unix()), nil
 		}
 	}

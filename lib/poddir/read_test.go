@@ -144,7 +144,8 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 		state, err := p.State()
-		if c.wrong == "" && (err != nil || state != AbortedPrepare) || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+		if c.wrong == "" && (err != nil || state != AbortedPrepare) || c.wrong != "" && (err == nil ||
+			!strings.Contains(err.Error(), c.wrong)) {
 			t.Errorf("%q: %v, %v", c.text, state, err)
 		}
 	}

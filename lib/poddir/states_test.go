@@ -14,7 +14,8 @@ func TestStatesAreComplete(t *testing.T) {
 		locked, manifest, started, garbage := bits&1 != 0, bits&2 != 0, bits&4 != 0, bits&8 != 0
 		var fits []State
 		for _, s := range states {
-			if s.locked.fits(locked) && s.manifest.fits(manifest) && s.started.fits(started) && s.garbage.fits(garbage) {
+			if s.locked.fits(locked) && s.manifest.fits(manifest) && s.started.fits(started) &&
+				s.garbage.fits(garbage) {
 				fits = append(fits, s.state)
 			}
 		}
@@ -61,7 +62,8 @@ func TestLifecyclePage(t *testing.T) {
 	for _, tr := range transitions {
 		fmt.Fprintf(&b, "    %s --> %s : %s %s\n", id(tr.from), id(tr.to), tr.by, tr.how)
 	}
-	b.WriteString("    deleting --> [*] : rkt-gc\n```\n\n| state | locked | `pod` | `started` | `garbage` | and then |\n|---|---|---|---|---|---|\n")
+	b.WriteString("    deleting --> [*] : rkt-gc\n```\n\n| state | locked | `pod` | `started` | `garbage` | and then " +
+		"|\n|---|---|---|---|---|---|\n")
 	for _, s := range states {
 		var next []string
 		for to := Preparing; to <= Deleting; to++ {
@@ -83,6 +85,7 @@ func TestLifecyclePage(t *testing.T) {
 		return
 	}
 	if got != b.String() {
-		t.Errorf("%s: is not what the code says; RKT_UPDATE=1 go test ./lib/poddir -run Lifecycle writes\n%s", page, b.String())
+		t.Errorf("%s: is not what the code says; RKT_UPDATE=1 go test ./lib/poddir -run Lifecycle writes\n%s",
+			page, b.String())
 	}
 }

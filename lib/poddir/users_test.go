@@ -9,8 +9,8 @@ import (
 )
 
 func TestUsersMode(t *testing.T) {
-	for s, want := range map[string]UsersMode{"auto": UsersAuto, "yes": UsersOwn, "true": UsersOwn, "no": UsersHost, "false": UsersHost,
-		"": "", "AUTO": "", "pick": "", "524288": "", "yes ": ""} {
+	for s, want := range map[string]UsersMode{"auto": UsersAuto, "yes": UsersOwn, "true": UsersOwn, "no": UsersHost,
+		"false": UsersHost, "": "", "AUTO": "", "pick": "", "524288": "", "yes ": ""} {
 		if got, err := ParseUsersMode(s); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v; want %q", s, got, err, want)
 		}
@@ -39,8 +39,8 @@ func TestReserved(t *testing.T) {
 			t.Errorf("%q: %v, %v", r, got, err)
 		}
 	}
-	for _, text := range []string{"", "\n", "524288:65536\n", "524288:65536 no\n", "524288:65536 true\n", "0:65536 auto\n", "auto\n",
-		"524288:65536\nauto\n", "524288:65536  auto\n", " 524288:65536 auto\n"} {
+	for _, text := range []string{"", "\n", "524288:65536\n", "524288:65536 no\n", "524288:65536 true\n",
+		"0:65536 auto\n", "auto\n", "524288:65536\nauto\n", "524288:65536  auto\n", " 524288:65536 auto\n"} {
 		if err := os.WriteFile(p.Path(ReservedFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,8 @@ func DeviceRules(tun bool) []devfilter.Rule {
 
 // HasTun reports whether the app with this configuration has TunDevice.
 func HasTun(prepared *specs.Spec) bool {
-	return prepared.Linux != nil && slices.ContainsFunc(prepared.Linux.Devices, func(d specs.LinuxDevice) bool { return d.Path == TunDevice })
+	return prepared.Linux != nil && slices.ContainsFunc(prepared.Linux.Devices,
+		func(d specs.LinuxDevice) bool { return d.Path == TunDevice })
 }
 
 // devices are those of the app, except where it has a volume.
@@ -72,6 +73,7 @@ func withoutTun(linux *specs.Linux) *specs.Linux {
 		return nil
 	}
 	changed := *linux
-	changed.Devices = slices.DeleteFunc(slices.Clone(linux.Devices), func(d specs.LinuxDevice) bool { return d.Path == TunDevice })
+	changed.Devices = slices.DeleteFunc(slices.Clone(linux.Devices),
+		func(d specs.LinuxDevice) bool { return d.Path == TunDevice })
 	return &changed
 }

@@ -25,7 +25,8 @@ func TestDevices(t *testing.T) {
 		{volumes: []string{"/dev/random", "/dev/nul", "/dev/tty/x", "/data"}, want: "null zero full urandom tty"},
 		{capabilities: []string{"CAP_NET_ADMIN"}, want: "null zero full random urandom tty net/tun",
 			noTun: "null zero full random urandom tty"},
-		{capabilities: []string{"CAP_NET_ADMIN"}, volumes: []string{"/dev/net"}, want: "null zero full random urandom tty"},
+		{capabilities: []string{"CAP_NET_ADMIN"}, volumes: []string{"/dev/net"},
+			want: "null zero full random urandom tty"},
 	} {
 		app := plain("a")
 		app.Volumes, app.Capabilities = test.volumes, append(app.Capabilities, test.capabilities...)

@@ -35,9 +35,11 @@ func TestRecordOf(t *testing.T) {
 	if got := record(App{Name: "none"}); !reflect.DeepEqual(got, &Record{Name: "none", Capabilities: []string{}}) {
 		t.Errorf("%+v", got)
 	}
-	got := record(App{Name: "all", UID: 1000, GID: 1001, SupplementaryGIDs: []uint32{7, 8}, Capabilities: AllCapabilities,
-		Isolation: Isolation{NoNewPrivileges: true}})
-	want := &Record{Name: "all", UID: 1000, GID: 1001, SupplementaryGIDs: []uint32{7, 8, 1001}, Capabilities: AllCapabilities, NoNewPrivileges: true}
+	got := record(App{Name: "all", UID: 1000, GID: 1001, SupplementaryGIDs: []uint32{7, 8},
+		Capabilities: AllCapabilities,
+		Isolation:    Isolation{NoNewPrivileges: true}})
+	want := &Record{Name: "all", UID: 1000, GID: 1001, SupplementaryGIDs: []uint32{7, 8, 1001},
+		Capabilities: AllCapabilities, NoNewPrivileges: true}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}

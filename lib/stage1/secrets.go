@@ -71,7 +71,8 @@ func ParseSecrets(text string) (secrets []Secret, err error) {
 // without odd characters.
 func CheckSecretName(name string) error {
 	isOdd := func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }
-	if name == "" || name == "." || name == ".." || len(name) > 255 || !utf8.ValidString(name) || strings.ContainsFunc(name, isOdd) {
+	if name == "" || name == "." || name == ".." || len(name) > 255 || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, isOdd) {
 		return errors.New("not a file name of at most 255 bytes")
 	}
 	return nil

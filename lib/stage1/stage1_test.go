@@ -30,7 +30,8 @@ func TestConfig(t *testing.T) {
 	odd.Environment = []Variable{{"FOO.BAR", "%n"}}
 	odd.Stdout, odd.Stderr, odd.Capabilities = TTY, Null, []string{"CAP_KILL"}
 	score := -7
-	odd.Isolation = Isolation{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}}, NoNewPrivileges: true, SELinuxContext: "a:b:c:d", AppArmorProfile: "profile", OOMScoreAdj: &score,
+	odd.Isolation = Isolation{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}},
+		NoNewPrivileges: true, SELinuxContext: "a:b:c:d", AppArmorProfile: "profile", OOMScoreAdj: &score,
 		Seccomp: seccomp.Calls{Retain: true, Names: []string{"execve", "read"}}}
 	odd.PreStart, odd.Health = []string{"/pre", "\n"}, &Health{Exec: []string{"/check"}}
 	denies := plain("denies")
@@ -49,7 +50,8 @@ func TestConfig(t *testing.T) {
 	}
 	before, _ := json.Marshal(config)
 	goldenJSON(t, "odd-final.json", Finish(config, Final{Hostname: "host", Umask: 0o27,
-		Limits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: 3, Hard: 4}}, Notify: "/run/rkt/notify/odd", Without: []string{"/proc"}, Environment: []string{"FOO.BAR=new", "A=b"}}))
+		Limits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}, {Type: "RLIMIT_NOFILE", Soft: 3, Hard: 4}},
+		Notify: "/run/rkt/notify/odd", Without: []string{"/proc"}, Environment: []string{"FOO.BAR=new", "A=b"}}))
 	goldenJSON(t, "odd-terminal.json", Finish(config, Final{Terminal: true}))
 	if after, _ := json.Marshal(config); !bytes.Equal(before, after) {
 		t.Errorf("Finish changed what was prepared:\n%s\n%s", before, after)
@@ -78,13 +80,16 @@ func goldenJSON(t *testing.T, name string, value any) {
 
 func TestParseLimit(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
-		{"nofile", "5:6", "RLIMIT_NOFILE 5 6"}, {"RLIMIT_CORE", "-1", "RLIMIT_CORE 18446744073709551615 18446744073709551615"},
+		{"nofile", "5:6", "RLIMIT_NOFILE 5 6"},
+		{"RLIMIT_CORE", "-1", "RLIMIT_CORE 18446744073709551615 18446744073709551615"},
 		{"Stack", "0:unlimited", "RLIMIT_STACK 0 18446744073709551615"}, {"nproc", "7", "RLIMIT_NPROC 7 7"},
-		{"", "1", ""}, {"nofile", "", ""}, {"nofile", "1:2:3", ""}, {"nofile", "1k", ""}, {"core", "unlimited:5", ""}, {"core", "-2", ""},
+		{"", "1", ""}, {"nofile", "", ""}, {"nofile", "1:2:3", ""}, {"nofile", "1k", ""}, {"core", "unlimited:5", ""},
+		{"core", "-2", ""},
 		{"nofile", "1:infinity", ""}, {"core", "9223372036854775808", ""},
 	} {
 		l, err := ParseLimit(c.name, c.value)
-		if got := fmt.Sprint(l.Type, " ", l.Soft, " ", l.Hard); err == nil && got != c.want || (err != nil) != (c.want == "") {
+		if got := fmt.Sprint(l.Type, " ", l.Soft, " ", l.Hard); err == nil && got != c.want ||
+			(err != nil) != (c.want == "") {
 			t.Errorf("%s=%s: %s, %v; want %q", c.name, c.value, got, err, c.want)
 		}
 	}
@@ -95,7 +100,8 @@ func TestParseTmpfs(t *testing.T) {
 		"/a":                           "nosuid nodev noexec mode=1777",
 		"/a:size=1m,ro,exec,mode=0755": "size=1m mode=0755 ro nosuid nodev",
 		"/a:rw,noexec,nosuid,uid=5":    "uid=5 nosuid nodev noexec mode=1777",
-		"a":                            "", "/": "", "/a/": "", "/a:size=": "", "/a:mode=9": "", "/a:dev": "", "/a:,": "", "/a:size=1m:ro": "", "/a:lazytime": "",
+		"a":                            "", "/": "", "/a/": "", "/a:size=": "", "/a:mode=9": "", "/a:dev": "",
+		"/a:,": "", "/a:size=1m:ro": "", "/a:lazytime": "",
 	} {
 		m, err := ParseTmpfs(text)
 		if got := strings.Join(m.Options, " "); err == nil && got != want || (err != nil) != (want == "") {

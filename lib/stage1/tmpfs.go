@@ -11,14 +11,16 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TmpfsAnnotation is the name of an annotation of an app in a pod's manifest: a JSON array of --tmpfs=DIR[:OPTIONS].
+// TmpfsAnnotation is the name of an annotation of an app in a pod's manifest: a JSON array of
+// --tmpfs=DIR[:OPTIONS].
 const TmpfsAnnotation = "coreos.com/rkt/stage2/tmpfs"
 
 // tmpfsFlags are options of a --tmpfs that stand alone; the first of each row is the default.
 var tmpfsFlags = [][]string{{"rw", "ro"}, {"nosuid", "suid"}, {"nodev"}, {"noexec", "exec"}}
 
 // tmpfsOption are those with a value, as tmpfs(5) has them.
-var tmpfsOption = regexp.MustCompile(`^(size=[1-9][0-9]*[kKmMgG%]?|mode=[0-7]{1,4}|(uid|gid)=[0-9]{1,9}|nr_inodes=[1-9][0-9]*[kKmMgG]?)$`)
+var tmpfsOption = regexp.MustCompile(`^(size=[1-9][0-9]*[kKmMgG%]?|mode=[0-7]{1,4}|(uid|gid)=[0-9]{1,` +
+	`9}|nr_inodes=[1-9][0-9]*[kKmMgG]?)$`)
 
 // ParseTmpfs reads DIR[:OPTION,…]. The directory is clean and absolute.
 func ParseTmpfs(s string) (specs.Mount, error) {
@@ -34,7 +36,8 @@ func ParseTmpfs(s string) (specs.Mount, error) {
 	for _, o := range given {
 		isFlag := slices.ContainsFunc(tmpfsFlags, func(row []string) bool { return slices.Contains(row, o) })
 		if !isFlag && !tmpfsOption.MatchString(o) {
-			return m, fmt.Errorf("option %q is not one of size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, suid and their opposites", o)
+			return m, fmt.Errorf("option %q is not one of size=64m, mode=1777, uid=N, gid=N, nr_inodes=N, ro, exec, "+
+				"suid and their opposites", o)
 		}
 		if !isFlag {
 			m.Options = append(m.Options, o)
@@ -62,7 +65,9 @@ func ParseTmpfsList(text string) (mounts []specs.Mount, err error) {
 	}
 	for _, s := range list {
 		m, err := ParseTmpfs(s)
-		if err == nil && slices.ContainsFunc(mounts, func(o specs.Mount) bool { return o.Destination == m.Destination }) {
+		if err == nil && slices.ContainsFunc(mounts, func(o specs.Mount) bool {
+			return o.Destination == m.Destination
+		}) {
 			err = fmt.Errorf("%s is there twice", m.Destination)
 		}
 		if err != nil {

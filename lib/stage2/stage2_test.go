@@ -26,7 +26,8 @@ func TestDispatch(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		status := Main(strings.Fields(c.args), &stdout, &stderr)
-		if status != c.status || !strings.HasPrefix(stderr.String(), c.says) || strings.Count(stderr.String(), "\n") != 1 || stdout.Len() > 0 {
+		if status != c.status || !strings.HasPrefix(stderr.String(), c.says) ||
+			strings.Count(stderr.String(), "\n") != 1 || stdout.Len() > 0 {
 			t.Errorf("%s: %d, %q, %q", c.args, status, stdout.String(), stderr.String())
 		}
 	}
@@ -35,7 +36,8 @@ func TestDispatch(t *testing.T) {
 // --help has each subcommand but the one that is init's own.
 func TestUsage(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if status := Main([]string{"--help"}, &stdout, &stderr); status != 0 || stdout.String() != Usage || stderr.Len() > 0 {
+	if status := Main([]string{"--help"}, &stdout, &stderr); status != 0 || stdout.String() != Usage ||
+		stderr.Len() > 0 {
 		t.Errorf("%d, %q", status, stderr.String())
 	}
 	_, list, _ := strings.Cut(Usage, "\n\n")

@@ -65,7 +65,9 @@ func directory() func(*testscript.TestScript, bool, []string) {
 				}
 				files++
 				name, _ := filepath.Rel(dir, path)
-				at := slices.IndexFunc(entries, func(e *entry) bool { return namePattern(e.name, apps).MatchString(name) })
+				at := slices.IndexFunc(entries, func(e *entry) bool {
+					return namePattern(e.name, apps).MatchString(name)
+				})
 				if at < 0 {
 					if !d.IsDir() || !slices.ContainsFunc(entries, func(e *entry) bool { return e.below(name, apps) }) {
 						ts.Logf("%s: docs/pod-directory.md does not have %s", path, name)
@@ -75,9 +77,11 @@ func directory() func(*testscript.TestScript, bool, []string) {
 				}
 				e := entries[at]
 				e.seen = true
-				late := e.since == "run" && slices.Contains([]string{"preparing", "aborted prepare", "prepared"}, state) || e.since == "garbage" && state != "exited garbage"
+				late := e.since == "run" && slices.Contains([]string{"preparing", "aborted prepare", "prepared"},
+					state) || e.since == "garbage" && state != "exited garbage"
 				if late || e.directory && !d.IsDir() {
-					ts.Logf("%s: is not what docs/pod-directory.md says of %s: since %q, directory %v", path, e.name, e.since, e.directory)
+					ts.Logf("%s: is not what docs/pod-directory.md says of %s: since %q, directory %v", path, e.name,
+						e.since, e.directory)
 					wrong++
 				}
 				if e.whole && d.IsDir() {
@@ -138,7 +142,8 @@ func readPage(ts *testscript.TestScript, page string) (entries []*entry) {
 			prefix, since, relevant = "stage1/rootfs/", "", true
 		case strings.HasPrefix(line, "## "):
 			prefix, since, relevant = "", "", strings.HasPrefix(line, "## Files")
-		case strings.HasPrefix(line, "Written by `rkt-run-prepared`"), strings.HasPrefix(line, "Written while the pod runs"):
+		case strings.HasPrefix(line, "Written by `rkt-run-prepared`"),
+			strings.HasPrefix(line, "Written while the pod runs"):
 			since = "run"
 		case strings.HasPrefix(line, "Written by "):
 			since = ""
@@ -151,7 +156,8 @@ func readPage(ts *testscript.TestScript, page string) (entries []*entry) {
 			if i%2 == 0 {
 				continue
 			}
-			e := &entry{name: prefix + name, directory: strings.HasSuffix(strings.TrimSuffix(name, "…"), "/"), whole: strings.HasSuffix(name, "…"), since: since}
+			e := &entry{name: prefix + name, directory: strings.HasSuffix(strings.TrimSuffix(name, "…"), "/"),
+				whole: strings.HasSuffix(name, "…"), since: since}
 			if strings.Contains(cells[2], "written by `rkt-run-prepared") {
 				e.since = "run"
 			}

@@ -159,7 +159,8 @@ func (d *fickleDisk) serve(conn net.Conn) error {
 		}
 		switch option.Kind {
 		case nbdOptInfo, nbdOptGo:
-			err = errors.Join(answer(nbdReplyInfo, uint16(nbdInfoExport), uint64(info.Size()), uint16(nbdHasFlags|nbdSendFlush)), answer(nbdReplyAck))
+			err = errors.Join(answer(nbdReplyInfo, uint16(nbdInfoExport), uint64(info.Size()),
+				uint16(nbdHasFlags|nbdSendFlush)), answer(nbdReplyAck))
 			open = option.Kind == nbdOptGo
 		case nbdOptAbort:
 			return answer(nbdReplyAck)

@@ -20,9 +20,10 @@ import (
 
 // pieces are what random strings are put together of: all that means something to a unit file, a
 // shell, systemd, a path or JSON.
-var pieces = []string{"%", "%%", "%n", "%H", "$", "$$", "${HOME}", "$HOME", `"`, "'", `\`, `\\`, `\n`, `\x41`, `\u00e9`, ";", " ; ", "#", "\n", "\r", "\t",
-	" ", "  ", "[Service]", "\nExecStart=/bin/false\n", "=", ":", "-", "--", "+", "!", "@", "|", "*", "?", "~", "{", "}", "(", ")", "<", ">", "&", "`", ",", "/",
-	"..", ".", "a", "é", "€", "😀", "\x01", "\x1b[0m", "\x7f", "\x80", "\xff", "\xc3", "\xed\xa0\x80", strings.Repeat("x", 3000)}
+var pieces = []string{"%", "%%", "%n", "%H", "$", "$$", "${HOME}", "$HOME", `"`, "'", `\`, `\\`, `\n`, `\x41`, `\u00e9`,
+	";", " ; ", "#", "\n", "\r", "\t", " ", "  ", "[Service]", "\nExecStart=/bin/false\n", "=", ":", "-", "--", "+",
+	"!", "@", "|", "*", "?", "~", "{", "}", "(", ")", "<", ">", "&", "`", ",", "/", "..", ".", "a", "é", "€", "😀",
+	"\x01", "\x1b[0m", "\x7f", "\x80", "\xff", "\xc3", "\xed\xa0\x80", strings.Repeat("x", 3000)}
 
 func randomString(r *rand.Rand) string {
 	var b strings.Builder
@@ -36,7 +37,8 @@ func randomString(r *rand.Rand) string {
 	return b.String()
 }
 
-// randomName is a random string that is mostly what systemd takes in a path, and short enough for a directory's name.
+// randomName is a random string that is mostly what systemd takes in a path, and short enough for a
+// directory's name.
 func randomName(r *rand.Rand) string {
 	s := strings.ReplaceAll(randomString(r), strings.Repeat("x", 3000), "x")
 	if r.IntN(10) == 0 {
@@ -50,8 +52,9 @@ func randomName(r *rand.Rand) string {
 	}, s)
 }
 
-// fuzz runs pods with random arguments, environment (names, too), working directory and mount point: fuzz ROUNDS. Each string arrives byte for byte, or
-// is refused in one line before anything is made. $FUZZ_ROUNDS is how many instead, and $FUZZ_SEED repeats a run.
+// fuzz runs pods with random arguments, environment (names, too), working directory and mount
+// point: fuzz ROUNDS. Each string arrives byte for byte, or is refused in one line before anything
+// is made. $FUZZ_ROUNDS is how many instead, and $FUZZ_SEED repeats a run.
 func fuzz(ts *testscript.TestScript, neg bool, args []string) {
 	number := func(variable, otherwise string) uint64 {
 		text := os.Getenv(variable)
@@ -81,7 +84,8 @@ func fuzz(ts *testscript.TestScript, neg bool, args []string) {
 			want[fmt.Sprintf("V%d", i)] = value
 		}
 		for i := range r.IntN(3) { // variables of any name
-			name := strings.NewReplacer("=", "", "\x00", "").Replace(strings.ToValidUTF8(randomString(r), "?")) + strconv.Itoa(i)
+			name := strings.NewReplacer("=", "", "\x00", "").Replace(strings.ToValidUTF8(randomString(r), "?")) +
+				strconv.Itoa(i)
 			if _, taken := want[name]; taken {
 				continue
 			}

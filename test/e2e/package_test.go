@@ -32,12 +32,14 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	t.Run("extension", func(t *testing.T) {
-		out, err := limited(t, "unsquashfs", "-cat", packages+"/rkt-2.0.0-linux-amd64.raw", "usr/lib/extension-release.d/extension-release.rkt").Output()
+		out, err := limited(t, "unsquashfs", "-cat", packages+"/rkt-2.0.0-linux-amd64.raw",
+			"usr/lib/extension-release.d/extension-release.rkt").Output()
 		if err != nil || string(out) != "ID=_any\nEXTENSION_RELOAD_MANAGER=1\n" {
 			t.Errorf("%q, %v", out, err)
 		}
 		out, err = limited(t, "unsquashfs", "-lls", packages+"/rkt-2.0.0-linux-amd64.raw").Output()
-		if err != nil || !strings.Contains(string(out), "-rwxr-xr-x root/root") || !strings.Contains(string(out), "/usr/bin/rkt-run-prepared") ||
+		if err != nil || !strings.Contains(string(out), "-rwxr-xr-x root/root") ||
+			!strings.Contains(string(out), "/usr/bin/rkt-run-prepared") ||
 			strings.Contains(string(out), "/etc") {
 			t.Errorf("%s, %v", out, err)
 		}
@@ -83,7 +85,8 @@ func TestPackage(t *testing.T) {
 	}
 }
 
-// pack makes all packages of version 2.0.0 in a directory, in a copy of the tree: other tests build in this one.
+// pack makes all packages of version 2.0.0 in a directory, in a copy of the tree: other tests build
+// in this one.
 func pack(t *testing.T, dir, umask string) {
 	t.Helper()
 	tree := t.TempDir()

@@ -194,7 +194,8 @@ func squeeze(line string) string { return strings.TrimRight(space.ReplaceAllStri
 
 var space = regexp.MustCompile(`[ \t]+`)
 
-// expectation makes a regular expression: a line "…" stands for any lines, and "…" in a line for any text in it.
+// expectation makes a regular expression: a line "…" stands for any lines, and "…" in a line for
+// any text in it.
 func expectation(want []string) string {
 	var parts []string
 	for _, line := range want {

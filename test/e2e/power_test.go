@@ -36,9 +36,11 @@ func TestPowerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := limited(t, "unshare", "--mount", "--propagation=private", "bash", script, dir, filepath.Join(overlay, "usr/bin"), filepath.Join(overlay, "images"), strconv.Itoa(rounds))
+	cmd := limited(t, "unshare", "--mount", "--propagation=private", "bash", script, dir,
+		filepath.Join(overlay, "usr/bin"), filepath.Join(overlay, "images"), strconv.Itoa(rounds))
 	out, err := cmd.CombinedOutput()
-	if err != nil || bytes.Contains(out, []byte("WRONG")) || !bytes.Contains(out, []byte("cut the power "+strconv.Itoa(rounds)+" times")) {
+	if err != nil || bytes.Contains(out, []byte("WRONG")) ||
+		!bytes.Contains(out, []byte("cut the power "+strconv.Itoa(rounds)+" times")) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
@@ -56,7 +58,8 @@ func TestPowerLossKilled(t *testing.T) {
 	}
 	from := installed(t)
 	overlay := t.TempDir() // with no more than is needed: each boot copies it
-	command(t, "sh", "-ec", `mkdir -p $2/usr/bin $2/images; cp -a $1/usr/bin/rkt* $2/usr/bin; cp -a $1/images/busybox $1/images/busybox.aci $2/images`, "sh", from, overlay)
+	command(t, "sh", "-ec", `mkdir -p $2/usr/bin $2/images; cp -a $1/usr/bin/rkt* $2/usr/bin; cp -a `+
+		`$1/images/busybox $1/images/busybox.aci $2/images`, "sh", from, overlay)
 	if wrong := losePower(t, overlay, false, rounds); wrong != nil {
 		t.Error(strings.Join(wrong, "\n"))
 	}
@@ -109,8 +112,10 @@ func losePower(t *testing.T, overlay string, lies bool, rounds int) (wrong []str
 			}
 		}
 		machine := testkit.VM{
-			Dir: filepath.Join(dir, fmt.Sprint("boot", n)), Kernel: "../../bin/vm", Overlay: []string{overlay}, Bare: true, Disk: "nbd:unix:" + socket, Memory: 1024,
-			Args: []string{"bash", "/machine" + script, strconv.Itoa(n), "/machine" + sure}, WorkDir: "/", Stdout: &out, Stderr: &out,
+			Dir: filepath.Join(dir, fmt.Sprint("boot", n)), Kernel: "../../bin/vm", Overlay: []string{overlay},
+			Bare: true, Disk: "nbd:unix:" + socket, Memory: 1024,
+			Args: []string{"bash", "/machine" + script, strconv.Itoa(n), "/machine" + sure}, WorkDir: "/", Stdout: &out,
+			Stderr: &out,
 		}
 		if err := os.Mkdir(machine.Dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -150,7 +155,8 @@ func losePower(t *testing.T, overlay string, lies bool, rounds int) (wrong []str
 		}
 		os.RemoveAll(machine.Dir)
 	}
-	t.Logf("cut the power %d times (a disk that lies: %v): %d writes lost in whole or in part; %d images, %d pods found, %d things that had been done; wrong: %q",
+	t.Logf("cut the power %d times (a disk that lies: %v): %d writes lost in whole or in part; %d images, %d pods "+
+		"found, %d things that had been done; wrong: %q",
 		rounds, lies, lost, images, pods, done, wrong)
 	return wrong
 }

@@ -13,7 +13,8 @@ import (
 // sessions are testdata/reboot/1-before.txtar, and 2-after.txtar, in the host that has come up
 // again.
 func TestReboot(t *testing.T) {
-	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli", "busybox", "pgrep", "jq")
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli",
+		"busybox", "pgrep", "jq")
 	overlay := installed(t)
 	self, err := os.Executable()
 	if err != nil {
@@ -28,7 +29,8 @@ func TestReboot(t *testing.T) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
 	}
-	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC { // which takes no overlay; and what the hosts write has to outlive the first
+	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		// which takes no overlay; and what the hosts write has to outlive the first
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +44,8 @@ func TestReboot(t *testing.T) {
 		if session, err = filepath.Abs(session); err != nil {
 			t.Fatal(err)
 		}
-		h, err := testkit.Boot(t.Context(), testkit.Config{Dir: dir, Overlay: []string{overlay}, Binds: []string{filepath.Dir(session), filepath.Dir(self)}, Again: i > 0})
+		h, err := testkit.Boot(t.Context(), testkit.Config{Dir: dir, Overlay: []string{overlay},
+			Binds: []string{filepath.Dir(session), filepath.Dir(self)}, Again: i > 0})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -148,7 +148,8 @@ func (m *matrix) write(page string) error {
 				failed = append(failed, session)
 			}
 		}
-		table += fmt.Sprintf("| %s | %s | %d of %d | %s |\n", r.name, r.systemd, len(m.sessions)-len(failed), len(m.sessions),
+		table += fmt.Sprintf("| %s | %s | %d of %d | %s |\n", r.name, r.systemd, len(m.sessions)-len(failed),
+			len(m.sessions),
 			strings.Join(failed, ", "))
 	}
 	return os.WriteFile(page, []byte(before+tableBegin+table+tableEnd+after), 0o644)

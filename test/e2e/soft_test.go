@@ -43,7 +43,8 @@ func playSoftReboot(t *testing.T, root, overlay string) {
 	}()
 	inside(t, h, self, "/opt/1-before.txtar")
 	if err := h.SoftReboot(t.Context()); err != nil {
-		journal, _ := h.Command(t.Context(), "journalctl", "--no-pager", "--lines=100", "--output=short-monotonic").CombinedOutput()
+		journal, _ := h.Command(t.Context(), "journalctl", "--no-pager", "--lines=100",
+			"--output=short-monotonic").CombinedOutput()
 		t.Fatalf("%v\nthe end of the host's journal:\n%s", err, journal)
 	}
 	inside(t, h, self, "/opt/2-after.txtar")

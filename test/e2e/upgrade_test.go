@@ -19,13 +19,15 @@ func TestHostUpgrade(t *testing.T) {
 	if dir == "" {
 		t.Skipf("$%s is not set: run make test", releasesVariable)
 	}
-	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli", "busybox", "pgrep", "jq")
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli",
+		"busybox", "pgrep", "jq")
 	overlay := installed(t)
 	trixie, forky := filepath.Join(dir, "trixie"), filepath.Join(dir, "forky")
 	for _, step := range []struct{ name, from, to string }{{"to-257", "", trixie}, {"from-257-to-262", trixie, forky}} {
 		t.Run(step.name, func(t *testing.T) {
 			t.Parallel()
-			playUpgrade(t, step.from, overlay, "testdata/upgrade/host.txtar", []string{step.to}, upgradeVariable+"="+step.to)
+			playUpgrade(t, step.from, overlay, "testdata/upgrade/host.txtar", []string{step.to},
+				upgradeVariable+"="+step.to)
 		})
 	}
 }
@@ -47,7 +49,8 @@ func playUpgrade(t *testing.T, root, overlay, session string, binds []string, en
 	}
 	defer os.RemoveAll(dir)
 	h, err := testkit.Boot(t.Context(), testkit.Config{
-		Dir: dir, Root: root, Overlay: []string{overlay}, Binds: append(binds, filepath.Dir(session), filepath.Dir(self)),
+		Dir: dir, Root: root, Overlay: []string{overlay}, Binds: append(binds, filepath.Dir(session),
+			filepath.Dir(self)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,8 +77,8 @@ const formerVariable = "RKT_E2E_FORMER"
 // TestToolkitUpgrade replaces the toolkit by the next version while there are pods in every state,
 // and goes back. The session is testdata/upgrade/toolkit.txtar.
 func TestToolkitUpgrade(t *testing.T) {
-	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server", "redis-cli", "busybox",
-		"pgrep", "jq")
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "redis-server",
+		"redis-cli", "busybox", "pgrep", "jq")
 	overlay := installed(t)
 	trees, err := os.MkdirTemp("/var/tmp", "rkt-upgrade-trees-")
 	if err != nil {
@@ -97,7 +100,8 @@ func installFormer(t *testing.T, source, dir string) {
 	if err != nil || string(out) != "false\n" {
 		t.Skipf("no git repository with its history, and so no commit %s: git fetch --unshallow", formerCommit)
 	}
-	command(t, "bash", "-c", "set -o pipefail; mkdir $1; git -C $(git rev-parse --show-toplevel) archive $0 | tar -x -C $1",
+	command(t, "bash", "-c", "set -o pipefail; mkdir $1; git -C $(git rev-parse --show-toplevel) archive $0 | tar -x "+
+		"-C $1",
 		formerCommit, source)
 	command(t, "make", "-C", source, "install", "DESTDIR="+dir, "PREFIX=/usr", "VERSION=former")
 }

@@ -115,7 +115,8 @@ func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 	script, looks := "failed=0\n", ""
 	for what, look := range leakScripts {
 		file := filepath.Join(dir, regexp.MustCompile(`\W`).ReplaceAllString(what, "")+".sh")
-		text := "left=$(\n{ " + look + "\n} 2>/dev/null\n)\ntest -z \"$left\" || { echo \"left behind: " + what + ": $left\"; exit 1; }\n"
+		text := "left=$(\n{ " + look + "\n} 2>/dev/null\n)\ntest -z \"$left\" || { echo \"left behind: " + what +
+			": $left\"; exit 1; }\n"
 		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +129,8 @@ func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 		}
 		script += fmt.Sprintf("PODS=%s %s=%s %s='%s' %s=%d", os.Getenv("PODS"), releaseVariable, of.release,
 			insideVariable, machine+session, slownessVariable, slowness)
-		script += fmt.Sprintf(" '%s' -test.run='^TestInside$' -test.v -test.timeout=%s || failed=1\n%s", machine+self, limit, looks)
+		script += fmt.Sprintf(" '%s' -test.run='^TestInside$' -test.v -test.timeout=%s || failed=1\n%s", machine+self,
+			limit, looks)
 	}
 	file := filepath.Join(dir, "sessions.sh")
 	if err := os.WriteFile(file, []byte(script+"exit $failed\n"), 0o755); err != nil {
@@ -138,8 +140,9 @@ func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 	defer cancel()
 	var out bytes.Buffer
 	start := time.Now()
-	status, err := testkit.VM{Dir: dir, Kernel: of.kernel(), Root: of.root, Options: of.options, Overlay: []string{overlay},
-		Args: []string{"/bin/sh", machine + file}, WorkDir: "/", Stdout: &out, Stderr: &out}.Run(ctx)
+	status, err := testkit.VM{Dir: dir, Kernel: of.kernel(), Root: of.root, Options: of.options,
+		Overlay: []string{overlay},
+		Args:    []string{"/bin/sh", machine + file}, WorkDir: "/", Stdout: &out, Stderr: &out}.Run(ctx)
 	if err != nil || status != 0 {
 		t.Fatalf("status %d, %v\n%s", status, err, out.String())
 	}

@@ -153,8 +153,8 @@ func (p *pulled) verify(ctx context.Context, keys trust.Keystore) (*keystore.Pro
 	return &c.by, nil
 }
 
-// retryWithGET reports whether a failed HEAD should be retried as GET: not every registry knows HEAD
-// or sends a digest with it, and an answer to it has no text that says what is wrong.
+// retryWithGET reports whether a failed HEAD should be retried as GET: not every registry knows
+// HEAD or sends a digest with it, and an answer to it has no text that says what is wrong.
 func retryWithGET(err error) bool {
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
 		return answer.StatusCode < http.StatusInternalServerError && answer.StatusCode != http.StatusTooManyRequests

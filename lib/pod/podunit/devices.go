@@ -10,8 +10,8 @@ import (
 )
 
 // allowDevices limits a service to the devices that the pod's own filter allows, and that
-// systemd-nspawn needs: those of its own unit (systemd-nspawn@.service), and of --device and --volume.
-// What a pod manifest names is not known here.
+// systemd-nspawn needs: those of its own unit (systemd-nspawn@.service), and of --device and
+// --volume. What a pod manifest names is not known here.
 func (p *Pod) allowDevices(f *unitfile.File) error {
 	if slices.ContainsFunc(p.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") }) {
 		return nil

@@ -33,8 +33,8 @@ func TestService(t *testing.T) {
 			`Environment=IMAGE=img`, `Environment=PORT_X=1`, `Environment=MEMORY=1Gi`,
 			`Environment=IMAGE_3=c`, `Environment=CPU_3=2`,
 			strings.Join([]string{"ExecStartPre=/opt/50%%/bin/rkt-prepare", "--port=x:${PORT_X}", "--port=x:2",
-				"${IMAGE}", "--memory=${MEMORY}", `-- %%n "a\x0aExecStart=/bin/evil" "\\" "" ";"`, "---", `"b\xff"`, "---", "${IMAGE_3}",
-				"--cpu=${CPU_3}"}, " \\\n    "),
+				"${IMAGE}", "--memory=${MEMORY}", `-- %%n "a\x0aExecStart=/bin/evil" "\\" "" ";"`, "---", `"b\xff"`,
+				"---", "${IMAGE_3}", "--cpu=${CPU_3}"}, " \\\n    "),
 		}},
 		{Pod{Name: "web@", Programs: "/usr/bin", Prepare: []string{"--volume=d-%i:/d", "--set-env=A=%%i 5%"},
 			Apps: []App{{Image: "img:%i"}}}, []string{
@@ -42,10 +42,12 @@ func TestService(t *testing.T) {
 			`ExecStartPre=/usr/bin/rkt-prepare --volume=d-%i:/d "--set-env=A=%%i 5%%" ${IMAGE}`,
 		}},
 		{ // the apps would have IMAGE
-			Pod{Name: "env", Programs: "/usr/bin", Prepare: []string{"--inherit-env=true"}, Apps: []App{{Image: "img"}}},
+			Pod{Name: "env", Programs: "/usr/bin", Prepare: []string{"--inherit-env=true"},
+				Apps: []App{{Image: "img"}}},
 			[]string{`ExecStartPre=/usr/bin/rkt-prepare --inherit-env=true img`},
 		},
-		{Pod{Name: "q", Programs: "/usr/bin", Imported: true, Apps: []App{{Image: "x:${TAG}", Args: []string{"%n", "$A"}}},
+		{Pod{Name: "q", Programs: "/usr/bin", Imported: true,
+			Apps:   []App{{Image: "x:${TAG}", Args: []string{"%n", "$A"}}},
 			Reload: []string{"rkt-kill", "--signal=HUP", "self"},
 			Settings: []Setting{{"Service", "ExecStopPost", "/after"}, {"Service", "Type", "oneshot"},
 				{"Service", "ExecStartPre", "/before"}, {"Unit", "Description", "D"}}}, []string{
@@ -80,8 +82,8 @@ func TestService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "DevicePolicy=closed\nDeviceAllow=char-pts rw\nDeviceAllow=/dev/net/tun rwm\nDeviceAllow=/dev/null rwm\n" +
-		"DeviceAllow=/dev/absent r\nDeviceAllow=/dev/zero rw\n"
+	const want = "DevicePolicy=closed\nDeviceAllow=char-pts rw\nDeviceAllow=/dev/net/tun rwm\nDeviceAllow=/dev/null " +
+		"rwm\nDeviceAllow=/dev/absent r\nDeviceAllow=/dev/zero rw\n"
 	if !strings.Contains(string(text), want) || strings.Contains(string(text), "/dev/full ") {
 		t.Errorf("no lines %s in\n%s", want, text)
 	}
@@ -95,7 +97,8 @@ func TestService(t *testing.T) {
 func TestSocket(t *testing.T) {
 	p := &Pod{Name: "web", Prepare: []string{
 		"--port=80-tcp:8080", "--port=81-tcp:[::1]:8081", "--port=53-udp:127.0.0.1:5353"}}
-	text, err := p.Socket([]Port{{"80-tcp", "tcp", 80, 1}, {"81-tcp", "tcp", 81, 1}, {"53-udp", "udp", 53, 1}, {"r", "tcp", 90, 2}, {"control", "unix", 1, 1}})
+	text, err := p.Socket([]Port{{"80-tcp", "tcp", 80, 1}, {"81-tcp", "tcp", 81, 1}, {"53-udp", "udp", 53, 1},
+		{"r", "tcp", 90, 2}, {"control", "unix", 1, 1}})
 	want := "[Socket]\nListenStream=8080\nListenStream=[::1]:8081\nListenDatagram=127.0.0.1:5353\nListenStream=90\nListenStream=91\nListenStream=/run/web/control\n"
 	if err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("%v\n%s", err, text)
@@ -133,7 +136,8 @@ func TestVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, err := exec.Command("systemd-analyze", "verify", filepath.Join(dir, "hostile.service"), filepath.Join(dir, "hostile.socket")).CombinedOutput()
+	out, err := exec.Command("systemd-analyze", "verify", filepath.Join(dir, "hostile.service"),
+		filepath.Join(dir, "hostile.socket")).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "hostile") {
 		t.Errorf("%v\n%s\n%s", err, out, service)
 	}

@@ -395,8 +395,8 @@ func newStorage(dir, data string, o *Options) (*storage, error) {
 	return s, s.checkSources(typed, o.Users == poddir.UsersOwn)
 }
 
-// placeMounts gives the mounts of the pod and of its apps to o, those of the short form included. It
-// returns what was typed for each of the latter.
+// placeMounts gives the mounts of the pod and of its apps to o, those of the short form included.
+// It returns what was typed for each of the latter.
 func (s *storage) placeMounts(all []*Volumes, o *Options) (map[types.ACName]string, error) {
 	typed := map[types.ACName]string{} // the short form, in which no name was given
 	for i, v := range all {

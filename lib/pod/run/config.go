@@ -72,7 +72,8 @@ func writeConfigs(p *poddir.Pod, apps []*app) error {
 		if err != nil {
 			return fmt.Errorf("app %q: configuration: %w", a.Name, err)
 		}
-		if err := durable.WriteForNow(p.Path(poddir.AppConfig(a.Name, stage1.ConfigFile)), append(text, '\n'), 0o600); err != nil {
+		if err := durable.WriteForNow(p.Path(poddir.AppConfig(a.Name, stage1.ConfigFile)), append(text, '\n'),
+			0o600); err != nil {
 			return err
 		}
 	}

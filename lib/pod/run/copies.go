@@ -93,7 +93,8 @@ func (s *shifted) copy(podDir *os.File, b fstab.Bind) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE})
+	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY,
+		Propagation: unix.MS_PRIVATE})
 	if err != nil {
 		unix.Close(tree)
 		return -1, err

@@ -15,7 +15,8 @@ import (
 func TestCanCopy(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	for name, size := range map[string]int64{"file": 10, "large": maxCopy + 1, "creds/one": 10, "creds/sub/two": 20, "heavy/a": maxCopy, "heavy/b": 1, "odd/file": 1} {
+	for name, size := range map[string]int64{"file": 10, "large": maxCopy + 1, "creds/one": 10, "creds/sub/two": 20,
+		"heavy/a": maxCopy, "heavy/b": 1, "odd/file": 1} {
 		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -41,8 +42,10 @@ func TestCanCopy(t *testing.T) {
 	}{
 		{"file", true, nil, true}, {"file", false, nil, false}, {"link", true, nil, true}, {"large", true, nil, false},
 		{"absent", true, nil, false}, {"odd/fifo", true, nil, false},
-		{"creds", true, nil, false}, {"creds", true, credentials("creds"), true}, {"creds/sub", true, credentials("creds"), true},
-		{"creds", false, credentials("creds"), false}, {"creds", true, credentials("cred"), false}, {"creds", true, credentials("creds/sub"), false},
+		{"creds", true, nil, false}, {"creds", true, credentials("creds"), true},
+		{"creds/sub", true, credentials("creds"), true},
+		{"creds", false, credentials("creds"), false}, {"creds", true, credentials("cred"), false},
+		{"creds", true, credentials("creds/sub"), false},
 		{"creds", true, []string{credentialsVariable + "="}, false},
 		{"heavy", true, credentials("heavy"), false}, {"odd", true, credentials("odd"), false},
 	} {

@@ -18,7 +18,8 @@ var formerDevices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
 // devLinks are the symbolic links of an app's /dev.
 var devLinks = map[string]string{
-	"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx", "core": "/proc/kcore",
+	"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+	"ptmx": "pts/ptmx", "core": "/proc/kcore",
 }
 
 // showDev mounts an app's /dev in the pod's root, where the pod's systemd makes the app's /dev/log.

@@ -83,7 +83,8 @@ func checkAsked(apps []*app) error {
 				return fmt.Errorf("resource limit %s: %w", l.Type, err)
 			}
 			if l.Hard > own.Max {
-				return fmt.Errorf("app %q: --ulimit: %s=%d is above %d, the most that this process may have (it lacks CAP_SYS_RESOURCE)",
+				return fmt.Errorf("app %q: --ulimit: %s=%d is above %d, the most that this process may have (it "+
+					"lacks CAP_SYS_RESOURCE)",
 					a.Name, strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), l.Hard, own.Max)
 			}
 		}

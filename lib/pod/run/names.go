@@ -29,7 +29,8 @@ func readNames(p *poddir.Pod, hostname string) (*names, error) {
 		hostname = stage1.PodName(p.UUID)
 	}
 	n := names{hostname: []byte(hostname + "\n")}
-	for name, to := range map[string]*[]byte{network.ResolvFile: &n.resolv, network.HostResolvFile: &n.resolvStub, network.HostsFile: &n.hosts} {
+	for name, to := range map[string]*[]byte{network.ResolvFile: &n.resolv, network.HostResolvFile: &n.resolvStub,
+		network.HostsFile: &n.hosts} {
 		text, err := p.ReadFile(poddir.NetDir + "/" + name)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
@@ -82,7 +83,8 @@ func (n *names) volumes(own []fstab.Bind) []fstab.Bind {
 	if !n.hostHosts || isThere {
 		return own
 	}
-	return append([]fstab.Bind{{Source: network.HostHosts, Target: network.HostHosts, ReadOnly: true, NoDev: true}}, own...)
+	return append([]fstab.Bind{{Source: network.HostHosts, Target: network.HostHosts, ReadOnly: true, NoDev: true}},
+		own...)
 }
 
 // give writes the files into the root of an app, and /etc/hostname and /etc/mtab, as rkt did.

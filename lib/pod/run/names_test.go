@@ -42,7 +42,8 @@ func write(t *testing.T, path, text string) {
 
 func TestNames(t *testing.T) {
 	const stub = network.Localhost + "10.1.0.2 web\n"
-	eth0 := map[string]string{"eth0/config": `{"name":"a"}`, "eth0/result": `{"cniVersion":"0.4.0","ips":[{"address":"10.1.0.2/24"}]}`}
+	eth0 := map[string]string{"eth0/config": `{"name":"a"}`,
+		"eth0/result": `{"cniVersion":"0.4.0","ips":[{"address":"10.1.0.2/24"}]}`}
 	with := func(more ...string) map[string]string {
 		files := map[string]string{}
 		for name, text := range eth0 {
@@ -62,19 +63,28 @@ func TestNames(t *testing.T) {
 		{name: "nothing said", net: with(), hosts: stub},
 		{name: "no network", hosts: network.Localhost + "127.0.1.1 web\n"},
 		{name: "the host's where the image has none", net: with("host-resolv.conf", "H\n"), resolv: "H\n", hosts: stub},
-		{name: "or an empty one", net: with("host-resolv.conf", "H\n"), image: map[string]string{"etc/resolv.conf": "", "etc/hosts": ""}, resolv: "H\n", hosts: stub},
-		{name: "or a link to nowhere", net: with("host-resolv.conf", "H\n"), image: map[string]string{"etc/resolv.conf": "-> ../run/stub", "etc/hosts": "-> /x"},
+		{name: "or an empty one", net: with("host-resolv.conf", "H\n"), image: map[string]string{"etc/resolv.conf": "",
+			"etc/hosts": ""}, resolv: "H\n", hosts: stub},
+		{name: "or a link to nowhere", net: with("host-resolv.conf", "H\n"),
+			image:  map[string]string{"etc/resolv.conf": "-> ../run/stub", "etc/hosts": "-> /x"},
 			resolv: "H\n", hosts: stub},
-		{name: "the image's", net: with("host-resolv.conf", "H\n"), image: map[string]string{"etc/resolv.conf": "I\n", "etc/hosts": "J\n"}, resolv: "I\n", hosts: "J\n"},
-		{name: "imposed", net: with("resolv.conf", "N\n", "hosts", "M\n"), image: map[string]string{"etc/resolv.conf": "I\n", "etc/hosts": "J\n"},
+		{name: "the image's", net: with("host-resolv.conf", "H\n"), image: map[string]string{"etc/resolv.conf": "I\n",
+			"etc/hosts": "J\n"}, resolv: "I\n", hosts: "J\n"},
+		{name: "imposed", net: with("resolv.conf", "N\n", "hosts", "M\n"),
+			image:  map[string]string{"etc/resolv.conf": "I\n", "etc/hosts": "J\n"},
 			resolv: "N\n", hosts: "M\n10.1.0.2 web\n"},
 		{name: "the name is there", net: with("hosts", "1.1.1.1 x web\n"), hosts: "1.1.1.1 x web\n"},
-		{name: "the name is in a comment", net: with("hosts", "1.1.1.1 x # web\n"), hosts: "1.1.1.1 x # web\n10.1.0.2 web\n"},
-		{name: "imposed, empty", net: with("resolv.conf", ""), image: map[string]string{"etc/resolv.conf": "I\n"}, hosts: stub},
-		{name: "a folder above is a link", net: with("resolv.conf", "N\n"), image: map[string]string{"etc": "-> /usr/etc", "usr/etc/x": ""}, resolv: "N\n", hosts: stub},
-		{name: "no folder at all", net: with("resolv.conf", "N\n"), image: map[string]string{"usr/x": ""}, resolv: "N\n", hosts: stub},
+		{name: "the name is in a comment", net: with("hosts", "1.1.1.1 x # web\n"),
+			hosts: "1.1.1.1 x # web\n10.1.0.2 web\n"},
+		{name: "imposed, empty", net: with("resolv.conf", ""), image: map[string]string{"etc/resolv.conf": "I\n"},
+			hosts: stub},
+		{name: "a folder above is a link", net: with("resolv.conf", "N\n"),
+			image: map[string]string{"etc": "-> /usr/etc", "usr/etc/x": ""}, resolv: "N\n", hosts: stub},
+		{name: "no folder at all", net: with("resolv.conf", "N\n"), image: map[string]string{"usr/x": ""},
+			resolv: "N\n", hosts: stub},
 		{name: "a file in the folder's place", image: map[string]string{"etc": "x"}, hosts: "", resolv: ""},
-		{name: "a folder in the file's place", net: with("resolv.conf", "N\n"), image: map[string]string{"etc/resolv.conf/x": ""}, wrong: "/etc/resolv.conf: "},
+		{name: "a folder in the file's place", net: with("resolv.conf", "N\n"),
+			image: map[string]string{"etc/resolv.conf/x": ""}, wrong: "/etc/resolv.conf: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			n, err := readNames(made(t, test.net), "web")
@@ -107,13 +117,15 @@ func TestNames(t *testing.T) {
 					}
 					continue
 				}
-				if text, err := os.ReadFile(filepath.Join(etc, name)); err != nil || string(text) != want || !info.Mode().IsRegular() || info.Mode().Perm() != 0o644 {
+				if text, err := os.ReadFile(filepath.Join(etc, name)); err != nil || string(text) != want ||
+					!info.Mode().IsRegular() || info.Mode().Perm() != 0o644 {
 					t.Errorf("%s: %q, %s, %v", name, text, info.Mode(), err)
 				}
 			}
 			hostname, _ := os.ReadFile(filepath.Join(etc, "hostname"))
 			mtab, _ := os.Readlink(filepath.Join(etc, "mtab"))
-			if _, file := test.image["etc"]; string(hostname)+mtab != "web\n../proc/self/mounts" && (!file || etc != filepath.Join(root, "etc")) {
+			if _, file := test.image["etc"]; string(hostname)+mtab != "web\n../proc/self/mounts" &&
+				(!file || etc != filepath.Join(root, "etc")) {
 				t.Errorf("hostname %q, mtab %q", hostname, mtab)
 			}
 			if left, _ := filepath.Glob(filepath.Join(etc, ".rkt*")); left != nil {
@@ -154,7 +166,8 @@ func TestNamesOfHostileImage(t *testing.T) {
 
 func TestHostname(t *testing.T) {
 	for name, want := range map[string]bool{"a": true, "web-1.example.org": true, strings.Repeat("a", 64): true,
-		"": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a b": false, "a\nb": false, "a_b": false, strings.Repeat("a", 65): false} {
+		"": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a b": false, "a\nb": false, "a_b": false,
+		strings.Repeat("a", 65): false} {
 		if validHostname(name) != want {
 			t.Errorf("%q: want %v", name, want)
 		}

@@ -31,7 +31,8 @@ func allowScores(apps []*app) error {
 			lowest = min(lowest, *a.Prepared.Process.OOMScoreAdj)
 		}
 	}
-	if lowest == own || os.WriteFile(file, []byte(strconv.Itoa(lowest)), 0) != nil { // rkt-prepare has told of a refusal
+	if lowest == own || os.WriteFile(file, []byte(strconv.Itoa(lowest)), 0) != nil {
+		// rkt-prepare has told of a refusal
 		return nil
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -130,7 +130,8 @@ func (a *app) mountSecrets(appRoot string, volumes []fstab.Bind, users *shifted)
 	}
 	for _, v := range volumes {
 		if isBelow(stage1.SecretsDir, path.Clean(v.Target)) {
-			return fmt.Errorf("a volume is mounted on %s; the app's credentials have their place in %s", v.Target, stage1.SecretsDir)
+			return fmt.Errorf("a volume is mounted on %s; the app's credentials have their place in %s", v.Target,
+				stage1.SecretsDir)
 		}
 	}
 	root, err := os.Open(appRoot)
@@ -188,7 +189,8 @@ func (a *app) newSecrets(first uint32) (int, error) {
 	for _, name := range slices.Sorted(maps.Keys(a.secrets)) {
 		s := a.secrets[name]
 		var fd int
-		if fd, err = unix.Openat(files, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
+		if fd, err = unix.Openat(files, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC,
+			0); err != nil {
 			break
 		}
 		f := os.NewFile(uintptr(fd), name)

@@ -51,14 +51,17 @@ func activate(p *poddir.Pod, env []string) (rest []string, kept []stage1.Socket,
 			to = slices.IndexFunc(ports, func(p appPort) bool { return p.protocol == "unix" })
 		}
 		if to < 0 {
-			ignored = append(ignored, fmt.Sprintf("the socket %s is not passed on: no app of the pod has a socket-activated port for it", s.address))
+			ignored = append(ignored,
+				fmt.Sprintf("the socket %s is not passed on: no app of the pod has a socket-activated port for it",
+					s.address))
 			unix.CloseOnExec(s.fd)
 			continue
 		}
 		if err := move(s.fd, activation.First+len(kept)); err != nil {
 			return nil, nil, nil, err
 		}
-		kept = append(kept, stage1.Socket{App: ports[to].app, Name: s.name, Kind: s.kind, Address: s.address, Port: ports[to].name})
+		kept = append(kept, stage1.Socket{App: ports[to].app, Name: s.name, Kind: s.kind, Address: s.address,
+			Port: ports[to].name})
 	}
 	return rest, kept, ignored, nil
 }
@@ -119,7 +122,8 @@ func describe(fd int) (socket, error) {
 	default:
 		return s, fmt.Errorf("a socket of type %d, which no app can be given", kind)
 	}
-	if listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); kind != unix.SOCK_DGRAM && (err != nil || listening == 0) {
+	if listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); kind != unix.SOCK_DGRAM &&
+		(err != nil || listening == 0) {
 		return s, errors.New("a connection, not a listening socket (Accept=yes does not work with pods)")
 	}
 	local, err := unix.Getsockname(fd)
@@ -138,7 +142,8 @@ func describe(fd int) (socket, error) {
 	default:
 		return s, errors.New("a socket of a family that no app can be given")
 	}
-	if strings.ContainsFunc(s.address, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.TrimSpace(s.address) != s.address {
+	if strings.ContainsFunc(s.address, func(r rune) bool { return r < ' ' || r == 0x7f }) ||
+		strings.TrimSpace(s.address) != s.address {
 		return s, fmt.Errorf("its path %q can't be written into a unit file", s.address)
 	}
 	return s, nil
@@ -157,8 +162,8 @@ func (s socket) belongs(p appPort) bool {
 func missing(ports []appPort, sockets []socket) (lines []string) {
 	for _, port := range ports {
 		if port.chosen && !slices.ContainsFunc(sockets, func(s socket) bool { return s.belongs(port) }) {
-			lines = append(lines, fmt.Sprintf("nothing listens on port %d of the host: port %s of app %s is socket activated, "+
-				"and no socket was passed for it; a .socket unit does that", port.port, port.name, port.app))
+			lines = append(lines, fmt.Sprintf("nothing listens on port %d of the host: port %s of app %s is socket "+
+				"activated, and no socket was passed for it; a .socket unit does that", port.port, port.name, port.app))
 		}
 	}
 	return lines
@@ -180,7 +185,8 @@ func activatedPorts(p *poddir.Pod) ([]appPort, error) {
 			if !port.Activated {
 				continue
 			}
-			a := appPort{app: app.Name, name: port.Name, protocol: port.Protocol, port: port.Port, count: max(port.Count, 1)}
+			a := appPort{app: app.Name, name: port.Name, protocol: port.Protocol, port: port.Port,
+				count: max(port.Count, 1)}
 			for _, exposed := range manifest.Ports {
 				if exposed.Name == port.Name {
 					a.port, a.chosen = exposed.HostPort, true

@@ -39,7 +39,8 @@ func TestDescribe(t *testing.T) {
 			file, _ = l.(interface{ File() (*os.File, error) }).File()
 		}
 		s, err := describe(int(file.Fd()))
-		if err != nil || s.kind != test.kind || s.protocol != test.protocol || !strings.HasPrefix(s.address, test.want) {
+		if err != nil || s.kind != test.kind || s.protocol != test.protocol ||
+			!strings.HasPrefix(s.address, test.want) {
 			t.Errorf("%s %s: %+v, %v", test.network, test.address, s, err)
 		}
 		file.Close()
@@ -84,9 +85,12 @@ func TestBelongs(t *testing.T) {
 		{socket{protocol: "udp", port: 80}, appPort{name: "80-tcp", protocol: "tcp", port: 80, count: 1}, false},
 		{socket{protocol: "tcp", port: 81}, appPort{name: "80-tcp", protocol: "tcp", port: 80, count: 1}, false},
 		{socket{protocol: "tcp", port: 81}, appPort{name: "range", protocol: "tcp", port: 80, count: 2}, true},
-		{socket{protocol: "tcp", port: 8080, name: "80-tcp"}, appPort{name: "80-tcp", protocol: "tcp", port: 80, count: 1}, true},
-		{socket{protocol: "unix", name: "control"}, appPort{name: "control", protocol: "unix", port: 1, count: 1}, true},
-		{socket{protocol: "unix", name: "x.socket"}, appPort{name: "control", protocol: "unix", port: 1, count: 1}, false},
+		{socket{protocol: "tcp", port: 8080, name: "80-tcp"}, appPort{name: "80-tcp", protocol: "tcp", port: 80,
+			count: 1}, true},
+		{socket{protocol: "unix", name: "control"}, appPort{name: "control", protocol: "unix", port: 1, count: 1},
+			true},
+		{socket{protocol: "unix", name: "x.socket"}, appPort{name: "control", protocol: "unix", port: 1, count: 1},
+			false},
 	} {
 		if got := test.socket.belongs(test.port); got != test.want {
 			t.Errorf("%+v, %+v: %v", test.socket, test.port, got)

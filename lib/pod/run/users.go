@@ -61,10 +61,12 @@ func settleUsers(p *poddir.Pod, apps []*app, o Options) (users *shifted, warning
 	case reserved.Mode == poddir.UsersOwn:
 		return nil, "", fmt.Errorf("--private-users=yes: %s; %s, or use --private-users=no", reason.why, reason.instead)
 	}
-	if err := os.Remove(p.Path(poddir.UsersFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
+	if err := os.Remove(p.Path(poddir.UsersFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// of a start that failed
 		return nil, "", err
 	}
-	return nil, "root in the pod is root on the host, because " + reason.why + "; ask for that with --private-users=no", nil
+	return nil, "root in the pod is root on the host, because " + reason.why + "; ask for that with --private-users=no",
+		nil
 }
 
 // formerUsers are those of a pod that reserved none: the host's, or what an older rkt gave it.
@@ -133,13 +135,15 @@ func needsHost(p *poddir.Pod, apps []*app, o Options, reserved *poddir.Reserved)
 		return &hostReason{"it may write to /proc and /sys (--insecure-options=paths)", "leave that out"}, nil
 	}
 	for _, a := range apps {
-		if a.Prepared == nil || a.Prepared.Process.Capabilities == nil || reserved.Mode == poddir.UsersOwn { // who says yes wants them in the pod
+		if a.Prepared == nil || a.Prepared.Process.Capabilities == nil || reserved.Mode == poddir.UsersOwn {
+			// who says yes wants them in the pod
 			continue
 		}
 		for _, c := range a.Prepared.Process.Capabilities.Bounding {
 			asked := slices.Contains(reserved.Asked, c) || !slices.Contains(stage1.DefaultCapabilities, c)
 			if asked && slices.Contains(hostCapabilities, c) {
-				return &hostReason{fmt.Sprintf("app %q has %s, which counts with the host's users only", a.Name, c), "leave it out"}, nil
+				return &hostReason{fmt.Sprintf("app %q has %s, which counts with the host's users only", a.Name, c),
+					"leave it out"}, nil
 			}
 		}
 	}
@@ -153,7 +157,8 @@ func needsHost(p *poddir.Pod, apps []*app, o Options, reserved *poddir.Reserved)
 	binds, err := readMounts(p)
 	for _, b := range binds {
 		if b.Slave {
-			return &hostReason{"what the host mounts later appears in " + b.Source + " (propagation=slave)", "leave that out"}, nil
+			return &hostReason{"what the host mounts later appears in " + b.Source + " (propagation=slave)",
+				"leave that out"}, nil
 		}
 	}
 	return nil, err
@@ -221,7 +226,8 @@ func inShort(err error) string {
 // powerful are capabilities with which root of a pod that has the host's users gets out of it: by
 // mounts and namespaces, by way of the pod's systemd, by the numbers of files, or by the kernel
 // itself.
-var powerful = []string{"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_BPF"}
+var powerful = []string{"CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_MODULE", "CAP_SYS_RAWIO",
+	"CAP_BPF"}
 
 // hostsRoot tells what an app amounts to that has such a capability in a pod with the host's users;
 // "" is nothing.
@@ -232,8 +238,8 @@ func hostsRoot(apps []*app) string {
 		}
 		for _, c := range powerful {
 			if slices.Contains(a.Prepared.Process.Capabilities.Bounding, c) {
-				return fmt.Sprintf("app %q has %s, and the pod has the host's users: who takes over that app is root of the host; "+
-					"--private-users makes it root of the pod", a.Name, c)
+				return fmt.Sprintf("app %q has %s, and the pod has the host's users: who takes over that app is root "+
+					"of the host; --private-users makes it root of the pod", a.Name, c)
 			}
 		}
 	}

@@ -34,7 +34,8 @@ func mountVolumes(podDir *os.File, appRoot string, binds []fstab.Bind, users *sh
 			}
 		}
 		if errors.Is(err, os.ErrNotExist) { // rkt-prepare has made it, unless another volume covers it
-			return fmt.Errorf("mount point %s: is not there, in the volume above it; make it in that volume's source", b.Target)
+			return fmt.Errorf("mount point %s: is not there, in the volume above it; make it in that volume's source",
+				b.Target)
 		}
 		if err != nil {
 			return fmt.Errorf("mount point: %w", err)

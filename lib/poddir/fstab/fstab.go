@@ -46,7 +46,8 @@ func Parse(text string) ([]Bind, error) {
 			case "rslave":
 				b.Slave = true
 			default:
-				return nil, fmt.Errorf("line %q: option %q is not one of bind, rbind, ro, nodev, rslave, rprivate", strings.TrimSpace(line), option)
+				return nil, fmt.Errorf("line %q: option %q is not one of bind, rbind, ro, nodev, rslave, rprivate",
+					strings.TrimSpace(line), option)
 			}
 		}
 		if !slices.Contains(options, "bind") && !b.Recursive {

@@ -7,8 +7,8 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	got, err := Parse("# a comment\n\n/usr stage1/rootfs/usr none rbind,ro 0 0\n/a\\040b\\134 stage1/x\\011y none bind 0 0\n" +
-		"sharedVolumes/a stage1/a none rbind,ro,nodev,rslave 0 0\n/x y none bind,rprivate\n")
+	got, err := Parse("# a comment\n\n/usr stage1/rootfs/usr none rbind,ro 0 0\n/a\\040b\\134 stage1/x\\011y none " +
+		"bind 0 0\nsharedVolumes/a stage1/a none rbind,ro,nodev,rslave 0 0\n/x y none bind,rprivate\n")
 	want := []Bind{
 		{Source: "/usr", Target: "stage1/rootfs/usr", Recursive: true, ReadOnly: true},
 		{Source: `/a b\`, Target: "stage1/x\ty"},
@@ -18,8 +18,9 @@ func TestParse(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
-	for _, line := range []string{"/usr", "/usr usr ext4 rw 0 0", "../usr usr none bind 0 0", "/usr /usr none bind 0 0", "/usr ../usr none bind 0 0",
-		`/usr stage1/\056\056/\056\056/usr none bind 0 0`, "/usr usr none ro 0 0", "/usr usr none bind,noexec 0 0"} {
+	for _, line := range []string{"/usr", "/usr usr ext4 rw 0 0", "../usr usr none bind 0 0", "/usr /usr none bind 0 0",
+		"/usr ../usr none bind 0 0", `/usr stage1/\056\056/\056\056/usr none bind 0 0`, "/usr usr none ro 0 0",
+		"/usr usr none bind,noexec 0 0"} {
 		if got, err := Parse(line); err == nil {
 			t.Errorf("%q: %+v, want an error", line, got)
 		}

@@ -70,7 +70,8 @@ func enroll(p *poddir.Pod) error {
 		return err
 	}
 	for _, e := range entries {
-		if _, err := os.Lstat(filepath.Join(poddir.In(DataDir(e.Name())).Path(), e.Name())); errors.Is(err, fs.ErrNotExist) || e.Name() == p.UUID {
+		if _, err := os.Lstat(filepath.Join(poddir.In(DataDir(e.Name())).Path(), e.Name())); errors.Is(err,
+			fs.ErrNotExist) || e.Name() == p.UUID {
 			os.Remove(filepath.Join(poddir.Registrations, e.Name())) // or another program has
 		}
 	}

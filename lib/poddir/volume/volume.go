@@ -195,7 +195,8 @@ func (v Volumes) Remove(name string) error {
 		return fmt.Errorf("volume %q: %w", name, err)
 	}
 	if pods := users[v.Path(name)]; len(pods) > 0 {
-		return fmt.Errorf("volume %q: is in use by pod %s; stop it, or remove it if it is prepared, first", name, strings.Join(pods, ", "))
+		return fmt.Errorf("volume %q: is in use by pod %s; stop it, or remove it if it is prepared, first", name,
+			strings.Join(pods, ", "))
 	}
 	gone, err := os.MkdirTemp(v.dir(), removing)
 	if err == nil {

@@ -12,8 +12,9 @@ import (
 )
 
 func TestValidName(t *testing.T) {
-	for name, want := range map[string]bool{"data": true, "a": true, "my-data-2": true, "": false, "-a": false, "a-": false, "A": false, "a_b": false,
-		".new-x": false, "a/b": false, "..": false, "a b": false, "a\n": false, strings.Repeat("a", 201): false} {
+	for name, want := range map[string]bool{"data": true, "a": true, "my-data-2": true, "": false, "-a": false,
+		"a-": false, "A": false, "a_b": false, ".new-x": false, "a/b": false, "..": false, "a b": false, "a\n": false,
+		strings.Repeat("a", 201): false} {
 		if ValidName(name) != want {
 			t.Errorf("%q: %t", name, !want)
 		}
@@ -27,7 +28,8 @@ func TestEnsureAtOnce(t *testing.T) {
 	for range 20 {
 		all.Go(func() {
 			held, err := v.Ensure("data", func(dir *os.File) error {
-				return errors.Join(os.WriteFile(filepath.Join(dir.Name(), "a"), nil, 0o600), os.WriteFile(filepath.Join(dir.Name(), "b"), nil, 0o600))
+				return errors.Join(os.WriteFile(filepath.Join(dir.Name(), "a"), nil, 0o600),
+					os.WriteFile(filepath.Join(dir.Name(), "b"), nil, 0o600))
 			})
 			if err != nil {
 				t.Error(err)
@@ -37,7 +39,8 @@ func TestEnsureAtOnce(t *testing.T) {
 			if entries, err := os.ReadDir(v.Path("data")); err != nil || len(entries) != 2 {
 				t.Errorf("%v, %v", entries, err)
 			}
-			if err := v.Remove("data"); err == nil || !strings.Contains(err.Error(), "a pod is being prepared with it") {
+			if err := v.Remove("data"); err == nil ||
+				!strings.Contains(err.Error(), "a pod is being prepared with it") {
 				t.Errorf("removed while it is held: %v", err)
 			}
 		})
@@ -63,7 +66,8 @@ func TestHalf(t *testing.T) {
 		t.Error(err)
 	}
 	held, err := v.Ensure("data", func(*os.File) error {
-		if err := errors.Join(os.MkdirAll(v.Path(".new-1/x"), 0o700), os.MkdirAll(v.Path(".rm-2/data/x"), 0o700)); err != nil {
+		if err := errors.Join(os.MkdirAll(v.Path(".new-1/x"), 0o700), os.MkdirAll(v.Path(".rm-2/data/x"),
+			0o700)); err != nil {
 			return err
 		}
 		return v.Sweep()

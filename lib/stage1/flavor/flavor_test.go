@@ -31,15 +31,17 @@ import (
 // chroot is a flavor whose pods are their one app, in its root.
 type chroot struct{}
 
-func (chroot) Name() string                                             { return "chroot" }
-func (chroot) Features() stage1.Features                                { return stage1.Features{} }
-func (chroot) Usable() error                                            { return nil }
-func (chroot) Prepare(stage1.Spec) (*stage1.Tree, error)                { return &stage1.Tree{}, nil }
-func (chroot) Lay(*poddir.Pod) ([]fstab.Bind, error)                    { return nil, nil }
-func (chroot) Init(supervisor int) int                                  { return supervisor }
-func (chroot) Processes(init int, _ string) []int                       { return []int{init} }
-func (chroot) Main(init int, _ string) int                              { return init }
-func (chroot) Group(int, string) (string, error)                        { return "", errors.New("no cgroup of its own") }
+func (chroot) Name() string                              { return "chroot" }
+func (chroot) Features() stage1.Features                 { return stage1.Features{} }
+func (chroot) Usable() error                             { return nil }
+func (chroot) Prepare(stage1.Spec) (*stage1.Tree, error) { return &stage1.Tree{}, nil }
+func (chroot) Lay(*poddir.Pod) ([]fstab.Bind, error)     { return nil, nil }
+func (chroot) Init(supervisor int) int                   { return supervisor }
+func (chroot) Processes(init int, _ string) []int        { return []int{init} }
+func (chroot) Main(init int, _ string) int               { return init }
+func (chroot) Group(int, string) (string, error) {
+	return "", errors.New("no cgroup of its own")
+}
 func (chroot) Stop(int) (unix.Signal, bool)                             { return unix.SIGTERM, true }
 func (chroot) Ready(*poddir.Reader) (bool, error)                       { return true, nil }
 func (chroot) Health(*poddir.Pod, *poddir.Reader, string) (int, bool)   { return 0, false }
@@ -51,7 +53,8 @@ func (chroot) Start(s *stage1.Start) (*stage1.Process, error) {
 	a := s.Apps[0]
 	config := stage1.Finish(a.Prepared, a.Final)
 	return &stage1.Process{Program: "the app", Argv: config.Process.Args, Env: config.Process.Env, Leave: func() error {
-		return errors.Join(unix.Chroot(s.Pod.Path(poddir.RootDir+stage1.AppRoot(a.Name))), unix.Chdir(config.Process.Cwd))
+		return errors.Join(unix.Chroot(s.Pod.Path(poddir.RootDir+stage1.AppRoot(a.Name))),
+			unix.Chdir(config.Process.Cwd))
 	}}, nil
 }
 
@@ -92,7 +95,8 @@ func become(data, uuid string) error {
 	if err != nil {
 		return err
 	}
-	return run.Become(p, run.Options{Flavors: flavors(), Stdin: os.Stdin, Stdout: os.Stdout, Log: slog.New(slog.DiscardHandler),
+	return run.Become(p, run.Options{Flavors: flavors(), Stdin: os.Stdin, Stdout: os.Stdout,
+		Log:   slog.New(slog.DiscardHandler),
 		Leave: func() error { return nil }, Warn: func(line string) { fmt.Println(line) }})
 }
 
@@ -107,12 +111,14 @@ func TestSecondFlavor(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(data) })
 	images, pods := testStore(t, data), poddir.In(data)
-	options := prepare.Options{UUID: poddir.NewUUID(), Flavor: chroot{}, AnyImage: true, AnyPlatform: true, Users: poddir.UsersAuto,
+	options := prepare.Options{UUID: poddir.NewUUID(), Flavor: chroot{}, AnyImage: true, AnyPlatform: true,
+		Users:  poddir.UsersAuto,
 		Stage2: "/usr/bin/rkt-stage2", Apps: []prepare.App{{Image: "one"}}, Warn: func(line string) { t.Error(line) },
 		Image: func(context.Context, prepare.App) (*store.Image, error) { return images.Image(imageID) }}
 	two := options
 	two.UUID, two.Apps = poddir.NewUUID(), []prepare.App{{Image: "one", Name: "a"}, {Image: "one", Name: "b"}}
-	if _, err := prepare.Pod(t.Context(), pods, images, two); err == nil || !strings.Contains(err.Error(), "more than one app: pods of flavor chroot") {
+	if _, err := prepare.Pod(t.Context(), pods, images, two); err == nil ||
+		!strings.Contains(err.Error(), "more than one app: pods of flavor chroot") {
 		t.Errorf("two apps: %v", err)
 	}
 	p, err := prepare.Pod(t.Context(), pods, images, options)
@@ -128,10 +134,12 @@ func TestSecondFlavor(t *testing.T) {
 	if err := os.WriteFile(p.Path(poddir.FlavorFile), []byte("chroot\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := flavor.All().Of(p); err == nil || !strings.Contains(err.Error(), `pod `+p.UUID+`: there is no flavor "chroot" here, only host`) {
+	if _, err := flavor.All().Of(p); err == nil ||
+		!strings.Contains(err.Error(), `pod `+p.UUID+`: there is no flavor "chroot" here, only host`) {
 		t.Errorf("a program without it: %v", err)
 	}
-	if err := errors.Join(os.Mkdir(p.Path(poddir.NetDir), 0o700), os.WriteFile(p.Path(poddir.NetnsFile), []byte("host\n"), 0o600)); err != nil {
+	if err := errors.Join(os.Mkdir(p.Path(poddir.NetDir), 0o700), os.WriteFile(p.Path(poddir.NetnsFile),
+		[]byte("host\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe")
@@ -163,10 +171,12 @@ func stopAndRemove(t *testing.T, p *poddir.Pod, cmd *exec.Cmd) {
 	if leader, err := pod.Leader(); err != nil || leader != cmd.Process.Pid {
 		t.Errorf("PID 1 is %d, %v", leader, err)
 	}
-	if _, err := logs.Command(p, logs.Options{Flavors: flavors()}); err == nil || !strings.Contains(err.Error(), "a pod of flavor chroot has no log") {
+	if _, err := logs.Command(p, logs.Options{Flavors: flavors()}); err == nil ||
+		!strings.Contains(err.Error(), "a pod of flavor chroot has no log") {
 		t.Errorf("its log: %v", err)
 	}
-	c := &gc.Collector{Pods: p.Pods(), Flavors: flavors(), Log: log, Report: func(string) {}, Warn: func(line string) { t.Error(line) },
+	c := &gc.Collector{Pods: p.Pods(), Flavors: flavors(), Log: log, Report: func(string) {},
+		Warn:           func(line string) { t.Error(line) },
 		ReleaseNetwork: func(context.Context, string) error { return os.RemoveAll(p.Path(poddir.NetDir)) }}
 	if err := c.Remove(t.Context(), p); !errors.Is(err, gc.ErrRunning) {
 		t.Errorf("removing it while it runs: %v", err)
@@ -211,7 +221,8 @@ func testStore(t *testing.T, data string) *store.Store {
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
 		}
-		return errors.Join(os.Mkdir(filepath.Join(l.Root.Name(), "etc"), 0o755), os.WriteFile(filepath.Join(l.Root.Name(), "etc/only-in-the-image"), nil, 0o644))
+		return errors.Join(os.Mkdir(filepath.Join(l.Root.Name(), "etc"), 0o755),
+			os.WriteFile(filepath.Join(l.Root.Name(), "etc/only-in-the-image"), nil, 0o644))
 	})
 	if err != nil {
 		t.Fatal(err)

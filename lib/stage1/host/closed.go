@@ -71,7 +71,8 @@ func private(mountpoint string) error {
 
 // cover mounts a directory on itself.
 func cover(dir string) error {
-	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_NO_AUTOMOUNT)
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|
+		unix.AT_NO_AUTOMOUNT)
 	if isHidden(err) {
 		return nil
 	}
@@ -117,8 +118,9 @@ func ownDirs(p *poddir.Pod, argv []string) error {
 // namesBelow reports whether one of words is a path below dir, or has one after "=" or ":".
 func namesBelow(dir string, words []string) bool {
 	return slices.ContainsFunc(words, func(word string) bool {
-		return slices.ContainsFunc(strings.FieldsFunc(word, func(r rune) bool { return r == '=' || r == ':' }), func(path string) bool {
-			return strings.HasPrefix(filepath.Clean(path), dir+"/")
-		})
+		return slices.ContainsFunc(strings.FieldsFunc(word, func(r rune) bool { return r == '=' || r == ':' }),
+			func(path string) bool {
+				return strings.HasPrefix(filepath.Clean(path), dir+"/")
+			})
 	})
 }

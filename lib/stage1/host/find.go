@@ -31,7 +31,8 @@ func findNspawn(p *poddir.Pod) (nspawn, error) {
 	}
 	loader, libraries, err := systree.Loader(p.Path(poddir.SystemdLink))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nspawn{}, fmt.Errorf("pod %s: the copy of systemd that it was prepared with is gone; prepare a new one", p.UUID)
+		return nspawn{}, fmt.Errorf("pod %s: the copy of systemd that it was prepared with is gone; prepare a new one",
+			p.UUID)
 	}
 	if err != nil {
 		return nspawn{}, err

@@ -17,7 +17,8 @@ func (Flavor) Lay(p *poddir.Pod) (mounts []fstab.Bind, err error) {
 		return nil, err
 	}
 	err = systree.In(p.DataDir()).Use(Programs(nspawn), func(dir string) error {
-		target, err := filepath.Rel(p.Path(filepath.Dir(poddir.SystemdLink)), dir) // so that the data directory can be moved
+		// so that the data directory can be moved
+		target, err := filepath.Rel(p.Path(filepath.Dir(poddir.SystemdLink)), dir)
 		if err != nil {
 			return err
 		}
@@ -34,7 +35,8 @@ func (Flavor) Lay(p *poddir.Pod) (mounts []fstab.Bind, err error) {
 		name := filepath.Join(p.Path(poddir.RootDir), e.Name())
 		switch e.Type() {
 		case os.ModeDir: // on most hosts /usr alone
-			mounts = append(mounts, fstab.Bind{Source: poddir.SystemdLink + "/" + e.Name(), Target: poddir.RootDir + "/" + e.Name(), ReadOnly: true, NoDev: true})
+			mounts = append(mounts, fstab.Bind{Source: poddir.SystemdLink + "/" + e.Name(), Target: poddir.RootDir +
+				"/" + e.Name(), ReadOnly: true, NoDev: true})
 			err = os.Mkdir(name, 0o755)
 		case os.ModeSymlink: // such as lib64, which leads into it
 			var target string

@@ -13,11 +13,12 @@ import (
 // initLimits are those of the pod's init: what systemd-nspawn gives it, the kernel's, except where
 // that follows from the host's memory.
 var initLimits = map[string]specs.POSIXRlimit{
-	"RLIMIT_AS": unlimited, "RLIMIT_CORE": {Soft: 0, Hard: unix.RLIM_INFINITY}, "RLIMIT_CPU": unlimited, "RLIMIT_DATA": unlimited,
-	"RLIMIT_FSIZE": unlimited, "RLIMIT_LOCKS": unlimited, "RLIMIT_MEMLOCK": {Soft: 8 << 20, Hard: 8 << 20},
-	"RLIMIT_MSGQUEUE": {Soft: 819200, Hard: 819200}, "RLIMIT_NICE": {}, "RLIMIT_NOFILE": {Soft: 1024, Hard: 4096}, "RLIMIT_NPROC": unlimited,
-	"RLIMIT_RSS": unlimited, "RLIMIT_RTPRIO": {}, "RLIMIT_RTTIME": unlimited, "RLIMIT_SIGPENDING": unlimited,
-	"RLIMIT_STACK": {Soft: 8 << 20, Hard: unix.RLIM_INFINITY},
+	"RLIMIT_AS": unlimited, "RLIMIT_CORE": {Soft: 0, Hard: unix.RLIM_INFINITY}, "RLIMIT_CPU": unlimited,
+	"RLIMIT_DATA": unlimited, "RLIMIT_FSIZE": unlimited, "RLIMIT_LOCKS": unlimited,
+	"RLIMIT_MEMLOCK": {Soft: 8 << 20, Hard: 8 << 20}, "RLIMIT_MSGQUEUE": {Soft: 819200, Hard: 819200},
+	"RLIMIT_NICE": {}, "RLIMIT_NOFILE": {Soft: 1024, Hard: 4096}, "RLIMIT_NPROC": unlimited, "RLIMIT_RSS": unlimited,
+	"RLIMIT_RTPRIO": {}, "RLIMIT_RTTIME": unlimited, "RLIMIT_SIGPENDING": unlimited, "RLIMIT_STACK": {Soft: 8 << 20,
+		Hard: unix.RLIM_INFINITY},
 }
 
 var unlimited = specs.POSIXRlimit{Soft: unix.RLIM_INFINITY, Hard: unix.RLIM_INFINITY}

@@ -62,7 +62,8 @@ func (s *starting) notifications(env []string) (changed, options []string, err e
 			if watchdog == "" {
 				continue
 			}
-			if err := dropIn(p, a.Name+".service", "watchdog.conf", "[Service]\nWatchdogSec="+watchdog+"us\n"); err != nil {
+			if err := dropIn(p, a.Name+".service", "watchdog.conf", "[Service]\nWatchdogSec="+watchdog+
+				"us\n"); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -81,7 +82,8 @@ func (s *starting) notifications(env []string) (changed, options []string, err e
 	for _, a := range apps {
 		sockets = append(sockets, a.Name+"-notify.socket")
 	}
-	if err := dropIn(p, "rkt-notify.service", "sockets.conf", "[Service]\nSockets="+strings.Join(sockets, " ")+"\n"); err != nil {
+	if err := dropIn(p, "rkt-notify.service", "sockets.conf", "[Service]\nSockets="+strings.Join(sockets, " ")+
+		"\n"); err != nil {
 		return nil, nil, err
 	}
 	for _, path := range []string{"/rkt/notify", inside.HostNotify} {
@@ -110,9 +112,11 @@ func (s *starting) unheard(env []string) string {
 // listen has rkt-notify take what an app says. watchdog is in microseconds; "" is none.
 func listen(p *poddir.Pod, a *stage1.Starting, watchdog string) error {
 	unit, socket := a.Name+"-notify.socket", "/run/rkt/notify/"+a.Name
-	text := "[Unit]\nDescription=Notifications of " + a.Name + "\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
+	text := "[Unit]\nDescription=Notifications of " + a.Name +
+		"\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
 		"StartLimitIntervalSec=0\n\n[Socket]\nTriggerLimitIntervalSec=0\n" +
-		"ListenDatagram=" + socket + "\nPassCredentials=yes\nSocketMode=0666\nFileDescriptorName=" + a.Name + "\nService=rkt-notify.service\n"
+		"ListenDatagram=" + socket + "\nPassCredentials=yes\nSocketMode=0666\nFileDescriptorName=" + a.Name +
+		"\nService=rkt-notify.service\n"
 	if err := os.WriteFile(unitPath(p, unit), []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -122,7 +126,8 @@ func listen(p *poddir.Pod, a *stage1.Starting, watchdog string) error {
 	}
 	text = "[Unit]\nRequires=" + unit + "\nAfter=" + unit + "\n"
 	if a.Prepared == nil {
-		text += "\n[Service]\nBindPaths=" + socket + ":" + stage1.AppNotify + "\nEnvironment=NOTIFY_SOCKET=" + stage1.AppNotify + "\n"
+		text += "\n[Service]\nBindPaths=" + socket + ":" + stage1.AppNotify + "\nEnvironment=NOTIFY_SOCKET=" +
+			stage1.AppNotify + "\n"
 		if watchdog != "" {
 			text += "Environment=WATCHDOG_USEC=" + watchdog + "\n"
 		}

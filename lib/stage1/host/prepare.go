@@ -34,7 +34,8 @@ func (Flavor) Usable() error {
 var rootDirs = []stage1.File{
 	{Name: "etc", Mode: 0o700}, {Name: "root", Mode: 0o700}, {Name: "var", Mode: 0o700},
 	{Name: "proc", Mode: 0o755}, {Name: "sys", Mode: 0o755}, {Name: "dev", Mode: 0o755}, {Name: "run", Mode: 0o755},
-	{Name: "tmp", Mode: 0o755}, {Name: "var/tmp", Mode: 0o755}, {Name: "var/log", Mode: 0o755}, {Name: "var/log/journal", Mode: 0o755},
+	{Name: "tmp", Mode: 0o755}, {Name: "var/tmp", Mode: 0o755}, {Name: "var/log", Mode: 0o755},
+	{Name: "var/log/journal", Mode: 0o755},
 	{Name: "etc/systemd", Mode: 0o700}, {Name: UnitPath[1:], Mode: 0o700}, {Name: stage1.DevDir[1:], Mode: 0o700},
 }
 

@@ -31,9 +31,10 @@ func TestProgramsHaveNoShell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{NspawnFile, "/usr/lib/systemd/systemd", "/usr/lib/systemd/systemd-executor", "/usr/lib/systemd/systemd-journald",
-		"/usr/lib/systemd/systemd-shutdown"}
-	if i := slices.Index(want, "/usr/lib/systemd/systemd-executor"); !slices.Contains(programs, want[i]) { // before systemd 255
+	want := []string{NspawnFile, "/usr/lib/systemd/systemd", "/usr/lib/systemd/systemd-executor",
+		"/usr/lib/systemd/systemd-journald", "/usr/lib/systemd/systemd-shutdown"}
+	if i := slices.Index(want, "/usr/lib/systemd/systemd-executor"); !slices.Contains(programs, want[i]) {
+		// before systemd 255
 		want = slices.Delete(want, i, i+1)
 	}
 	if !slices.Equal(programs, want) {
@@ -48,7 +49,8 @@ func TestUnitsStartPrograms(t *testing.T) {
 		copied = append(copied, p.Path)
 	}
 	app := hostile
-	app.Notify, app.PreStart, app.PostStop, app.Stdin, app.Stdout = true, []string{"/pre"}, []string{"/post"}, stage1.TTY, stage1.Attached
+	app.Notify, app.PreStart, app.PostStop, app.Stdin, app.Stdout = true, []string{"/pre"}, []string{"/post"},
+		stage1.TTY, stage1.Attached
 	app.Health = &stage1.Health{Exec: []string{"/check"}, Interval: 30e9, Timeout: 5e9, StartPeriod: 1e9, Retries: 3}
 	files, err := Files(uuid, stage1.Resources{TasksMax: 1}, []stage1.App{app})
 	if err != nil {

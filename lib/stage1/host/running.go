@@ -44,9 +44,9 @@ func (Flavor) Processes(leader int, app string) []int {
 	return found
 }
 
-// Main is the oldest process in the cgroup of the app's unit that is not in the pod's own root, or 0.
-// That is where rkt-stage2 is until just before it executes the app, and where it stays if the app
-// has a PID namespace of its own: then the app's is PID 1 there.
+// Main is the oldest process in the cgroup of the app's unit that is not in the pod's own root, or
+// 0. That is where rkt-stage2 is until just before it executes the app, and where it stays if the
+// app has a PID namespace of its own: then the app's is PID 1 there.
 func (Flavor) Main(leader int, app string) int {
 	unit := unitGroup(leader, app)
 	var top, root unix.Stat_t
@@ -83,7 +83,8 @@ func (Flavor) Group(leader int, app string) (string, error) {
 		return "", err
 	}
 	for _, dir := range dirs {
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil && filepath.Base(dir) == "init.scope" {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil &&
+			filepath.Base(dir) == "init.scope" {
 			if app == "" {
 				return filepath.Dir(dir), nil
 			}

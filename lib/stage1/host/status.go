@@ -19,7 +19,9 @@ func (Flavor) Ready(dir *poddir.Reader) (bool, error) {
 	}
 	_, err := dir.ReadFile(poddir.RootDir + UnitPath + "/" + ReadyUnit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("was started by an earlier version of rkt-run-prepared, which does not say when the pod is ready")
+		return false,
+			fmt.Errorf("was started by an earlier version of rkt-run-prepared, which does not say when the pod is " +
+				"ready")
 	}
 	return false, nil
 }

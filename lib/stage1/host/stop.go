@@ -26,7 +26,8 @@ func readsSignal(pid, signal int) bool {
 		}
 		for line := range strings.Lines(string(text)) {
 			hex, ok := strings.CutPrefix(line, "sigmask:")
-			if mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64); ok && err == nil && mask&(1<<(signal-1)) != 0 {
+			if mask, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64); ok && err == nil &&
+				mask&(1<<(signal-1)) != 0 {
 				return true
 			}
 		}

@@ -42,7 +42,9 @@ func (a app) hasJournal() bool { return len(a.Name) <= streams.MaxName }
 
 // hasSyslog reports whether the app's /dev/log is the pod's, and not a volume.
 func (a app) hasSyslog() bool {
-	return a.hasJournal() && !slices.ContainsFunc(a.Volumes, func(volume string) bool { return stage1.IsIn("/dev/"+streams.Syslog, volume) })
+	return a.hasJournal() && !slices.ContainsFunc(a.Volumes, func(volume string) bool {
+		return stage1.IsIn("/dev/"+streams.Syslog, volume)
+	})
 }
 
 // syslogPath is that socket as the pod's systemd sees it.
@@ -51,7 +53,8 @@ func (a app) syslogPath() string { return streams.DevDir + "/" + a.Name + "/" + 
 // mounts are what the app has of the pod's systemd.
 func (a app) mounts() (mounts []specs.Mount) {
 	if a.Notify {
-		mounts = append(mounts, specs.Mount{Destination: inside.PodNotify, Type: "bind", Source: inside.PodNotify, Options: []string{"rbind"}})
+		mounts = append(mounts, specs.Mount{Destination: inside.PodNotify, Type: "bind", Source: inside.PodNotify,
+			Options: []string{"rbind"}})
 	}
 	return append(mounts, a.journalMounts()...)
 }
@@ -91,8 +94,10 @@ func streamUnits(uuid string, apps []app) map[string]string {
 			continue
 		}
 		sockets = append(sockets, app.streamsSocket())
-		text := "[Unit]\nDescription=Output of " + app.Name + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nStartLimitIntervalSec=0\n\n" +
-			"[Socket]\nTriggerLimitIntervalSec=0\nSlice=-.slice\nSocketMode=0666\nPipeSize=" + pipeSize + "\nService=" + StreamsUnit + "\n"
+		text := "[Unit]\nDescription=Output of " + app.Name +
+			"\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nStartLimitIntervalSec=0\n\n" +
+			"[Socket]\nTriggerLimitIntervalSec=0\nSlice=-.slice\nSocketMode=0666\nPipeSize=" + pipeSize + "\nService=" +
+			StreamsUnit + "\n"
 		for _, pipe := range pipes {
 			text += "ListenFIFO=" + app.streamPath(pipe) + "\n"
 		}
@@ -100,7 +105,8 @@ func streamUnits(uuid string, apps []app) map[string]string {
 			text += "ListenDatagram=" + app.syslogPath() + "\n"
 		}
 		if app.hasJournal() {
-			text += "PassCredentials=yes\nListenDatagram=" + app.streamPath(streams.Journal) + "\nListenDatagram=" + app.streamPath(streams.Ended) + "\n"
+			text += "PassCredentials=yes\nListenDatagram=" + app.streamPath(streams.Journal) + "\nListenDatagram=" +
+				app.streamPath(streams.Ended) + "\n"
 		}
 		units[app.streamsSocket()] = text
 	}

@@ -50,7 +50,8 @@ func done(recorders []string) string {
 		"\nSuccessAction=exit\n\n[Service]\nType=oneshot\nSlice=-.slice\n"
 }
 
-const beforeEnds = "Before=end-exit.service end-halt.service end-poweroff.service end-ctrl-alt-del.service end-reboot.service\n"
+const beforeEnds = "Before=end-exit.service end-halt.service end-poweroff.service end-ctrl-alt-del.service " +
+	"end-reboot.service\n"
 
 // base holds the units that every pod has. Targets and services of shutting down are here because
 // without them the pod would never end; what they start is a function of systemd, not a process.
@@ -258,8 +259,10 @@ func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]strin
 		if a.asked {
 			units[a.name+".target"] += "Wants=asked@pod.service\n"
 		}
-		units["end-"+a.name+".service"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
-			"Requires=shutdown.target\nAfter=shutdown.target systemd-journald.service\nSuccessAction=" + a.do + "\nFailureAction=" + a.do +
+		units["end-"+a.name+".service"] = "[Unit]\nDescription=End of the pod: " + a.name +
+			"\nDefaultDependencies=no\n" +
+			"Requires=shutdown.target\nAfter=shutdown.target systemd-journald.service\nSuccessAction=" + a.do +
+			"\nFailureAction=" + a.do +
 			"\n\n[Service]\nType=oneshot\n"
 		if a.asked {
 			units["end-"+a.name+".service"] += "ExecStart=" + stage1.Stage2 + " stopped\n"
@@ -275,7 +278,8 @@ func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]strin
 	units["done@pod.service"] = done(recorders)
 	// Requires=: a unit that systemd refuses to load ends the pod at once, where Wants= would let
 	// it wait for ever.
-	units["default.target"] = "[Unit]\nDescription=The apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
+	units["default.target"] = "[Unit]\nDescription=The " +
+		"apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
 		strings.Join(names, " ") + "\n"
 	maps.Copy(units, streamUnits(uuid, apps))
 	return units
@@ -375,7 +379,8 @@ func settings(i stage1.Resources) (lines []string) {
 	}
 	add(i.MemoryMax > 0, "MemoryMax=%d", i.MemoryMax)
 	add(i.TasksMax > 0, "TasksMax=%d", i.TasksMax)
-	for _, way := range []string{"Read", "Write"} { // of the disk that the pod's directory is on, and with it all that the app writes
+	for _, way := range []string{"Read", "Write"} {
+		// of the disk that the pod's directory is on, and with it all that the app writes
 		add(i.BlockBandwidth > 0, "IO%sBandwidthMax=/rkt %d", way, i.BlockBandwidth)
 		add(i.BlockIOPS > 0, "IO%sIOPSMax=/rkt %d", way, i.BlockIOPS)
 	}

@@ -25,7 +25,8 @@ const uuid = "01234567-89ab-cdef-0123-456789abcdef"
 var hostile = stage1.App{
 	Name: "hostile", Exec: []string{"/bin/a b", "%n $HOME ${X} \"q\" 'r' \\ ; \n[Service]\nExecStartPre=/bin/evil", ""},
 	UID: 1000, GID: 1000, SupplementaryGIDs: []uint32{4, 5}, WorkingDir: "/a %n b",
-	Environment:  []stage1.Variable{{Name: "A", Value: "x\nExecStart=/bin/evil\n"}, {Name: "B", Value: "%H \"' \\"}, {Name: "TERM", Value: "dumb"}},
+	Environment: []stage1.Variable{{Name: "A", Value: "x\nExecStart=/bin/evil\n"}, {Name: "B", Value: "%H \"' \\"},
+		{Name: "TERM", Value: "dumb"}},
 	Capabilities: stage1.DefaultCapabilities, StopSignal: "SIGQUIT",
 }
 
@@ -37,11 +38,13 @@ func plain(name string) stage1.App {
 func TestUnits(t *testing.T) {
 	quiet := plain("quiet")
 	quiet.StopSignal, quiet.Stdin, quiet.Stdout, quiet.Stderr = "SIGRTMIN+3", stage1.Null, stage1.Null, stage1.Attached
-	quiet.Resources = stage1.Resources{MemoryMax: 1 << 20, CPUMilli: 250, CPUWeight: 10, BlockIOPS: 5, BlockBandwidth: 6}
+	quiet.Resources = stage1.Resources{MemoryMax: 1 << 20, CPUMilli: 250, CPUWeight: 10, BlockIOPS: 5,
+		BlockBandwidth: 6}
 	handlers := hostile
 	handlers.Name, handlers.Notify = "handlers", true
 	handlers.PreStart, handlers.PostStop = []string{"/pre\nUser=0"}, []string{"/post"}
-	handlers.Health = &stage1.Health{Exec: []string{"/check\nUser=0"}, Interval: 30e9, Timeout: 5e9, StartPeriod: 1e9, Retries: 3}
+	handlers.Health = &stage1.Health{Exec: []string{"/check\nUser=0"}, Interval: 30e9, Timeout: 5e9, StartPeriod: 1e9,
+		Retries: 3}
 	for _, app := range []stage1.App{hostile, quiet, handlers} {
 		files, err := Files(uuid, stage1.Resources{}, []stage1.App{app})
 		if err != nil {
@@ -77,10 +80,14 @@ func TestStreams(t *testing.T) {
 	}{
 		{"", "", "", "StandardOutput=file:/run/rkt/streams/a/output StandardError=file:/run/rkt/streams/a/output", ""},
 		{stage1.Null, stage1.Null, stage1.Log, "StandardOutput=null StandardError=file:/run/rkt/streams/a/output", ""},
-		{stage1.Attached, "", "", "StandardInput=file:/run/rkt/attach/a/stdin StandardOutput=file:/run/rkt/streams/a/output StandardError=file:/run/rkt/streams/a/output", "stdin=stream"},
-		{stage1.TTY, stage1.TTY, stage1.TTY, "StandardInput=tty SendSIGHUP=yes TTYPath=/run/rkt/attach/a/tty StandardOutput=tty StandardError=tty",
+		{stage1.Attached, "", "",
+			"StandardInput=file:/run/rkt/attach/a/stdin StandardOutput=file:/run/rkt/streams/a/output " +
+				"StandardError=file:/run/rkt/streams/a/output", "stdin=stream"},
+		{stage1.TTY, stage1.TTY, stage1.TTY, "StandardInput=tty SendSIGHUP=yes TTYPath=/run/rkt/attach/a/tty " +
+			"StandardOutput=tty StandardError=tty",
 			"stdin=tty stdout=tty stderr=tty"},
-		{stage1.Null, stage1.Attached, stage1.TTY, "TTYPath=/run/rkt/attach/a/tty StandardOutput=file:/run/rkt/attach/a/stdout StandardError=tty",
+		{stage1.Null, stage1.Attached, stage1.TTY,
+			"TTYPath=/run/rkt/attach/a/tty StandardOutput=file:/run/rkt/attach/a/stdout StandardError=tty",
 			"stdout=stream stderr=tty"},
 	} {
 		a := plain("a")
@@ -93,8 +100,10 @@ func TestStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		unit, served := files[UnitPath+"/attach@a.service"]
-		wanted := strings.Contains(string(files[UnitPath+"/a.service"]), "\nWants=attach@a.service\nAfter=attach@a.service\n")
-		if served != (c.serve != "") || wanted != served || served && !strings.Contains(string(unit), "\nExecStart=/rkt/attach --serve a "+c.serve+"\n") {
+		wanted := strings.Contains(string(files[UnitPath+"/a.service"]),
+			"\nWants=attach@a.service\nAfter=attach@a.service\n")
+		if served != (c.serve != "") || wanted != served || served && !strings.Contains(string(unit),
+			"\nExecStart=/rkt/attach --serve a "+c.serve+"\n") {
 			t.Errorf("%q: wanted %v, served by %s", []stage1.Stream{c.in, c.out, c.err}, wanted, unit)
 		}
 	}
@@ -115,7 +124,8 @@ func TestStreamUnits(t *testing.T) {
 		"streams@silent.socket":  "Service=streams@pod.service\nPassCredentials=yes\nListenDatagram=/run/rkt/streams/silent/journal\n",
 		"streams@user.socket":    "ListenFIFO=/run/rkt/streams/user/output\n",
 		"streams@checked.socket": "Service=streams@pod.service\nListenFIFO=/run/rkt/streams/checked/health\n",
-		"streams@pod.service":    "Sockets=streams@root.socket streams@user.socket streams@silent.socket streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
+		"streams@pod.service": "Sockets=streams@root.socket streams@user.socket streams@silent.socket " +
+			"streams@checked.socket\nExecStart=/rkt/stage2 streams " + uuid + "\n",
 	} {
 		if !strings.Contains(units[unit], lines) {
 			t.Errorf("%s: %s", unit, units[unit])
@@ -145,9 +155,11 @@ func TestVerify(t *testing.T) {
 	}
 	app := hostile
 	attachable := plain("attachable")
-	attachable.Health = &stage1.Health{Exec: []string{"/bin/true"}, Interval: time.Second, Timeout: time.Second, StartPeriod: time.Second, Retries: 3}
+	attachable.Health = &stage1.Health{Exec: []string{"/bin/true"}, Interval: time.Second, Timeout: time.Second,
+		StartPeriod: time.Second, Retries: 3}
 	attachable.Stdin, attachable.Stdout, attachable.Stderr = stage1.TTY, stage1.Attached, stage1.TTY
-	files, err := Files(uuid, stage1.Resources{MemoryMax: 1 << 20, CPUMilli: 250, BlockIOPS: 5}, []stage1.App{app, plain("second"), attachable})
+	files, err := Files(uuid, stage1.Resources{MemoryMax: 1 << 20, CPUMilli: 250, BlockIOPS: 5},
+		[]stage1.App{app, plain("second"), attachable})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +172,8 @@ func TestVerify(t *testing.T) {
 		if !ok {
 			continue
 		}
-		for _, program := range []string{"/rkt/notify", stage1.AttachFile, stage1.Stage2} { // which are there only when they are wanted
+		for _, program := range []string{"/rkt/notify", stage1.AttachFile, stage1.Stage2} {
+			// which are there only when they are wanted
 			text = bytes.ReplaceAll(text, []byte("="+program+" "), []byte("=/bin/sh "))
 			text = bytes.ReplaceAll(text, []byte("="+program+"\n"), []byte("=/bin/sh\n"))
 		}
@@ -222,7 +235,8 @@ func TestStartPeriod(t *testing.T) {
 			t.Fatal(err)
 		}
 		counts, timer := string(files[UnitPath+"/unhealthy@a.service"]), string(files[UnitPath+"/watched@a.timer"])
-		if waits := strings.Contains(counts, "\nRequisite=watched@a.target\n"); waits != (period > 0) || !strings.Contains(counts, "=/rkt/stage2 unhealthy a 3\n") {
+		if waits := strings.Contains(counts, "\nRequisite=watched@a.target\n"); waits != (period > 0) ||
+			!strings.Contains(counts, "=/rkt/stage2 unhealthy a 3\n") {
 			t.Errorf("%s: %s", period, counts)
 		}
 		if waits := strings.Contains(timer, "\nOnActiveSec=8000000us\n"); waits != (period > 0) {
@@ -234,7 +248,8 @@ func TestStartPeriod(t *testing.T) {
 // The readiness unit is one that systemd takes.
 func TestReady(t *testing.T) {
 	unit, dropIn := Ready([]string{"one", "two"})
-	for _, want := range []string{"\nRequires=pod.target one.service two.service\n", " app-failed@one.service ", " app-succeeded@two.service "} {
+	for _, want := range []string{"\nRequires=pod.target one.service two.service\n", " app-failed@one.service ",
+		" app-succeeded@two.service "} {
 		if !strings.Contains(unit, want) {
 			t.Errorf("no %q in\n%s", want, unit)
 		}
@@ -254,8 +269,10 @@ func TestOptions(t *testing.T) {
 		!strings.Contains(got[0], "CAP_SYS_NICE") || strings.Contains(got[0], "CAP_NET_RAW") {
 		t.Errorf("default: %q", got)
 	}
-	got = capabilityOptions([]stage1.App{{Capabilities: []string{"CAP_SYS_NICE"}}, {Capabilities: []string{"CAP_NET_ADMIN", "CAP_SYS_TIME"}}})
-	if len(got) != 2 || strings.Contains(got[0], "CAP_SYS_NICE") || got[1] != "--capability=CAP_NET_ADMIN,CAP_SYS_TIME" {
+	got = capabilityOptions([]stage1.App{{Capabilities: []string{"CAP_SYS_NICE"}},
+		{Capabilities: []string{"CAP_NET_ADMIN", "CAP_SYS_TIME"}}})
+	if len(got) != 2 || strings.Contains(got[0], "CAP_SYS_NICE") ||
+		got[1] != "--capability=CAP_NET_ADMIN,CAP_SYS_TIME" {
 		t.Errorf("more than systemd-nspawn's: %q", got)
 	}
 }
@@ -273,8 +290,9 @@ func TestTasks(t *testing.T) {
 	}
 	for unit, want := range map[string]string{
 		"a.service": "", "health@a.service": "", // systemd's own choice, system.slice
-		"app-failed@.service": "-.slice", "app-succeeded@.service": "-.slice", "streams@pod.service": "-.slice", "rkt-notify.service": "-.slice",
-		"healthy@a.service": "-.slice", "unhealthy@a.service": "-.slice", "attach@a.service": "-.slice",
+		"app-failed@.service": "-.slice", "app-succeeded@.service": "-.slice", "streams@pod.service": "-.slice",
+		"rkt-notify.service": "-.slice", "healthy@a.service": "-.slice", "unhealthy@a.service": "-.slice",
+		"attach@a.service": "-.slice",
 	} {
 		text := string(files[UnitPath+"/"+unit])
 		if _, got, _ := strings.Cut(text, "\nSlice="); text == "" || strings.SplitN(got, "\n", 2)[0] != want {
@@ -284,7 +302,8 @@ func TestTasks(t *testing.T) {
 			t.Errorf("%s: the limit of systemd's own: %v", unit, !limited)
 		}
 	}
-	if files, err = Files(uuid, stage1.Resources{}, []stage1.App{app}); err != nil || files[UnitPath+"/system.slice"] != nil {
+	if files, err = Files(uuid, stage1.Resources{}, []stage1.App{app}); err != nil ||
+		files[UnitPath+"/system.slice"] != nil {
 		t.Errorf("without a limit: %s, %v", files[UnitPath+"/system.slice"], err)
 	}
 }
@@ -296,7 +315,8 @@ func TestArguments(t *testing.T) {
 	if !strings.HasPrefix(got, want) { // the shape that rkt's had
 		t.Errorf("%s\nwant it to begin with\n%s", got, want)
 	}
-	if !strings.HasSuffix(got, " -- --default-standard-output=tty --log-target=null --log-level=warning --show-status=0") ||
+	if !strings.HasSuffix(got, " -- --default-standard-output=tty --log-target=null --log-level=warning "+
+		"--show-status=0") ||
 		!strings.Contains(got, " --x ") {
 		t.Error(got)
 	}
@@ -310,7 +330,8 @@ func TestArguments(t *testing.T) {
 // asks about address families.
 func TestArgumentsOfNewer(t *testing.T) {
 	got := strings.Join(arguments(machine{UUID: uuid, Version: 262}), " ")
-	if _, after, _ := strings.Cut(got, " -- "); after != "systemd.default_standard_output=tty systemd.log_target=null systemd.log_level=warning systemd.show_status=0" {
+	if _, after, _ := strings.Cut(got, " -- "); after != "systemd.default_standard_output=tty "+
+		"systemd.log_target=null systemd.log_level=warning systemd.show_status=0" {
 		t.Error(got)
 	}
 	if !strings.Contains(got, " --restrict-address-families= ") || !strings.Contains(got, " --link-journal=no ") {
@@ -320,7 +341,8 @@ func TestArgumentsOfNewer(t *testing.T) {
 
 // The pod's init is given what its apps need, and not less than it needs itself.
 func TestInitLimits(t *testing.T) {
-	limits, options := InitLimits([]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 9000}, {Type: "RLIMIT_AS", Soft: 5, Hard: 6}},
+	limits, options := InitLimits([]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 9000},
+		{Type: "RLIMIT_AS", Soft: 5, Hard: 6}},
 		[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 8000}, {Type: "RLIMIT_RTPRIO", Hard: 7}})
 	want := "--rlimit=RLIMIT_NOFILE=1024:9000 --rlimit=RLIMIT_NPROC=infinity:infinity --rlimit=RLIMIT_RTPRIO=0:7 " +
 		"--rlimit=RLIMIT_SIGPENDING=infinity:infinity"
@@ -341,7 +363,8 @@ func TestOwnMounts(t *testing.T) {
 	for _, m := range (app{a}).mounts() {
 		got = append(got, m.Source+" "+m.Destination)
 	}
-	want := "/run/rkt/streams/a/journal /run/systemd/journal/socket, /run/systemd/journal/stdout /run/systemd/journal/stdout"
+	want := "/run/rkt/streams/a/journal /run/systemd/journal/socket, /run/systemd/journal/stdout " +
+		"/run/systemd/journal/stdout"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("%q", got)
 	}

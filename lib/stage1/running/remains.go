@@ -27,7 +27,8 @@ func KillRemains(p *poddir.Pod, log *slog.Logger) error {
 		return fmt.Errorf("%s: %w", p.Path(poddir.RootDir), err)
 	}
 	isInit := func(pid int) bool { // the PID 1 of a PID namespace, and its root is the pod's
-		if err := unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &own); err != nil || own.Dev != root.Dev || own.Ino != root.Ino {
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &own); err != nil || own.Dev != root.Dev ||
+			own.Ino != root.Ino {
 			return false
 		}
 		numbers, err := process.Status(pid, "NSpid")

@@ -29,7 +29,8 @@ func TestReusedNumber(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- other.Wait() }()
 	defer other.Process.Kill()
-	for name, text := range map[string]string{poddir.ManifestFile: "{}", poddir.StartedFile: "", poddir.PIDFile: strconv.Itoa(other.Process.Pid) + "\n"} {
+	for name, text := range map[string]string{poddir.ManifestFile: "{}", poddir.StartedFile: "",
+		poddir.PIDFile: strconv.Itoa(other.Process.Pid) + "\n"} {
 		if err := os.WriteFile(p.Path(name), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
 		}

@@ -37,9 +37,11 @@ func file(t *testing.T, text string, mode os.FileMode) string {
 
 func config(t testing.TB) *specs.Spec {
 	t.Helper()
-	app := stage1.App{Name: "a", Exec: []string{"/bin/a", "b"}, WorkingDir: "/", UID: 5, Capabilities: []string{"CAP_KILL"},
-		Environment: []stage1.Variable{{Name: "A", Value: "b"}, {Name: "NOTIFY_SOCKET", Value: "own"}}, PreStart: []string{"/pre"},
-		Isolation: stage1.Isolation{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}}}}
+	app := stage1.App{Name: "a", Exec: []string{"/bin/a", "b"}, WorkingDir: "/", UID: 5,
+		Capabilities: []string{"CAP_KILL"},
+		Environment:  []stage1.Variable{{Name: "A", Value: "b"}, {Name: "NOTIFY_SOCKET", Value: "own"}},
+		PreStart:     []string{"/pre"},
+		Isolation:    stage1.Isolation{Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}}}}
 	c, err := app.Config()
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +183,8 @@ func TestExecutable(t *testing.T) {
 		{"#!" + plain, 0o755, "neither a program nor a script", ""},
 		{"", 0o755, "is empty", ""},
 		{"echo hello\n", 0o755, "neither a program nor a script", ""},
-		{elfOf(x86, "/lib/ld-none.so"), 0o755, "", "its loader /lib/ld-none.so: no such file or directory: the image lacks the C library"},
+		{elfOf(x86, "/lib/ld-none.so"), 0o755, "", "its loader /lib/ld-none.so: no such file or directory: the image " +
+			"lacks the C library"},
 		{elfOf(x86, "/bin/sh"), 0o755, "", ""},
 		{elfOf(arm, "/lib/ld-none.so"), 0o755, "a program for another kind of machine (EM_AARCH64; this is amd64)", ""},
 		{"\x7fELF", 0o755, "a damaged ELF file", ""},
@@ -197,7 +200,8 @@ func TestExecutable(t *testing.T) {
 	if _, err := executable(t.TempDir(), 0); err == nil || !strings.Contains(err.Error(), "not a file") {
 		t.Error(err)
 	}
-	if _, _, err := findProgram("none", []string{"PATH=/bin"}); err == nil || !strings.Contains(err.Error(), "none: not found in the app's $PATH") {
+	if _, _, err := findProgram("none", []string{"PATH=/bin"}); err == nil ||
+		!strings.Contains(err.Error(), "none: not found in the app's $PATH") {
 		t.Error(err)
 	}
 	if got, _, err := findProgram("sh", []string{"PATH=/no:/bin"}); err != nil || got != "/bin/sh" {

@@ -24,11 +24,13 @@ func check(c *specs.Spec) error {
 		name string
 		is   bool
 	}{
-		{"domainname", c.Domainname != ""}, {"hooks", c.Hooks != nil}, {"solaris", c.Solaris != nil}, {"windows", c.Windows != nil},
+		{"domainname", c.Domainname != ""}, {"hooks", c.Hooks != nil}, {"solaris", c.Solaris != nil},
+		{"windows", c.Windows != nil},
 		{"vm", c.VM != nil}, {"zos", c.ZOS != nil},
 		{"process.consoleSize", c.Process.ConsoleSize != nil}, {"process.commandLine", c.Process.CommandLine != ""},
 		{"process.scheduler", c.Process.Scheduler != nil}, {"process.ioPriority", c.Process.IOPriority != nil},
-		{"process.execCPUAffinity", c.Process.ExecCPUAffinity != nil}, {"process.user.username", c.Process.User.Username != ""},
+		{"process.execCPUAffinity", c.Process.ExecCPUAffinity != nil},
+		{"process.user.username", c.Process.User.Username != ""},
 		{"linux.uidMappings", c.Linux.UIDMappings != nil}, {"linux.gidMappings", c.Linux.GIDMappings != nil},
 		{"linux.resources", c.Linux.Resources != nil},
 		{"linux.cgroupsPath", c.Linux.CgroupsPath != ""},
@@ -54,8 +56,10 @@ func checkProcess(c *specs.Spec) error {
 	}
 	paths := append([]string{c.Root.Path, p.Cwd}, slices.Concat(c.Linux.MaskedPaths, c.Linux.ReadonlyPaths)...)
 	for _, d := range c.Linux.Devices {
-		if _, ok := nodeTypes[d.Type]; !ok || d.Major < 0 || d.Minor < 0 || d.Major > math.MaxUint32 || d.Minor > math.MaxUint32 {
-			return fmt.Errorf("linux.devices: %q: type %q, number %d:%d: not a device", d.Path, d.Type, d.Major, d.Minor)
+		if _, ok := nodeTypes[d.Type]; !ok || d.Major < 0 || d.Minor < 0 || d.Major > math.MaxUint32 ||
+			d.Minor > math.MaxUint32 {
+			return fmt.Errorf("linux.devices: %q: type %q, number %d:%d: not a device", d.Path, d.Type,
+				d.Major, d.Minor)
 		}
 		paths = append(paths, d.Path)
 	}
@@ -72,7 +76,8 @@ func checkProcess(c *specs.Spec) error {
 			return fmt.Errorf("process.env: %q: not NAME=VALUE", v)
 		}
 	}
-	if slices.Contains(append(slices.Clone(p.User.AdditionalGids), p.User.UID, p.User.GID), math.MaxUint32) { // "unchanged" to setresuid(2)
+	if slices.Contains(append(slices.Clone(p.User.AdditionalGids), p.User.UID, p.User.GID), math.MaxUint32) {
+		// "unchanged" to setresuid(2)
 		return errors.New("process.user: an ID that is none")
 	}
 	if p.Capabilities == nil {

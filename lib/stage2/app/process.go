@@ -16,8 +16,9 @@ import (
 // processOf is what the configuration says of the process's user and limits.
 func processOf(config *specs.Spec, filters [][]unix.SockFilter) (*confine.Process, error) {
 	p := config.Process
-	process := &confine.Process{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, NoNewPrivileges: p.NoNewPrivileges,
-		Filters: filters, Limits: map[int]unix.Rlimit{}}
+	process := &confine.Process{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
+		NoNewPrivileges: p.NoNewPrivileges,
+		Filters:         filters, Limits: map[int]unix.Rlimit{}}
 	var err error
 	if process.Bounding, err = stage1.CapabilitySet(p.Capabilities.Bounding); err != nil {
 		return nil, err

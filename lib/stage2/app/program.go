@@ -74,7 +74,8 @@ func script(file string, head []byte, depth int) (format string, err error) {
 	}
 	format, err = executable(interpreter, depth+1)
 	if strings.HasSuffix(interpreter, "\r") && errors.Is(err, unix.ENOENT) {
-		return "", fmt.Errorf("%s: its lines end with CR LF, as on Windows: there is no interpreter %q", file, interpreter)
+		return "", fmt.Errorf("%s: its lines end with CR LF, as on Windows: there is no interpreter %q",
+			file, interpreter)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: its interpreter %w", file, err)
@@ -108,7 +109,9 @@ func loadable(file string, f *os.File) (format string, err error) {
 		}
 		loader := string(bytes.TrimRight(text, "\x00"))
 		if err := unix.Access(loader, unix.F_OK); err != nil {
-			return "", fmt.Errorf("%s: its loader %s: %w: the image lacks the C library that the program was linked for", file, loader, err)
+			return "",
+				fmt.Errorf("%s: its loader %s: %w: the image lacks the C library that the program was linked for",
+					file, loader, err)
 		}
 	}
 	return "", nil

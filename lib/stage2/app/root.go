@@ -365,8 +365,9 @@ const emptyDirectory, emptyFile = "directory", "file"
 // parkDir is a directory of the pod's root.
 const parkDir = "/rkt"
 
-// park mounts what is to be cloned in the pod's root, until the thread has left that: before Linux 6.15
-// only a mount that is somewhere can be cloned. Nothing of the pod's in parkDir is needed any more.
+// park mounts what is to be cloned in the pod's root, until the thread has left that: before Linux
+// 6.15 only a mount that is somewhere can be cloned. Nothing of the pod's in parkDir is needed any
+// more.
 func park(tree int) error {
 	return unix.MoveMount(tree, "", unix.AT_FDCWD, parkDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }

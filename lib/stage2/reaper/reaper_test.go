@@ -35,7 +35,8 @@ func reaper(script string) *exec.Cmd {
 
 // The init has the status of its program, as the shell has it.
 func TestStatus(t *testing.T) {
-	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -TERM $$": 128 + 15, "kill -KILL $$": 128 + 9} {
+	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -TERM $$": 128 + 15,
+		"kill -KILL $$": 128 + 9} {
 		cmd := reaper(script)
 		cmd.Run()
 		if got := cmd.ProcessState.ExitCode(); got != want {
@@ -69,7 +70,8 @@ func TestSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ids := strings.Fields(string(buffer[:n])); len(ids) != 2 || ids[0] != ids[1] || ids[0] == strconv.Itoa(cmd.Process.Pid) {
+	if ids := strings.Fields(string(buffer[:n])); len(ids) != 2 || ids[0] != ids[1] ||
+		ids[0] == strconv.Itoa(cmd.Process.Pid) {
 		t.Errorf("process group and process: %q", ids)
 	}
 	if err := cmd.Process.Signal(unix.SIGHUP); err != nil {
@@ -84,7 +86,8 @@ func TestSignals(t *testing.T) {
 
 // A program that is not there is status 203, as systemd has it.
 func TestNoProgram(t *testing.T) {
-	if status, err := Run("/nosuch", []string{"nosuch"}); status != 203 || err == nil || !strings.Contains(err.Error(), "/nosuch") {
+	if status, err := Run("/nosuch", []string{"nosuch"}); status != 203 || err == nil ||
+		!strings.Contains(err.Error(), "/nosuch") {
 		t.Errorf("%d, %v", status, err)
 	}
 }

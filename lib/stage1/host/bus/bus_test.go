@@ -63,7 +63,8 @@ func TestReserve(t *testing.T) {
 	}
 	_, err := Reserve(socket)
 	want := "the system bus has no connection left for it: The maximum number of active connections for UID " +
-		fmt.Sprint(os.Getuid()) + " has been reached (max_connections_per_user, 256 unless configured); raise that limit: " +
+		fmt.Sprint(os.Getuid()) + " has been reached (max_connections_per_user, 256 unless configured); raise that " +
+		"limit: " +
 		`echo '<busconfig><limit name="max_connections_per_user">2048</limit></busconfig>' ` +
 		">/etc/dbus-1/system.d/pods.conf; systemctl kill --signal=HUP dbus"
 	if err == nil || err.Error() != want {

@@ -54,7 +54,8 @@ func Unhealthy(args []string) error {
 	if err != nil {
 		return err
 	}
-	said := streams.Say(args[0], "unhealthy: "+strconv.Itoa(failed)+" checks failed one after another, the app is killed")
+	said := streams.Say(args[0], "unhealthy: "+strconv.Itoa(failed)+
+		" checks failed one after another, the app is killed")
 	return errors.Join(said, kill(groups))
 }
 

@@ -44,7 +44,8 @@ func TestLimited(t *testing.T) {
 		t.Errorf("a second pod: %v", err)
 	}
 	err := promise(dir, "three")
-	want := fmt.Sprintf("root may have %d altogether; raise that limit: sysctl -w user.max_inotify_instances=8192", 3*PerPod-1)
+	want := fmt.Sprintf("root may have %d altogether; raise that limit: sysctl -w user.max_inotify_instances=8192",
+		3*PerPod-1)
 	if err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("a third pod: %v, want …%s", err, want)
 	}

@@ -28,12 +28,14 @@ func Unregister(ctx context.Context, name string) error {
 	if _, err := os.Lstat(filepath.Join(notes, name)); err != nil {
 		return nil
 	}
-	out, err := program.Command(ctx, "busctl", "--quiet", "call", service, "/org/freedesktop/machine1", service+".Manager",
+	out, err := program.Command(ctx, "busctl", "--quiet", "call", service, "/org/freedesktop/machine1",
+		service+".Manager",
 		"UnregisterMachine", "s", name).CombinedOutput()
 	if err == nil || strings.Contains(string(out), "No machine") {
 		return nil
 	}
-	if program.Command(ctx, "busctl", "--quiet", "status", service).Run() != nil { // it does not run, and can't be started
+	if program.Command(ctx, "busctl", "--quiet", "status", service).Run() != nil {
+		// it does not run, and can't be started
 		return nil
 	}
 	return fmt.Errorf("systemd-machined: %s: %s (%w)", name, strings.TrimSpace(string(out)), err)

@@ -33,7 +33,8 @@ func TestNextEntry(t *testing.T) {
 	} {
 		e, rest := a.nextEntry([]byte(message), "uuid")
 		fields, ok := strings.CutSuffix(string(e.fields), own)
-		if got := fmt.Sprintf("%d %s|%s|%s", e.priority, e.tag, e.text, fields); got != want || ok != (fields != "") || e.app != "web" {
+		if got := fmt.Sprintf("%d %s|%s|%s", e.priority, e.tag, e.text, fields); got != want || ok != (fields != "") ||
+			e.app != "web" {
 			t.Errorf("%q: %q, want %q", message, got, want)
 		}
 		if strings.HasPrefix(message, "A=b\n\n") != (string(rest) == "C=d\n") {
@@ -83,7 +84,8 @@ func TestReadSealed(t *testing.T) {
 	defer w.Close()
 	w.WriteString("A=b\n")
 	for file, want := range map[int]string{
-		memfd(unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK): "A=b\n", memfd(unix.F_SEAL_WRITE): "", memfd(0): "", int(r.Fd()): "",
+		memfd(unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK): "A=b\n", memfd(unix.F_SEAL_WRITE): "", memfd(0): "",
+		int(r.Fd()): "",
 	} {
 		if text, err := readSealed(file); string(text) != want || err != nil {
 			t.Errorf("%q, %v; want %q", text, err, want)

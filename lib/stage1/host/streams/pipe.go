@@ -70,7 +70,8 @@ func openPipe(path string, s *scratch) (*pipe, error) {
 // drain passes on lines that wait, without the newlines, and removes them from the pipe. It leaves
 // an incomplete one there, unless the pipe is full of it or nobody will write any more. It takes no
 // more than a chunk, and reports whether there may be more.
-func (p *pipe) drain(last bool, pass func(line []byte, brokenBy string) error, done func() error) (more bool, err error) {
+func (p *pipe) drain(last bool, pass func(line []byte, brokenBy string) error, done func() error) (more bool,
+	err error) {
 	waiting, err := p.look()
 	if err != nil {
 		return false, err

@@ -18,8 +18,9 @@ import (
 
 func TestParse(t *testing.T) {
 	for line, want := range map[string]string{
-		"hello": "6 hello", "<3>bad": "3 bad", "<0>worst": "0 worst", "<8>x": "6 <8>x", "<30>x": "6 <30>x", "<3": "6 <3", "<3>": "",
-		"": "", "\r": "", "dos\r": "6 dos", "10%\r20%\r": "6 10%\r20%", "  indented ": "6   indented ", "\xff": "6 \xff",
+		"hello": "6 hello", "<3>bad": "3 bad", "<0>worst": "0 worst", "<8>x": "6 <8>x", "<30>x": "6 <30>x",
+		"<3": "6 <3", "<3>": "", "": "", "\r": "", "dos\r": "6 dos", "10%\r20%\r": "6 10%\r20%",
+		"  indented ": "6   indented ", "\xff": "6 \xff",
 	} {
 		r, ok := parse([]byte(line), "")
 		if got := fmt.Sprintf("%d %s", r.priority, r.text); ok != (want != "") || ok && got != want {
@@ -141,7 +142,8 @@ func TestDrainPages(t *testing.T) {
 		f.both.WriteString("\n")
 	}()
 	total := 0
-	for end := time.Now().Add(10 * time.Second); total < 50*2049 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); total < 50*2049 &&
+		time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for _, line := range f.lines(t, false) {
 			total += len(strings.TrimSuffix(line, "|line-max"))
 		}
@@ -273,7 +275,8 @@ func TestSink(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.write(r, from, true) }()
 	text, creds := pod.next(t)
-	if creds != process || !strings.Contains(text, "\nPRIORITY=0\n") || !strings.HasSuffix(text, "\nMESSAGE="+string(r.text)+"\n") {
+	if creds != process || !strings.Contains(text, "\nPRIORITY=0\n") ||
+		!strings.HasSuffix(text, "\nMESSAGE="+string(r.text)+"\n") {
 		t.Errorf("the pod's: %+v %.300s", creds, text)
 	}
 	if text, creds = host.next(t); text != "\n" || creds != (unix.Ucred{Pid: int32(pid)}) {

@@ -42,10 +42,12 @@ func TestParseSyslog(t *testing.T) {
 func TestOnHost(t *testing.T) {
 	r := parseSyslog([]byte("<80>sshd[1]: Failed password"))
 	r.app, r.pid = "web", 7
-	if got := string(r.native(nil, "uuid")); got != "SYSLOG_IDENTIFIER=sshd\nSYSLOG_FACILITY=10\nSYSLOG_PID=7\nPRIORITY=0\nRKT_POD=uuid\nRKT_APP=web\nMESSAGE=Failed password\n" {
+	if got := string(r.native(nil,
+		"uuid")); got != "SYSLOG_IDENTIFIER=sshd\nSYSLOG_FACILITY=10\nSYSLOG_PID=7\nPRIORITY=0\nRKT_POD=uuid\nRKT_APP=web\nMESSAGE=Failed password\n" {
 		t.Errorf("%q", got)
 	}
-	if got := string(r.onHost().native(nil, "uuid")); got != "SYSLOG_IDENTIFIER=web\nSYSLOG_FACILITY=3\nSYSLOG_PID=7\nPRIORITY=1\nRKT_POD=uuid\nRKT_APP=web\nMESSAGE=sshd: Failed password\n" {
+	if got := string(r.onHost().native(nil,
+		"uuid")); got != "SYSLOG_IDENTIFIER=web\nSYSLOG_FACILITY=3\nSYSLOG_PID=7\nPRIORITY=1\nRKT_POD=uuid\nRKT_APP=web\nMESSAGE=sshd: Failed password\n" {
 		t.Errorf("%q", got)
 	}
 }
@@ -54,7 +56,8 @@ func FuzzParseSyslog(f *testing.F) {
 	f.Add("<13>Nov  9 13:51:46 a[1]: text")
 	f.Fuzz(func(t *testing.T, message string) {
 		r := parseSyslog([]byte(message))
-		if strings.ContainsAny(r.tag, "\n\x00\x1b") || r.priority < 0 || r.priority > 7 || r.facility < 1 || r.facility > 23 {
+		if strings.ContainsAny(r.tag, "\n\x00\x1b") || r.priority < 0 || r.priority > 7 || r.facility < 1 ||
+			r.facility > 23 {
 			t.Fatalf("%q: %+v", message, r)
 		}
 		if !strings.Contains(message, string(r.text)) {

@@ -98,12 +98,14 @@ func TestPrograms(t *testing.T) {
 				t.Errorf("the tree has\n%s\nwant\n%s", got, want)
 			}
 			loader, libraries, err := Loader(dir)
-			if err != nil || !slices.Contains(libraries, filepath.Dir(strings.TrimPrefix(resolved(t, dir, loader), "/"))) {
+			if err != nil ||
+				!slices.Contains(libraries, filepath.Dir(strings.TrimPrefix(resolved(t, dir, loader), "/"))) {
 				t.Fatalf("loader %q, libraries %v, %v", loader, libraries, err)
 			}
 			mapped := map[string]bool{}
 			for _, p := range systemd {
-				if _, err := os.Lstat(filepath.Join(dir, p.Path)); p.Optional && err != nil || p.Path == "/usr/lib/os-release" {
+				if _, err := os.Lstat(filepath.Join(dir, p.Path)); p.Optional && err != nil ||
+					p.Path == "/usr/lib/os-release" {
 					continue
 				}
 				for _, library := range list(t, dir, "/"+loader, p.Path) {
@@ -342,7 +344,8 @@ func TestIdentity(t *testing.T) {
 		t.Error("another list of programs has the tree of the first")
 	}
 	for _, dir := range []string{first, second} { // no hard link
-		if info, err := os.Stat(filepath.Join(dir, "usr/lib/one")); err != nil || info.Sys().(*syscall.Stat_t).Nlink != 1 {
+		if info, err := os.Stat(filepath.Join(dir, "usr/lib/one")); err != nil ||
+			info.Sys().(*syscall.Stat_t).Nlink != 1 {
 			t.Errorf("%v, %v", info, err)
 		}
 	}
