@@ -24,6 +24,11 @@ var table = []Program{
 		{"stdout", true, "STREAM: log (default): the journal; null, stream, or tty", ""},
 		{"stderr", true, "STREAM: log (default): the journal; null, stream, or tty", ""},
 		{"no-healthcheck", false, "disable the image's health check, which kills an app that fails it", ""},
+		{"health-cmd", true, "COMMAND: check the app's health by this line for the shell, or by a JSON array of a program and its arguments; none: no check", ""},
+		{"health-interval", true, "TIME: between two checks (default: the image's, or 30s)", ""},
+		{"health-timeout", true, "TIME: a check that takes longer has failed (default: the image's, or 30s)", ""},
+		{"health-retries", true, "N: so many checks that fail one after another are too many (default: the image's, or 3)", ""},
+		{"health-start-period", true, "TIME: from the app's start, in which failures do not count (default: the image's, or 0s)", ""},
 		{"readonly-rootfs", false, "mount the root file system read-only; volumes stay writable", ""},
 		{"pid1", false, "run the app as PID 1 of a PID namespace of its own", ""},
 		{"init", false, "run the app under a small init, which reaps processes and passes signals on to the app", ""},
@@ -76,7 +81,7 @@ var table = []Program{
 		{"gc", "remove pods that have exited, and what killed programs left behind", ""},
 		{"export", "make an image of an app of an exited pod", ""},
 		{"image", "list, show, export, verify and remove images", ""},
-		{"volume", "list and remove named volumes", ""},
+		{"volume", "list, make and remove named volumes", ""},
 		{"metadata", "serve appc's metadata to apps over HTTP", ""},
 		{"unit", "print the unit file of a service that runs a pod", ""},
 		{"config", "print the configuration", ""},
@@ -270,15 +275,19 @@ var table = []Program{
 		{"insecure-allow-http", false, "get pages and keys by plain HTTP too", ""},
 	}},
 	{Name: "rkt-unit", Summary: "print the unit file of a service that runs a pod", Operand: "IMAGE", Flags: []Flag{
-		{"name", true, "NAME: of the service (default: the first image's)", ""},
+		{"name", true, "NAME: of the service (default: the first image's, or the file's)", ""},
+		{"from", true, "FILE: a Quadlet file, in place of images; its drop-ins and the files that it names are beside it", ""},
 		{"output", true, "DIR: write DIR/NAME.service, and DIR/NAME.socket if there is one, instead of printing them", ""},
 		{"overwrite", false, "with --output: replace what is there, though it is something else, as after somebody has edited it", ""},
 	}},
-	{Name: "rkt-volume", Summary: "list and remove named volumes", Operand: "", Verbs: []Verbal{
+	{Name: "rkt-volume", Summary: "list, make and remove named volumes", Operand: "", Verbs: []Verbal{
 		{"list", "list volumes, and the pods that mount them", ""},
+		{"create", "make empty volumes", "VOLUME"},
 		{"rm", "remove volumes with all that is in them", "VOLUME"},
 	}, Flags: []Flag{
 		{"format", true, "FORMAT: text (default), json, or json-pretty", "text"},
 		{"no-legend", false, "omit the header line", ""},
+		{"user", true, "USER: to whom they belong: a UID, or a user of the host (default: root)", ""},
+		{"group", true, "GROUP: a GID, or a group of the host (default: root)", ""},
 	}},
 }

@@ -106,6 +106,14 @@ func (s *Steps) Parse(fs *flag.FlagSet, args []string) error {
 	return s.check()
 }
 
+// Add has the flags of other steps follow those of s.
+func (s *Steps) Add(other *Steps) error {
+	s.Prepare = append(s.Prepare, other.Prepare...)
+	s.Net = append(s.Net, other.Net...)
+	s.Run = append(s.Run, other.Run...)
+	return s.check()
+}
+
 // check refuses flags that contradict each other before anything is fetched. The words are rkt's,
 // for scripts.
 func (s *Steps) check() error {

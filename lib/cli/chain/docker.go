@@ -70,8 +70,6 @@ var docker = []struct{ flags, here string }{
 	{"volumes-from", "--volume before the images: all apps of a pod can have it"},
 	{"image-volume", "--volume=SOURCE:TARGET in place of a volume that the image declares"},
 	{"oom-kill-disable", "--oom-score-adj=-1000 after the image"},
-	{"health-cmd, health-interval, health-retries, health-start-period, health-timeout",
-		"a health check is the image's; WatchdogSec= of the unit is the other way"},
 	{"health-on-failure", "Restart= of the unit: an app that fails its check is killed"},
 	{"env-host", "--inherit-env"},
 	{"env-merge, unsetenv, unsetenv-all", "--environment=NAME=VALUE after the image, which replaces the image's; " +

@@ -293,8 +293,7 @@ func appFlags(app *prepare.App) *cli.Flags {
 		}
 		fs.Func(name, help, func(s string) error { return app.SetStream(name, s) })
 	}
-	fs.BoolVar(&app.NoHealth, "no-healthcheck", false,
-		"disable the image's health check, which kills an app that fails it")
+	healthFlags(fs, app)
 	fs.BoolVar(&app.ReadOnly, "readonly-rootfs", false, "mount the root file system read-only; volumes stay writable")
 	boolFunc := func(name, help string, set func(bool)) {
 		fs.BoolFunc(name, help, func(s string) error {
@@ -392,6 +391,22 @@ func confinementFlags(fs *cli.Flags, app *prepare.App) {
 		app.AddTmpfs)
 	fs.Func("apparmor", "PROFILE: the AppArmor profile, or unconfined (default: rkt-default, where it is loaded)",
 		app.SetAppArmor)
+}
+
+// healthFlags are those of the app's health check.
+func healthFlags(fs *cli.Flags, app *prepare.App) {
+	fs.BoolVar(&app.NoHealth, "no-healthcheck", false,
+		"disable the image's health check, which kills an app that fails it")
+	for _, flag := range [][2]string{
+		{"cmd", "COMMAND: check the app's health by this line for the shell, or by a JSON array of a program and its " +
+			"arguments; none: no check"},
+		{"interval", "TIME: between two checks (default: the image's, or 30s)"},
+		{"timeout", "TIME: a check that takes longer has failed (default: the image's, or 30s)"},
+		{"retries", "N: so many checks that fail one after another are too many (default: the image's, or 3)"},
+		{"start-period", "TIME: from the app's start, in which failures do not count (default: the image's, or 0s)"},
+	} {
+		fs.Func("health-"+flag[0], flag[1], func(s string) error { return app.SetHealth(flag[0], s) })
+	}
 }
 
 // setGroups sets the app's further groups.

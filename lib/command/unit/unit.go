@@ -26,7 +26,7 @@ import (
 var Command = &cli.Command{
 	Name:     "rkt-unit",
 	Summary:  "print the unit file of a service that runs a pod",
-	Synopsis: []string{"[FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]"},
+	Synopsis: []string{"[FLAGS] IMAGE [APP FLAGS] [-- ARGS] [--- IMAGE ...]", "[FLAGS] --from=FILE"},
 	Text: `
 Prints the unit file of a service that runs these images as "rkt run" does:
 
@@ -34,6 +34,11 @@ Prints the unit file of a service that runs these images as "rkt run" does:
 
 If an image is in the store and has ports that are marked as socket activated,
 a socket unit follows, after a line "# NAME.socket".
+
+With --from=FILE it reads a Quadlet file of Podman's instead: a .container or .pod
+file, an .image or .volume file, which become services that run once, and a .network
+file, which becomes a file in net.d of --local-config. A key that rkt has nothing for
+is refused, with what to write instead.
 
 "systemctl edit" with Environment= lines changes the image (IMAGE, the second image's
 is IMAGE_2), the ports of the host (PORT_80_TCP), and limits that are given here
@@ -52,7 +57,10 @@ are escaped, so that systemd gives the programs what was on the command line. Wi
 Flags of every program that are given, also by a variable or rkt.conf, become
 variables in the unit, such as RKT_INSECURE_OPTIONS.`,
 	Examples: []cli.Example{
-		{Line: "rkt unit --output=/etc/systemd/system docker://redis --memory=256Mi", Text: "Write /etc/systemd/system/redis.service."},
+		{Line: "rkt unit --output=/etc/systemd/system docker://redis --memory=256Mi",
+			Text: "Write /etc/systemd/system/redis.service."},
+		{Line: "rkt unit --from=/etc/containers/systemd/web.container --output=/etc/systemd/system",
+			Text: "Write web.service."},
 		{Line: "rkt unit --name=web@ --volume=web-%i:/data docker://nginx", Text: "Print a template: web@1, web@2."},
 	},
 	SeeAlso: []string{"rkt-prepare", "rkt-run-prepared", "systemd.service"},
@@ -60,11 +68,13 @@ variables in the unit, such as RKT_INSECURE_OPTIONS.`,
 }
 
 func setup(fs *cli.Flags) cli.Run {
-	var name, output string
-	var overwrite bool
-	fs.StringVar(&name, "name", "", "NAME: of the service (default: the first image's)")
-	fs.StringVar(&output, "output", "", "DIR: write DIR/NAME.service, and DIR/NAME.socket if there is one, instead of printing them")
-	fs.BoolVar(&overwrite, "overwrite", false, "with --output: replace what is there, though it is something else, "+
+	var c call
+	fs.StringVar(&c.name, "name", "", "NAME: of the service (default: the first image's, or the file's)")
+	fs.StringVar(&c.from, "from", "", "FILE: a Quadlet file, in place of images; its drop-ins and the files "+
+		"that it names are beside it")
+	fs.StringVar(&c.output, "output", "", "DIR: write DIR/NAME.service, and DIR/NAME.socket if there is "+
+		"one, instead of printing them")
+	fs.BoolVar(&c.overwrite, "overwrite", false, "with --output: replace what is there, though it is something else, "+
 		"as after somebody has edited it")
 	s := &chain.Steps{}
 	s.Register(fs)
@@ -75,20 +85,43 @@ func setup(fs *cli.Flags) cli.Run {
 		}
 		return nil, s.Operands, absolute(s.Prepare) // variables and rkt.conf come after it
 	}
-	return func(_ context.Context, p *cli.Process) error { return write(p, fs, s, name, output, overwrite) }
+	return func(_ context.Context, p *cli.Process) error {
+		if c.from != "" {
+			return c.convert(p, fs, s)
+		}
+		return c.write(p, fs, s)
+	}
 }
 
-func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string, overwrite bool) error {
-	if err := checkSteps(s, name); err != nil {
+// call is what this program's own flags say.
+type call struct {
+	name, from, output string
+	overwrite          bool
+}
+
+func (c *call) write(p *cli.Process, fs *cli.Flags, s *chain.Steps) error {
+	if err := checkSteps(s, c.name); err != nil {
 		return err
 	}
 	images, err := references(s)
 	if err != nil {
 		return err
 	}
+	name := c.name
 	if name == "" {
 		name = nameOf(images[0])
 	}
+	pod := &podunit.Pod{}
+	ports, err := activated(fs.Global, images)
+	if err != nil {
+		return err
+	}
+	return c.finish(p, fs, s, name, pod, ports)
+}
+
+// finish writes the units of a pod whose command line has been read.
+func (c *call) finish(p *cli.Process, fs *cli.Flags, s *chain.Steps, name string, pod *podunit.Pod,
+	ports []podunit.Port) error {
 	if name = strings.TrimSuffix(name, ".service"); !podunit.ValidName(name) {
 		return fmt.Errorf("%q: not the name of a service; give one with --name", name)
 	}
@@ -96,7 +129,8 @@ func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string, o
 	if err != nil {
 		return err
 	}
-	pod := &podunit.Pod{Name: name, Programs: filepath.Dir(program), Prepare: s.Prepare, Net: s.Net, Run: s.Run}
+	pod.Name, pod.Programs = name, filepath.Dir(program)
+	pod.Prepare, pod.Net, pod.Run = s.Prepare, s.Net, s.Run
 	if pod.Apps, err = apps(s.Operands); err != nil {
 		return err
 	}
@@ -107,40 +141,42 @@ func write(p *cli.Process, fs *cli.Flags, s *chain.Steps, name, output string, o
 	if err != nil {
 		return err
 	}
-	ports, err := activated(fs.Global, images)
-	if err != nil {
-		return err
-	}
 	var socket []byte
 	if len(ports) > 0 {
 		if socket, err = pod.Socket(ports); err != nil {
 			return err
 		}
 	}
-	if output == "" {
+	if c.output == "" {
 		return printUnits(p, name, service, socket)
 	}
-	return place(filepath.Join(output, name), service, socket, overwrite)
+	return place(filepath.Join(c.output, name), service, socket, c.overwrite)
 }
 
-// place writes the units that there are. What somebody has edited stays, unless overwrite says
-// otherwise.
+// text is a file that is to be written; none if its text is nil.
+type text struct {
+	path string
+	text []byte
+}
+
+// place writes the units that there are.
 func place(path string, service, socket []byte, overwrite bool) error {
-	units := []struct {
-		path string
-		text []byte
-	}{{path + ".socket", socket}, {path + ".service", service}}
-	for _, unit := range units {
-		old, err := os.ReadFile(unit.path)
-		if unit.text != nil && err == nil && !bytes.Equal(old, unit.text) && !overwrite {
-			return fmt.Errorf("%s: is there, and is something else; keep it, or replace it with --overwrite", unit.path)
+	return placeAll([]text{{path + ".socket", socket}, {path + ".service", service}}, overwrite)
+}
+
+// placeAll writes files. What somebody has edited stays, unless overwrite says otherwise.
+func placeAll(files []text, overwrite bool) error {
+	for _, file := range files {
+		old, err := os.ReadFile(file.path)
+		if file.text != nil && err == nil && !bytes.Equal(old, file.text) && !overwrite {
+			return fmt.Errorf("%s: is there, and is something else; keep it, or replace it with --overwrite", file.path)
 		}
 	}
-	for _, unit := range units {
-		if unit.text == nil {
+	for _, file := range files {
+		if file.text == nil {
 			continue
 		}
-		if err := durable.WriteFile(unit.path, unit.text, 0o644); err != nil {
+		if err := durable.WriteFile(file.path, file.text, 0o644); err != nil {
 			return err
 		}
 	}
@@ -163,19 +199,20 @@ func checkSteps(s *chain.Steps, name string) error {
 	return nil
 }
 
+// globals are the flags of every program that a unit has as variables.
+var globals = map[string]bool{"system-config": true, "local-config": true, "user-config": true, "dir": true,
+	"insecure-options": true, "trust-keys-from-https": true, "debug": true}
+
 // variables are those by which the service has the flags that all programs have, as they were given
 // here.
 func variables(fs *cli.Flags) (list [][2]string, err error) {
 	fs.Visit(func(f *flag.Flag) {
 		value := f.Value.String()
-		switch f.Name {
-		case "system-config", "local-config", "user-config":
-			if value != "" { // relative to this program's working directory
-				value, err = filepath.Abs(value)
-			}
-		case "dir", "insecure-options", "trust-keys-from-https", "debug":
-		default:
+		if !globals[f.Name] {
 			return
+		}
+		if strings.HasSuffix(f.Name, "-config") && value != "" { // relative to this program's working directory
+			value, err = filepath.Abs(value)
 		}
 		list = append(list, [2]string{"RKT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), value})
 	})

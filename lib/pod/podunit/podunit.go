@@ -90,6 +90,29 @@ func (p *Pod) Service() ([]byte, error) {
 	return w.file.Bytes()
 }
 
+// Once is the text of NAME.service that runs a program of rkt's once.
+func (p *Pod) Once(argv []string) ([]byte, error) {
+	if !ValidName(p.Name) {
+		return nil, fmt.Errorf("%q: not the name of a service", p.Name)
+	}
+	words, err := unitfile.Exec(filepath.Join(p.Programs, argv[0]), p.texts(argv[1:])...)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{Pod: p}
+	w.unit()
+	w.add("Service", "Type", "oneshot")
+	w.add("Service", "RemainAfterExit", "yes")
+	if err := w.environment(); err != nil {
+		return nil, err
+	}
+	w.given("Service", func(Setting) bool { return true })
+	lines := layout("ExecStart", words)
+	w.file.Add("Service", "ExecStart", lines[0], lines[1:]...)
+	w.given("", func(s Setting) bool { return s.Section != "Unit" && s.Section != "Service" })
+	return w.file.Bytes()
+}
+
 // late are settings of a service whose order with the lines of this package matters, and which
 // follow these.
 var late = map[string]bool{"ExecStartPost": true, "ExecReload": true, "ExecStop": true, "ExecStopPost": true}
@@ -121,10 +144,14 @@ func (w *writer) given(section string, wanted func(Setting) bool) {
 // unit adds the section [Unit].
 func (w *writer) unit() {
 	description := "Pod " + w.Name
+	if len(w.Apps) == 0 && w.Imported {
+		description = w.Name
+	}
 	if strings.HasSuffix(w.Name, "@") {
 		description += "%i"
 	}
 	w.add("Unit", "Description", description)
+	w.given("Unit", func(Setting) bool { return true })
 	if !w.Offline {
 		w.file.Add("Unit", "Wants", "network-online.target")
 		w.file.Add("Unit", "After", "network-online.target")
@@ -133,7 +160,6 @@ func (w *writer) unit() {
 		w.file.Add("Unit", "Wants", "rkt-metadata.socket")
 		w.file.Add("Unit", "After", "rkt-metadata.socket")
 	}
-	w.given("Unit", func(Setting) bool { return true })
 }
 
 // environment adds the variables.

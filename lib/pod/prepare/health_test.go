@@ -86,3 +86,68 @@ func TestHealth(t *testing.T) {
 		}
 	}
 }
+
+// Flags take the place of what the image says, value by value.
+func TestSetHealth(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(dir+"/bin", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/bin/check", "/bin/sh"} {
+		if err := os.WriteFile(dir+name, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, c := range []struct {
+		image, flags string // flags: NAME=VALUE with | between them
+		want         *stage1.Health
+		wrong        string
+	}{
+		{image: `{"Test":["CMD","check"],"Retries":7}`, flags: "interval=2s|start-period=1m",
+			want: &stage1.Health{Exec: []string{"/bin/check"}, Interval: 2 * time.Second,
+				Timeout: 30 * time.Second, StartPeriod: time.Minute, Retries: 7}},
+		{image: `{"Test":["CMD","check"],"Retries":7}`, flags: "cmd=a && b|retries=1|timeout=3s",
+			want: &stage1.Health{Exec: []string{"/bin/sh", "-c", "a && b"}, Interval: 30 * time.Second,
+				Timeout: 3 * time.Second, Retries: 1}},
+		{image: `{"Test":["CMD","check"]}`, flags: "cmd=none"},
+		{flags: `cmd=["check","-x"]`, want: &stage1.Health{Exec: []string{"/bin/check", "-x"},
+			Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3}},
+		{flags: `cmd=["CMD-SHELL","x"]`, want: &stage1.Health{Exec: []string{"/bin/sh", "-c", "x"},
+			Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3}},
+		{flags: `cmd=["gone"]`, wrong: "in the image"},
+		{flags: "retries=2", wrong: "the image has none"},
+		{flags: "retries=0", wrong: "not a number"}, {flags: "interval=5", wrong: "not a time"},
+		{flags: "timeout=-1s", wrong: "not a time"},
+		{flags: "cmd=[1]", wrong: "not a JSON array"}, {flags: "cmd=", wrong: "is empty"},
+	} {
+		img := schema.BlankImageManifest()
+		if c.image != "" {
+			img.Annotations.Set(image.AnnotationHealth, c.image)
+		}
+		a := App{}
+		var err error
+		for flag := range strings.SplitSeq(c.flags, "|") {
+			name, value, _ := strings.Cut(flag, "=")
+			if err == nil {
+				err = a.SetHealth(name, value)
+			}
+		}
+		var got *stage1.Health
+		if err == nil {
+			app := stage1.App{Name: "a", WorkingDir: "/", Environment: []stage1.Variable{{Name: "PATH", Value: "/bin"}}}
+			got, err = health(root, a, img, app, Options{Warn: func(line string) { t.Errorf("%s: %s", c.flags, line) }})
+		}
+		if c.wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), c.wrong) {
+				t.Errorf("%s: %v; want %q", c.flags, err, c.wrong)
+			}
+		} else if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v; want %+v", c.flags, got, err, c.want)
+		}
+	}
+}

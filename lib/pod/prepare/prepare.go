@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -392,7 +393,11 @@ func writeTree(p *poddir.Pod, tree *stage1.Tree) error {
 	return nil
 }
 
-// checkPorts refuses a --port that no image of the pod has.
+// numbered is the name of a port by its number and protocol, as an OCI image's ports have it.
+var numbered = regexp.MustCompile(`^([1-9][0-9]{0,4})-(tcp|udp|sctp)$`)
+
+// checkPorts refuses a --port that no image of the pod has. One that is named by its number and
+// protocol needs no image to declare it.
 func checkPorts(o Options, images []*store.Image) error {
 	var declared []string
 	for i, img := range images {
@@ -404,18 +409,28 @@ func checkPorts(o Options, images []*store.Image) error {
 			declared = append(declared, port.Name.String())
 		}
 	}
-	for _, exposed := range o.Ports {
-		if exposed.PodPort == nil && !slices.Contains(declared, exposed.Name.String()) {
-			if declared == nil {
-				return fmt.Errorf("port %q: no image of the pod declares it, nor any other port", exposed.Name)
-			}
-			err := fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", exposed.Name,
-				strings.Join(declared, ", "))
-			if _, number := strconv.Atoi(exposed.Name.String()); number == nil { // Docker's HOST:CONTAINER
-				err = fmt.Errorf("%w; the declared port comes first: --port=%s:%s", err, declared[0], exposed.Name)
-			}
-			return err
+	for i, exposed := range o.Ports {
+		name := exposed.Name.String()
+		if exposed.PodPort != nil || slices.Contains(declared, name) {
+			continue
 		}
+		if m := numbered.FindStringSubmatch(name); m != nil {
+			number, err := strconv.ParseUint(m[1], 10, 16)
+			if err != nil {
+				return fmt.Errorf("port %q: not a port's number", name)
+			}
+			o.Ports[i].PodPort = &types.Port{Name: exposed.Name, Protocol: m[2], Port: uint(number), Count: 1}
+			continue
+		}
+		if declared == nil {
+			return fmt.Errorf("port %q: no image of the pod declares it, nor any other port; write its "+
+				"number and protocol, as in 80-tcp", name)
+		}
+		err := fmt.Errorf("port %q: no image of the pod declares it (declared: %s)", name, strings.Join(declared, ", "))
+		if _, number := strconv.Atoi(name); number == nil { // Docker's HOST:CONTAINER
+			err = fmt.Errorf("%w; the declared port comes first: --port=%s:%s", err, declared[0], name)
+		}
+		return err
 	}
 	return nil
 }
