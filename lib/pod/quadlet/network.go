@@ -63,7 +63,7 @@ func network(f *file) (*Unit, error) {
 	p := plugin{Name: f.networkName(), Type: cmp.Or(n.driver, "bridge"), MTU: n.mtu, VLAN: n.vlan,
 		Mode: n.mode, IPAM: ipam{Type: cmp.Or(n.ipam, "host-local")}}
 	if strings.ContainsAny(p.Name, "/ %$") {
-		return nil, fmt.Errorf("NetworkName=%s: not the name of a network", p.Name)
+		return nil, fmt.Errorf("[Network] NetworkName=%s: not the name of a network", p.Name)
 	}
 	switch p.Type {
 	case "bridge":
@@ -101,14 +101,14 @@ func (i *ipam) fill(n netConf) error {
 	case i.Type == "dhcp":
 		return errors.New("leave out Subnet=: with IPAMDriver=dhcp the server gives addresses")
 	case i.Type != "host-local":
-		return fmt.Errorf("IPAMDriver=%s: rkt has host-local and dhcp", i.Type)
+		return fmt.Errorf("[Network] IPAMDriver=%s: rkt has host-local and dhcp", i.Type)
 	case n.subnets == nil:
 		return errors.New("[Network] has no Subnet=; write one that no other network has, such as Subnet=10.89.1.0/24")
 	}
 	for k, subnet := range n.subnets {
 		prefix, err := netip.ParsePrefix(subnet)
 		if err != nil {
-			return fmt.Errorf("Subnet=%s: not ADDRESS/BITS", subnet)
+			return fmt.Errorf("[Network] Subnet=%s: not ADDRESS/BITS", subnet)
 		}
 		a := addrs{Subnet: subnet}
 		if k < len(n.gateways) {
@@ -116,7 +116,7 @@ func (i *ipam) fill(n netConf) error {
 		}
 		if k < len(n.ranges) {
 			if a.First, a.Last, err = bounds(n.ranges[k]); err != nil {
-				return fmt.Errorf("IPRange=%s: %w", n.ranges[k], err)
+				return fmt.Errorf("[Network] IPRange=%s: %w", n.ranges[k], err)
 			}
 		}
 		i.Ranges = append(i.Ranges, []addrs{a})
