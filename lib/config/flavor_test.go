@@ -2,32 +2,37 @@ package config
 
 import "testing"
 
-func TestCheckStage1(t *testing.T) {
-	for image, known := range map[string]bool{
-		"coreos.com/rkt/stage1-coreos:1.30.0":          true,
-		"coreos.com/rkt/stage1-host":                   true,
-		"/usr/lib/rkt/stage1-images/stage1-coreos.aci": true,
-		"stage1-src-1.30.0-linux-amd64.aci":            true,
-		"https://github.com/rkt/rkt/releases/download/v1.30.0/stage1-coreos-1.30.0-linux-amd64.aci": true,
-		"file:///opt/stage1-host.aci":      true,
-		"coreos.com/rkt/stage1-fly:1.30.0": false,
-		"stage1-kvm.aci":                   false,
-		"/opt/stage1.aci":                  false,
-		"example.com/stage1-hosted":        false,
-		"sha512-0123456789abcdef":          false,
-		"":                                 false,
+func TestFlavor(t *testing.T) {
+	for image, want := range map[string]string{
+		"coreos.com/rkt/stage1-coreos:1.30.0":          "host",
+		"coreos.com/rkt/stage1-host":                   "host",
+		"/usr/lib/rkt/stage1-images/stage1-coreos.aci": "host",
+		"stage1-src-1.30.0-linux-amd64.aci":            "host",
+		"https://github.com/rkt/rkt/releases/download/v1.30.0/stage1-coreos-1.30.0-linux-amd64.aci": "host",
+		"file:///opt/stage1-host.aci":      "host",
+		"coreos.com/rkt/stage1-fly:1.30.0": "fly",
+		"coreos.com/rkt/stage1-init":       "init",
+		"init":                             "init",
+		"init:1.30.0":                      "init",
+		"host":                             "host",
+		"stage1-kvm.aci":                   "kvm",
+		"/opt/init":                        "",
+		"init:":                            "",
+		"/opt/stage1.aci":                  "",
+		"example.com/stage1-hosted":        "hosted",
+		"sha512-0123456789abcdef":          "",
+		"":                                 "",
 	} {
-		if err := CheckStage1(image); (err == nil) != known {
-			t.Errorf("%q: %v", image, err)
+		if got, err := Flavor(image); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", image, got, err)
 		}
 	}
-	for s, known := range map[Stage1]bool{
-		{}: true, {Name: "coreos.com/rkt/stage1-coreos", Version: "1", Location: "/x"}: true,
-		{Name: "coreos.com/rkt/stage1-fly", Version: "1", Location: "/stage1-host.aci"}: false,
-		{Location: "stage1-kvm.aci"}: false,
+	for s, want := range map[Stage1]string{
+		{}: "", {Name: "coreos.com/rkt/stage1-fly", Version: "1", Location: "/stage1-host.aci"}: "coreos.com/rkt/stage1-fly",
+		{Location: "stage1-kvm.aci"}: "stage1-kvm.aci",
 	} {
-		if err := s.Check(); (err == nil) != known {
-			t.Errorf("%+v: %v", s, err)
+		if got := s.Image(); got != want {
+			t.Errorf("%+v: %q", s, got)
 		}
 	}
 }

@@ -74,6 +74,7 @@ const (
 	PreparedConfigFile = "prepared.json" // the app's OCI runtime configuration as rkt-prepare knows it
 	ConfigFile         = "config.json"   // the final one, of rkt-run-prepared
 	AppFilterFile      = "seccomp.bpf"   // the app's own seccomp filter, if it has one
+	PodFilterFile      = "pod.bpf"       // the pod's, if its PID 1 does not have that
 )
 
 // AppConfig is a file of an app in ConfigDir.

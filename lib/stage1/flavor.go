@@ -135,8 +135,10 @@ type File struct {
 
 // Journal is where journalctl(1) finds the log of a pod.
 type Journal struct {
-	Dir   string   // of the pod's directory, with journal files; it may not be there yet
-	Match []string // arguments that choose the lines
+	// Dir is of the pod's directory, with journal files; it may not be there yet. "" is the host's
+	// journal.
+	Dir   string
+	Match []string // arguments that choose the lines; nil is none
 }
 
 // Flavors are those that a program has.
@@ -161,17 +163,17 @@ const Default = "host"
 
 // Of is the flavor of a pod.
 func (f Flavors) Of(p *poddir.Pod) (Flavor, error) {
-	name := Default
 	text, err := p.ReadFile(poddir.FlavorFile)
-	if err == nil {
-		// A power cut leaves an empty file of a pod that was being prepared.
-		name = cmp.Or(strings.Trim(string(text), "\x00\n"), Default)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	flavor, err := f.Named(name)
+	flavor, err := f.Named(FlavorName(string(text)))
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	return flavor, nil
 }
+
+// FlavorName is the name of a flavor, by the text of a pod's poddir.FlavorFile, or "" if there is
+// none. A power cut leaves an empty file of a pod that was being prepared.
+func FlavorName(text string) string { return cmp.Or(strings.Trim(text, "\x00\n"), Default) }

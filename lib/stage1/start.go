@@ -10,6 +10,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
+	"golang.org/x/sys/unix"
 )
 
 // Start is a pod that is about to start, as far as that is the same in every flavor.
@@ -65,6 +66,9 @@ type Process struct {
 	Env     []string
 	// Mounts reports whether the flavor itself mounts a volume in the app's root.
 	Mounts func(b fstab.Bind, app *Starting) bool
+	// Filter takes the pod's seccomp filter, before Leave, for a flavor that has each app get it by
+	// the file stage1.PodFilterFile; nil has the process itself load it, last of all.
+	Filter func(filter []unix.SockFilter) error
 	// Placed is called when the pod's mounts are there, and the working directory is the pod's: for
 	// cgroups, filters of devices and descriptors.
 	Placed func() error

@@ -12,6 +12,8 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/ready"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/launcher"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage2/app"
 	"github.com/rkt-toolkit/rkt/lib/stage2/reaper"
 )
@@ -35,6 +37,8 @@ stopped    note that it has stopped; exits with the pod's status
 healthy    note that an app has passed a health check
 unhealthy  count the health checks that an app fails, and kill it
 streams    pass on what the apps print, to the journal or the console
+launch     make the namespaces of a pod of flavor init, and wait for its PID 1
+pod        be the PID 1 of such a pod
 `
 
 // failed is rkt's own exit status.
@@ -53,6 +57,9 @@ var commands = map[string]func(args []string) (status int, err error){
 	"healthy":   plain(health.Healthy),
 	"unhealthy": plain(health.Unhealthy),
 	"streams":   plain(streams.Serve),
+
+	launcher.Command: own(launcher.Run),
+	pid1.Command:     own(pid1.Run),
 }
 
 // plain is a subcommand whose status says only whether it has failed.
@@ -62,6 +69,17 @@ func plain(f func(args []string) error) func([]string) (int, error) {
 			return failed, err
 		}
 		return 0, nil
+	}
+}
+
+// own is a subcommand that returns its status, or fails.
+func own(f func(args []string) (int, error)) func([]string) (int, error) {
+	return func(args []string) (int, error) {
+		status, err := f(args)
+		if err != nil {
+			return failed, err
+		}
+		return status, nil
 	}
 }
 

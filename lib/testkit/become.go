@@ -56,6 +56,9 @@ func (s *setup) become() error {
 		if err := configure(at); err != nil {
 			return err
 		}
+		if err := restore(at, s.Overlay); err != nil {
+			return err
+		}
 	}
 	if err := enterRoot(root); err != nil {
 		return err
@@ -188,11 +191,28 @@ func (m mount) make() error {
 	return nil
 }
 
+// emptied are directories of the machine's administrator.
+var emptied = []string{"/etc/systemd/system", "/var/log/journal", "/var/lib/cni", "/etc/rkt", "/etc/cni/net.d"}
+
+// restore puts what overlays have in such directories there again.
+func restore(at func(string) string, overlays []string) error {
+	for _, overlay := range overlays {
+		for _, dir := range emptied {
+			if _, err := os.Stat(overlay + dir); err != nil {
+				continue
+			}
+			if out, err := exec.Command("cp", "-a", overlay+dir+"/.", at(dir)).CombinedOutput(); err != nil {
+				return fmt.Errorf("cp -a %s: %w: %s", overlay+dir, err, out)
+			}
+		}
+	}
+	return nil
+}
+
 // configure makes the machine's own configuration a new host's: no unit of the machine's
 // administrator, an identity of its own, a journal that is kept.
 func configure(at func(string) string) error {
-	for _, dir := range []string{"/etc/systemd/system", "/var/log/journal", "/var/lib/cni", "/etc/rkt",
-		"/etc/cni/net.d"} {
+	for _, dir := range emptied {
 		if err := os.RemoveAll(at(dir)); err != nil {
 			return err
 		}

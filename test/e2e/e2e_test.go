@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,12 +66,6 @@ var (
 
 // TestSessionsHostUsers plays sessions with --private-users=no in rkt.conf.
 func TestSessionsHostUsers(t *testing.T) {
-	overlay := installed(t)
-	conf := t.TempDir()
-	if err := errors.Join(os.Chmod(conf, 0o755), os.MkdirAll(conf+"/etc/rkt", 0o755),
-		os.WriteFile(conf+"/etc/rkt/rkt.conf", []byte("private-users no\n"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
 	names := hostUsers
 	if os.Getenv("RKT_TORTURE") == "1" {
 		sessions, err := filepath.Glob("testdata/*.txtar")
@@ -83,6 +78,32 @@ func TestSessionsHostUsers(t *testing.T) {
 				names = append(names, name)
 			}
 		}
+	}
+	playConfigured(t, "private-users no", names)
+}
+
+// initFlavor are sessions that pods of flavor init pass as well. The table in docs/stage1.md has the
+// others, with what each needs.
+var initFlavor = []string{"closed", "peel"}
+
+// TestSessionsInit plays sessions with --stage1-name=init in rkt.conf. RKT_INIT_SESSIONS names
+// others.
+func TestSessionsInit(t *testing.T) {
+	names := initFlavor
+	if others := strings.Fields(os.Getenv("RKT_INIT_SESSIONS")); len(others) > 0 {
+		names = others
+	}
+	playConfigured(t, "stage1-name init", names)
+}
+
+// playConfigured plays sessions in hosts with a line in rkt.conf.
+func playConfigured(t *testing.T, line string, names []string) {
+	t.Helper()
+	overlay := installed(t)
+	conf := t.TempDir()
+	if err := errors.Join(os.Chmod(conf, 0o755), os.MkdirAll(conf+"/etc/rkt", 0o755),
+		os.WriteFile(conf+"/etc/rkt/rkt.conf", []byte(line+"\n"), 0o644)); err != nil {
+		t.Fatal(err)
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -353,6 +374,13 @@ func condition(name string) (bool, error) {
 		cmd.Stdin = strings.NewReader(`{"cniVersion":"1.0.0"}`)
 		out, err := cmd.Output()
 		return strings.Contains(string(out), `"1.1.0"`), err
+	}
+	if flavor, ok := strings.CutPrefix(name, "flavor:"); ok { // that of pods for which no flag says one
+		conf, err := os.ReadFile("/etc/rkt/rkt.conf")
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return (flavor == "init") == strings.Contains(string(conf), "stage1-name init"), err
 	}
 	if least, ok := strings.CutPrefix(name, "systemd:"); ok {
 		want, err := strconv.Atoi(least)

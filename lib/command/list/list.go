@@ -56,7 +56,7 @@ func list(p *cli.Process, fs *cli.Flags, t table, format cli.Format, fields stri
 	json := format.JSON()
 	entries, unread := status.All(poddir.In(fs.Global.Dir), status.Want{Names: json || t.has("name"), Ends: json ||
 		t.has("exitstatus"),
-		Live: json || t.has("health") || t.has("ports"), Flavors: flavor.All()})
+		Live: json || t.has("health") || t.has("ports"), Flavor: json, Flavors: flavor.All()})
 	if len(entries) == 0 && unread != nil {
 		return unread // and no headings of nothing
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/cli/chain"
-	"github.com/rkt-toolkit/rkt/lib/config"
 	"github.com/rkt-toolkit/rkt/lib/host/sysctl"
 	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
@@ -34,7 +33,7 @@ type call struct {
 type given struct {
 	storeOnly, noStore, inherit bool
 	envFiles                    []envFile
-	flavors                     []string
+	flavors                     []choice
 	manifest                    string
 }
 
@@ -113,13 +112,7 @@ func olderFlags(fs *cli.Flags, f *given) {
 	fs.BoolVar(&f.noStore, "no-store", false, "rkt's older name of --pull-policy=update")
 	// overlayfs is all there is
 	fs.BoolVar(new(bool), "no-overlay", false, "has no effect; rkt 1.30 needed it for --private-users")
-	for _, name := range []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"} {
-		fs.Func(name, "IMAGE: a stage1 image of rkt 1.30: stage1-coreos, -host and -src mean what there is here, "+
-			"others are refused", func(s string) error {
-			f.flavors = append(f.flavors, "--"+name)
-			return config.CheckStage1(s)
-		})
-	}
+	registerFlavor(fs, &f.flavors)
 }
 
 // Flags that a pod and an app have alike.
@@ -135,19 +128,10 @@ const (
 
 // complete checks what was given.
 func (c *call) complete(p *cli.Process, fs *cli.Flags, f *given) (_ *call, err error) {
-	g, flags, flavors, manifest := fs.Global, fs.Words, f.flavors, f.manifest
+	g, flags, manifest := fs.Global, fs.Words, f.manifest
 	c.options.Warn = func(line string) { p.Say("%s", line) }
-	if len(flavors) > 1 {
-		return nil, fmt.Errorf("%s: only one stage1 image can be chosen", strings.Join(flavors, ", "))
-	}
-	if len(flavors) == 0 {
-		chosen, err := config.ReadStage1(g.SystemConfig, g.LocalConfig, g.UserConfig)
-		if err == nil {
-			err = chosen.Check()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("stage1.d: %w", err)
-		}
+	if c.options.Flavor, err = chosenFlavor(p, fs, f.flavors); err != nil {
+		return nil, err
 	}
 	if c.pullPolicy, err = cli.PullPolicy(flags, c.pullPolicy, f.storeOnly, f.noStore); err != nil {
 		return nil, err

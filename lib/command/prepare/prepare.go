@@ -19,8 +19,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/store"
 	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
 
 // Command is rkt-prepare.
@@ -96,7 +94,7 @@ func (c *call) prepareAndPrint(ctx context.Context, p *cli.Process) error {
 	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 		o.OOMScore, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 	}
-	if o.Flavor, err = flavor.All().Named(stage1.Default); err != nil {
+	if err := o.Flavor.Usable(); err != nil { // before anything is fetched for it
 		return err
 	}
 	o.Stage2, _ = cli.Sibling("rkt-stage2")

@@ -14,8 +14,6 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/cli/chain"
 	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 	"golang.org/x/sys/unix"
 )
 
@@ -112,8 +110,6 @@ func runChain(ctx context.Context, p *cli.Process, verb string, fs *flag.FlagSet
 	first := r.prepare
 	if verb == "run-prepared" {
 		r.undo, first = "network", r.find
-	} else if err := usable(); err != nil { // before anything is made for it; a prepared pod has its own
-		return err
 	}
 	if s.Detach {
 		return detach(ctx, p, g.Dir, s)
@@ -187,15 +183,6 @@ func (r *invocation) become(argv []string, err error) error {
 		err = cli.Exec(argv[0], argv, r.p.Environ())
 	}
 	return errors.Join(err, chain.TakeBack(chain.Undo[r.undo], r.dir, r.UUID, r.p.Stderr))
-}
-
-// usable tells what the host lacks for the flavor of pods that is made.
-func usable() error {
-	f, err := flavor.All().Named(stage1.Default)
-	if err != nil {
-		return err
-	}
-	return f.Usable()
 }
 
 // listenFDs are the descriptors that systemd has passed by socket activation (sd_listen_fds(3)).

@@ -174,6 +174,9 @@ func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 	if s.PodName != "" {
 		lines = append(lines, "name="+s.PodName)
 	}
+	if s.Flavor != "" {
+		lines = append(lines, "flavor="+s.Flavor)
+	}
 	if s.CreatedAt != nil {
 		lines = append(lines, "created="+status.Time(s.CreatedAt))
 	}

@@ -173,3 +173,14 @@ func Init(parent int) (pid int, started bool) {
 	}
 	return 0, false
 }
+
+// UnifiedGroup is a process's path in the hierarchy of version 2 (cgroups(7)), or "".
+func UnifiedGroup(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return path
+		}
+	}
+	return ""
+}

@@ -91,14 +91,20 @@ func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 		app = apps[0]
 	}
 	journal := flavor.Log(p, app)
-	err = p.CheckFolder(journal.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	if journal.Match == nil {
+		return nil, fmt.Errorf("pod %s: has no log: its output went where it was started", p.UUID)
 	}
-	if err != nil {
-		return nil, err
+	argv = []string{journalctl, "--quiet"}
+	if journal.Dir != "" {
+		err = p.CheckFolder(journal.Dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		argv = append(argv, "--directory="+p.Path(journal.Dir))
 	}
-	argv = []string{journalctl, "--quiet", "--directory=" + p.Path(journal.Dir)}
 	if o.Output != "" {
 		argv = append(argv, "--output="+o.Output)
 	}

@@ -272,6 +272,15 @@ func (s *starting) execute(process *stage1.Process) error {
 	if err != nil {
 		return err
 	}
+	load := loadFilter
+	if process.Filter != nil {
+		load = func([]unix.SockFilter) error { return leaveKeyring() }
+		if !s.o.Unfiltered {
+			if err := process.Filter(filter); err != nil {
+				return err
+			}
+		}
+	}
 	if err := s.o.Leave(); err != nil {
 		return err
 	}
@@ -279,7 +288,7 @@ func (s *starting) execute(process *stage1.Process) error {
 		return err
 	}
 	if !s.o.Unfiltered {
-		if err := loadFilter(filter); err != nil { // last: the process needs none of the calls that it denies
+		if err := load(filter); err != nil { // last: the process needs none of the calls that it denies
 			return err
 		}
 	}

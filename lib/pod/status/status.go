@@ -41,6 +41,7 @@ type Pod struct {
 	UUID      string            `json:"name"`                 // the pod's UUID
 	PodName   string            `json:"pod_name,omitempty"`   // the name that --pod-name gave it; not in rkt
 	State     string            `json:"state"`                // prepared, running, exited, …
+	Flavor    string            `json:"flavor,omitempty"`     // of the pod: host or init; not in rkt
 	Networks  []network.Network `json:"networks,omitempty"`   // those that it is in
 	Ports     []string          `json:"ports,omitempty"`      // HOST/PROTOCOL->POD; not in rkt
 	AppNames  []string          `json:"app_names,omitempty"`  // the names of all apps
@@ -103,7 +104,7 @@ func parse(text []byte) (*poddir.Manifest, error) {
 
 // Read looks at a pod. It is pod.ErrNotFound when the pod goes away meanwhile.
 func Read(p *poddir.Pod, flavors stage1.Flavors) (Pod, error) {
-	return read(p, Want{Names: true, Ends: true, Labels: true, Live: true, Flavors: flavors})
+	return read(p, Want{Names: true, Ends: true, Labels: true, Live: true, Flavor: true, Flavors: flavors})
 }
 
 // Want is what of many pods is wanted, since each takes time.
@@ -114,6 +115,7 @@ type Want struct {
 	Ends   bool
 	Labels bool // SELinux contexts
 	Live   bool // forwarded ports, and how healthy running apps are
+	Flavor bool // how the pods are run
 
 	Flavors stage1.Flavors // those that know about health
 }
@@ -187,6 +189,9 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 	flavor, err := want.flavor(p, facts.State)
 	if err != nil {
 		return e, err
+	}
+	if want.Flavor {
+		e.Flavor = stage1.FlavorName(line(dir, poddir.FlavorFile))
 	}
 	e.Stopped, e.UserAnnotations, e.UserLabels = want.Ends && facts.State.Ended() && dir.Marked(poddir.StoppedFile),
 		m.UserAnnotations, m.UserLabels

@@ -44,19 +44,25 @@ func (s *starting) limitTasks() (options []string, enforced bool, err error) {
 	switch {
 	case limit == "" || !systemd.Booted():
 		return nil, false, nil
-	case !keepUnit():
+	case !KeepUnit():
 		return []string{"--property=" + limit}, false, nil
-	case slices.Contains(ownControllers(), "pids") || !kernelLimitsTasks():
+	case slices.Contains(ownControllers(), "pids"):
 		return nil, false, nil
 	}
+	return nil, LimitUnit(limit), nil
+}
+
+// LimitUnit has the host's systemd limit the tasks of the service that the process is in, and
+// reports whether it does. limit is TasksMax=N; a service that has a limit of its own keeps it.
+func LimitUnit(limit string) bool {
 	unit := systemd.Unit()
-	if !strings.HasSuffix(unit, ".service") { // the caller's session, say
-		return nil, false, nil
+	if !strings.HasSuffix(unit, ".service") || !kernelLimitsTasks() { // the caller's session, say
+		return false
 	}
 	if had := property(unit, "TasksMax"); had != "infinity" {
-		return nil, had != "", nil
+		return had != ""
 	}
-	return nil, setProperty(unit, limit) == nil, nil
+	return setProperty(unit, limit) == nil
 }
 
 // kernelLimitsTasks reports whether the host has the pids controller, in either version of control

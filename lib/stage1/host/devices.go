@@ -13,6 +13,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
 // devices are Start.Devices.
@@ -48,13 +49,13 @@ func (s *starting) filterDevices() error {
 		if v1, err := cgroup.In(cgroup.Devices); err != nil || v1 != "" || devfilter.Supported(rules) {
 			return err
 		}
-		return s.noFilter()
+		return NoFilter(s.Start)
 	}
 	err := attachFilter(rules)
 	if errors.Is(err, devfilter.ErrUnsupported) {
 		var limited bool
-		if limited, err = limitDevices(s.Pod, rules); err == nil && !limited {
-			return s.noFilter()
+		if limited, err = LimitDevices(s.Pod, rules); err == nil && !limited {
+			return NoFilter(s.Start)
 		}
 	}
 	return err
@@ -79,14 +80,14 @@ func attachFilter(rules []devfilter.Rule) error {
 	return devfilter.Attach(dir, rules)
 }
 
-// limitDevices moves the process into a group of its own in the hierarchy of the devices
+// LimitDevices moves the process into a group of its own in the hierarchy of the devices
 // controller, and reports whether there is one.
-func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
+func LimitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
 	parent, err := cgroup.In(cgroup.Devices)
 	if err != nil || parent == "" {
 		return false, err
 	}
-	dirs, err := noteGroups(p, []string{parent})
+	dirs, err := NoteGroups(p, []string{parent})
 	if err != nil {
 		return false, err
 	}
@@ -101,10 +102,10 @@ func limitDevices(p *poddir.Pod, rules []devfilter.Rule) (bool, error) {
 	return true, cgroup.Enter(dirs, os.Getpid())
 }
 
-// noFilter is what happens on a kernel without device filters: an error where a device may be used
+// NoFilter is what happens on a kernel without device filters: an error where a device may be used
 // in part only, or with --strict-isolators. Else the pod starts with a warning: an app can write to
 // nothing that is not mounted nodev.
-func (s *starting) noFilter() error {
+func NoFilter(s *stage1.Start) error {
 	d := devices(s.Devices)
 	source := d.partial()
 	switch {

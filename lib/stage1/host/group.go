@@ -19,10 +19,10 @@ import (
 // started in.
 const payload = "payload"
 
-// pickGroup sees to it that the pod's control group is its own. In a unit that has had a pod
+// PickGroup sees to it that the pod's control group is its own. In a unit that has had a pod
 // before, as one that runs "rkt run" several times, what is left of that one's group belongs to its
 // users: the pod's systemd could not use it.
-func pickGroup(p *poddir.Pod, keepUnit bool) error {
+func PickGroup(p *poddir.Pod, keepUnit bool) error {
 	switch {
 	case !systemd.Booted():
 		return ownGroup(p)
@@ -42,7 +42,7 @@ func ownGroup(p *poddir.Pod) error {
 	if err != nil {
 		return err
 	}
-	dirs, err := noteGroups(p, parents)
+	dirs, err := NoteGroups(p, parents)
 	if err != nil {
 		return err
 	}
@@ -55,10 +55,10 @@ func ownGroup(p *poddir.Pod) error {
 	return nil
 }
 
-// noteGroups notes, for rkt-gc, that groups of the pod's are about to be made below some others,
+// NoteGroups notes, for rkt-gc, that groups of the pod's are about to be made below some others,
 // and returns their directories. Those of a start that was killed, maybe in another group, stay
 // noted.
-func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
+func NoteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 	earlier, err := p.ReadFile(poddir.CgroupFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -70,8 +70,8 @@ func noteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 	return dirs, durable.WriteFile(p.Path(poddir.CgroupFile), []byte(note), 0o600)
 }
 
-// keepUnit reports whether systemd-nspawn stays in the unit that it is started in. A service is a
+// KeepUnit reports whether systemd-nspawn stays in the unit that it is started in. A service is a
 // unit of the pod already; elsewhere systemd-nspawn asks systemd for a scope.
-func keepUnit() bool {
+func KeepUnit() bool {
 	return !CanRegister() || strings.HasSuffix(systemd.Unit(), ".service")
 }

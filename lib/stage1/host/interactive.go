@@ -28,7 +28,7 @@ func (s *starting) giveTerminal() error {
 			p.UUID, a.Name)
 	}
 	input := "tty"
-	if !isTerminal(s.Stdin) {
+	if !IsTerminal(s.Stdin) {
 		input = "file:" + stdin
 		fifo := p.Path(poddir.RootDir + stdin)
 		if err := os.Remove(fifo); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that was killed
@@ -87,7 +87,7 @@ func feed(p *poddir.Pod, in *os.File) error {
 	if err := cat.Start(); err != nil {
 		return err
 	}
-	if keepUnit() { // out of the way: a control group with controllers has no process of its own, and systemd-nspawn makes this one below it
+	if KeepUnit() { // out of the way: a control group with controllers has no process of its own, and systemd-nspawn makes this one below it
 		dirs, err := cgroup.Below("supervisor")
 		if err == nil {
 			err = cgroup.Make(dirs...)
@@ -106,7 +106,8 @@ func feed(p *poddir.Pod, in *os.File) error {
 	return unix.Dup3(int(null.Fd()), 0, 0) // systemd-nspawn must not read any of it
 }
 
-func isTerminal(f *os.File) bool {
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 )
 
-// nameMachine has the pod be known to systemd-machined by the name that it was given, if that can
+// NameMachine has the pod be known to systemd-machined by the name that it was given, if that can
 // be a machine's and is free, and notes that; else it returns "". The name of a pod is free of
 // other pods of the same data directory only.
-func nameMachine(p *poddir.Pod) (string, error) {
+func NameMachine(p *poddir.Pod) (string, error) {
 	if err := os.Remove(p.Path(poddir.MachineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
 		return "", err
 	}

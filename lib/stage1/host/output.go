@@ -68,7 +68,7 @@ func (s *starting) writeOutput() (options []string, err error) {
 		return s.formerOutput()
 	}
 	output := streams.ToPlain
-	if isTerminal(s.Stdout) {
+	if IsTerminal(s.Stdout) {
 		output = streams.ToTerminal
 	} else if out, err := journal.StdoutIsJournalStream(); err == nil && out {
 		if _, err := os.Stat(hostJournal); err == nil {
@@ -93,7 +93,7 @@ func (s *starting) formerOutput() (options []string, err error) {
 	if systemd.Booted() {
 		options = []string{"--inaccessible=/sys/module/printk/parameters/time"}
 	}
-	if out, err := journal.StdoutIsJournalStream(); s.Interactive || isTerminal(s.Stdout) || err == nil && out {
+	if out, err := journal.StdoutIsJournalStream(); s.Interactive || IsTerminal(s.Stdout) || err == nil && out {
 		return options, nil
 	}
 	return options, dropIn(s.Pod, "systemd-journald.service", "console.conf", "[Service]\nExecStartPre=-/bin/stty -F /dev/console -onlcr\n")

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ignoreReload has systemd-nspawn ignore, in a service, the signals that ask programs to read their
+// IgnoreReload has systemd-nspawn ignore, in a service, the signals that ask programs to read their
 // configuration or open their logs again. It would die of them, and systemd takes death by SIGHUP
 // for success. So "systemctl kill --signal=HUP UNIT" reaches what is in the pod, whose processes
 // systemd-nspawn starts with the default dispositions. At a terminal SIGHUP still says that it is
 // gone.
-func ignoreReload(stdin *os.File) {
-	if strings.HasSuffix(systemd.Unit(), ".service") && !isTerminal(stdin) {
+func IgnoreReload(stdin *os.File) {
+	if strings.HasSuffix(systemd.Unit(), ".service") && !IsTerminal(stdin) {
 		signal.Ignore(unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	}
 }

@@ -99,7 +99,7 @@ func (s *starting) tell(env, options []string) error {
 	if err != nil {
 		return err
 	}
-	rlimits, err := s.raise()
+	rlimits, err := Raise(s.Start)
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", s.Pod.UUID, err)
 	}
@@ -142,7 +142,7 @@ func (s *starting) reserve() (err error) {
 	if s.bus, err = bus.Reserve(bus.Socket); err != nil {
 		return fmt.Errorf("pod %s: %w", uuid, err)
 	}
-	if s.machine.Machine, err = nameMachine(s.Pod); err != nil {
+	if s.machine.Machine, err = NameMachine(s.Pod); err != nil {
 		return fmt.Errorf("pod %s: %w", uuid, err)
 	}
 	return nil
@@ -185,19 +185,19 @@ func (s *starting) settle() (err error) {
 		UUID:     s.Pod.UUID,
 		Version:  version,
 		Register: CanRegister(),
-		KeepUnit: keepUnit(),
+		KeepUnit: KeepUnit(),
 		Hostname: s.Hostname,
 		Users:    ids,
-		Terminal: s.Interactive && isTerminal(s.Stdin),
+		Terminal: s.Interactive && IsTerminal(s.Stdin),
 		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
 	}
 	return nil
 }
 
-// raise has the pod's init, and systemd-nspawn, held up by no limit that is meant for the apps, and
+// Raise has the pod's init, and its parent, held up by no limit that is meant for the apps, and
 // returns arguments of systemd-nspawn. In a pod with users of its own no process can have a hard
 // limit above that of the init; root of the host may raise limits.
-func (s *starting) raise() (options []string, err error) {
+func Raise(s *stage1.Start) (options []string, err error) {
 	var lists [][]specs.POSIXRlimit
 	for _, a := range s.Apps {
 		if a.Prepared != nil {
@@ -256,18 +256,18 @@ func (s *starting) placed() error {
 			return fail(err)
 		}
 	}
-	if err := pickGroup(s.Pod, s.machine.KeepUnit); err != nil {
+	if err := PickGroup(s.Pod, s.machine.KeepUnit); err != nil {
 		return err
 	}
 	if err := s.filterDevices(); err != nil {
 		return fail(err)
 	}
-	if s.Interactive && !isTerminal(s.Stdin) {
+	if s.Interactive && !IsTerminal(s.Stdin) {
 		if err := feed(s.Pod, s.Stdin); err != nil {
 			return fail(fmt.Errorf("standard input: %w", err))
 		}
 	}
-	ignoreReload(s.Stdin)
+	IgnoreReload(s.Stdin)
 	return nil
 }
 

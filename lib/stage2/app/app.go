@@ -101,7 +101,7 @@ func start(config *specs.Spec, name, handler string) error {
 // become becomes the program. If it fails to at the last moment, it writes why to the descriptor
 // marker, too.
 func become(config *specs.Spec, name, handler string, marker int) error {
-	filters, err := readFilter(config, filepath.Join(stage1.ConfigDir, name, stage1.FilterFile))
+	filters, err := readFilters(config, filepath.Join(stage1.ConfigDir, name))
 	if err != nil {
 		return as(statusSeccomp, err)
 	}
@@ -181,21 +181,29 @@ func readConfig(file string) (*specs.Spec, error) {
 	return config, nil
 }
 
-// readFilter reads the seccomp filter that was assembled from the configuration when the pod was
-// prepared.
-func readFilter(config *specs.Spec, file string) ([][]unix.SockFilter, error) {
-	if config.Linux.Seccomp == nil {
-		return nil, nil
+// readFilters reads the seccomp filters: the pod's, in a flavor whose PID 1 does not have it, and
+// the app's own, which was assembled from the configuration when the pod was prepared.
+func readFilters(config *specs.Spec, dir string) (filters [][]unix.SockFilter, err error) {
+	names := []string{stage1.PodFilterFile}
+	if config.Linux.Seccomp != nil {
+		names = append(names, stage1.FilterFile)
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
+	for _, name := range names {
+		file := filepath.Join(dir, name)
+		text, err := os.ReadFile(file)
+		if name == stage1.PodFilterFile && errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		filter, err := seccomp.Unmarshal(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		filters = append(filters, filter)
 	}
-	filter, err := seccomp.Unmarshal(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return [][]unix.SockFilter{filter}, nil
+	return filters, nil
 }
 
 // command is the program to become, with its arguments.

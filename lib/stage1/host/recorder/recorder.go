@@ -50,8 +50,15 @@ func Ended(args []string) error {
 	if len(args) != 1 {
 		return errors.New("not APP")
 	}
-	tell(streams.Rest(args[0]))
-	return podRoot("").ended(args[0], end{os.Getenv("MONITOR_SERVICE_RESULT"), os.Getenv("MONITOR_EXIT_CODE"), os.Getenv("MONITOR_EXIT_STATUS")})
+	return EndedWith(args[0], End{os.Getenv("MONITOR_SERVICE_RESULT"), os.Getenv("MONITOR_EXIT_CODE"),
+		os.Getenv("MONITOR_EXIT_STATUS")})
+}
+
+// EndedWith is Ended for a PID 1 that is no systemd, and says how the app has ended as systemd
+// would.
+func EndedWith(app string, e End) error {
+	tell(streams.Rest(app))
+	return podRoot("").ended(app, e)
 }
 
 func tell(err error) {
@@ -94,14 +101,15 @@ func (r podRoot) stopped() error {
 	return Failed{int(status)}
 }
 
-// end is how systemd says that a service has ended.
-type end struct{ result, code, status string }
+// End is how systemd says that a service has ended: its variables $MONITOR_SERVICE_RESULT,
+// $MONITOR_EXIT_CODE and $MONITOR_EXIT_STATUS (systemd.exec(5)).
+type End struct{ Result, Code, Status string }
 
-func (r podRoot) ended(app string, e end) error {
-	if e.result == "start-limit-hit" { // by its socket, a second time; the first end is recorded
+func (r podRoot) ended(app string, e End) error {
+	if e.Result == "start-limit-hit" { // by its socket, a second time; the first end is recorded
 		return nil
 	}
-	status, failed := e.exitStatus(), e.result != "success"
+	status, failed := e.exitStatus(), e.Result != "success"
 	if e.mayBeAsked() {
 		failed = !r.asked()
 	}
@@ -142,14 +150,14 @@ func (r podRoot) record(app string, status int) error {
 }
 
 // exitStatus is the status as a shell has it.
-func (e end) exitStatus() int {
-	switch e.code {
+func (e End) exitStatus() int {
+	switch e.Code {
 	case "exited":
-		if n, err := strconv.ParseUint(e.status, 10, 8); err == nil {
+		if n, err := strconv.ParseUint(e.Status, 10, 8); err == nil {
 			return int(n)
 		}
 	case "killed", "dumped":
-		if n := signal(e.status); n > 0 {
+		if n := signal(e.Status); n > 0 {
 			return 128 + n
 		}
 	}
@@ -173,12 +181,12 @@ func signal(name string) int {
 // started: what it depends on failed, which systemd calls a success, too. systemd takes
 // death by SIGHUP, SIGINT, SIGPIPE and SIGTERM for success (systemd.service(5),
 // "SuccessExitStatus="), and by the app's stop signal too. That is right only if somebody asked.
-func (e end) mayBeAsked() bool {
-	switch e.code {
+func (e End) mayBeAsked() bool {
+	switch e.Code {
 	case "", "killed":
-		return e.result == "success"
+		return e.Result == "success"
 	case "dumped":
-		return e.result == "success" || e.result == "core-dump" && e.status == "QUIT"
+		return e.Result == "success" || e.Result == "core-dump" && e.Status == "QUIT"
 	}
 	return false
 }

@@ -25,7 +25,7 @@ func newRoot(t *testing.T, asked bool) podRoot {
 }
 
 // ends is what Ended leaves for an app, and with which status it ends the pod, "" for not at all.
-func (r podRoot) ends(t *testing.T, app string, e end) (recorded, pod string) {
+func (r podRoot) ends(t *testing.T, app string, e End) (recorded, pod string) {
 	t.Helper()
 	var failed Failed
 	if err := r.ended(app, e); errors.As(err, &failed) {
@@ -69,7 +69,7 @@ func TestEnded(t *testing.T) {
 		{"", "", "success", true, "255", ""},
 		{"exited", "0", "start-limit-hit", false, "", ""},
 	} {
-		recorded, pod := newRoot(t, c.asked).ends(t, "app", end{c.result, c.code, c.status})
+		recorded, pod := newRoot(t, c.asked).ends(t, "app", End{c.result, c.code, c.status})
 		if recorded != c.recorded || pod != c.pod {
 			t.Errorf("%+v: recorded %q, the pod ends with %q", c, recorded, pod)
 		}
@@ -85,7 +85,7 @@ func TestFirst(t *testing.T) {
 		{"second", "killed", "TERM", "success", "143", ""},
 		{"third", "exited", "6", "exit-code", "6", ""},
 	} {
-		if recorded, pod := root.ends(t, c.app, end{c.result, c.code, c.status}); recorded != c.recorded || pod != c.pod {
+		if recorded, pod := root.ends(t, c.app, End{c.result, c.code, c.status}); recorded != c.recorded || pod != c.pod {
 			t.Errorf("%+v: recorded %q, the pod ends with %q", c, recorded, pod)
 		}
 	}
@@ -129,7 +129,7 @@ func TestAskedLate(t *testing.T) {
 		time.Sleep(askedWait / 4)
 		root.mark(AskedFile)
 	}()
-	if recorded, pod := root.ends(t, "app", end{"success", "killed", "TERM"}); recorded != "143" || pod != "" {
+	if recorded, pod := root.ends(t, "app", End{"success", "killed", "TERM"}); recorded != "143" || pod != "" {
 		t.Errorf("recorded %q, the pod ends with %q", recorded, pod)
 	}
 }
@@ -140,10 +140,10 @@ func TestNoRoom(t *testing.T) {
 	if err := os.WriteFile(string(root), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, pod := root.ends(t, "app", end{"exit-code", "exited", "3"}); pod != "3" {
+	if _, pod := root.ends(t, "app", End{"exit-code", "exited", "3"}); pod != "3" {
 		t.Errorf("the pod ends with %q", pod)
 	}
-	if _, pod := root.ends(t, "app", end{"success", "exited", "0"}); pod != "" {
+	if _, pod := root.ends(t, "app", End{"success", "exited", "0"}); pod != "" {
 		t.Errorf("the pod ends with %q", pod)
 	}
 }

@@ -40,11 +40,24 @@ func openApp(name string) (*app, error) {
 	if err != nil {
 		return nil, failed(dir, err)
 	}
-	groups, err := cgroup.OfUnit("system.slice", name+".service")
+	groups, err := groupsOf(name)
 	if err != nil {
 		return nil, err
 	}
 	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid(), syslog: socket{fd: -1}, journal: socket{fd: -1}}, nil
+}
+
+// groupsOf are the cgroups of an app. A PID 1 that reads what apps print is in the group that
+// theirs are below.
+func groupsOf(name string) ([]string, error) {
+	if os.Getpid() != 1 {
+		return cgroup.OfUnit("system.slice", name+".service")
+	}
+	own, err := cgroup.Own()
+	for i, dir := range own {
+		own[i] = filepath.Join(dir, "system.slice", name+".service")
+	}
+	return own, err
 }
 
 // alone calls f while no other process reads the app's pipes.

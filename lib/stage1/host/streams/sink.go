@@ -28,6 +28,8 @@ const (
 	ToPlain    = "plain"    // to the console, which is a file or a pipe of the user's
 
 	Interactive = "interactive"
+	// Direct is for a pod that has no journal of its own. Its console is standard output.
+	Direct = "direct"
 )
 
 const (
@@ -38,7 +40,7 @@ const (
 // sink is where records go.
 type sink struct {
 	pod           string // its UUID
-	journal, host int    // connected sockets; host is -1 for none
+	journal, host int    // connected sockets; -1 for none
 	console       int    // -1 for none
 	isInteractive bool
 	text          []byte // for the console, not written yet
@@ -50,20 +52,26 @@ type sink struct {
 func openSink(pod string) (*sink, error) {
 	s := &sink{pod: pod, host: -1, console: -1}
 	var err error
-	if s.journal, err = connect(podJournal); err != nil {
-		return nil, err
-	}
 	output, err := os.ReadFile(OutputFile)
 	if err != nil {
 		return nil, err
 	}
 	word, rest, _ := strings.Cut(strings.TrimSpace(string(output)), " ")
 	s.isInteractive = rest == Interactive
+	if rest == Direct {
+		s.journal = -1
+	} else if s.journal, err = connect(podJournal); err != nil {
+		return nil, err
+	}
 	if word == ToJournal {
 		if s.host, err = connect(HostJournal); err == nil {
 			return s, nil
 		}
 		s.host = -1
+	}
+	if rest == Direct {
+		s.console = unix.Stdout
+		return s, nil
 	}
 	s.console, err = openConsole(word == ToPlain)
 	return s, err
@@ -171,7 +179,7 @@ func (s *sender) onHost() []byte {
 // send sends the message in the name of the first of these senders that is there, as control
 // messages; nil is this process. It waits for a journal that is behind.
 func (s *sink) send(to int, senders ...[]byte) error {
-	for {
+	for to >= 0 {
 		err := unix.Sendmsg(to, s.message, senders[0], nil, 0)
 		switch {
 		case err == unix.EINTR:
@@ -185,6 +193,7 @@ func (s *sink) send(to int, senders ...[]byte) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // introduce has the host's journal look at the process, by a message without fields, of which it

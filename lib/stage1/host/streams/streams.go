@@ -30,7 +30,17 @@ func Serve(args []string) error {
 	if len(args) != 1 || len(pipes) == 0 {
 		return errors.New("not UUID, with pipes from systemd")
 	}
-	to, err := openSink(args[0])
+	fds := make([]int, len(pipes))
+	for i := range pipes {
+		fds[i] = activation.First + i
+	}
+	return ServeFrom(args[0], fds, func() {})
+}
+
+// ServeFrom is Serve for a pod of that UUID with these pipes and sockets. It calls begins when it
+// is about to read.
+func ServeFrom(pod string, fds []int, begins func()) error {
+	to, err := openSink(pod)
 	if err != nil {
 		return err
 	}
@@ -45,8 +55,7 @@ func Serve(args []string) error {
 	}
 	var readers []reader
 	apps := map[string]*app{}
-	for i := range pipes {
-		fd := activation.First + i
+	for i, fd := range fds {
 		unix.CloseOnExec(fd)
 		path, err := pathOf(fd)
 		if err != nil {
@@ -70,6 +79,7 @@ func Serve(args []string) error {
 			return failed(path, err)
 		}
 	}
+	begins()
 	return serve(poll, readers)
 }
 

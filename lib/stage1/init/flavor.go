@@ -1,0 +1,240 @@
+// Package initflavor is the flavor "init": the PID 1 of a pod is a small init of ours, rkt-stage2,
+// which a launcher of ours, rkt-stage2 too, starts in its namespaces. There is no systemd in the
+// pod, no journal, and nothing of the host's.
+package initflavor
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"golang.org/x/sys/unix"
+)
+
+// Flavor is a stage1.Flavor.
+type Flavor struct{}
+
+var _ stage1.Flavor = Flavor{}
+
+// Name is the word in the pod's directory.
+func (Flavor) Name() string { return "init" }
+
+// Features are what its pods can do so far.
+func (Flavor) Features() stage1.Features { return stage1.Features{Apps: true, Users: true, Log: true} }
+
+// Usable tells what of the kernel the host lacks.
+func (Flavor) Usable() error {
+	group, err := cgroup.In(cgroup.Unified)
+	if err == nil && group == "" {
+		err = errors.New("pods of flavor init need cgroups of version 2; " +
+			"mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+	}
+	return err
+}
+
+// rootDirs are those of the pod's root.
+var rootDirs = []stage1.File{
+	{Name: "etc", Mode: 0o700}, {Name: "proc", Mode: 0o755}, {Name: "sys", Mode: 0o755}, {Name: "dev", Mode: 0o755},
+	{Name: "run", Mode: 0o755}, {Name: stage1.DevDir[1:], Mode: 0o700}, {Name: pid1.ProcDir[1:], Mode: 0o700},
+}
+
+// Prepare is the pod's root, and the plan of its PID 1.
+func (Flavor) Prepare(s stage1.Spec) (*stage1.Tree, error) {
+	t := &stage1.Tree{Mounts: map[string][]specs.Mount{}}
+	inRoot := func(name string) string { return path.Join(poddir.RootDir, name) }
+	for _, dir := range rootDirs {
+		t.Dirs = append(t.Dirs, stage1.File{Name: inRoot(dir.Name), Mode: dir.Mode})
+	}
+	limits := s.Limits.Resources
+	if limits.TasksMax = 0; limits != (stage1.Resources{}) {
+		return nil, errors.New("limits of all apps: pods of flavor init do not have that")
+	}
+	p := plan.Plan{UUID: s.UUID, Shm: s.Shm}
+	var err error
+	if p.Capabilities, err = capabilities(s.Apps); err != nil {
+		return nil, err
+	}
+	for _, a := range s.Apps {
+		app, err := planOf(a)
+		if err != nil {
+			return nil, fmt.Errorf("app %q: %w", a.Name, err)
+		}
+		p.Apps = append(p.Apps, app)
+		t.Dirs = append(t.Dirs, stage1.File{Name: inRoot(stage1.DevDir + "/" + a.Name), Mode: 0o700})
+		if app.Journal {
+			t.Mounts[a.Name] = []specs.Mount{{Destination: "/run/systemd/journal/socket", Type: "bind",
+				Source: streams.Dir + "/" + a.Name + "/" + streams.Journal, Options: []string{"bind", "nofail"}}}
+		}
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	t.Files = []stage1.File{
+		{Name: inRoot(stage1.Stage2), Mode: 0o755},
+		{Name: inRoot(streams.HostJournal), Mode: 0o600},
+		{Name: inRoot(plan.File), Mode: 0o600, Text: append(text, '\n')},
+		{Name: inRoot("etc/machine-id"), Mode: 0o600, Text: []byte(strings.ReplaceAll(s.UUID, "-", "") + "\n")},
+	}
+	t.Binds = []fstab.Bind{{Source: s.Stage2, Target: inRoot(stage1.Stage2), ReadOnly: true, NoDev: true}}
+	return t, nil
+}
+
+// planOf is what PID 1 is to know of an app.
+func planOf(a stage1.App) (app plan.App, err error) {
+	signal := unix.SIGTERM
+	if a.StopSignal != "" {
+		if signal, err = process.ParseSignal(a.StopSignal); err != nil {
+			return app, err
+		}
+	}
+	short := len(a.Name) <= streams.MaxName
+	return plan.App{Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
+		PreStart: a.PreStart != nil, PostStop: a.PostStop != nil, Notify: a.Notify,
+		Output: a.Stdout.IsLog() || a.Stderr.IsLog(), NoStdout: !a.Stdout.IsLog(), NoStderr: !a.Stderr.IsLog(),
+		Journal: short, Syslog: short && !slices.ContainsFunc(a.Volumes, func(volume string) bool {
+			return stage1.IsIn("/dev/"+streams.Syslog, volume)
+		})}, nil
+}
+
+// initCapabilities are what PID 1 and rkt-stage2 need themselves.
+var initCapabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+	"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE",
+}
+
+// capabilities are these and what an app may keep.
+func capabilities(apps []stage1.App) (uint64, error) {
+	keep := slices.Clone(initCapabilities)
+	for _, a := range apps {
+		keep = append(keep, a.Capabilities...)
+	}
+	return stage1.CapabilitySet(keep)
+}
+
+// Lay has nothing to give: all that a pod has of the toolkit is rkt-stage2.
+func (Flavor) Lay(*poddir.Pod) ([]fstab.Bind, error) { return nil, nil }
+
+// Init is the one child of the launcher, in a PID namespace of its own.
+func (Flavor) Init(launcher int) int {
+	pid, _ := process.Init(launcher)
+	return pid
+}
+
+// Processes are those in the app's cgroup, whose root directory is the app's root. What PID 1 has
+// just made for the app may be in the cgroup already, and still have the pod's root.
+func (Flavor) Processes(init int, app string) []int {
+	var want, got unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", init, stage1.AppRoot(app)), &want); err != nil {
+		return nil
+	}
+	return inGroup(init, app, func(pid int) bool {
+		return unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino
+	})
+}
+
+// Main is the oldest process in the app's cgroup that is not in the pod's own root, or 0.
+func (Flavor) Main(init int, app string) int {
+	var top, root unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root", init), &top); err != nil {
+		return 0
+	}
+	found := inGroup(init, app, func(pid int) bool {
+		return unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &root) == nil && (root.Dev != top.Dev || root.Ino != top.Ino)
+	})
+	return append(found, 0)[0]
+}
+
+// inGroup are the processes of an app's cgroup that match, the oldest first.
+func inGroup(init int, app string, match func(pid int) bool) []int {
+	group := process.UnifiedGroup(init)
+	if group == "" {
+		return nil
+	}
+	group = strings.TrimSuffix(group, "/") + pid1.AppGroup(app)
+	started := map[int]uint64{}
+	found := process.All(func(pid int) bool {
+		own := process.UnifiedGroup(pid)
+		if own != group && !strings.HasPrefix(own, group+"/") || !process.InPIDNamespace(init, pid) || !match(pid) {
+			return false
+		}
+		started[pid] = process.StartTime(pid)
+		return true
+	})
+	slices.SortFunc(found, func(a, b int) int { return cmp.Or(cmp.Compare(started[a], started[b]), a-b) })
+	return found
+}
+
+// Group is the cgroup of version 2 that PID 1 is in, or one below it.
+func (Flavor) Group(init int, app string) (string, error) {
+	dirs, err := cgroup.Of(init)
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range dirs {
+		if _, err := os.Stat(dir + "/cgroup.controllers"); err == nil {
+			if app != "" {
+				dir += pid1.AppGroup(app)
+			}
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("process %d: is in no cgroup of version 2", init)
+}
+
+// Stop is a signal that PID 1 takes once it has said so by its name.
+func (Flavor) Stop(init int) (signal unix.Signal, takes bool) {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", init))
+	return pid1.StopSignal, err == nil && strings.TrimSpace(string(name)) == pid1.TakesSignals
+}
+
+// Ready is what PID 1 has noted.
+func (Flavor) Ready(dir *poddir.Reader) (bool, error) { return dir.Marked(poddir.ReadyFile), nil }
+
+// Health is not known: there are no health checks.
+func (Flavor) Health(*poddir.Pod, *poddir.Reader, string) (int, bool) { return 0, false }
+
+// Log is the host's journal, if the pod's lines go there: records of the pod's root, which no user
+// of the host's can send.
+func (Flavor) Log(p *poddir.Pod, app string) stage1.Journal {
+	output, err := p.ReadFile(poddir.RootDir + streams.OutputFile)
+	users, errUsers := p.Users()
+	if word, _, _ := strings.Cut(string(output), " "); err != nil || errUsers != nil || word != streams.ToJournal {
+		return stage1.Journal{}
+	}
+	root := uint64(0)
+	if users != nil {
+		root = uint64(users.Base)
+	}
+	match := []string{"_UID=" + strconv.FormatUint(root, 10), "RKT_POD=" + p.UUID}
+	if app != "" {
+		match = append(match, "RKT_APP="+app)
+	}
+	return stage1.Journal{Match: match}
+}
+
+// Release has systemd-machined forget the machine, and removes the cgroups.
+func (Flavor) Release(ctx context.Context, p *poddir.Pod, log *slog.Logger) error {
+	return host.Flavor{}.Release(ctx, p, log)
+}
+
+// Sweep has nothing to do: nothing is shared.
+func (Flavor) Sweep(context.Context, poddir.Pods, *slog.Logger) error { return nil }

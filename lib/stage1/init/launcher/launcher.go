@@ -1,0 +1,141 @@
+// Package launcher is the process on the host that a pod of flavor init has: it makes the pod's
+// namespaces, starts the pod's PID 1 in them, holds the pod's lock, carries requests to stop to PID
+// 1 and news from there to the host's unit, and ends with PID 1's exit status.
+package launcher
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"golang.org/x/sys/unix"
+)
+
+// Root is the pod's root as the launcher sees it, and Command the subcommand of rkt-stage2.
+const (
+	Root    = pid1.Outside
+	Command = "launch"
+)
+
+// lost is the status of a pod whose PID 1 was killed.
+const lost = 255
+
+// asks are signals that ask for the end of the pod: what systemd, a terminal and machinectl(1) send
+// to a container's manager or PID 1.
+var asks = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
+	pid1.StopSignal, pid1.StopSignal + 1, pid1.StopSignal + 2}
+
+// Run takes the descriptors of the pod's cgroup and of a socket of the host's unit, -1 for none. The
+// caller has locked the thread, which must not end before the pod's PID 1.
+func Run(args []string) (status int, err error) {
+	if len(args) != 2 {
+		return 0, errors.New("launch: not GROUP NOTIFY")
+	}
+	group, errGroup := strconv.Atoi(args[0])
+	notify, errNotify := strconv.Atoi(args[1])
+	if err := errors.Join(errGroup, errNotify); err != nil {
+		return 0, err
+	}
+	// The pod's lock is this process's alone.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 0, err
+	}
+	p, err := plan.Read(Root)
+	if err != nil {
+		return 0, err
+	}
+	signals := make(chan os.Signal, 16)
+	for _, s := range asks {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	// As soon as the process listens no signal is lost; PID 1 hears of it when it is ready to.
+	own, theirs, err := controlPair()
+	if err != nil {
+		return 0, err
+	}
+	init, err := start(p, group, theirs)
+	theirs.Close()
+	unix.Close(group)
+	if err != nil {
+		return 0, fmt.Errorf("PID 1: %w", err)
+	}
+	go carry(signals, own, init)
+	go tell(own, notify)
+	err = init.Wait()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		return 0, err
+	}
+	if !init.ProcessState.Exited() {
+		return lost, nil
+	}
+	return init.ProcessState.ExitCode(), nil
+}
+
+// controlPair are the two ends of a socket that keeps messages apart.
+func controlPair() (own, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
+}
+
+// start starts the pod's PID 1 in its namespaces and its cgroup. The kernel kills it, and with it
+// all processes of the pod, when this process ends.
+func start(p *plan.Plan, group int, control *os.File) (*exec.Cmd, error) {
+	null, err := os.Open(Root + "/dev/null")
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL, UseCgroupFD: true, CgroupFD: group,
+		Cloneflags:   unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS,
+		Unshareflags: unix.CLONE_NEWCGROUP, // of the group that the process is in by then
+	}
+	if !p.HostIPC {
+		attr.Cloneflags |= unix.CLONE_NEWIPC
+	}
+	if p.Users != 0 {
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+		ids := []syscall.SysProcIDMap{{HostID: int(p.Users), Size: pid1.Users}}
+		attr.UidMappings, attr.GidMappings, attr.GidMappingsEnableSetgroups = ids, ids, true
+		attr.Credential = &syscall.Credential{}
+	}
+	cmd := &exec.Cmd{Path: Root + stage1.Stage2, Args: []string{"rkt-stage2", pid1.Command},
+		Env:   []string{"GOMAXPROCS=2"},
+		Stdin: null, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: []*os.File{control}, SysProcAttr: attr}
+	return cmd, cmd.Start()
+}
+
+// carry asks PID 1 to end the pod at the first signal, and kills it at the second.
+func carry(signals <-chan os.Signal, control *os.File, init *exec.Cmd) {
+	<-signals
+	control.Write([]byte(pid1.AskToStop))
+	<-signals
+	init.Process.Kill()
+}
+
+// tell tells the host's unit what PID 1 says.
+func tell(control *os.File, notify int) {
+	message := make([]byte, 4096)
+	for {
+		n, err := control.Read(message)
+		if err != nil || n == 0 {
+			return
+		}
+		if notify >= 0 {
+			unix.Write(notify, bytes.TrimSpace(message[:n]))
+		}
+	}
+}

@@ -1,0 +1,245 @@
+package pid1
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"github.com/rkt-toolkit/rkt/lib/stage2/app"
+	"golang.org/x/sys/unix"
+)
+
+// step is where an app is on its way. Each but the last has a process.
+type step int
+
+const (
+	before  step = iota // its pre-start handler runs
+	running             // it runs
+	killing             // it has ended, and others of its processes have been killed
+	after               // its post-stop handler runs
+	done
+)
+
+// process is an app.
+type process struct {
+	plan.App
+	of     *pod
+	step   step
+	pid    int // of the app, or its handler; 0 for none
+	ready  bool
+	stops  bool            // it is asked to stop
+	status unix.WaitStatus // with which the app, or its pre-start handler, has ended
+	died   bool            // before it could be started: it has no status of its own
+	timer  *time.Timer
+}
+
+// group is the directory of the app's cgroup.
+func (a *process) group() string { return groups + AppGroup(a.Name) }
+
+// start starts the app, or what is to run before it.
+func (a *process) start() {
+	if a.PreStart {
+		a.step = before
+		a.launch(stage1.PreStart)
+		return
+	}
+	a.run()
+}
+
+// run starts the app itself.
+func (a *process) run() {
+	a.step = running
+	if !a.launch("") {
+		return
+	}
+	go func() {
+		if app.Executed(a.Name) != nil { // its end tells
+			return
+		}
+		a.of.events <- func() {
+			if !a.Notify {
+				a.of.appReady(a)
+			}
+		}
+	}()
+}
+
+// launch starts rkt-stage2 for the app or a handler of it, in the app's cgroup, and reports whether
+// it has.
+func (a *process) launch(handler string) bool {
+	argv := []string{stage1.Stage2, "app", a.Name}
+	if handler != "" {
+		argv = append(argv, handler)
+	}
+	pid, err := a.fork(argv)
+	if err != nil {
+		tell(fmt.Errorf("app %q: %w", a.Name, err))
+		a.died = true
+		a.next(0)
+		return false
+	}
+	a.pid = pid
+	return true
+}
+
+// fork starts a program in the app's cgroup, with the app's streams.
+func (a *process) fork(argv []string) (int, error) {
+	group, err := unix.Open(a.group(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: %w", err)
+	}
+	defer unix.Close(group)
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(null)
+	output := null
+	if a.Output {
+		if output, err = unix.Open(a.path(streams.Output), unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+			return 0, fmt.Errorf("output: %w", err)
+		}
+		defer unix.Close(output)
+	}
+	files := []uintptr{uintptr(null), uintptr(output), uintptr(output)}
+	if a.NoStdout {
+		files[1] = uintptr(null)
+	}
+	if a.NoStderr {
+		files[2] = uintptr(null)
+	}
+	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Dir: "/", Env: []string{}, Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: group}})
+}
+
+// ended is what happens when the app's process, or its handler's, has ended.
+func (a *process) ended(status unix.WaitStatus) {
+	a.pid = 0
+	a.next(status)
+}
+
+// next goes one step on, from one that has ended with a status.
+func (a *process) next(status unix.WaitStatus) {
+	switch a.step {
+	case before:
+		if !a.died && !a.stops && status == 0 {
+			a.run()
+			return
+		}
+		a.status = status
+		a.sweep()
+	case running:
+		a.status = status
+		a.sweep()
+	case killing:
+		a.finish()
+	case after:
+		a.sweep()
+	}
+}
+
+// sweep kills what the app, or its handler, has left.
+func (a *process) sweep() {
+	was := a.step
+	a.step = killing
+	if left := a.kill(); left > 0 {
+		a.of.after(time.Millisecond, func() { a.step = was; a.sweep() })
+		return
+	}
+	if was != after && a.PostStop && !a.died {
+		if a.timer != nil {
+			a.timer.Stop()
+		}
+		a.step = after
+		a.launch(stage1.PostStop)
+		return
+	}
+	a.finish()
+}
+
+// kill kills all processes in the app's cgroup, and reports how many there are.
+func (a *process) kill() (left int) {
+	text, err := os.ReadFile(a.group() + "/cgroup.procs")
+	if err != nil {
+		return 0
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+			unix.Kill(pid, unix.SIGKILL)
+			left++
+		}
+	}
+	return left
+}
+
+// stop asks the app to stop.
+func (a *process) stop() {
+	if a.stops || a.step == done {
+		return
+	}
+	a.stops = true
+	if a.step > running || a.pid == 0 {
+		return
+	}
+	unix.Kill(a.pid, unix.Signal(a.StopSignal))
+	if a.StopTimeout > 0 {
+		a.timer = a.of.after(a.StopTimeout, func() {
+			if a.step <= running {
+				a.kill()
+			}
+		})
+	}
+}
+
+// finish records how the app has ended, when all that it has said is where it belongs.
+func (a *process) finish() {
+	a.step = done
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	err := recorder.EndedWith(a.Name, a.end())
+	if app, ok := errors.AsType[recorder.Failed](err); ok {
+		if a.of.failed == 0 {
+			a.of.failed = app.Status
+		}
+		a.of.end()
+		return
+	}
+	tell(err)
+	if !a.ready {
+		a.of.appReady(a)
+	}
+}
+
+// end is how the app has ended, in the words of systemd.
+func (a *process) end() recorder.End {
+	switch {
+	case a.died:
+		return recorder.End{Result: "resources"}
+	case a.status.Exited() && a.status.ExitStatus() == 0:
+		return recorder.End{Result: "success", Code: "exited", Status: "0"}
+	case a.status.Exited():
+		return recorder.End{Result: "exit-code", Code: "exited", Status: strconv.Itoa(a.status.ExitStatus())}
+	}
+	signal := a.status.Signal()
+	e := recorder.End{Result: "signal", Code: "killed", Status: strings.TrimPrefix(unix.SignalName(signal), "SIG")}
+	if signal >= 34 {
+		e.Status = "RTMIN+" + strconv.Itoa(int(signal)-34)
+	}
+	if a.status.CoreDump() {
+		e.Result, e.Code = "core-dump", "dumped"
+	}
+	switch signal {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGTERM, syscall.Signal(a.StopSignal):
+		e.Result = "success"
+	}
+	return e
+}

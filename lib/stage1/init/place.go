@@ -1,0 +1,155 @@
+package initflavor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
+	"golang.org/x/sys/unix"
+)
+
+// The groups below that of the pod's unit: the pod's own, which flavor host has under that name
+// too, and the launcher's, where the unit's has controllers.
+const (
+	payload    = "payload"
+	supervisor = "supervisor"
+)
+
+// place makes the pod's cgroups, below that of the service that the process is in or of a scope,
+// with the pod's limit of tasks and its device filter, and has systemd-machined know the pod. It
+// returns a descriptor of the pod's group.
+func (s *starting) place() (int, error) {
+	keep := host.KeepUnit()
+	if err := s.own(keep); err != nil {
+		return -1, err
+	}
+	unit, err := cgroup.In(cgroup.Unified)
+	if err == nil && unit == "" {
+		err = errors.New("is in no cgroup of version 2")
+	}
+	if err != nil {
+		return -1, err
+	}
+	group := filepath.Join(unit, payload)
+	if err := cgroup.Make(group); err != nil {
+		return -1, err
+	}
+	if keep {
+		if err := s.limitTasks(unit, group); err != nil {
+			return -1, err
+		}
+	}
+	if err := s.filterDevices(group); err != nil {
+		return -1, err
+	}
+	if err := s.makeGroups(group); err != nil {
+		return -1, err
+	}
+	if keep && host.CanRegister() {
+		if err := machined.Register(context.Background(), s.machine, s.Pod.UUID, os.Getpid(), s.Pod.Dir()); err != nil {
+			return -1, err
+		}
+	}
+	return unix.Open(group, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+// own has the process in a cgroup of its own: in a service that is the service's, else a scope, or
+// where systemd is not the host's init one that it makes.
+func (s *starting) own(keep bool) error {
+	if err := os.Remove(s.Pod.Path("machine")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if !systemd.Booted() || keep {
+		if host.CanRegister() {
+			if err := machined.ReleaseUnit(context.Background(), systemd.Unit()); err != nil {
+				return err
+			}
+		}
+		return host.PickGroup(s.Pod, keep)
+	}
+	properties := []string{"TasksMax=" + tasks(s.limits.Pod.TasksMax)}
+	return machined.Create(context.Background(), s.machine, s.Pod.UUID, os.Getpid(), s.Pod.Dir(), properties)
+}
+
+// tasks is a limit of tasks as the kernel and systemd have it.
+func tasks(n uint64) string {
+	if n == 0 {
+		return "max"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// limitTasks limits the tasks of a pod in a service: by its own group where that has the
+// controller, else by the service's.
+func (s *starting) limitTasks(unit, group string) error {
+	if s.limits.Pod.TasksMax == 0 {
+		return nil
+	}
+	text, _ := os.ReadFile(unit + "/cgroup.controllers")
+	if !slices.Contains(strings.Fields(string(text)), "pids") {
+		if systemd.Booted() {
+			host.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
+		}
+		return nil
+	}
+	own := filepath.Join(unit, supervisor) // a group with controllers below has no process of its own
+	if err := cgroup.Make(own); err != nil {
+		return err
+	}
+	if err := cgroup.Enter([]string{own}, os.Getpid()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(unit+"/cgroup.subtree_control", []byte("+pids"), 0); err != nil {
+		if errors.Is(err, unix.EBUSY) { // somebody else's process is in the unit
+			host.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
+			return nil
+		}
+		return fmt.Errorf("controller pids: %w", err)
+	}
+	return os.WriteFile(group+"/pids.max", []byte(tasks(s.limits.Pod.TasksMax)), 0)
+}
+
+// filterDevices keeps the pod from all devices but those that its apps have.
+func (s *starting) filterDevices(group string) error {
+	err := devfilter.Attach(group, s.Rules)
+	if !errors.Is(err, devfilter.ErrUnsupported) {
+		return err
+	}
+	limited, err := host.LimitDevices(s.Pod, s.Rules)
+	if err != nil || limited {
+		return err
+	}
+	return host.NoFilter(s.Start)
+}
+
+// makeGroups makes the groups of the apps. PID 1 has apps start there, for which it has to be able
+// to write to cgroup.procs, and to no other file.
+func (s *starting) makeGroups(group string) error {
+	dirs := []string{group, filepath.Join(group, filepath.Dir(pid1.AppGroup("x")))}
+	for _, a := range s.Apps {
+		dirs = append(dirs, filepath.Join(group, pid1.AppGroup(a.Name)))
+	}
+	if err := cgroup.Make(dirs...); err != nil {
+		return err
+	}
+	if s.Users == nil {
+		return nil
+	}
+	for _, dir := range dirs {
+		if err := os.Chown(dir+"/cgroup.procs", int(s.Users.Base), int(s.Users.Base)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+// Package plan is what rkt-run-prepared tells the launcher and the PID 1 of a pod of flavor init.
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+)
+
+// File is where it is, in the pod's root. Root there can read it and nobody else.
+const File = "/rkt/init.json"
+
+// Plan is a pod as its PID 1 runs it.
+type Plan struct {
+	UUID         string
+	Apps         []App
+	Capabilities uint64 // that PID 1 keeps, a bit each
+	Shm          uint64 // size of /dev/shm in bytes; 0 is the default
+	Hostname     string
+	Users        uint32 // the first of its own users; 0 is the host's
+	HostIPC      bool   // in the host's IPC namespace
+	Writable     bool   // /proc and /sys can be written to
+	MountLabel   string // the SELinux context of file systems that are made for the pod; "" for none
+}
+
+// App is an app as PID 1 runs it. The rest is in the app's own configuration.
+type App struct {
+	Name        string
+	StopSignal  int           // that asks it to stop
+	StopTimeout time.Duration // after which it is killed; 0 is never
+	PreStart    bool          // has such a handler
+	PostStop    bool
+	Notify      bool // calls sd_notify(3)
+	Output      bool // something of what it prints goes to the log
+	NoStdout    bool // nobody reads that
+	NoStderr    bool
+	Syslog      bool // has the pod's /dev/log
+	Journal     bool // has the socket of a journal
+}
+
+// Read reads the plan of the pod whose root is at a path.
+func Read(root string) (*Plan, error) {
+	text, err := os.ReadFile(root + File)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{}
+	if err := json.Unmarshal(text, p); err != nil {
+		return nil, fmt.Errorf("%s: %w", File, err)
+	}
+	return p, nil
+}
+
+// NotifySocket is where PID 1 takes what an app says by sd_notify(3).
+func NotifySocket(app string) string { return "/run/rkt/notify/" + app }

@@ -1,0 +1,187 @@
+package initflavor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/launcher"
+	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// starting is a pod that is about to start.
+type starting struct {
+	*stage1.Start
+	machine string            // its name at systemd-machined
+	journal string            // the socket of the host's journal that its lines go to; "" for none
+	process *stage1.Process   // what the process becomes
+	limits  *stage1.PodLimits // of the pod
+}
+
+// Start has the process become the launcher.
+func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
+	start := &starting{Start: s, machine: stage1.PodName(s.Pod.UUID)}
+	fail := func(err error) (*stage1.Process, error) { return nil, fmt.Errorf("pod %s: %w", s.Pod.UUID, err) }
+	if err := start.check(); err != nil {
+		return fail(err)
+	}
+	if err := start.writePlan(); err != nil {
+		return fail(err)
+	}
+	if err := errors.Join(start.withoutFilter(), start.writeOutput()); err != nil {
+		return fail(err)
+	}
+	if _, err := host.Raise(s); err != nil {
+		return fail(err)
+	}
+	start.process = &stage1.Process{Program: "the launcher", Env: []string{"GOMAXPROCS=2"},
+		Filter: start.giveFilter, Placed: start.placed, Leave: start.leave}
+	return start.process, nil
+}
+
+// check refuses what pods of this flavor can't do.
+func (s *starting) check() (err error) {
+	lacks := func(what string) error { return fmt.Errorf("%s: pods of flavor init do not have that", what) }
+	switch {
+	case s.Interactive:
+		return lacks("--interactive")
+	case len(s.Sockets) > 0:
+		return lacks("socket activation")
+	}
+	if s.limits, err = stage1.ReadLimits(s.Pod); err == nil && s.limits == nil {
+		err = errors.New("has no limits, not even none; prepare a new one")
+	}
+	return err
+}
+
+// writePlan completes the plan of the pod's PID 1, and has apps say to it what they say by
+// sd_notify(3).
+func (s *starting) writePlan() error {
+	root := s.Pod.Path(poddir.RootDir)
+	p, err := plan.Read(root)
+	if err != nil {
+		return err
+	}
+	p.Hostname, p.HostIPC, p.Writable = s.Hostname, s.HostIPC, s.Writable
+	if p.Hostname == "" {
+		p.Hostname = stage1.PodName(s.Pod.UUID)
+	}
+	p.Users = 0
+	if s.Users != nil {
+		p.Users = s.Users.Base
+	}
+	p.MountLabel = ""
+	if s.Label != nil {
+		p.MountLabel = s.Label.String()
+	}
+	for _, app := range p.Apps {
+		for _, a := range s.Apps {
+			if a.Name == app.Name && app.Notify {
+				a.Final.Notify = plan.NotifySocket(app.Name)
+			}
+		}
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(root+plan.File, append(text, '\n'), 0o600)
+}
+
+// hostJournal takes records (sd_journal_print(3)).
+const hostJournal = "/run/systemd/journal/socket"
+
+// writeOutput notes where what the apps print goes: where standard output goes. Only if that is the
+// host's journal does the pod have its socket.
+func (s *starting) writeOutput() error {
+	output := streams.ToPlain
+	if host.IsTerminal(s.Stdout) {
+		output = streams.ToTerminal
+	} else if out, err := journal.StdoutIsJournalStream(); err == nil && out {
+		if _, err := os.Stat(hostJournal); err == nil {
+			output, s.journal = streams.ToJournal, hostJournal
+		}
+	}
+	return os.WriteFile(s.Pod.Path(poddir.RootDir+streams.OutputFile), []byte(output+" "+streams.Direct+"\n"), 0o600)
+}
+
+// giveFilter has each app get the pod's filter.
+func (s *starting) giveFilter(filter []unix.SockFilter) error {
+	var program []bpf.RawInstruction
+	for _, i := range filter {
+		program = append(program, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
+	}
+	write := func() error {
+		for _, a := range s.Apps {
+			file := s.Pod.Path(poddir.AppConfig(a.Name, stage1.PodFilterFile))
+			if err := os.WriteFile(file, seccomp.Marshal(program), 0o600); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if s.Users != nil {
+		return s.Users.As(write)
+	}
+	return write()
+}
+
+// withoutFilter removes what an earlier start that failed has given.
+func (s *starting) withoutFilter() error {
+	for _, a := range s.Apps {
+		err := os.Remove(s.Pod.Path(poddir.AppConfig(a.Name, stage1.PodFilterFile)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// placed is Process.Placed.
+func (s *starting) placed() error {
+	group, err := s.place()
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", s.Pod.UUID, err)
+	}
+	notify := s.hear()
+	host.IgnoreReload(s.Stdin)
+	s.process.Argv = []string{launcher.Root + stage1.Stage2, launcher.Command, strconv.Itoa(group), strconv.Itoa(notify)}
+	return nil
+}
+
+// hear returns a descriptor on which the host's unit hears from the pod, or -1. It is connected
+// before the process leaves the host's network, in which an abstract socket is.
+func (s *starting) hear() int {
+	address := ""
+	for _, v := range s.Env {
+		if value, ok := strings.CutPrefix(v, "NOTIFY_SOCKET="); ok {
+			address = value
+		}
+	}
+	if !filepath.IsAbs(address) && !strings.HasPrefix(address, "@") {
+		return -1
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return -1
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: address}); err != nil {
+		unix.Close(fd)
+		s.Warn(fmt.Sprintf("NOTIFY_SOCKET=%s: nothing is told there: %v", address, err))
+		return -1
+	}
+	return fd
+}
