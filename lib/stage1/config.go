@@ -21,8 +21,8 @@ const (
 	ConfigDir  = "/rkt/apps"
 	ConfigFile = poddir.ConfigFile    // config.json
 	FilterFile = poddir.AppFilterFile // seccomp.bpf
-	// PodFilterFile has the pod's filter, which the app gets before its own, in a flavor whose PID 1
-	// does not have it.
+	// PodFilterFile has the pod's filter, which the app gets before its own, in a flavor whose PID
+	// 1 does not have it.
 	PodFilterFile = poddir.PodFilterFile
 )
 

@@ -82,9 +82,9 @@ func TestSessionsHostUsers(t *testing.T) {
 	playConfigured(t, "private-users no", names)
 }
 
-// initFlavor are sessions that pods of flavor init pass as well. The table in docs/stage1.md has the
-// others, with what each needs.
-var initFlavor = []string{"closed", "peel"}
+// initFlavor are sessions that pods of flavor init pass as well. docs/stage1.md has what others
+// need.
+var initFlavor = []string{"closed", "everyday", "peel", "run", "stop"}
 
 // TestSessionsInit plays sessions with --stage1-name=init in rkt.conf. RKT_INIT_SESSIONS names
 // others.
@@ -375,7 +375,7 @@ func condition(name string) (bool, error) {
 		out, err := cmd.Output()
 		return strings.Contains(string(out), `"1.1.0"`), err
 	}
-	if flavor, ok := strings.CutPrefix(name, "flavor:"); ok { // that of pods for which no flag says one
+	if flavor, ok := strings.CutPrefix(name, "flavor:"); ok { // of pods for which no flag says one
 		conf, err := os.ReadFile("/etc/rkt/rkt.conf")
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil

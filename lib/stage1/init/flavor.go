@@ -158,7 +158,8 @@ func (Flavor) Main(init int, app string) int {
 		return 0
 	}
 	found := inGroup(init, app, func(pid int) bool {
-		return unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &root) == nil && (root.Dev != top.Dev || root.Ino != top.Ino)
+		return unix.Stat(fmt.Sprintf("/proc/%d/root", pid), &root) == nil &&
+			(root.Dev != top.Dev || root.Ino != top.Ino)
 	})
 	return append(found, 0)[0]
 }

@@ -158,7 +158,8 @@ func (s *starting) placed() error {
 	}
 	notify := s.hear()
 	host.IgnoreReload(s.Stdin)
-	s.process.Argv = []string{launcher.Root + stage1.Stage2, launcher.Command, strconv.Itoa(group), strconv.Itoa(notify)}
+	s.process.Argv = []string{launcher.Root + stage1.Stage2, launcher.Command,
+		strconv.Itoa(group), strconv.Itoa(notify)}
 	return nil
 }
 

@@ -34,8 +34,8 @@ const lost = 255
 var asks = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 	pid1.StopSignal, pid1.StopSignal + 1, pid1.StopSignal + 2}
 
-// Run takes the descriptors of the pod's cgroup and of a socket of the host's unit, -1 for none. The
-// caller has locked the thread, which must not end before the pod's PID 1.
+// Run takes the descriptors of the pod's cgroup and of a socket of the host's unit, -1 for none.
+// The caller has locked the thread, which must not end before the pod's PID 1.
 func Run(args []string) (status int, err error) {
 	if len(args) != 2 {
 		return 0, errors.New("launch: not GROUP NOTIFY")

@@ -1,5 +1,5 @@
-// Package pid1 is the PID 1 of a pod of flavor init. It makes the rest of the pod's root, starts the
-// apps by rkt-stage2, reads what they print, stops and reaps them, and records how they end.
+// Package pid1 is the PID 1 of a pod of flavor init. It makes the rest of the pod's root, starts
+// the apps by rkt-stage2, reads what they print, stops and reaps them, and records how they end.
 package pid1
 
 import (
@@ -18,9 +18,9 @@ const (
 	Command = "pod"
 	// Outside is the pod's root as the launcher sees it.
 	Outside = "/pod"
-	// ProcDir is where the pod's processes are seen whole, so that the kernel lets an app with a PID
-	// namespace of its own mount the /proc of that in a user namespace (mount_too_revealing). No app
-	// gets there.
+	// ProcDir is where the pod's /proc is mounted whole, so that the kernel lets an app with a PID
+	// namespace of its own mount the /proc of that in a user namespace (mount_too_revealing). No
+	// app gets there.
 	ProcDir = "/rkt/proc"
 	// Users is how many users a pod has.
 	Users = 1 << 16
@@ -71,7 +71,7 @@ func enterPod() error {
 		return fmt.Errorf("the pod's root: %w", err)
 	}
 	defer unix.Close(tree)
-	// A mount of this namespace's own: of one that the kernel has locked to others nothing can be a root.
+	// A mount of this namespace's own: none that the kernel has locked to others can be a root.
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, Outside, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("the pod's root: %w", err)
 	}
