@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/health"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/ready"
@@ -101,6 +103,9 @@ func runApp(args []string) (int, error) {
 	}
 	if len(args) == 1 {
 		streams.NotePID(args[0])
+	}
+	if os.Getenv("LISTEN_FDS") != "" && os.Getenv("LISTEN_PID") == "" { // said by a PID 1 that is no systemd
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
 	return app.Run(args[0], append(args, "")[1])
 }

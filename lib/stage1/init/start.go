@@ -55,11 +55,8 @@ func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
 // check refuses what pods of this flavor can't do.
 func (s *starting) check() (err error) {
 	lacks := func(what string) error { return fmt.Errorf("%s: pods of flavor init do not have that", what) }
-	switch {
-	case s.Interactive:
+	if s.Interactive {
 		return lacks("--interactive")
-	case len(s.Sockets) > 0:
-		return lacks("socket activation")
 	}
 	if s.limits, err = stage1.ReadLimits(s.Pod); err == nil && s.limits == nil {
 		err = errors.New("has no limits, not even none; prepare a new one")
@@ -87,18 +84,47 @@ func (s *starting) writePlan() error {
 	if s.Label != nil {
 		p.MountLabel = s.Label.String()
 	}
-	for _, app := range p.Apps {
-		for _, a := range s.Apps {
-			if a.Name == app.Name && app.Notify {
-				a.Final.Notify = plan.NotifySocket(app.Name)
-			}
-		}
+	p.Sockets = len(s.Sockets)
+	watchdog := s.watchdog()
+	for i := range p.Apps {
+		s.join(&p.Apps[i], watchdog)
 	}
 	text, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(root+plan.File, append(text, '\n'), 0o600)
+}
+
+// join completes what PID 1 is to know of an app, and what the app is to know of PID 1. watchdog is
+// that of the host's unit, in microseconds; "" is none.
+func (s *starting) join(app *plan.App, watchdog string) {
+	app.Sockets = nil
+	for i, socket := range s.Sockets {
+		if socket.App == app.Name {
+			app.Sockets = append(app.Sockets, plan.Socket{Name: socket.Name, Index: i})
+		}
+	}
+	for _, a := range s.Apps {
+		if a.Name != app.Name || !app.Notify {
+			continue
+		}
+		a.Final.Notify = plan.NotifySocket(app.Name)
+		if watchdog != "" {
+			a.Final.Environment = append(a.Final.Environment, "WATCHDOG_USEC="+watchdog)
+		}
+	}
+}
+
+// watchdog is the unit's WatchdogSec=, in microseconds, or "".
+func (s *starting) watchdog() string {
+	for _, v := range s.Env {
+		value, ok := strings.CutPrefix(v, "WATCHDOG_USEC=")
+		if _, err := strconv.ParseUint(value, 10, 64); ok && err == nil {
+			return value
+		}
+	}
+	return ""
 }
 
 // hostJournal takes records (sd_journal_print(3)).

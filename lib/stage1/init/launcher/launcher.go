@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
@@ -65,7 +66,6 @@ func Run(args []string) (status int, err error) {
 		return 0, err
 	}
 	init, err := start(p, group, theirs)
-	theirs.Close()
 	unix.Close(group)
 	if err != nil {
 		return 0, fmt.Errorf("PID 1: %w", err)
@@ -112,10 +112,18 @@ func start(p *plan.Plan, group int, control *os.File) (*exec.Cmd, error) {
 		attr.UidMappings, attr.GidMappings, attr.GidMappingsEnableSetgroups = ids, ids, true
 		attr.Credential = &syscall.Credential{}
 	}
+	files := []*os.File{control}
+	for i := range p.Sockets {
+		files = append(files, os.NewFile(uintptr(activation.First+i), "socket"))
+	}
 	cmd := &exec.Cmd{Path: Root + stage1.Stage2, Args: []string{"rkt-stage2", pid1.Command},
 		Env:   []string{"GOMAXPROCS=2"},
-		Stdin: null, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: []*os.File{control}, SysProcAttr: attr}
-	return cmd, cmd.Start()
+		Stdin: null, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: files, SysProcAttr: attr}
+	err = cmd.Start()
+	for _, f := range files {
+		f.Close()
+	}
+	return cmd, err
 }
 
 // carry asks PID 1 to end the pod at the first signal, and kills it at the second.

@@ -3,13 +3,17 @@ package pid1
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"github.com/rkt-toolkit/rkt/lib/stage1/outbox"
 	"github.com/rkt-toolkit/rkt/lib/stage2/app"
 	"golang.org/x/sys/unix"
 )
@@ -29,11 +33,13 @@ type pod struct {
 	plan    *plan.Plan
 	apps    []*process
 	control *os.File
+	news    *outbox.Outbox
 	events  chan func() // what the one goroutine that changes anything is to do next
 	asked   bool        // the pod is asked to stop
 	ending  bool        // for that reason, or another: no app goes on
 	ready   bool
 	alone   bool // the launcher is gone
+	telling bool // the host will be told the news
 	failed  int  // the status of the first app that failed
 }
 
@@ -43,7 +49,9 @@ func Run(args []string) (status int, err error) {
 	if len(args) != 0 || os.Getpid() != 1 {
 		return failed, errors.New("pod: is the PID 1 of a pod")
 	}
-	unix.CloseOnExec(control)
+	if err := unix.CloseRange(control, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return failed, err
+	}
 	p := &pod{control: os.NewFile(control, "control"), events: make(chan func())}
 	if p.plan, err = plan.Read(Outside); err != nil {
 		return failed, err
@@ -162,6 +170,27 @@ func (p *pod) appReady(a *process) {
 	p.ready = true
 	tell(os.WriteFile(stage1.ReadyFile, nil, 0o644))
 	p.say("READY=1")
+}
+
+// heard takes what an app has said by sd_notify(3).
+func (p *pod) heard(a *process, text []byte) {
+	p.news.Add(a.Name, text)
+	if status := p.news.BeforeReady(a.Name, text); status != "" {
+		p.say(status)
+	}
+	if !a.ready && slices.Contains(strings.Split(string(text), "\n"), "READY=1") {
+		p.appReady(a)
+	}
+	if p.telling {
+		return
+	}
+	p.telling = true
+	p.after(outbox.Interval, func() {
+		p.telling = false
+		if text := p.news.Take(); text != "" {
+			p.say(text)
+		}
+	})
 }
 
 // say tells the host's unit something.

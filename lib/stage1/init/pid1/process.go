@@ -79,7 +79,7 @@ func (a *process) launch(handler string) bool {
 	if handler != "" {
 		argv = append(argv, handler)
 	}
-	pid, err := a.fork(argv)
+	pid, err := a.fork(argv, handler == "")
 	if err != nil {
 		tell(fmt.Errorf("app %q: %w", a.Name, err))
 		a.died = true
@@ -90,8 +90,9 @@ func (a *process) launch(handler string) bool {
 	return true
 }
 
-// fork starts a program in the app's cgroup, with the app's streams.
-func (a *process) fork(argv []string) (int, error) {
+// fork starts a program in the app's cgroup, with the app's streams, and for the app itself with
+// its sockets.
+func (a *process) fork(argv []string, isApp bool) (int, error) {
 	group, err := unix.Open(a.group(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("cgroup: %w", err)
@@ -116,7 +117,17 @@ func (a *process) fork(argv []string) (int, error) {
 	if a.NoStderr {
 		files[2] = uintptr(null)
 	}
-	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Dir: "/", Env: []string{}, Files: files,
+	env := []string{}
+	if isApp && len(a.Sockets) > 0 {
+		var names []string
+		for _, s := range a.Sockets {
+			names = append(names, s.Name)
+			files = append(files, uintptr(control+1+s.Index))
+		}
+		// rkt-stage2 adds $LISTEN_PID, which only the process itself knows.
+		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	}
+	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Dir: "/", Env: env, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: group}})
 }
 

@@ -1,16 +1,20 @@
 package pid1
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"github.com/rkt-toolkit/rkt/lib/stage1/outbox"
 	"golang.org/x/sys/unix"
 )
+
+// maxMessage is how much of what an app says by sd_notify(3) is read.
+const maxMessage = 8 << 10
 
 // pipeSize is twice what the longest line takes.
 const pipeSize = 128 << 10
@@ -21,6 +25,13 @@ func (a *process) path(name string) string { return filepath.Join(streams.Dir, a
 // prepare makes what the apps have of the pod, and reads what they print from then on.
 func (p *pod) prepare() error {
 	var fds []int
+	var notifying []string
+	for _, planned := range p.plan.Apps {
+		if planned.Notify {
+			notifying = append(notifying, planned.Name)
+		}
+	}
+	p.news = outbox.New(notifying)
 	for _, planned := range p.plan.Apps {
 		a := &process{App: planned, of: p}
 		p.apps = append(p.apps, a)
@@ -119,17 +130,14 @@ func (a *process) listen() error {
 		return err
 	}
 	go func() {
-		message := make([]byte, 4096)
+		message := make([]byte, maxMessage)
 		for {
 			n, err := socket.Read(message)
 			if err != nil {
 				return
 			}
-			for line := range strings.Lines(string(message[:n])) {
-				if strings.TrimSpace(line) == "READY=1" {
-					a.of.events <- func() { a.of.appReady(a) }
-				}
-			}
+			text := bytes.Clone(message[:n])
+			a.of.events <- func() { a.of.heard(a, text) }
 		}
 	}()
 	return nil

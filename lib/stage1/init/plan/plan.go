@@ -21,6 +21,7 @@ type Plan struct {
 	Users        uint32 // the first of its own users; 0 is the host's
 	HostIPC      bool   // in the host's IPC namespace
 	Writable     bool   // /proc and /sys can be written to
+	Sockets      int    // how many descriptors the launcher has for apps
 	MountLabel   string // the SELinux context of file systems that are made for the pod; "" for none
 }
 
@@ -37,6 +38,13 @@ type App struct {
 	NoStderr    bool
 	Syslog      bool // has the pod's /dev/log
 	Journal     bool // has the socket of a journal
+	Sockets     []Socket
+}
+
+// Socket is a listening socket that an app is to have.
+type Socket struct {
+	Name  string // in $LISTEN_FDNAMES
+	Index int    // among those of the pod
 }
 
 // Read reads the plan of the pod whose root is at a path.
