@@ -3,6 +3,8 @@ package stage1
 import (
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
@@ -56,6 +58,23 @@ type Socket struct {
 	Kind    string // the setting of systemd.socket(5) that makes one such: ListenStream, …
 	Address string // as systemd.socket(5) writes it
 	Port    string // name of the app's port
+}
+
+// SocketName is the name in $LISTEN_FDNAMES of the sockets of an app that one unit of the host's has
+// passed: the name that the unit's FileDescriptorName= gives, or the port's where the unit gives
+// none and all is one port's.
+func SocketName(sockets []Socket) string {
+	name := sockets[0].Name
+	var ports []string
+	for _, s := range sockets {
+		ports = append(ports, s.Port)
+	}
+	slices.Sort(ports)
+	isUnit := name == "" || name == "unknown" || strings.HasSuffix(name, ".socket")
+	if distinct := slices.Compact(ports); len(distinct) == 1 && isUnit {
+		return distinct[0]
+	}
+	return name
 }
 
 // Process is what the process becomes. The functions are called in this order, in a mount namespace

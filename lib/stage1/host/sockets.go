@@ -61,18 +61,9 @@ type group struct {
 	sockets []stage1.Socket
 }
 
-// unit is the group as a .socket unit. The app sees the name that FileDescriptorName= of the host's
-// unit gives, or the port's name where the host's unit gives none and all is one port's.
+// unit is the group as a .socket unit.
 func (g *group) unit() []byte {
-	name := g.sockets[0].Name
-	var ports []string
-	for _, s := range g.sockets {
-		ports = append(ports, s.Port)
-	}
-	slices.Sort(ports)
-	if distinct := slices.Compact(ports); len(distinct) == 1 && (name == "" || name == "unknown" || strings.HasSuffix(name, ".socket")) {
-		name = distinct[0]
-	}
+	name := stage1.SocketName(g.sockets)
 	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is
 	// about to be stopped when its service ends (flush_ports), and that is for the next pod.
 	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n[Socket]\n"

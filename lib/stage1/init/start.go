@@ -86,6 +86,7 @@ func (s *starting) writePlan() error {
 	}
 	p.Sockets = len(s.Sockets)
 	watchdog := s.watchdog()
+	p.Watchdog, _ = strconv.ParseUint(watchdog, 10, 63)
 	for i := range p.Apps {
 		s.join(&p.Apps[i], watchdog)
 	}
@@ -100,9 +101,16 @@ func (s *starting) writePlan() error {
 // that of the host's unit, in microseconds; "" is none.
 func (s *starting) join(app *plan.App, watchdog string) {
 	app.Sockets = nil
+	units := map[string][]stage1.Socket{}
+	for _, socket := range s.Sockets {
+		if socket.App == app.Name {
+			units[socket.Name] = append(units[socket.Name], socket)
+		}
+	}
 	for i, socket := range s.Sockets {
 		if socket.App == app.Name {
-			app.Sockets = append(app.Sockets, plan.Socket{Name: socket.Name, Index: i})
+			name := stage1.SocketName(units[socket.Name])
+			app.Sockets = append(app.Sockets, plan.Socket{Name: name, Index: i})
 		}
 	}
 	for _, a := range s.Apps {

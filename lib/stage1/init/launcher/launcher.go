@@ -70,6 +70,12 @@ func Run(args []string) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("PID 1: %w", err)
 	}
+	watchdog := make(chan os.Signal, 1)
+	signal.Notify(watchdog, unix.SIGABRT)
+	go func() { // which systemd sends when the unit's WatchdogSec= is over
+		<-watchdog
+		init.Process.Kill()
+	}()
 	go carry(signals, own, init)
 	go tell(own, notify)
 	err = init.Wait()

@@ -32,6 +32,9 @@ func (p *pod) prepare() error {
 		}
 	}
 	p.news = outbox.New(notifying)
+	if len(notifying) == 0 && p.plan.Watchdog > 0 {
+		p.vouch()
+	}
 	for _, planned := range p.plan.Apps {
 		a := &process{App: planned, of: p}
 		p.apps = append(p.apps, a)
