@@ -28,7 +28,8 @@ func TestFlavor(t *testing.T) {
 		}
 	}
 	for s, want := range map[Stage1]string{
-		{}: "", {Name: "coreos.com/rkt/stage1-fly", Version: "1", Location: "/stage1-host.aci"}: "coreos.com/rkt/stage1-fly",
+		{}: "",
+		{Name: "coreos.com/rkt/stage1-fly", Version: "1", Location: "/stage1-host.aci"}: "coreos.com/rkt/stage1-fly",
 		{Location: "stage1-kvm.aci"}: "stage1-kvm.aci",
 	} {
 		if got := s.Image(); got != want {

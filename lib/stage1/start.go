@@ -60,9 +60,9 @@ type Socket struct {
 	Port    string // name of the app's port
 }
 
-// SocketName is the name in $LISTEN_FDNAMES of the sockets of an app that one unit of the host's has
-// passed: the name that the unit's FileDescriptorName= gives, or the port's where the unit gives
-// none and all is one port's.
+// SocketName is the name in $LISTEN_FDNAMES of the sockets of an app that one unit of the host's
+// has passed: the name that the unit's FileDescriptorName= gives, or the port's where the unit
+// gives none and all is one port's.
 func SocketName(sockets []Socket) string {
 	name := sockets[0].Name
 	var ports []string

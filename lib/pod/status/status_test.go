@@ -86,7 +86,8 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(s)
-	want := `{"name":"` + p.UUID + `","state":"exited","flavor":"host","app_names":["a"],"apps":[{"name":"a","state":"exited",` +
+	want := `{"name":"` + p.UUID + `","state":"exited","flavor":"host","app_names":["a"],` +
+		`"apps":[{"name":"a","state":"exited",` +
 		`"created_at":1000000000005,"started_at":1001000000005,"finished_at":1002000000005,"exit_code":3,` +
 		`"image_id":"sha512-aa","image_name":"example.com/a:1","mounts":[{"name":"data","container_path":"/data",` +
 		`"host_path":"/srv","read_only":true},{"name":"e","container_path":"/e","host_path":"","read_only":false},` +

@@ -15,8 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nodes are the devices of the pod's /dev that every host has, and those that it may not have. An
-// app's console is nobody's.
+// nodes are the devices of the pod's /dev that every host has, and those that it may not have.
 var (
 	nodes    = []string{"/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"}
 	optional = []string{stage1.TunDevice}
@@ -120,6 +119,9 @@ func (s *starting) mountHost() error {
 	if err := mountNodes(root); err != nil {
 		return err
 	}
+	if err := s.mountConsole(root); err != nil {
+		return fmt.Errorf("the pod's /dev/console: %w", err)
+	}
 	if s.journal == "" {
 		return nil
 	}
@@ -161,9 +163,6 @@ func mountNodes(root *os.File) error {
 		if err := overlay.BindNode(unix.AT_FDCWD, node, root, node); err != nil {
 			return fmt.Errorf("the pod's %s: %w", node, err)
 		}
-	}
-	if err := overlay.BindNode(unix.AT_FDCWD, "/dev/null", root, "/dev/console"); err != nil {
-		return fmt.Errorf("the pod's /dev/console: %w", err)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type starting struct {
 	*stage1.Start
 	machine string            // its name at systemd-machined
 	journal string            // the socket of the host's journal that its lines go to; "" for none
+	console string            // the slave of the pod's terminal; "" for none
 	process *stage1.Process   // what the process becomes
 	limits  *stage1.PodLimits // of the pod
 }
@@ -54,10 +55,6 @@ func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
 
 // check refuses what pods of this flavor can't do.
 func (s *starting) check() (err error) {
-	lacks := func(what string) error { return fmt.Errorf("%s: pods of flavor init do not have that", what) }
-	if s.Interactive {
-		return lacks("--interactive")
-	}
 	if s.limits, err = stage1.ReadLimits(s.Pod); err == nil && s.limits == nil {
 		err = errors.New("has no limits, not even none; prepare a new one")
 	}
@@ -84,6 +81,7 @@ func (s *starting) writePlan() error {
 	if s.Label != nil {
 		p.MountLabel = s.Label.String()
 	}
+	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !host.IsTerminal(s.Stdin)
 	p.Sockets = len(s.Sockets)
 	watchdog := s.watchdog()
 	p.Watchdog, _ = strconv.ParseUint(watchdog, 10, 63)
@@ -149,7 +147,11 @@ func (s *starting) writeOutput() error {
 			output, s.journal = streams.ToJournal, hostJournal
 		}
 	}
-	return os.WriteFile(s.Pod.Path(poddir.RootDir+streams.OutputFile), []byte(output+" "+streams.Direct+"\n"), 0o600)
+	if s.Interactive {
+		output += " " + streams.Interactive
+	}
+	text := []byte(output + " " + streams.Direct + "\n")
+	return os.WriteFile(s.Pod.Path(poddir.RootDir+streams.OutputFile), text, 0o600)
 }
 
 // giveFilter has each app get the pod's filter.
@@ -190,10 +192,15 @@ func (s *starting) placed() error {
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", s.Pod.UUID, err)
 	}
-	notify := s.hear()
+	notify, master := s.hear(), -1
+	if s.Interactive {
+		if master, err = s.openTerminal(); err != nil {
+			return fmt.Errorf("pod %s: terminal: %w", s.Pod.UUID, err)
+		}
+	}
 	host.IgnoreReload(s.Stdin)
 	s.process.Argv = []string{launcher.Root + stage1.Stage2, launcher.Command,
-		strconv.Itoa(group), strconv.Itoa(notify)}
+		strconv.Itoa(group), strconv.Itoa(notify), strconv.Itoa(master)}
 	return nil
 }
 

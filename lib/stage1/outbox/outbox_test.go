@@ -23,7 +23,7 @@ func TestOutbox(t *testing.T) {
 			"STATUS=?\nEXTEND_TIMEOUT_USEC=5000000"},
 		{[]string{"a"}, []message{{app: "a", text: "STATUS=\x1b]0;x\a\x1b[31m\tred\u009b2J\u202e\r\nNAME=y"}},
 			"STATUS=?]0;x??[31m red?2J??"},
-		{[]string{"a"}, []message{{app: "a", text: "EXTEND_TIMEOUT_USEC=x\nWATCHDOG=0\nWATCHDOG_USEC=1\nERRNO=1\nRELOADING=1"}},
+		{[]string{"a"}, []message{{app: "a", text: "EXTEND_TIMEOUT_USEC=x\nWATCHDOG=0\nWATCHDOG_USEC=1\nRELOADING=1"}},
 			""},
 	} {
 		o := New(test.apps)

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +57,10 @@ func openSink(pod string) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	word, rest, _ := strings.Cut(strings.TrimSpace(string(output)), " ")
-	s.isInteractive = rest == Interactive
-	if rest == Direct {
+	words := append(strings.Fields(string(output)), "")
+	word, isDirect := words[0], slices.Contains(words, Direct)
+	s.isInteractive = slices.Contains(words, Interactive)
+	if isDirect {
 		s.journal = -1
 	} else if s.journal, err = connect(podJournal); err != nil {
 		return nil, err
@@ -69,7 +71,7 @@ func openSink(pod string) (*sink, error) {
 		}
 		s.host = -1
 	}
-	if rest == Direct {
+	if isDirect {
 		s.console = unix.Stdout
 		return s, nil
 	}

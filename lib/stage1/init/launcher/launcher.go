@@ -35,15 +35,25 @@ const lost = 255
 var asks = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 	pid1.StopSignal, pid1.StopSignal + 1, pid1.StopSignal + 2}
 
-// Run takes the descriptors of the pod's cgroup and of a socket of the host's unit, -1 for none.
-// The caller has locked the thread, which must not end before the pod's PID 1.
-func Run(args []string) (status int, err error) {
-	if len(args) != 2 {
-		return 0, errors.New("launch: not GROUP NOTIFY")
+// passed are the descriptors that the launcher has been given, -1 for none: of the pod's cgroup, of
+// a socket of the host's unit, and of the master of a pseudo terminal.
+type passed struct{ group, notify, master int }
+
+func parse(args []string) (passed, error) {
+	if len(args) != 3 {
+		return passed{}, errors.New("launch: not GROUP NOTIFY TERMINAL")
 	}
 	group, errGroup := strconv.Atoi(args[0])
 	notify, errNotify := strconv.Atoi(args[1])
-	if err := errors.Join(errGroup, errNotify); err != nil {
+	master, errMaster := strconv.Atoi(args[2])
+	return passed{group, notify, master}, errors.Join(errGroup, errNotify, errMaster)
+}
+
+// Run takes descriptors, see passed. The caller has locked the thread, which must not end before
+// the pod's PID 1.
+func Run(args []string) (status int, err error) {
+	fds, err := parse(args)
+	if err != nil {
 		return 0, err
 	}
 	// The pod's lock is this process's alone.
@@ -54,30 +64,35 @@ func Run(args []string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	// As soon as the process listens no signal is lost; PID 1 hears of it when it is ready to.
 	signals := make(chan os.Signal, 16)
 	for _, s := range asks {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}
 	}
-	// As soon as the process listens no signal is lost; PID 1 hears of it when it is ready to.
 	own, theirs, err := controlPair()
 	if err != nil {
 		return 0, err
 	}
-	init, err := start(p, group, theirs)
-	unix.Close(group)
+	terminal, err := openTerminal(p, fds.master)
+	if err != nil {
+		return 0, fmt.Errorf("terminal: %w", err)
+	}
+	init, err := start(p, fds.group, theirs, terminal)
+	unix.Close(fds.group)
 	if err != nil {
 		return 0, fmt.Errorf("PID 1: %w", err)
 	}
-	watchdog := make(chan os.Signal, 1)
-	signal.Notify(watchdog, unix.SIGABRT)
-	go func() { // which systemd sends when the unit's WatchdogSec= is over
-		<-watchdog
-		init.Process.Kill()
-	}()
+	go obey(init)
 	go carry(signals, own, init)
-	go tell(own, notify)
+	go tell(own, fds.notify)
+	if terminal != nil {
+		if err := terminal.begin(init); err != nil {
+			return 0, fmt.Errorf("terminal: %w", err)
+		}
+		defer terminal.end()
+	}
 	err = init.Wait()
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		return 0, err
@@ -86,6 +101,14 @@ func Run(args []string) (status int, err error) {
 		return lost, nil
 	}
 	return init.ProcessState.ExitCode(), nil
+}
+
+// obey kills the pod when systemd sends what it sends when the unit's WatchdogSec= is over.
+func obey(init *exec.Cmd) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGABRT)
+	<-signals
+	init.Process.Kill()
 }
 
 // controlPair are the two ends of a socket that keeps messages apart.
@@ -99,7 +122,7 @@ func controlPair() (own, theirs *os.File, err error) {
 
 // start starts the pod's PID 1 in its namespaces and its cgroup. The kernel kills it, and with it
 // all processes of the pod, when this process ends.
-func start(p *plan.Plan, group int, control *os.File) (*exec.Cmd, error) {
+func start(p *plan.Plan, group int, control *os.File, t *terminal) (*exec.Cmd, error) {
 	null, err := os.Open(Root + "/dev/null")
 	if err != nil {
 		return nil, err
@@ -121,6 +144,9 @@ func start(p *plan.Plan, group int, control *os.File) (*exec.Cmd, error) {
 	files := []*os.File{control}
 	for i := range p.Sockets {
 		files = append(files, os.NewFile(uintptr(activation.First+i), "socket"))
+	}
+	if t != nil && t.stdin != nil {
+		files = append(files, t.stdin)
 	}
 	cmd := &exec.Cmd{Path: Root + stage1.Stage2, Args: []string{"rkt-stage2", pid1.Command},
 		Env:   []string{"GOMAXPROCS=2"},

@@ -33,6 +33,7 @@ type pod struct {
 	plan    *plan.Plan
 	apps    []*process
 	control *os.File
+	console int // held open, so that what is printed there is read to its end
 	news    *outbox.Outbox
 	events  chan func() // what the one goroutine that changes anything is to do next
 	asked   bool        // the pod is asked to stop

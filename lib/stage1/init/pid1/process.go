@@ -110,12 +110,22 @@ func (a *process) fork(argv []string, isApp bool) (int, error) {
 		}
 		defer unix.Close(output)
 	}
+	sys := &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: group}
 	files := []uintptr{uintptr(null), uintptr(output), uintptr(output)}
 	if a.NoStdout {
 		files[1] = uintptr(null)
 	}
 	if a.NoStderr {
 		files[2] = uintptr(null)
+	}
+	if isApp && a.of.plan.Terminal {
+		console := uintptr(a.of.console)
+		files = []uintptr{console, console, console}
+		if a.of.plan.Stdin {
+			files[0] = uintptr(control + 1 + a.of.plan.Sockets)
+		} else {
+			sys.Setctty = true
+		}
 	}
 	env := []string{}
 	if isApp && len(a.Sockets) > 0 {
@@ -127,8 +137,7 @@ func (a *process) fork(argv []string, isApp bool) (int, error) {
 		// rkt-stage2 adds $LISTEN_PID, which only the process itself knows.
 		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	}
-	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Dir: "/", Env: env, Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: group}})
+	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Dir: "/", Env: env, Files: files, Sys: sys})
 }
 
 // ended is what happens when the app's process, or its handler's, has ended.
@@ -201,6 +210,9 @@ func (a *process) stop() {
 		return
 	}
 	unix.Kill(a.pid, unix.Signal(a.StopSignal))
+	if a.of.plan.Terminal { // only that ends an interactive shell
+		unix.Kill(a.pid, unix.SIGHUP)
+	}
 	if a.StopTimeout > 0 {
 		a.timer = a.of.after(a.StopTimeout, func() {
 			if a.step <= running {

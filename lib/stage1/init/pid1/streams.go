@@ -24,6 +24,12 @@ func (a *process) path(name string) string { return filepath.Join(streams.Dir, a
 
 // prepare makes what the apps have of the pod, and reads what they print from then on.
 func (p *pod) prepare() error {
+	if p.plan.Terminal {
+		var err error
+		if p.console, err = unix.Open("/dev/console", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("terminal: %w", err)
+		}
+	}
 	var fds []int
 	var notifying []string
 	for _, planned := range p.plan.Apps {

@@ -22,6 +22,8 @@ type Plan struct {
 	HostIPC      bool   // in the host's IPC namespace
 	Writable     bool   // /proc and /sys can be written to
 	Sockets      int    // how many descriptors the launcher has for apps
+	Terminal     bool   // the one app has the pod's terminal, /dev/console
+	Stdin        bool   // but reads a descriptor of PID 1's, which follows those for apps
 	Watchdog     uint64 // the unit's, in microseconds; 0 for none
 	MountLabel   string // the SELinux context of file systems that are made for the pod; "" for none
 }
