@@ -34,6 +34,7 @@ const (
 	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
 	Stage1Dir    = "stage1"                   // what the flavor of the pod has there
 	FlavorFile   = "stage1/flavor"            // the word that says which flavor of pod it is, see package stage1
+	HostNetFile  = "stage1/host-network"      // there for a pod whose flavor gives it no network of its own
 	LimitsFile   = "stage1/limits.json"       // limits of CPU, memory and the like, of all apps together and of each
 	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
 	ConfigDir    = "stage1/apps"              // a directory for each app: what its process is and may do

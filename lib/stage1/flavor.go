@@ -43,6 +43,8 @@ type Flavor interface {
 	// Init is the process ID of the pod's PID 1, given that of what Start's process has become, or
 	// 0 if there is none yet.
 	Init(supervisor int) int
+	// Root is the path of an app's root as the pod's PID 1 has it.
+	Root(app string) string
 	// Processes are those of an app, by the pod's PID 1, the oldest first. Each has the app's root.
 	Processes(init int, app string) []int
 	// Main is the process of an app to which signals go that are meant for the app, or 0 if it has
@@ -76,12 +78,13 @@ type Flavor interface {
 // Features are what pods of a flavor can do. What is asked for in vain is an error of rkt-prepare,
 // or of the program that asks.
 type Features struct {
-	Apps   bool // more than one app
-	Users  bool // users of their own
-	Attach bool // attaching to apps
-	Health bool // health checks
-	Limits bool // limits of CPU, memory and the like
-	Log    bool // a log of their own
+	Apps    bool // more than one app
+	Users   bool // users of their own
+	Network bool // a network of their own
+	Attach  bool // attaching to apps
+	Health  bool // health checks
+	Limits  bool // limits of CPU, memory and the like
+	Log     bool // a log of their own
 }
 
 // Spec is a pod as rkt-prepare has settled it.

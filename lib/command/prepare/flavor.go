@@ -20,8 +20,8 @@ func flavorHelp() string {
 	for _, f := range flavor.All() {
 		names = append(names, f.Name())
 	}
-	return "IMAGE: the flavor of the pod, " + strings.Join(names, " or ") + ", or a stage1 image of rkt 1.30 " +
-		"that stands for one: stage1-coreos, -host and -src for host; others are refused"
+	return "IMAGE: the flavor of the pod, " + strings.Join(names, ", ") + ", or a stage1 image of rkt 1.30 " +
+		"that stands for one: stage1-coreos, -host and -src for host, -fly for fly; others are refused"
 }
 
 // choice is a flavor that one of these flags names.

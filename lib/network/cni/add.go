@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -41,6 +42,9 @@ func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json
 	if whole {
 		return nil, fmt.Errorf("pod %s: has its network already (rkt-net del takes it away)", p.UUID)
 	}
+	if selection, err = a.ofFlavor(selection); err != nil {
+		return nil, err
+	}
 	attachments, err := a.intend(ctx, selection)
 	if err != nil {
 		return nil, err
@@ -53,6 +57,23 @@ func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json
 		return nil, a.takeBack(ctx, err)
 	}
 	return results, nil
+}
+
+// ofFlavor is the selection for a pod whose flavor may give it no network of its own: then it is
+// the host's, which need not be said.
+func (a *Attacher) ofFlavor(selection network.Selection) (network.Selection, error) {
+	_, err := a.pod.ReadFile(poddir.HostNetFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return selection, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(selection) > 0 && !selection.Host() {
+		return nil, fmt.Errorf("pod %s: --net=%s: a pod of its flavor has the host's network, --net=host",
+			a.pod.UUID, &selection)
+	}
+	return network.Selection{{Name: network.Host}}, nil
 }
 
 // begin writes down what is intended, so that it outlasts a loss of power, and makes the pod's

@@ -163,7 +163,7 @@ func (a App) running(f func(root *os.File, users userns.Range) error) error {
 	if err != nil {
 		return err
 	}
-	root, err := openRoot(leader, stage1.AppRoot(a.Name))
+	root, err := openRoot(leader, a.Pod.Flavor.Root(a.Name))
 	if err != nil {
 		return fmt.Errorf("pod %s: app %q: %w", a.Pod.UUID, a.Name, err)
 	}

@@ -89,7 +89,7 @@ func (t *target) open(p running.Pod, app string) (err error) {
 	if t.bounding, err = process.BoundingSet(t.leader); err != nil {
 		return err
 	}
-	if t.root, err = t.appRoot(app); err != nil {
+	if t.root, err = t.appRoot(p.Flavor.Root(app)); err != nil {
 		return err
 	}
 	return t.openGroups()
@@ -181,14 +181,14 @@ func (t *target) ownsMounts(mounts *os.File) bool {
 	return err == nil && same
 }
 
-// appRoot is the app's root as the pod's PID 1 has it.
-func (t *target) appRoot(app string) (fileID, error) {
+// appRoot is the app's root, by its path as the pod's PID 1 has it.
+func (t *target) appRoot(path string) (fileID, error) {
 	in, err := unix.Open(fmt.Sprintf("/proc/%d/root", t.leader), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fileID{}, err
 	}
 	defer unix.Close(in)
-	fd, err := openat.FD(in, stage1.AppRoot(app)[1:], unix.O_PATH|unix.O_DIRECTORY, openat.NoLinks)
+	fd, err := openat.FD(in, "."+path, unix.O_PATH|unix.O_DIRECTORY, openat.NoLinks)
 	if err != nil {
 		return fileID{}, fmt.Errorf("root: %w", err)
 	}

@@ -372,6 +372,9 @@ func writeRoot(p *poddir.Pod, apps []stage1.App, limits stage1.Isolation, o Opti
 		{Name: poddir.LimitsFile, Mode: 0o600, Text: append(text, '\n')},
 		{Name: poddir.MountsFile, Mode: 0o600, Text: []byte(mounts + volumes)},
 	}
+	if !o.Flavor.Features().Network {
+		files = append(files, stage1.File{Name: poddir.HostNetFile, Mode: 0o644})
+	}
 	if err := writeFilter(p, apps, o); err != nil {
 		return err
 	}

@@ -32,11 +32,12 @@ import (
 type chroot struct{}
 
 func (chroot) Name() string                              { return "chroot" }
-func (chroot) Features() stage1.Features                 { return stage1.Features{} }
+func (chroot) Features() stage1.Features                 { return stage1.Features{Network: true} }
 func (chroot) Usable() error                             { return nil }
 func (chroot) Prepare(stage1.Spec) (*stage1.Tree, error) { return &stage1.Tree{}, nil }
 func (chroot) Lay(*poddir.Pod) ([]fstab.Bind, error)     { return nil, nil }
 func (chroot) Init(supervisor int) int                   { return supervisor }
+func (chroot) Root(string) string                        { return "/" }
 func (chroot) Processes(init int, _ string) []int        { return []int{init} }
 func (chroot) Main(init int, _ string) int               { return init }
 func (chroot) Group(int, string) (string, error) {
@@ -135,7 +136,7 @@ func TestSecondFlavor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := flavor.All().Of(p); err == nil ||
-		!strings.Contains(err.Error(), `pod `+p.UUID+`: there is no flavor "chroot" here, only host`) {
+		!strings.Contains(err.Error(), `pod `+p.UUID+`: there is no flavor "chroot" here, only fly, host, init`) {
 		t.Errorf("a program without it: %v", err)
 	}
 	if err := errors.Join(os.Mkdir(p.Path(poddir.NetDir), 0o700), os.WriteFile(p.Path(poddir.NetnsFile),

@@ -19,7 +19,7 @@ func (Flavor) Name() string { return stage1.Default }
 
 // Features are all there are.
 func (Flavor) Features() stage1.Features {
-	return stage1.Features{Apps: true, Users: true, Attach: true, Health: true, Limits: true, Log: true}
+	return stage1.Features{Apps: true, Users: true, Network: true, Attach: true, Health: true, Limits: true, Log: true}
 }
 
 // Usable tells what of systemd the host lacks.

@@ -21,6 +21,9 @@ func (Flavor) Init(supervisor int) int {
 	return pid
 }
 
+// Root is where each pod that has a root of its own has that of an app.
+func (Flavor) Root(app string) string { return stage1.AppRoot(app) }
+
 // Processes are those in the cgroup of the app's unit, whose root directory is the app's root. One
 // that the pod's systemd has just forked for the app may be one already, and still have all the
 // power of systemd.

@@ -38,7 +38,9 @@ var _ stage1.Flavor = Flavor{}
 func (Flavor) Name() string { return "init" }
 
 // Features are what its pods can do so far.
-func (Flavor) Features() stage1.Features { return stage1.Features{Apps: true, Users: true, Log: true} }
+func (Flavor) Features() stage1.Features {
+	return stage1.Features{Apps: true, Users: true, Network: true, Log: true}
+}
 
 // Usable tells what of the kernel the host lacks.
 func (Flavor) Usable() error {
@@ -138,6 +140,9 @@ func (Flavor) Init(launcher int) int {
 	pid, _ := process.Init(launcher)
 	return pid
 }
+
+// Root is where each pod that has a root of its own has that of an app.
+func (Flavor) Root(app string) string { return stage1.AppRoot(app) }
 
 // Processes are those in the app's cgroup, whose root directory is the app's root. What PID 1 has
 // just made for the app may be in the cgroup already, and still have the pod's root.
