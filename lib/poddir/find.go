@@ -35,8 +35,7 @@ func UUIDOf(operand, self string) (string, error) {
 	switch {
 	case operand == "self" && self == "":
 		return "",
-			errors.New(`pod "self": only a process that systemd itself started has one ($INVOCATION_ID, ` +
-				`$SYSTEMD_EXEC_PID)`)
+			errors.New(`pod "self": self is the pod of a systemd unit, and works only in a line of one`)
 	case operand == "self":
 		return self, nil
 	case isFile:

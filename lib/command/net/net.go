@@ -126,6 +126,9 @@ func (c *config) run(ctx context.Context, p *cli.Process) error {
 	if c.verb == "del" && (errors.Is(err, poddir.ErrNotFound) || errors.Is(err, fs.ErrNotExist)) {
 		return c.releaseAbsent(ctx, poddir.Self(p.Getenv, p.PID))
 	}
+	if c.verb == "add" && errors.Is(err, poddir.ErrNotFound) {
+		return fmt.Errorf("%w; rkt-prepare makes one, and prints its UUID", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -221,17 +222,30 @@ type account struct {
 // error says in words what a registry says in codes. Scripts know the code by docker2aci's words.
 func (r account) error(err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && errors.Is(op, syscall.ECONNREFUSED) {
+		return fmt.Errorf("registry %s: %w (does it run, and is the port right?)", r.host, op)
+	}
 	if !ok {
 		return auth.HideQuery(err)
 	}
 	what := "registry " + r.host
 	switch answer.StatusCode {
 	case http.StatusNotFound:
-		what = "not in the registry " + r.host
+		return fmt.Errorf("not in the registry %s: no image of this name and tag: %s (Unexpected HTTP code: %d)",
+			r.host, codes(answer), answer.StatusCode)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		what = auth.Refused("the registry "+r.host+" has no such image or", r.login, "auth.d, docker login")
 	}
 	return fmt.Errorf("%s: %w (Unexpected HTTP code: %d)", what, err, answer.StatusCode)
+}
+
+// codes are the codes and messages in a registry's answer, without their details.
+func codes(answer *transport.Error) string {
+	var list []string
+	for _, e := range answer.Errors {
+		list = append(list, strings.Join(strings.Fields(string(e.Code)+" "+e.Message), " "))
+	}
+	return cmp.Or(strings.Join(list, "; "), http.StatusText(answer.StatusCode))
 }
 
 // guarded speaks plain HTTP only with this machine, on redirects too, and follows no more of them

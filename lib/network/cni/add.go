@@ -245,6 +245,9 @@ func (a *Attacher) attach(ctx context.Context, selection network.Selection,
 		if err == nil {
 			err = to.asExpected()
 		}
+		if holder := a.addressHolder(to); err != nil && holder != nil {
+			err = fmt.Errorf("%w; pod %s has it%s", err, holder.UUID, named(holder))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", to.label, err)
 		}

@@ -161,9 +161,17 @@ func (a *Attacher) reserve(ctx context.Context, ports []network.Port) (*os.File,
 			return nil, fmt.Errorf("port %s: was forwarded to pod %s, which has exited: %w", port, holder.UUID, err)
 		}
 		if !released {
-			return nil, fmt.Errorf("port %s: is forwarded to pod %s already", port, holder.UUID)
+			return nil, fmt.Errorf("port %s: is forwarded to pod %s already%s", port, holder.UUID, named(holder))
 		}
 	}
+}
+
+// named adds the name of a pod, by which a user knows it, to its UUID.
+func named(p *poddir.Pod) string {
+	if name := p.Name(); name != "" {
+		return " (" + name + ")"
+	}
+	return ""
 }
 
 // heldBy finds another pod that has one of the ports.

@@ -101,6 +101,28 @@ func (a *Attacher) reclaim(ctx context.Context, in *attachment) (freed bool) {
 	return freed
 }
 
+// addressHolder finds the pod that has the address which a user asks for by IP=, if it is another.
+func (a *Attacher) addressHolder(to *attachment) *poddir.Pod {
+	for arg := range strings.SplitSeq(to.Args, ";") {
+		address, ok := strings.CutPrefix(arg, "IP=")
+		if !ok || strings.Contains(address, "..") {
+			continue
+		}
+		address, _, _ = strings.Cut(address, "/")
+		for _, dir := range to.reservations() {
+			text, _ := poddir.ReadBelow(dir, address)
+			uuid := reservedBy(string(text))
+			if !poddir.ValidUUID(uuid) || uuid == a.pod.UUID {
+				continue
+			}
+			if holder, err := poddir.In(a.pod.DataDir()).Find(uuid, ""); err == nil {
+				return holder
+			}
+		}
+	}
+	return nil
+}
+
 // sweepDir removes the reservations in one of host-local's directories whose text is nobody's.
 func sweepDir(dir string, nobodys func(text string) bool) error {
 	lock, err := durable.Lock(filepath.Join(dir, "lock"), lockPatience)

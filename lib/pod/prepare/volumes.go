@@ -320,7 +320,7 @@ func source(s string) (string, error) {
 	case strings.ContainsRune(s, 0):
 		return "", fmt.Errorf("source %q: has a NUL byte", s)
 	case !path.IsAbs(s):
-		return "", fmt.Errorf("source %q: not absolute", s)
+		return "", fmt.Errorf("source %q: not absolute: write a path from / on", s)
 	}
 	return path.Clean(s), nil
 }

@@ -64,7 +64,7 @@ func TestVolumeFlagsRefuse(t *testing.T) {
 		"v,kind=empty,propagation=slave":                         "propagation is for kind=host",
 		"v,kind=host,source=/,propagation=slave,recursive=false": "leave out one of them",
 		"/a:/b:ro:x": "and SOURCE:TARGET",
-		"./a:/b":     `source "./a": not absolute`,
+		"./a:/b":     `source "./a": not absolute: write a path from / on`,
 		"My_data:/b": `"My_data": neither a path of the host, which begins with /, nor the ` +
 			`name of a volume`,
 		"-a:/b":                               "lower-case letters, digits and dashes in between",
