@@ -213,7 +213,7 @@ func TestFind(t *testing.T) {
 		"":                                     `no matches found for ""`,
 		"1111":                                 "ambiguous uuid, 2 matches: ",
 		"4":                                    `no matches found for "4": no such pod`,
-		"self":                                 "INVOCATION_ID",
+		"self":                                 "works only in a line of one",
 		"../..":                                "no such pod",
 		"@" + dir + "/bad":                     "does not hold a pod's UUID",
 		"@" + dir + "/absent":                  "no such file",

@@ -222,7 +222,7 @@ type account struct {
 // error says in words what a registry says in codes. Scripts know the code by docker2aci's words.
 func (r account) error(err error) error {
 	answer, ok := errors.AsType[*transport.Error](err)
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && errors.Is(op, syscall.ECONNREFUSED) {
+	if op := r.refusal(err); op != nil {
 		return fmt.Errorf("registry %s: %w (does it run, and is the port right?)", r.host, op)
 	}
 	if !ok {
@@ -239,11 +239,25 @@ func (r account) error(err error) error {
 	return fmt.Errorf("%s: %w (Unexpected HTTP code: %d)", what, err, answer.StatusCode)
 }
 
+// refusal is the error of a connection to the registry itself on whose port nobody listens, or nil.
+func (r account) refusal(err error) *net.OpError {
+	asked, ok := errors.AsType[*url.Error](err)
+	if !ok {
+		return nil
+	}
+	u, invalid := url.Parse(asked.URL)
+	op, ok := errors.AsType[*net.OpError](err)
+	if invalid != nil || u.Host != r.host || !ok || op.Op != "dial" || !errors.Is(op, syscall.ECONNREFUSED) {
+		return nil
+	}
+	return op
+}
+
 // codes are the codes and messages in a registry's answer, without their details.
 func codes(answer *transport.Error) string {
 	var list []string
 	for _, e := range answer.Errors {
-		list = append(list, strings.Join(strings.Fields(string(e.Code)+" "+e.Message), " "))
+		list = append(list, strings.Join(strings.Fields(string(e.Code)+": "+e.Message), " "))
 	}
 	return cmp.Or(strings.Join(list, "; "), http.StatusText(answer.StatusCode))
 }
