@@ -19,6 +19,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // Root is the pod's root as the launcher sees it, and Command the subcommand of rkt-stage2.
@@ -161,6 +162,9 @@ func start(p *plan.Plan, group int, control *os.File, t *terminal) (*exec.Cmd, e
 // carry asks PID 1 to end the pod at the first signal, and kills it at the second.
 func carry(signals <-chan os.Signal, control *os.File, init *exec.Cmd) {
 	<-signals
+	if term.IsTerminal(2) {
+		fmt.Fprint(os.Stderr, "Trying to halt the pod; ^C again kills it.\r\n")
+	}
 	control.Write([]byte(pid1.AskToStop))
 	<-signals
 	init.Process.Kill()

@@ -38,8 +38,10 @@ func openTerminal(p *plan.Plan, master int) (*terminal, error) {
 	t := &terminal{fd: master, master: os.NewFile(uintptr(master), "terminal"), done: make(chan struct{})}
 	if p.Stdin {
 		var err error
-		t.stdin, t.feed, err = os.Pipe()
-		return t, err
+		if t.stdin, t.feed, err = os.Pipe(); err != nil {
+			return nil, err
+		}
+		return t, t.stdin.Chown(int(p.Users), int(p.Users)) // the pod's root, who gives it to the app's user
 	}
 	return t, nil
 }
