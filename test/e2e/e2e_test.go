@@ -84,7 +84,7 @@ func TestSessionsHostUsers(t *testing.T) {
 
 // initFlavor are sessions that pods of flavor init pass as well. docs/stage1.md has what others
 // need.
-var initFlavor = []string{"closed", "everyday", "peel", "run", "stop"}
+var initFlavor = []string{"closed", "enter", "everyday", "first-try", "notify", "peel", "run", "stop", "terminal"}
 
 // TestSessionsInit plays sessions with --stage1-name=init in rkt.conf. RKT_INIT_SESSIONS names
 // others.

@@ -247,6 +247,8 @@ func (a *process) end() recorder.End {
 	switch {
 	case a.died:
 		return recorder.End{Result: "resources"}
+	case a.Notify && !a.ready && !a.stops && a.status == 0:
+		return recorder.End{Result: "protocol", Code: "exited", Status: "0"}
 	case a.status.Exited() && a.status.ExitStatus() == 0:
 		return recorder.End{Result: "success", Code: "exited", Status: "0"}
 	case a.status.Exited():
