@@ -10,7 +10,7 @@ import (
 )
 
 // Every verb and flag of rkt 1.30 is taken as it is, or docs/rkt-1.30.md says why not.
-// testdata/rkt-1.30.txt has them all. A line is tried by asking for help behind it: programs read
+// testdata/rkt-1.30.txt has them all. A line is tried by asking for help after it: programs read
 // their flags in order, and say of the first that they do not know that they don't.
 func TestRkt130(t *testing.T) {
 	dir := t.TempDir()
@@ -107,7 +107,7 @@ func about(entry string, words []string) bool {
 	return i >= 0 && (value == "" || slices.Contains(words[i:], value))
 }
 
-// spellings are the forms in which a flag may be given: with its value behind a "=" or in the next
+// spellings are the forms in which a flag may be given: with its value after a "=" or in the next
 // word.
 func spellings(words []string) [][]string {
 	n := len(words)

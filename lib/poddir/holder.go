@@ -94,9 +94,10 @@ func holds(thread string, want unix.Stat_t) (bool, error) {
 }
 
 // LockEnded is Lock for a pod that does not run: it waits for other programs that work on the pod,
-// for as long as patience. It is durable.ErrLocked for one that runs or is being prepared, at once.
-func (p *Pod) LockEnded(ctx context.Context, patience time.Duration) (*os.File, error) {
-	for end := time.Now().Add(patience); ; {
+// for as long as waitLimit. It is durable.ErrLocked for one that runs or is being prepared, at
+// once.
+func (p *Pod) LockEnded(ctx context.Context, waitLimit time.Duration) (*os.File, error) {
+	for end := time.Now().Add(waitLimit); ; {
 		lock, err := p.Lock()
 		if !errors.Is(err, durable.ErrLocked) {
 			return lock, err

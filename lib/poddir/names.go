@@ -21,9 +21,9 @@ type Claim struct {
 	Taken func(from *Pod)
 }
 
-// namesPatience outlasts other programs that give names away, each of which looks at all pods: a
+// namesTimeout outlasts other programs that give names away, each of which looks at all pods: a
 // hundred of them on a slow machine.
-const namesPatience = 5 * time.Minute
+const namesTimeout = 5 * time.Minute
 
 // reserve locks tmp for the time in which a new pod is made there and gets its name in pods: for
 // others only if the pod is to have a name of its own, so that of two that want the same name the
@@ -32,7 +32,7 @@ func (p Pods) reserve(c Claim) (*os.File, error) {
 	if c.Name == "" {
 		return durable.Share(p.tmp())
 	}
-	return durable.Lock(p.tmp(), namesPatience)
+	return durable.Lock(p.tmp(), namesTimeout)
 }
 
 // sameName reports whether two names are one: that of a unit may be written with or without

@@ -22,29 +22,38 @@ import (
 
 // Names in a pod's directory.
 const (
-	VersionFile  = "version"                  // a link to nothing, whose text is the format of the directory, see Format
-	ManifestFile = "pod"                      // appc PodManifest, JSON; its presence says that the pod is prepared
-	StartedFile  = "started"                  // its presence says that the pod was run
-	GarbageFile  = "garbage"                  // rkt-gc saw the pod after its end; the grace period counts from its modification time
-	NameFile     = "name"                     // the pod's name, if it has one
-	UnitFile     = "unit"                     // of a pod with a name: the service that prepared it, and the ID of that start of the service
-	CgroupFile   = "subcgroup"                // control groups that were made for the pod where systemd makes none, a folder a line
-	MachineFile  = "machine"                  // its name at systemd-machined, where that is not rkt-UUID
-	PIDFile      = "ppid"                     // process ID of systemd-nspawn, the parent of the pod's PID 1
-	MountsFile   = "mounts"                   // what rkt-run-prepared mounts, as fstab(5)
-	Stage1Dir    = "stage1"                   // what the flavor of the pod has there
-	FlavorFile   = "stage1/flavor"            // the word that says which flavor of pod it is, see package stage1
-	HostNetFile  = "stage1/host-network"      // there for a pod whose flavor gives it no network of its own
-	LimitsFile   = "stage1/limits.json"       // limits of CPU, memory and the like, of all apps together and of each
-	OptionsFile  = "stage1/nspawn-options"    // further arguments of systemd-nspawn, one a line
-	ConfigDir    = "stage1/apps"              // a directory for each app: what its process is and may do
-	FilterFile   = "stage1/seccomp.bpf"       // the seccomp filter of all processes of the pod
-	OwnFilter    = "stage1/seccomp-users.bpf" // the same if the pod has a user namespace of its own, which systemd-nspawn makes
-	SystemdLink  = "stage1/systemd"           // a link to the copy of the host's systemd that the pod runs, see package systree
-	ReservedFile = "users-reserved"           // the range of user IDs that the pod may have for itself, and what was asked for, see Reserved
-	UsersFile    = "users"                    // the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
-	LabelsFile   = "selinux"                  // the pod's own SELinux contexts, see Labels
-	MetadataFile = "metadata"                 // what the pod is to the metadata service: the URL for its apps, with a secret token
+	// a link to nothing, whose text is the format of the directory, see Format
+	VersionFile  = "version"
+	ManifestFile = "pod"     // appc PodManifest, JSON; its presence says that the pod is prepared
+	StartedFile  = "started" // its presence says that the pod was run
+	// rkt-gc saw the pod after its end; the grace period counts from its modification time
+	GarbageFile = "garbage"
+	NameFile    = "name" // the pod's name, if it has one
+	// of a pod with a name: the service that prepared it, and the ID of that start of the service
+	UnitFile = "unit"
+	// control groups that were made for the pod where systemd makes none, a directory a line
+	CgroupFile  = "subcgroup"
+	MachineFile = "machine"               // its name at systemd-machined, where that is not rkt-UUID
+	PIDFile     = "ppid"                  // process ID of systemd-nspawn, the parent of the pod's PID 1
+	MountsFile  = "mounts"                // what rkt-run-prepared mounts, as fstab(5)
+	Stage1Dir   = "stage1"                // what the flavor of the pod has there
+	FlavorFile  = "stage1/flavor"         // the word that says which flavor of pod it is, see package stage1
+	HostNetFile = "stage1/host-network"   // there for a pod whose flavor gives it no network of its own
+	LimitsFile  = "stage1/limits.json"    // limits of CPU, memory and the like, of all apps together and of each
+	OptionsFile = "stage1/nspawn-options" // further arguments of systemd-nspawn, one a line
+	ConfigDir   = "stage1/apps"           // a directory for each app: what its process is and may do
+	FilterFile  = "stage1/seccomp.bpf"    // the seccomp filter of all processes of the pod
+	// the same if the pod has a user namespace of its own, which systemd-nspawn makes
+	OwnFilter = "stage1/seccomp-users.bpf"
+	// a link to the copy of the host's systemd that the pod runs, see package systree
+	SystemdLink = "stage1/systemd"
+	// the range of user IDs that the pod may have for itself, and what was asked for, see Reserved
+	ReservedFile = "users-reserved"
+	// the range of user IDs of a pod with a user namespace of its own, BASE:COUNT
+	UsersFile  = "users"
+	LabelsFile = "selinux" // the pod's own SELinux contexts, see Labels
+	// what the pod is to the metadata service: the URL for its apps, with a secret token
+	MetadataFile = "metadata"
 	NetDir       = "net"                      // what rkt-net did
 	NetnsFile    = NetDir + "/" + NetnsName   // the pod's network namespace: a path, or the word host
 	RootDir      = "stage1/rootfs"            // root of the pod's systemd
@@ -53,7 +62,7 @@ const (
 	ReadyFile    = "stage1/rootfs/rkt/ready"   // the pod's apps have been ready
 	StoppedFile  = "stage1/rootfs/rkt/stopped" // the pod was asked to stop, and did
 	OverlayDir   = "overlay"                   // what each app's root is made of, a directory each, see AppOverlay
-	VolumesDir   = "sharedVolumes"             // empty volumes, a folder each (rkt's name)
+	VolumesDir   = "sharedVolumes"             // empty volumes, a directory each (rkt's name)
 )
 
 // Names in NetDir. docs/networking.md describes them.
@@ -101,7 +110,7 @@ const Registrations = "/run/rkt/metadata"
 // of power it is whole or not there.
 const Format, firstFormat = "4", "1"
 
-// Pods is the folder of pods in a data directory.
+// Pods is the directory of pods in a data directory.
 type Pods struct {
 	data string
 }
@@ -112,7 +121,7 @@ func In(data string) Pods { return Pods{data} }
 // DataDir is the data directory.
 func (p Pods) DataDir() string { return p.data }
 
-// Path is the folder that holds the pods.
+// Path is the directory that holds the pods.
 func (p Pods) Path() string { return filepath.Join(p.data, "pods") }
 
 // garbage holds pods that are being deleted: out of sight of every other program.
@@ -218,8 +227,8 @@ func (p Pods) share(dir string) error {
 	return os.Chmod(dir, 0o750|os.ModeSetgid)
 }
 
-// Mkdir makes a folder of a new pod with root's group and not that of the pod's directory; neither
-// has what is made in it.
+// Mkdir makes a directory of a new pod with root's group and not that of the pod's directory;
+// neither has what is made in it.
 func Mkdir(path string, mode os.FileMode) error {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
@@ -259,14 +268,14 @@ func (p *Pod) has(name string) bool {
 	return err == nil
 }
 
-// lockPatience outlasts the readers, who hold the lock of a pod that has ended for the time of some
+// lockTimeout outlasts the readers, who hold the lock of a pod that has ended for the time of some
 // system calls.
-const lockPatience = 200 * time.Millisecond
+const lockTimeout = 200 * time.Millisecond
 
 // Lock takes the pod's lock: durable.ErrLocked when the pod is being prepared, runs, or another
 // program works on it. The lock is of the directory that has the pod's name now.
 func (p *Pod) Lock() (*os.File, error) {
-	lock, err := durable.Lock(p.Dir(), lockPatience)
+	lock, err := durable.Lock(p.Dir(), lockTimeout)
 	if err == nil {
 		var held, named unix.Stat_t
 		if err = unix.Fstat(int(lock.Fd()), &held); err == nil {
@@ -326,9 +335,9 @@ func (p Pods) Sweep() error {
 	return errors.Join(errs...)
 }
 
-// sweep removes what is in a folder and not locked.
+// sweep removes what is in a directory and not locked.
 func sweep(dir string) error {
-	lock, err := durable.Lock(dir, lockPatience)
+	lock, err := durable.Lock(dir, lockTimeout)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrLocked) { // the next call will find it
 		return nil
 	}

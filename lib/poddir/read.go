@@ -155,7 +155,8 @@ func (r *Reader) read(name string) ([]byte, time.Time, error) {
 	return readBelow(r.fd, name, func() string { return r.pod.Path(name) })
 }
 
-// ReadBelow is Reader.ReadFile in any folder, for packages that know a pod by its directory only.
+// ReadBelow is Reader.ReadFile in any directory, for packages that know a pod by its directory
+// only.
 func ReadBelow(dir, name string) ([]byte, error) {
 	path := filepath.Join(dir, name)
 	fd, err := retry(func() (int, error) {
@@ -169,8 +170,8 @@ func ReadBelow(dir, name string) ([]byte, error) {
 	return text, err
 }
 
-// readBelow reads a file below an opened folder, and tells when it was last changed; path is what
-// errors call it.
+// readBelow reads a file below an opened directory, and tells when it was last changed; path is
+// what errors call it.
 func readBelow(in int, name string, path func() string) ([]byte, time.Time, error) {
 	fail := func(err error) ([]byte, time.Time, error) {
 		return nil, time.Time{}, &fs.PathError{Op: "read", Path: path(), Err: err}
@@ -236,9 +237,9 @@ func open(in int, name string) (int, error) {
 	return dir, nil
 }
 
-// CheckFolder reports whether name is a folder of the pod's directory, without a link on the way to
-// it, for those who must use its path.
-func (p *Pod) CheckFolder(name string) error {
+// CheckDirectory reports whether name is a directory of the pod's directory, without a link on the
+// way to it, for those who must use its path.
+func (p *Pod) CheckDirectory(name string) error {
 	r, err := p.Open()
 	if err != nil {
 		return err
@@ -251,7 +252,7 @@ func (p *Pod) CheckFolder(name string) error {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return fmt.Errorf("%s: not a folder", p.Path(name))
+		return fmt.Errorf("%s: not a directory", p.Path(name))
 	}
 	return nil
 }

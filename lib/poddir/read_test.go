@@ -26,12 +26,13 @@ func TestHostileFiles(t *testing.T) {
 		plant             func(path string) error
 	}{
 		{"status is a link", StatusDir + "/app", StatusDir + "/app", link(outside + "/app")},
-		{"status's folder is a link", StatusDir + "/app", StatusDir, link(outside)},
+		{"status's directory is a link", StatusDir + "/app", StatusDir, link(outside)},
 		{"a relative link out", StatusDir + "/app", StatusDir, link("../../../../../../.." + outside)},
 		{"rkt is a link inside of the pod", StatusDir + "/app", "stage1/rootfs/rkt", link("other")},
 		{"a magic link", StatusDir + "/app", StatusDir, link("/proc/self/cwd")},
 		{"a fifo", StatusDir + "/app", StatusDir + "/app", func(path string) error { return unix.Mkfifo(path, 0o600) }},
-		{"a folder", StatusDir + "/app", StatusDir + "/app", func(path string) error { return os.Mkdir(path, 0o700) }},
+		{"a directory", StatusDir + "/app", StatusDir + "/app",
+			func(path string) error { return os.Mkdir(path, 0o700) }},
 		{"a giant", StatusDir + "/app", StatusDir + "/app", func(path string) error {
 			return os.WriteFile(path, []byte(strings.Repeat(" ", MaxFile)+"77"), 0o600)
 		}},
@@ -137,7 +138,7 @@ func TestFormat(t *testing.T) {
 		{file, "10\n", `is of format "10"`},
 		{file, strings.Repeat("9", 99), `is of format "` + strings.Repeat("9", 32) + `"`},
 		{func(string) error { return unix.Mkfifo(version, 0o640) }, "a fifo", "not a regular file"},
-		{func(string) error { return os.Mkdir(version, 0o750) }, "a folder", "not a regular file"},
+		{func(string) error { return os.Mkdir(version, 0o750) }, "a directory", "not a regular file"},
 		{func(string) error { return nil }, "nothing", ""},
 	} {
 		if err := errors.Join(os.Remove(version), c.make(c.text)); err != nil {

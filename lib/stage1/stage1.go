@@ -69,15 +69,15 @@ func (a App) Attachable() bool {
 	return false
 }
 
-// AttachFile is rkt-attach, seen by the pod's PID 1, and AttachDir the folder that has a folder for
-// each app that it serves.
+// AttachFile is rkt-attach, seen by the pod's PID 1, and AttachDir the directory that has a
+// directory for each app that it serves.
 const (
 	AttachFile = "/rkt/attach"
 	AttachDir  = "/run/rkt/attach"
 )
 
-// Names in an app's folder in AttachDir. A pipe is there if the stream is Attached, the link to the
-// terminal if one of them is TTY.
+// Names in an app's directory in AttachDir. A pipe is there if the stream is Attached, the link to
+// the terminal if one of them is TTY.
 const (
 	StdinPipe    = "stdin"
 	StdoutPipe   = "stdout"

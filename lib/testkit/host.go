@@ -158,13 +158,13 @@ func (h *Host) await(ctx context.Context) error {
 	}
 }
 
-// askPatience is how long a command may take in a host that starts, which can miss the event that
+// askTimeout is how long a command may take in a host that starts, which can miss the event that
 // it waits for.
-const askPatience = 10 * time.Second
+const askTimeout = 10 * time.Second
 
-// ask returns what a command says in the host, or what it has said when askPatience is over.
+// ask returns what a command says in the host, or what it has said when askTimeout is over.
 func (h *Host) ask(ctx context.Context, command []string) []byte {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	cmd := h.Command(ctx, command[0], command[1:]...)
 	cmd.WaitDelay = time.Second // the command goes on without nsenter

@@ -46,7 +46,7 @@ func (h *Host) SoftReboot(ctx context.Context) error {
 
 // softReboots is how often the host was soft-rebooted.
 func (h *Host) softReboots(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	out, err := h.Command(ctx, "systemctl", "show", "--property=SoftRebootsCount", "--value").Output()
 	if err != nil {

@@ -42,7 +42,8 @@ var installation struct {
 
 // TestSessions boots a host for each session.
 func TestSessions(t *testing.T) {
-	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server", "redis-cli", "busybox", "pgrep", "dnsmasq", "socat", "etcd")
+	testkit.Require(t, "systemd-nspawn", "machinectl", "dbus-daemon", "iptables", "docker-registry", "redis-server",
+		"redis-cli", "busybox", "pgrep", "dnsmasq", "socat", "etcd")
 	overlay := installed(t)
 	sessions, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(sessions) == 0 {
@@ -178,13 +179,15 @@ func install(t *testing.T) {
 	command(t, mkimage, "program", images+"/notify", testapp, "appc.io/executor/supports-systemd-notify=true")
 	command(t, mkimage, "program", images+"/web", testapp, "web")
 	command(t, mkimage, "aci", images+"/web", images+"/myapp.aci", "myapp.com/myapp-1.3.4", "http=80/tcp")
-	command(t, mkimage, "aci", images+"/app", images+"/my-socket-activated-app.aci", "myapp.com/my-socket-activated-app:v1.0", "80-tcp=80/tcp/activated")
+	command(t, mkimage, "aci", images+"/app", images+"/my-socket-activated-app.aci",
+		"myapp.com/my-socket-activated-app:v1.0", "80-tcp=80/tcp/activated")
 	loopback := filepath.Join(dir, "loopback")
 	command(t, "env", "CGO_ENABLED=0", "GOARCH=386", "go", "build", "-o", loopback, "../loopback")
 	command(t, mkimage, "program", images+"/loopback32", loopback)
 	// appc's own validator of what runs apps, and the manifests of its two images.
-	command(t, "sh", "-c", "mkdir $1/ace && cp $(go list -m -f '{{.Dir}}' github.com/appc/spec)/ace/*.json.in $1/ace && "+
-		"CGO_ENABLED=0 go build -o $1/ace/ace-validator github.com/appc/spec/ace", "sh", images)
+	command(t, "sh", "-c",
+		"mkdir $1/ace && cp $(go list -m -f '{{.Dir}}' github.com/appc/spec)/ace/*.json.in $1/ace && "+
+			"CGO_ENABLED=0 go build -o $1/ace/ace-validator github.com/appc/spec/ace", "sh", images)
 	// OCI's test of what a runtime makes of a configuration, in a module of its own: what it needs
 	// is of other versions.
 	command(t, "sh", "-c", "cd ../runtimetest && CGO_ENABLED=0 go build -o $1/runtimetest tool", "sh", images)
@@ -226,7 +229,8 @@ func play(t *testing.T, root string, overlays []string, session string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("/var/tmp", "rkt-e2e-") // not in a tmpfs: an overlay's upper directory may not be on every one
+	// not in a tmpfs: an overlay's upper directory may not be on every one
+	dir, err := os.MkdirTemp("/var/tmp", "rkt-e2e-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,18 +269,21 @@ func inside(t *testing.T, h *testkit.Host, self, session string, env ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), longest+time.Minute) // the session ends itself after its limit, unless it can't
+	// the session ends itself after its limit, unless it can't
+	ctx, cancel := context.WithTimeout(t.Context(), longest+time.Minute)
 	defer cancel()
 	cmd := h.Command(ctx, self, "-test.run=^TestInside$", "-test.v", "-test.timeout="+limit)
 	cmd.Env = append(append(cmd.Env, insideVariable+"="+session), env...)
-	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "PODS", "RKT_PICTURES"} { // of the long runs, and of make pictures
+	for _, name := range []string{"FUZZ_ROUNDS", "FUZZ_SEED", "FAULTS", "ROUNDS", "PODS", "RKT_PICTURES"} {
+		// of the long runs, and of make pictures
 		cmd.Env = append(cmd.Env, name+"="+os.Getenv(name))
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		journal, _ := h.Command(ctx, "journalctl", "--no-pager", "--lines=60", "--output=short-monotonic").CombinedOutput()
+		journal, _ := h.Command(ctx, "journalctl", "--no-pager", "--lines=60",
+			"--output=short-monotonic").CombinedOutput()
 		t.Fatalf("%v\n%s\nthe end of the host's journal:\n%s", err, out, journal)
 	}
 	if testing.Verbose() {
@@ -295,28 +302,31 @@ const ofPods = `sed -E '/CNI-(HOSTPORT|FORWARD|ADMIN)|CNI portfwd/{/CNI-DN-|([0-
 
 // leakScripts print what is left behind, by what it is.
 var leakScripts = map[string]string{
-	"a machine":         "machinectl list --no-legend",
-	"a process":         "pgrep --list-full 'nspawn|^ld-linux|redis|rkt' | grep -v docker-registry",
-	"a mount":           "grep -E ' (/var/lib/rkt/|/run/rkt/|/run/systemd/nspawn)' /proc/self/mountinfo",
-	"systemd-nspawn's":  "find /run/systemd/nspawn /tmp -xdev -mindepth 1 '(' -name 'rkt-*' -o -name 'inode-*' -o -name 'nspawn-*' ')'" + made,
+	"a machine": "machinectl list --no-legend",
+	"a process": "pgrep --list-full 'nspawn|^ld-linux|redis|rkt' | grep -v docker-registry",
+	"a mount":   "grep -E ' (/var/lib/rkt/|/run/rkt/|/run/systemd/nspawn)' /proc/self/mountinfo",
+	"systemd-nspawn's": "find /run/systemd/nspawn /tmp -xdev -mindepth 1 '(' -name 'rkt-*' -o -name 'inode-*' -o " +
+		"-name 'nspawn-*' ')'" + made,
 	"a pod":             "find /var/lib/rkt/pods /var/lib/rkt/tmp /var/lib/rkt/garbage -mindepth 1 -maxdepth 1",
 	"a half made image": "find /var/lib/rkt/cas/tmp -mindepth 1",
 	"a namespace pin":   "find /run/rkt/netns /run/rkt/dirs -mindepth 1",
 	"an interface":      "ls /sys/class/net | grep -vx lo",
-	"a rule":            "{ iptables-save; iptables-legacy-save; nft list ruleset; } | " + ofPods + " | grep -E 'CNI-|172\\.16\\.28|rkt_loopback'",
-	"an address":        "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
-	"a journal's link":  "find /var/log/journal -type l",
-	"a file in /tmp":    "find /tmp -xdev -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'" + made,
+	"a rule": "{ iptables-save; iptables-legacy-save; nft list ruleset; } | " + ofPods +
+		" | grep -E 'CNI-|172\\.16\\.28|rkt_loopback'",
+	"an address":       "find /var/lib/cni -type f | grep -vE '/(lock|last_reserved_ip\\.[0-9]+)$'",
+	"a journal's link": "find /var/log/journal -type l",
+	"a file in /tmp":   "find /tmp -xdev -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'" + made,
 	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the
 	// session in a virtual machine, at its end.
-	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name supervisor ')' -not -path '*/vm-command.service/*'",
+	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name " +
+		"supervisor ')' -not -path '*/vm-command.service/*'",
 }
 
 // leaks lists what a session left, counted from the system and not from the toolkit's own records.
 // What a unit that has just been stopped is still at is given the time to end.
 func leaks(t *testing.T, h *testkit.Host) (found []string) {
 	t.Helper()
-	for end := time.Now().Add(patience(10)); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit(10)); ; time.Sleep(200 * time.Millisecond) {
 		if found = leftNow(t.Context(), h); len(found) == 0 || time.Now().After(end) {
 			return found
 		}
@@ -348,8 +358,10 @@ func TestInside(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Files:           []string{session},
 		ContinueOnError: true, // one failure does not hide the rest
-		Cmds:            map[string]func(*testscript.TestScript, bool, []string){"registry": registry, "waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz, "directory": directory()},
-		Condition:       condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"registry": registry,
+			"waitfor": waitfor, "world": world, "page": page, "example": example, "cases": cases, "fuzz": fuzz,
+			"directory": directory()},
+		Condition: condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("LANG", "C.UTF-8")
 			// of the long runs, and the upgrades
@@ -401,14 +413,15 @@ func condition(name string) (bool, error) {
 // registry starts a registry on 127.0.0.1:5000.
 func registry(ts *testscript.TestScript, neg bool, args []string) {
 	config := ts.MkAbs("registry.yml")
-	text := "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " + ts.MkAbs("registry") + "}}\nhttp: {addr: '127.0.0.1:5000'}\n"
+	text := "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " + ts.MkAbs("registry") +
+		"}}\nhttp: {addr: '127.0.0.1:5000'}\n"
 	ts.Check(os.WriteFile(config, []byte(text), 0o600))
 	ts.Check(ts.Exec("systemd-run", "--quiet", "--unit=registry", "docker-registry", "serve", config))
 	awaitPort(ts, "127.0.0.1:5000")
 }
 
-// patience is a limit of time, in seconds, as the machine needs it.
-func patience(seconds int) time.Duration {
+// waitLimit is a limit of time, in seconds, as the machine needs it.
+func waitLimit(seconds int) time.Duration {
 	limit := time.Duration(seconds) * time.Second
 	if n, err := strconv.Atoi(os.Getenv(slownessVariable)); err == nil {
 		limit *= time.Duration(n)
@@ -434,10 +447,11 @@ func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	if ts.Getenv(waitedInVain) != "" {
 		limit = min(limit, 5)
 	}
-	for end := time.Now().Add(patience(limit)); ts.Exec(args[0], args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit(limit)); ts.Exec(args[0],
+		args[1:]...) != nil; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			ts.Setenv(waitedInVain, "1")
-			ts.Fatalf("waited %s in vain for: %s", patience(limit), strings.Join(args, " "))
+			ts.Fatalf("waited %s in vain for: %s", waitLimit(limit), strings.Join(args, " "))
 		}
 	}
 }

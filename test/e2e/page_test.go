@@ -100,7 +100,7 @@ func picture(ts *testscript.TestScript, file string, at int, command string, wan
 	}
 	slices.Sort(masked)
 	var out []byte
-	for end := time.Now().Add(patience(20)); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit(20)); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Env = append(os.Environ(), "SYSTEMD_COLORS=0", "COLUMNS=118")
 		out, _ = cmd.CombinedOutput()
@@ -170,7 +170,7 @@ func example(ts *testscript.TestScript, neg bool, args []string) {
 
 func run(ts *testscript.TestScript, file string, at int, command string, want []string) {
 	pattern := regexp.MustCompile("^" + expectation(want) + "$")
-	for end := time.Now().Add(patience(20)); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit(20)); ; time.Sleep(100 * time.Millisecond) {
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Env = append(os.Environ(), "SYSTEMD_COLORS=0", "COLUMNS=500")
 		out, err := cmd.CombinedOutput()

@@ -78,7 +78,7 @@ func appendTo(ts *testscript.TestScript, file, text string) {
 
 // awaitPort waits until somebody listens.
 func awaitPort(ts *testscript.TestScript, address string) {
-	for end := time.Now().Add(patience(30)); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit(30)); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()

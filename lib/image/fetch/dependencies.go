@@ -234,7 +234,7 @@ func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error
 			return nil
 		}
 		for _, q := range below {
-			if folderIn(f.store.LayerPath(q.ID), name) && q.Shows(name) {
+			if directoryIn(f.store.LayerPath(q.ID), name) && q.Shows(name) {
 				like[name] = q.ID
 				break
 			}
@@ -247,9 +247,9 @@ func (f *acis) implied(p part.Part, below []part.Part) (map[string]string, error
 // marked reports whether a directory of a layer has unpack's mark.
 func marked(directory string) bool { return overlay.Marks(directory) != "" }
 
-// folderIn tells whether a layer has a directory of that name that its archive had, reached through
-// no link.
-func folderIn(layer, name string) bool {
+// directoryIn reports whether a layer has a directory of that name that its archive had, reached
+// through no link.
+func directoryIn(layer, name string) bool {
 	root, err := unix.Open(layer, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false

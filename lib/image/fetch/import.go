@@ -44,7 +44,7 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, o Options) (id str
 		case isACI && o.Platform.foreign():
 			return o.Platform.notForACIs()
 		case isACI && !o.InsecureImage && o.Signature == "":
-			return errors.New("no signature of it: give one by --signature=FILE behind it, or use " +
+			return errors.New("no signature of it: give one by --signature=FILE after it, or use " +
 				"--insecure-options=image to take it unsigned")
 		case isACI:
 			got, err := fromACI(ctx, s, ref, o)

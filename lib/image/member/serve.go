@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	patience = 10 * time.Second // for the request, and for a program that was asked to end
-	slow     = 30 * time.Second // for a client that does not read
-	failed   = 254              // the exit status when no program ran, as for every error of the toolkit
+	waitLimit = 10 * time.Second // for the request, and for a program that was asked to end
+	slow      = 30 * time.Second // for a client that does not read
+	failed    = 254              // the exit status when no program ran, as for every error of the toolkit
 )
 
 // Service is one instance of rkt-fetch@.service.
@@ -72,7 +72,7 @@ func (s Service) prepare(ctx context.Context, fd int) (cmd *exec.Cmd, closeFiles
 		tv := unix.NsecToTimeval(d.Nanoseconds())
 		return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &tv)
 	}
-	if err := errors.Join(timeout(unix.SO_RCVTIMEO, patience), timeout(unix.SO_SNDTIMEO, slow)); err != nil {
+	if err := errors.Join(timeout(unix.SO_RCVTIMEO, waitLimit), timeout(unix.SO_SNDTIMEO, slow)); err != nil {
 		return nil, closeFiles, fmt.Errorf("no socket: %w", err)
 	}
 	peer, err := peerOf(fd)
@@ -100,7 +100,7 @@ func (s Service) prepare(ctx context.Context, fd int) (cmd *exec.Cmd, closeFiles
 	}
 	cmd = exec.CommandContext(ctx, path, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = waitLimit
 	if r.File {
 		cmd.Stdin = files[0]
 	}
@@ -175,7 +175,7 @@ func readRequest(fd int) (packet []byte, files []*os.File, err error) {
 		n, rightsLen, flags, _, err = unix.Recvmsg(fd, packet, rights, unix.MSG_CMSG_CLOEXEC)
 	}
 	if err == unix.EAGAIN {
-		return nil, nil, fmt.Errorf("no request came in %s", patience)
+		return nil, nil, fmt.Errorf("no request came in %s", waitLimit)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("request: %w", err)

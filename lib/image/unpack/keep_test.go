@@ -73,7 +73,7 @@ func TestKeep(t *testing.T) {
 		{"whiteouts", oci, archive(t, "file .wh.a = with content", "file b/.wh..wh..opq = "+long, "file c = x",
 			"file .wh.c")},
 		{"padding", oci, append(archive(t, "file a = x"), make([]byte, 100_000)...)},
-		{"rubbish behind the end", oci, append(archive(t, "file a = x"), long...)},
+		{"rubbish after the end", oci, append(archive(t, "file a = x"), long...)},
 		{"an ACI", aci, archive(t, "file manifest = {}{}{}", "file rootfs/a/b = "+long, "file rootfs/a/b = "+long+"x",
 			"dir rootfs")},
 		{"GNU's sparse files", oci, gnu(t, holes, "--sparse", "--format=gnu")},

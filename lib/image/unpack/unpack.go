@@ -61,7 +61,7 @@ type Options struct {
 
 	// EndMarker refuses an archive that just stops, which some writers (umoci 0.4) leave it at.
 	// Without it only the digest of the stream tells that one was cut between two entries, or in
-	// the padding behind a file.
+	// the padding after a file.
 	EndMarker bool
 
 	// Recipe, if not nil, gets what is needed to put the stream together again. What an entry takes

@@ -202,14 +202,15 @@ func (p *plugins) settle(ctx context.Context, a *attachment) error {
 	if err := p.settleVersion(ctx, a); err != nil {
 		return err
 	}
-	if err := p.lacks(a); err != nil {
+	if err := p.checkPrograms(a); err != nil {
 		return err
 	}
 	return p.settleBackends(ctx, a)
 }
 
-// lacks tells what an attachment lacks, before anything is changed.
-func (p *plugins) lacks(a *attachment) error {
+// checkPrograms returns an error if a program is missing that an attachment needs, before anything
+// is changed.
+func (p *plugins) checkPrograms(a *attachment) error {
 	for _, program := range a.programs() {
 		if _, err := p.FindInPath(program, p.dirs); err != nil {
 			return fmt.Errorf("plugin %s: %w", program, err)
@@ -219,7 +220,7 @@ func (p *plugins) lacks(a *attachment) error {
 		if err := optionsOf(plugin).daemon(); err != nil {
 			return err
 		}
-		if err := lacksFirewall(plugin); err != nil {
+		if err := missingFirewall(plugin); err != nil {
 			return err
 		}
 	}

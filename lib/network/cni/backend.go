@@ -60,7 +60,7 @@ func (p *plugins) settleBackends(ctx context.Context, a *attachment) error {
 		if why := a.needsRules(plugin); why != "" {
 			by, err := backend(plugin)
 			if err == nil {
-				err = lacksProgram(by)
+				err = missingProgram(by)
 			}
 			if (err != nil || by == netfilter.NFTables) && p.predatesNFTables(ctx, name) {
 				err = onlyIPTables()
@@ -77,8 +77,8 @@ func (p *plugins) settleBackends(ctx context.Context, a *attachment) error {
 	return a.setPlugins(configs)
 }
 
-// lacksProgram is an error if the program is missing by which rules are made.
-func lacksProgram(backend string) error {
+// missingProgram is an error if the program is missing by which rules are made.
+func missingProgram(backend string) error {
 	switch {
 	case backend == netfilter.IPTables && netfilter.Program("iptables") == "":
 		return errors.New("needs iptables, which is not in $PATH (Debian package iptables)")
@@ -91,7 +91,7 @@ func lacksProgram(backend string) error {
 // onlyIPTables is the error for a plugin that can't make its rules by nftables.
 func onlyIPTables() error {
 	const others = "CNI plugins from 1.6 on can use nftables"
-	if err := lacksProgram(netfilter.IPTables); err != nil {
+	if err := missingProgram(netfilter.IPTables); err != nil {
 		return fmt.Errorf("%w; %s", err, others)
 	}
 	return errors.New("works by iptables only with this version of the plugin; " + others)
@@ -134,9 +134,9 @@ func (p *plugins) predatesNFTables(ctx context.Context, name string) bool {
 	return err != nil || !slices.Contains(info.SupportedVersions(), "1.1.0")
 }
 
-// lacksFirewall is an error for the plugin firewall, which has no rules of nftables, on a host
+// missingFirewall is an error for the plugin firewall, which has no rules of nftables, on a host
 // where it can make none.
-func lacksFirewall(plugin *libcni.PluginConfig) error {
+func missingFirewall(plugin *libcni.PluginConfig) error {
 	if plugin.Network.Type != "firewall" || netfilter.Program("iptables") != "" {
 		return nil
 	}

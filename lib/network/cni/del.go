@@ -24,7 +24,7 @@ import (
 // not be undone stays recorded, for another Del. A pod without a network is success.
 func (a *Attacher) Del(ctx context.Context) error {
 	p := a.pod
-	lock, err := p.LockEnded(ctx, lockPatience)
+	lock, err := p.LockEnded(ctx, lockTimeout)
 	if errors.Is(err, poddir.ErrNotFound) {
 		return Forget(ctx, p.UUID)
 	}
@@ -36,7 +36,7 @@ func (a *Attacher) Del(ctx context.Context) error {
 	}
 	defer lock.Close()
 	if _, err := os.Lstat(a.netDir()); err == nil { // what is removed below is the pod's
-		if err := p.CheckFolder(poddir.NetDir); err != nil {
+		if err := p.CheckDirectory(poddir.NetDir); err != nil {
 			return err
 		}
 	}
@@ -151,7 +151,7 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 	}
 	if a.masquerades() || slices.Contains(types, flannel) { // which masquerades if flanneld does not
 		m, _ := a.masquerade(p.uuid) // without a result it has no addresses, and needs none to remove rules
-		if swept || lacksProgram(m.backend) != nil {
+		if swept || missingProgram(m.backend) != nil {
 			errs = append(errs, m.remove(ctx))
 		}
 	}
@@ -169,7 +169,7 @@ func (p *plugins) del(ctx context.Context, a *attachment) error {
 func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a *attachment,
 	previous types.Result) (again bool, err error) {
 	if a.byNFTables(plugin) { // without nft portmap leaves the rules, and is content
-		if err := lacksProgram(netfilter.NFTables); err != nil {
+		if err := missingProgram(netfilter.NFTables); err != nil {
 			return true, fmt.Errorf("removing its rules %w", err)
 		}
 	}
@@ -185,9 +185,9 @@ func (p *plugins) delPlugin(ctx context.Context, plugin *libcni.PluginConfig, a 
 	return true, err
 }
 
-// releasePatience is how long the dhcp plugin's daemon has to release a lease, which takes it one
+// releaseTimeout is how long the dhcp plugin's daemon has to release a lease, which takes it one
 // packet.
-const releasePatience = 5 * time.Second
+const releaseTimeout = 5 * time.Second
 
 // delDHCP is delPlugin for a plugin with a lease of DHCP. The daemon may be gone, and the lease
 // with it. Or it does not answer: that of 1.1 goes on to ask a server that is gone to renew the
@@ -195,7 +195,7 @@ const releasePatience = 5 * time.Second
 // with an IPAM plugin that has nothing to release.
 func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *attachment,
 	previous types.Result) (again bool, err error) {
-	limited, cancel := context.WithTimeout(ctx, releasePatience)
+	limited, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	_, err = p.call(limited, "DEL", plugin, a, previous)
 	if err == nil || ctx.Err() != nil {
@@ -207,7 +207,7 @@ func (p *plugins) delDHCP(ctx context.Context, plugin *libcni.PluginConfig, a *a
 	if limited.Err() != nil && p.warn != nil {
 		p.warn(fmt.Sprintf("network %s: the daemon of the dhcp plugin has not released the lease within %s; it may "+
 			"do so later, or the lease expires",
-			a.list.Name, releasePatience))
+			a.list.Name, releaseTimeout))
 	}
 	leaseless, err := libcni.InjectConf(plugin, map[string]any{"ipam": map[string]string{"type": "static"}})
 	if err == nil {

@@ -250,13 +250,13 @@ func (m masquerade) remove(ctx context.Context) error {
 // unreachable is an error if there may be rules for which the program has been taken from the host
 // meanwhile.
 func (m masquerade) unreachable(ctx context.Context) error {
-	lacks := lacksProgram(m.backend)
-	if lacks == nil {
+	missing := missingProgram(m.backend)
+	if missing == nil {
 		return nil
 	}
-	lacks = fmt.Errorf("removing them %w", lacks)
+	missing = fmt.Errorf("removing them %w", missing)
 	if m.backend == netfilter.NFTables {
-		return lacks
+		return missing
 	}
 	legacy, _ := os.ReadFile("/proc/net/ip_tables_names") // the tables that iptables-legacy has ever used
 	if nft := netfilter.Program("nft"); nft != "" && !strings.Contains(string(legacy), "nat\n") {
@@ -265,7 +265,7 @@ func (m masquerade) unreachable(ctx context.Context) error {
 			return err
 		}
 	}
-	return lacks
+	return missing
 }
 
 // undoScript makes input for iptables-restore that removes, from the nat table that iptables-save

@@ -53,8 +53,8 @@ type plugins struct {
 	guard  *os.File     // the lock of netfilter.Guard, for a plugin that needs it
 }
 
-// lockPatience outlasts a plugin that was left behind.
-const lockPatience = 30 * time.Second
+// lockTimeout outlasts a plugin that was left behind.
+const lockTimeout = 30 * time.Second
 
 // FindInPath finds a plugin's program.
 func (p *plugins) FindInPath(plugin string, dirs []string) (string, error) {
@@ -90,7 +90,7 @@ func (p *plugins) ExecPlugin(ctx context.Context, path string, stdin []byte, env
 	if p.held != nil {
 		cmd.ExtraFiles = []*os.File{p.held}
 	} else if p.netDir != "" {
-		lock, err := durable.Lock(p.netDir, lockPatience)
+		lock, err := durable.Lock(p.netDir, lockTimeout)
 		if err != nil {
 			return nil, fmt.Errorf("waiting for the plugin called before: %w", err)
 		}

@@ -134,7 +134,7 @@ func (a *Attacher) reserve(ctx context.Context, ports []network.Port) (*os.File,
 		return nil, err
 	}
 	for {
-		lock, err := durable.Lock(portsLock, lockPatience)
+		lock, err := durable.Lock(portsLock, lockTimeout)
 		if err != nil {
 			return nil, err
 		}

@@ -39,7 +39,7 @@ func (a *Attacher) Repair(ctx context.Context) ([]json.RawMessage, error) {
 // repair holds the lock of the plugins: a Del that comes meanwhile removes net/netns first, which
 // says here that it has come, and calls its plugins after these.
 func (a *Attacher) repair(ctx context.Context) error {
-	lock, err := durable.Lock(a.netDir(), lockPatience)
+	lock, err := durable.Lock(a.netDir(), lockTimeout)
 	if err != nil {
 		return fmt.Errorf("waiting for another program's plugin: %w", err)
 	}

@@ -125,7 +125,7 @@ func (a *Attacher) addressHolder(to *attachment) *poddir.Pod {
 
 // sweepDir removes the reservations in one of host-local's directories whose text is nobody's.
 func sweepDir(dir string, nobodys func(text string) bool) error {
-	lock, err := durable.Lock(filepath.Join(dir, "lock"), lockPatience)
+	lock, err := durable.Lock(filepath.Join(dir, "lock"), lockTimeout)
 	if errors.Is(err, fs.ErrNotExist) { // no host-local got as far as to make a reservation
 		return nil
 	}

@@ -45,12 +45,12 @@ const (
 // maxData is the most that a packet carries beside its kind, in bytes.
 const maxData = 32 << 10
 
-// patience is how long a side waits for an answer of the other, and a client that takes nothing
+// waitLimit is how long a side waits for an answer of the other, and a client that takes nothing
 // holds up the app.
 const (
-	answerPatience = 5 * time.Second
-	outputPatience = 10 * time.Second
-	endPatience    = time.Second
+	answerTimeout = 5 * time.Second
+	outputTimeout = 10 * time.Second
+	endTimeout    = time.Second
 )
 
 // find reads the app of that name, or the pod's one app, from the pod's manifest.

@@ -404,7 +404,7 @@ func TestStuckClient(t *testing.T) {
 	}
 	begin := time.Now()
 	m.stop()
-	if took := time.Since(begin); took > outputPatience/2 {
+	if took := time.Since(begin); took > outputTimeout/2 {
 		t.Errorf("the end took %v", took)
 	}
 	if err := c.wait(t); err != nil {

@@ -118,7 +118,7 @@ func (c Client) copy(conn *net.UnixConn, wanted []string) error {
 // meant.
 func connect(p running.Pod, app string) (*net.UnixConn, error) {
 	var last error
-	for end := time.Now().Add(answerPatience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(answerTimeout); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		leader, err := p.Leader()
 		if err != nil {
 			return nil, err
@@ -172,7 +172,7 @@ func dial(p running.Pod, leader int, app string) (*net.UnixConn, error) {
 
 // hello asks for endpoints.
 func hello(conn *net.UnixConn, wanted []string) error {
-	conn.SetDeadline(time.Now().Add(answerPatience))
+	conn.SetDeadline(time.Now().Add(answerTimeout))
 	defer conn.SetDeadline(time.Time{})
 	if _, err := conn.Write(append([]byte{attach}, strings.Join(wanted, " ")...)); err != nil {
 		return fmt.Errorf("no answer from the pod: %w", err)

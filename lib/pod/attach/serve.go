@@ -91,7 +91,7 @@ func Serve(dir string, streams map[string]stage1.Stream, getenv func(string) str
 	case <-stop:
 	}
 	s.stopping.Store(true)
-	s.eachClient(func(c *client) { c.conn.SetWriteDeadline(time.Now().Add(endPatience)) })
+	s.eachClient(func(c *client) { c.conn.SetWriteDeadline(time.Now().Add(endTimeout)) })
 	for _, from := range s.outputs {
 		from.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -263,13 +263,13 @@ func (s *server) send(endpoint string, packet []byte) {
 		if !slices.Contains(c.endpoints, endpoint) {
 			return
 		}
-		patience := outputPatience
+		waitLimit := outputTimeout
 		if s.stopping.Load() {
-			patience = endPatience
+			waitLimit = endTimeout
 		}
-		c.conn.SetWriteDeadline(time.Now().Add(patience))
-		if patience > endPatience && s.stopping.Load() { // just now
-			c.conn.SetWriteDeadline(time.Now().Add(endPatience))
+		c.conn.SetWriteDeadline(time.Now().Add(waitLimit))
+		if waitLimit > endTimeout && s.stopping.Load() { // just now
+			c.conn.SetWriteDeadline(time.Now().Add(endTimeout))
 		}
 		if _, err := c.conn.Write(packet); err != nil {
 			s.remove(c)
@@ -300,7 +300,7 @@ func (s *server) serve(conn *net.UnixConn) {
 	c := &client{conn: conn}
 	defer s.remove(c)
 	packet := make([]byte, 1+maxData)
-	conn.SetReadDeadline(time.Now().Add(answerPatience))
+	conn.SetReadDeadline(time.Now().Add(answerTimeout))
 	n, err := conn.Read(packet)
 	if err != nil || n == 0 || packet[0] != attach {
 		return

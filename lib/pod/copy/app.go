@@ -23,8 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockPatience is how long another program may work on a pod that does not run.
-const lockPatience = 10 * time.Second
+// lockTimeout is how long another program may work on a pod that does not run.
+const lockTimeout = 10 * time.Second
 
 // App is an app of a pod, and a path in it.
 type App struct {
@@ -97,7 +97,7 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 	if state != poddir.Prepared && !state.Ended() {
 		return fmt.Errorf("pod %s: has no files yet, or no more (its state is: %s)", a.Pod.UUID, state)
 	}
-	lock, err := a.Pod.LockEnded(ctx, lockPatience)
+	lock, err := a.Pod.LockEnded(ctx, lockTimeout)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (a App) with(ctx context.Context, f func(root *os.File, users userns.Range,
 	overlayDir := poddir.AppOverlay(a.Name)
 	target := poddir.RootDir + stage1.AppRoot(a.Name)
 	for _, dir := range []string{overlay.Upper(overlayDir), target} {
-		if err := a.Pod.CheckFolder(dir); err != nil {
+		if err := a.Pod.CheckDirectory(dir); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,7 @@ func (a App) mountVolumes(root *os.File) error {
 		}
 		source := b.Source
 		if !path.IsAbs(source) {
-			if err := a.Pod.CheckFolder(source); err != nil {
+			if err := a.Pod.CheckDirectory(source); err != nil {
 				return err
 			}
 			source = a.Pod.Path(source)

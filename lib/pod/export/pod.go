@@ -34,7 +34,7 @@ func App(ctx context.Context, s *store.Store, p *poddir.Pod, app string, w io.Wr
 	m := *img.Manifest
 	m.Dependencies, m.PathWhitelist = nil, nil
 	dir := poddir.AppOverlay(found.Name)
-	if err := p.CheckFolder(overlay.Upper(dir)); err != nil {
+	if err := p.CheckDirectory(overlay.Upper(dir)); err != nil {
 		return err
 	}
 	layers, err := overlay.Layers(p.Path(dir))

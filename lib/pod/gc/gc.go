@@ -42,8 +42,8 @@ type Collector struct {
 // disk and for plugins.
 const workers = 8
 
-// patience is for another program that works on a pod, such as an rkt-net that waits for a plugin.
-const patience = 30 * time.Second
+// waitLimit is for another program that works on a pod, such as an rkt-net that waits for a plugin.
+const waitLimit = 30 * time.Second
 
 // Rules say how old what is to be removed must be.
 type Rules struct {
@@ -88,7 +88,7 @@ func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(podd
 	if err := c.releaseNetwork(ctx, p); err != nil {
 		return err
 	}
-	lock, err := p.LockEnded(ctx, patience)
+	lock, err := p.LockEnded(ctx, waitLimit)
 	switch {
 	case errors.Is(err, poddir.ErrNotFound):
 		c.Log.Debug("another program has removed it", "pod", p.UUID)

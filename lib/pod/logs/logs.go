@@ -96,7 +96,7 @@ func Command(p *poddir.Pod, o Options) (argv []string, err error) {
 	}
 	argv = []string{journalctl, "--quiet"}
 	if journal.Dir != "" {
-		err = p.CheckFolder(journal.Dir)
+		err = p.CheckDirectory(journal.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -175,9 +175,9 @@ func (j journal) run(ctx context.Context, argv []string, out io.Writer) error {
 // second journalctl had not shown when it was ended: the third shows the same lines, and as many
 // bytes of them are left out as were written.
 func (j journal) follow(ctx context.Context, p *poddir.Pod) error {
-	first := &cursor{out: j.out, mute: j.o.Lines == "0"}
+	first := &cursor{out: j.out, silent: j.o.Lines == "0"}
 	n := j.o.Lines
-	if first.mute {
+	if first.silent {
 		n = "1"
 	}
 	argv := slices.Insert(slices.Clone(j.argv), 1, "--show-cursor")

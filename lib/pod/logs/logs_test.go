@@ -9,7 +9,7 @@ import (
 func TestCursor(t *testing.T) {
 	for _, c := range []struct {
 		text, out, at string
-		mute          bool
+		silent        bool
 	}{
 		{"one\ntwo\n-- cursor: s=1;i=2\n", "one\ntwo\n", "s=1;i=2", false},
 		{"one\n-- cursor: s=1\n", "", "s=1", true},
@@ -19,7 +19,7 @@ func TestCursor(t *testing.T) {
 	} {
 		for size := 1; size < 8; size++ {
 			var out bytes.Buffer
-			w := &cursor{out: &out, mute: c.mute}
+			w := &cursor{out: &out, silent: c.silent}
 			for rest := []byte(c.text); len(rest) > 0; {
 				n := min(size, len(rest))
 				if _, err := w.Write(rest[:n]); err != nil {

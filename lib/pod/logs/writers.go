@@ -11,16 +11,16 @@ const cursorLine = "-- cursor: "
 
 // cursor passes on what journalctl prints, without the last line.
 type cursor struct {
-	out  io.Writer
-	mute bool // keep it all
-	held []byte
+	out    io.Writer
+	silent bool // keep it all
+	held   []byte
 }
 
 // Write holds the last line back.
 func (c *cursor) Write(text []byte) (int, error) {
 	c.held = append(c.held, text...)
 	last := bytes.LastIndexByte(bytes.TrimSuffix(c.held, []byte("\n")), '\n') + 1
-	if !c.mute && last > 0 {
+	if !c.silent && last > 0 {
 		if _, err := c.out.Write(c.held[:last]); err != nil {
 			return 0, err
 		}
@@ -34,7 +34,7 @@ func (c *cursor) end() (string, error) {
 	if at, ok := strings.CutPrefix(string(c.held), cursorLine); ok {
 		return strings.TrimSpace(at), nil
 	}
-	if c.mute {
+	if c.silent {
 		return "", nil
 	}
 	_, err := c.out.Write(c.held)

@@ -217,7 +217,7 @@ func TestLookUpReadsNoDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := lookUp(root, "redis", ""); err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("passwd is a folder: %v", err)
+		t.Errorf("passwd is a directory: %v", err)
 	}
 }
 

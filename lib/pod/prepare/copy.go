@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyTree copies what is in a folder of an image, and the folder's own owner, mode and attributes,
-// into an empty one, which nobody else can change meanwhile. No link is followed, no fifo or device
-// opened; hard links stay such.
+// copyTree copies what is in a directory of an image, and the directory's own owner, mode and
+// attributes, into an empty one, which nobody else can change meanwhile. No link is followed, no
+// fifo or device opened; hard links stay such.
 func copyTree(from, to *os.File) error {
 	c := copier{top: to, links: map[[2]uint64]string{}}
-	return c.folder(from, to, "")
+	return c.directory(from, to, "")
 }
 
 type copier struct {
@@ -23,7 +23,7 @@ type copier struct {
 	links map[[2]uint64]string // by device and inode: path below top of a file that has more names
 }
 
-func (c *copier) folder(from, to *os.File, at string) error {
+func (c *copier) directory(from, to *os.File, at string) error {
 	for {
 		names, err := from.Readdirnames(256)
 		for _, name := range names {
@@ -60,7 +60,7 @@ func (c *copier) entry(from, to *os.File, name, at string) error {
 		}
 		return c.pair(from, to, name, unix.O_RDONLY|unix.O_DIRECTORY, unix.O_RDONLY|unix.O_DIRECTORY,
 			func(in, out *os.File) error {
-				return c.folder(in, out, at+"/")
+				return c.directory(in, out, at+"/")
 			})
 	case unix.S_IFREG:
 		return c.pair(from, to, name, unix.O_RDONLY, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL,
@@ -95,7 +95,7 @@ func (c *copier) entry(from, to *os.File, name, at string) error {
 	return unix.UtimesNanoAt(dirTo, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// pair opens one name in both folders for f.
+// pair opens one name in both directories for f.
 func (c *copier) pair(from, to *os.File, name string, flagsFrom, flagsTo int, f func(in, out *os.File) error) error {
 	const flags = unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
 	fd, err := unix.Openat(int(from.Fd()), name, flagsFrom|flags, 0)

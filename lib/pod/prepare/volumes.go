@@ -556,7 +556,7 @@ func (s *storage) mounts(name string, own, all []schema.Mount, points []types.Mo
 		}
 		mounts = append(mounts, schema.Mount{Volume: volume, Path: at})
 	}
-	// a folder before what is in it
+	// a directory before what is in it
 	slices.SortStableFunc(mounts, func(a, b schema.Mount) int { return strings.Compare(a.Path, b.Path) })
 	return mounts, nil
 }
@@ -676,9 +676,9 @@ func (s *storage) note(root *os.File, app string, before []schema.Mount, m schem
 }
 
 // makePoint makes what a volume is to be mounted on, at the end of all links of the image.
-func makePoint(root *os.File, at string, folder bool) (st unix.Stat_t, err error) {
+func makePoint(root *os.File, at string, directory bool) (st unix.Stat_t, err error) {
 	at, err = overlay.Follow(root, at)
-	if err == nil && folder {
+	if err == nil && directory {
 		err = overlay.MkdirAll(root, at, 0o755)
 	} else if err == nil {
 		err = overlay.WriteFile(root, at, nil, 0o644)
@@ -701,7 +701,7 @@ func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
 	if outer < 0 || strings.HasPrefix(m.Path, "/dev/") || stage1.InSys(m.Path) {
 		return nil
 	}
-	above, folder := s.find(before[outer].Volume), true
+	above, directory := s.find(before[outer].Volume), true
 	dir := above.Source
 	if above.Kind == "empty" {
 		dir = filepath.Join(s.dir, poddir.VolumesDir, above.Name.String())
@@ -711,7 +711,7 @@ func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
 		if err != nil {
 			return fmt.Errorf("volume %q: its source: %w", own.Name, err)
 		}
-		folder = info.IsDir()
+		directory = info.IsDir()
 	}
 	inside := strings.TrimPrefix(m.Path, before[outer].Path)
 	top, err := os.Open(dir)
@@ -725,7 +725,7 @@ func (s *storage) nest(before []schema.Mount, m schema.Mount) error {
 			return fmt.Errorf("mount point %s of volume %q: is not in volume %q, which is read-only; make %s there",
 				m.Path, m.Volume, above.Name, inside)
 		}
-		_, err = makePoint(top, inside, folder)
+		_, err = makePoint(top, inside, directory)
 	}
 	if err != nil {
 		return fmt.Errorf("mount point %s of volume %q, in volume %q: %w", m.Path, m.Volume, above.Name, err)
@@ -753,7 +753,7 @@ func fillNew(root, to *os.File, at string, fresh bool) error {
 	return err
 }
 
-// fill makes an empty volume at its first mount: as the folder of the image, with all that is in
+// fill makes an empty volume at its first mount: as the directory of the image, with all that is in
 // it, is; what the command line says of mode and owner counts.
 func (s *storage) fill(root *os.File, volume *types.Volume, at string, fresh bool) error {
 	dir := filepath.Join(s.dir, poddir.VolumesDir, volume.Name.String())

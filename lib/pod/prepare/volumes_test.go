@@ -137,8 +137,8 @@ func FuzzVolumeFlags(f *testing.F) {
 	})
 }
 
-// A mount point is a folder of the app's own root, whatever links the image has, and what is in it
-// is copied as it is.
+// A mount point is a directory of the app's own root, whatever links the image has, and what is in
+// it is copied as it is.
 func TestStorage(t *testing.T) {
 	root := tree(t, map[string]string{"data/f": "", "data/l": "-> /etc/shadow", "out": "-> ../../../../../nowhere/x",
 		"self": "-> /", "again": "-> data"})
@@ -194,7 +194,7 @@ func TestStorage(t *testing.T) {
 		t.Errorf("fifo: %v, %v", info, err)
 	}
 	if info, err := os.Stat(copied); err != nil || info.Mode().Perm() != 0o750 || *s.find("app-data").Mode != "0750" {
-		t.Errorf("the folder: %v, %v", info, err)
+		t.Errorf("the directory: %v, %v", info, err)
 	}
 	host := &Volumes{Volumes: []types.Volume{{Name: "h", Kind: "host", Source: "/etc/hostname"},
 		{Name: "d", Kind: "host", Source: "/"}}}

@@ -78,12 +78,12 @@ func TestNames(t *testing.T) {
 			hosts: "1.1.1.1 x # web\n10.1.0.2 web\n"},
 		{name: "imposed, empty", net: with("resolv.conf", ""), image: map[string]string{"etc/resolv.conf": "I\n"},
 			hosts: stub},
-		{name: "a folder above is a link", net: with("resolv.conf", "N\n"),
+		{name: "a directory above is a link", net: with("resolv.conf", "N\n"),
 			image: map[string]string{"etc": "-> /usr/etc", "usr/etc/x": ""}, resolv: "N\n", hosts: stub},
-		{name: "no folder at all", net: with("resolv.conf", "N\n"), image: map[string]string{"usr/x": ""},
+		{name: "no directory at all", net: with("resolv.conf", "N\n"), image: map[string]string{"usr/x": ""},
 			resolv: "N\n", hosts: stub},
-		{name: "a file in the folder's place", image: map[string]string{"etc": "x"}, hosts: "", resolv: ""},
-		{name: "a folder in the file's place", net: with("resolv.conf", "N\n"),
+		{name: "a file in the directory's place", image: map[string]string{"etc": "x"}, hosts: "", resolv: ""},
+		{name: "a directory in the file's place", net: with("resolv.conf", "N\n"),
 			image: map[string]string{"etc/resolv.conf/x": ""}, wrong: "/etc/resolv.conf: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {

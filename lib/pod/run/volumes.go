@@ -49,7 +49,7 @@ func mountVolumes(podDir *os.File, appRoot string, binds []fstab.Bind, users *sh
 	return nil
 }
 
-// mountPoint makes a folder, or a file for a source that is none.
+// mountPoint makes a directory, or a file for a source that is none.
 func mountPoint(podDir, root *os.File, b fstab.Bind) error {
 	source := b.Source
 	if !filepath.IsAbs(source) {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killPatience is how long a killed process may take to be gone.
-const killPatience = 5 * time.Second
+// killTimeout is how long a killed process may take to be gone.
+const killTimeout = 5 * time.Second
 
 // KillRemains kills what is left of a pod whose supervisor was killed: its PID 1 lives on then, and
 // all other processes with it, where no unit of the host's ends them. It returns when they are
@@ -57,7 +57,7 @@ func KillRemains(p *poddir.Pod, log *slog.Logger) error {
 
 // awaitKilled waits until a process that was killed has ended.
 func awaitKilled(pidfd int) error {
-	ended, err := process.AwaitEnd(pidfd, killPatience)
+	ended, err := process.AwaitEnd(pidfd, killTimeout)
 	if err == nil && !ended {
 		err = errors.New("does not end, although it was killed")
 	}

@@ -16,7 +16,7 @@ func (p Pod) Signal(app string, signal unix.Signal, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(startPatience); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		sent, err := p.signalMain(leader, app, signal, log)
 		if err != nil {
 			return fmt.Errorf("pod %s: app %q: %w", p.UUID, app, err)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startPatience is how long a pod may take until its PID 1 takes signals.
-const startPatience = 30 * time.Second
+// startTimeout is how long a pod may take until its PID 1 takes signals.
+const startTimeout = 30 * time.Second
 
 // ErrStillRuns says that a pod has not exited in time.
 var ErrStillRuns = errors.New("has not exited")
@@ -21,7 +21,7 @@ var ErrStillRuns = errors.New("has not exited")
 // Ask asks a running pod to shut down in order, and does not wait for it. A pod that does not run
 // is no error.
 func (p Pod) Ask(log *slog.Logger) error {
-	for end := time.Now().Add(startPatience); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		state, err := p.State()
 		if err != nil || state != poddir.Running {
 			log.Debug("does not run", "pod", p.UUID, "state", state)

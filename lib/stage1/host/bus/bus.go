@@ -21,15 +21,15 @@ const Socket = "/run/dbus/system_bus_socket"
 // limits is a file in which an administrator may raise limits of the bus.
 const limits = "/etc/dbus-1/system.d/pods.conf"
 
-// patience is how long the bus may take. One that takes longer is left to systemd-nspawn.
-const patience = 5 * time.Second
+// waitLimit is how long the bus may take. One that takes longer is left to systemd-nspawn.
+const waitLimit = 5 * time.Second
 
 // Reserve connects to the bus at a socket. It returns an error, which names the limit, if the bus
 // refuses that since a limit is reached; any other failure is none, and the connection is nil.
 // While the connection is open it counts as one of the user's; exec(2) closes it.
 func Reserve(socket string) (io.Closer, error) {
-	end := time.Now().Add(patience)
-	connection, err := net.DialTimeout("unix", socket, patience)
+	end := time.Now().Add(waitLimit)
+	connection, err := net.DialTimeout("unix", socket, waitLimit)
 	if err != nil {
 		return nil, nil
 	}

@@ -23,8 +23,8 @@ import (
 // changes one has the lock of Dir.
 const Dir = "/run/rkt/machines"
 
-// patience is how long another program may have that lock.
-const patience = 30 * time.Second
+// waitLimit is how long another program may have that lock.
+const waitLimit = 30 * time.Second
 
 // validName is what systemd takes for the name of a machine (systemd's hostname_is_valid).
 var validName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
@@ -64,7 +64,7 @@ func forgetAtBoot(name string) string { return filepath.Join(tmpfiles, "rkt-mach
 // Release has systemd-machined and systemd forget a machine that has ended, unless the name is
 // another one's by now.
 func Release(ctx context.Context, name string) error {
-	lock, err := durable.Lock(Dir, patience)
+	lock, err := durable.Lock(Dir, waitLimit)
 	if errors.Is(err, fs.ErrNotExist) { // after a reboot
 		return nil
 	}
@@ -91,7 +91,7 @@ func claim(ctx context.Context, dir, name string) (bool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, err
 	}
-	lock, err := durable.Lock(dir, patience)
+	lock, err := durable.Lock(dir, waitLimit)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", dir, err)
 	}

@@ -228,10 +228,10 @@ func (s *sink) greet(credentials []byte) error {
 // whether the journal has.
 func (s *sink) settle() bool { return awaitRead(s.host, time.Second) }
 
-// awaitRead waits until what was sent by a socket has been read, for as long as patience. It
+// awaitRead waits until what was sent by a socket has been read, for as long as waitLimit. It
 // reports whether it has been.
-func awaitRead(fd int, patience time.Duration) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
+func awaitRead(fd int, waitLimit time.Duration) bool {
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
 		if waiting, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err == nil && waiting == 0 {
 			return true
 		} else if err != nil {

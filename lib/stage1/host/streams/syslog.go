@@ -24,8 +24,8 @@ const (
 // (unix(7)).
 const MaxName = 80
 
-// syslogPatience is how long it may take to pass on what an app that has ended has said.
-const syslogPatience = 5 * time.Second
+// syslogTimeout is how long it may take to pass on what an app that has ended has said.
+const syslogTimeout = 5 * time.Second
 
 // socket is one that an app writes to, and who wrote to it last.
 type socket struct {
@@ -145,7 +145,7 @@ func awaitSyslog(name string) error {
 	if err != nil {
 		return failed(to.Name, err)
 	}
-	awaitRead(fd, syslogPatience)
+	awaitRead(fd, syslogTimeout)
 	return nil
 }
 

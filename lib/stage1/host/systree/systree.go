@@ -39,8 +39,8 @@ type Trees struct {
 // In returns the trees of a data directory (rkt's --dir).
 func In(data string) Trees { return Trees{filepath.Join(data, "systemd"), "/"} }
 
-// makePatience is how long Use waits for other programs that make or remove trees.
-const makePatience = time.Minute
+// makeTimeout is how long Use waits for other programs that make or remove trees.
+const makeTimeout = time.Minute
 
 // Use finds the tree with the programs as the host has them now, or makes it, and calls note with
 // its directory. What note leaves must keep the tree from being removed, see Sweep.
@@ -63,7 +63,7 @@ func (t Trees) Use(programs []Program, note func(dir string) error) error {
 		return note(filepath.Join(t.dir, name))
 	}
 	lock.Close()
-	if lock, err = durable.Lock(t.dir, makePatience); err != nil {
+	if lock, err = durable.Lock(t.dir, makeTimeout); err != nil {
 		return err
 	}
 	if name, err = t.current(programs); err == nil && name == "" { // another program may have made it meanwhile

@@ -15,8 +15,8 @@ import (
 // escape is Ctrl-], which typed three times within a second kills the pod, as in systemd-nspawn.
 const escape = 0x1d
 
-// drainPatience is how long what the app has printed last may take to be read.
-const drainPatience = time.Second
+// drainTimeout is how long what the app has printed last may take to be read.
+const drainTimeout = time.Second
 
 // terminal is the pod's: the user's own, or where there is none the user's standard input and
 // output.
@@ -114,7 +114,7 @@ func (t *terminal) typed(init *exec.Cmd) {
 func (t *terminal) end() {
 	select {
 	case <-t.done:
-	case <-time.After(drainPatience):
+	case <-time.After(drainTimeout):
 	}
 	if t.state != nil {
 		term.Restore(0, t.state)
