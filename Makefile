@@ -25,7 +25,7 @@ GO       ?= go
 COMMIT   := $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
 VERSION  ?= 2.0.0-devel$(COMMIT:%=+%)
 PROGRAMS := rkt $(patsubst %/,%,$(wildcard rkt-*/))
-UNITS    := rkt-fetch.socket rkt-fetch@.service rkt-gc.service rkt-gc.timer rkt-metadata.service rkt-metadata.socket rkt@.service
+UNITS    := rkt-fetch.socket rkt-fetch@.service rkt-gc.service rkt-gc.timer rkt-metadata.service rkt-metadata.socket rkt-update.service rkt-update.timer rkt@.service
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 

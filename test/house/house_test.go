@@ -15,7 +15,8 @@ import (
 // heavy are modules that cost milliseconds at every start; who may link which.
 var heavy = map[string][]string{
 	"github.com/appc/spec": {"rkt-fetch", "rkt-image", "rkt-prepare", "rkt-enter", "rkt-export",
-		"rkt-metadata", "rkt-trust", "rkt-unit"},
+		"rkt-metadata", "rkt-trust", "rkt-unit",
+		"rkt-update"},
 	"github.com/containernetworking/cni":     {"rkt-net"},
 	"github.com/google/go-containerregistry": {"rkt-fetch"},
 	"github.com/ProtonMail/go-crypto":        {"rkt-fetch", "rkt-trust"},

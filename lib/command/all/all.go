@@ -34,6 +34,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/command/stop"
 	"github.com/rkt-toolkit/rkt/lib/command/trust"
 	"github.com/rkt-toolkit/rkt/lib/command/unit"
+	"github.com/rkt-toolkit/rkt/lib/command/update"
 	"github.com/rkt-toolkit/rkt/lib/command/volume"
 )
 
@@ -64,6 +65,7 @@ var Programs = []*cli.Command{
 	stop.Command,
 	trust.Command,
 	unit.Command,
+	update.Command,
 	volume.Command,
 }
 

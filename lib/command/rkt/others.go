@@ -6,7 +6,7 @@ package rkt
 var others = map[string]string{
 	"api-service": "no daemon answers: rkt list --format=json shows the pods",
 	"app":         "a pod is made once, with all its apps: rkt run IMAGE --- IMAGE",
-	"auto-update": "to take a new image into use: systemctl restart UNIT, whose rkt-fetch line asks the registry",
+	"auto-update": "to take new images into use: rkt update; of all that ask for it, each night: rkt-update.timer",
 	"build":       "rkt builds no images: buildah, docker and umoci do, and rkt run oci:DIR takes them",
 	"commit":      "to make an image of an app's files: rkt export POD FILE, after the pod has exited",
 	"container":   "commands have no \"container\" before them: rkt list, rkt status, rkt gc",
@@ -51,6 +51,5 @@ var others = map[string]string{
 	"unpause":     "to thaw a service: systemctl thaw UNIT",
 	"unshare":     "rkt needs root; rkt enter POD COMMAND runs a command in a pod's user namespace",
 	"untag":       "an image has the names that it was fetched by: rkt image rm NAME",
-	"update":      "to change limits of a service that runs: systemctl set-property UNIT MemoryMax=SIZE",
 	"wait":        "to wait until a pod has exited: rkt status --wait POD",
 }

@@ -45,8 +45,10 @@ becomes.`,
 		of("attach"), of("list"),
 		of("status"), of("stats"), of("cat-manifest"), of("stop"),
 		{Name: "rm", Summary: "remove pods that have exited"},
-		of("gc"), of("export"), of("image"), of("volume"), of("metadata"), of("unit"), of("config"), of("trust"),
+		of("gc"), of("export"), of("image"), of("volume"), of("metadata"), of("unit"), of("update"),
+		of("config"), of("trust"),
 		of("doctor"),
+		{Name: "rollback", Summary: "go back to the images that a service had before its last update"},
 		{Name: "completion", Summary: "print completion of these command lines for bash, zsh or fish"},
 		{Name: "version", Summary: "print versions"},
 		{Name: "help", Summary: "print this text, or a command's"},
@@ -58,7 +60,7 @@ becomes.`,
 func of(name string) cli.Verb { return cli.Verb{Name: name, Summary: cli.Summary("rkt-" + name)} }
 
 // aliases are the verbs that are another program's.
-var aliases = map[string]string{"rm": "gc", "metadata-service": "metadata"}
+var aliases = map[string]string{"rm": "gc", "rollback": "update", "metadata-service": "metadata"}
 
 func front(ctx context.Context, p *cli.Process) error {
 	if slices.Equal(p.Args, []string{"--version"}) { // no flag with a variable: $RKT_VERSION is somebody's already
@@ -105,6 +107,8 @@ func front(ctx context.Context, p *cli.Process) error {
 			return fmt.Errorf("rm: no pod given (rkt help rm shows how)")
 		}
 		args = append([]string{"--must-exist"}, args...)
+	case "rollback":
+		args = append([]string{"--rollback"}, args...)
 	}
 	if alias, ok := aliases[verb]; ok {
 		verb = alias
