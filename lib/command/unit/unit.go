@@ -111,6 +111,9 @@ func (c *call) write(p *cli.Process, fs *cli.Flags, s *chain.Steps) error {
 	if name == "" {
 		name = nameOf(images[0])
 	}
+	if name, err = serviceName(name); err != nil {
+		return err
+	}
 	pod := &podunit.Pod{}
 	ports, err := activated(fs.Global, images)
 	if err != nil {
@@ -122,8 +125,9 @@ func (c *call) write(p *cli.Process, fs *cli.Flags, s *chain.Steps) error {
 // finish writes the units of a pod whose command line has been read.
 func (c *call) finish(p *cli.Process, fs *cli.Flags, s *chain.Steps, name string, pod *podunit.Pod,
 	ports []podunit.Port) error {
-	if name = strings.TrimSuffix(name, ".service"); !podunit.ValidName(name) {
-		return fmt.Errorf("%q: not the name of a service; give one with --name", name)
+	name, err := serviceName(name)
+	if err != nil {
+		return err
 	}
 	program, err := cli.Sibling("rkt-run-prepared")
 	if err != nil {
@@ -151,6 +155,15 @@ func (c *call) finish(p *cli.Process, fs *cli.Flags, s *chain.Steps, name string
 		return printUnits(p, name, service, socket)
 	}
 	return place(filepath.Join(c.output, name), service, socket, c.overwrite)
+}
+
+// serviceName is the name of a service without .service at its end.
+func serviceName(name string) (string, error) {
+	name = strings.TrimSuffix(name, ".service")
+	if !podunit.ValidName(name) {
+		return "", fmt.Errorf("%q: not the name of a service; give one with --name", name)
+	}
+	return name, nil
 }
 
 // text is a file that is to be written; none if its text is nil.
