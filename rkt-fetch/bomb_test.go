@@ -49,7 +49,7 @@ func pack(compression string, data []byte) ([]byte, error) {
 }
 
 // mkbomb FILE COMPRESSION[,COMPRESSION…] KIND writes an archive of 10 GB of zeros, whose compressed
-// form is a fraction of a thousandth: all of these compressions let files be put one behind the
+// form is a fraction of a thousandth: all of these compressions let files be put one after the
 // other, so that a piece has to be compressed once. KIND is one (a file of that size), many (files
 // of 10 MB), same (files of 10 MB of one name) or tail (what follows the end of a good ACI).
 func mkbomb(args []string) error {

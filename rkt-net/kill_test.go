@@ -172,8 +172,8 @@ func whole(dir, uuid string) bool {
 	return err == nil
 }
 
-// killSession kills what is left of a session and tells whether there was anything: systemd does so
-// with a service that does not stop in time.
+// killSession kills what is left of a session and reports whether there was anything: systemd does
+// so with a service that does not stop in time.
 func killSession(session int) (found bool) {
 	processes, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range processes {

@@ -96,8 +96,8 @@ func TestRkt130(t *testing.T) {
 	t.Logf("%d command lines", taken)
 }
 
-// about tells whether an entry of the page, such as "rkt attach", "--no-overlay" or "--stdin=tty",
-// is about a line.
+// about reports whether an entry of the page, such as "rkt attach", "--no-overlay" or
+// "--stdin=tty", is about a line.
 func about(entry string, words []string) bool {
 	if verb, ok := strings.CutPrefix(entry, "rkt "); ok {
 		return words[0] == verb

@@ -21,7 +21,7 @@ var (
 // Flavor is the word for the flavor of pods that a stage1 image stands for, whether there is such a
 // flavor here or not: "host" for those of rkt's that run a pod as that does. The image is the value
 // of a flag --stage1-… or of a file in stage1.d: a name, with or without a version, a path, a URL
-// or a hash; or the word itself. It is an error for an image that is none of rkt's.
+// or a hash; or the word itself. It is an error for an image that is not rkt's.
 func Flavor(image string) (string, error) {
 	if m := flavorName.FindStringSubmatch(image); m != nil {
 		return m[1], nil

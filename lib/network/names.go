@@ -249,7 +249,7 @@ func resultDNS(results [][]byte) (DNS, error) {
 }
 
 // resolvConf is the host's. Where it names a stub on the host's loopback, systemd-resolved has the
-// servers behind it in the other.
+// servers after it in the other.
 var resolvConf, resolvedConf = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 
 // hostResolv is the host's resolv.conf, without the servers that a pod in a network of its own

@@ -31,7 +31,7 @@ const (
 	NameFile    = "name" // the pod's name, if it has one
 	// of a pod with a name: the service that prepared it, and the ID of that start of the service
 	UnitFile = "unit"
-	// control groups that were made for the pod where systemd makes none, a directory a line
+	// cgroups that were made for the pod where systemd makes none, a directory a line
 	CgroupFile  = "subcgroup"
 	MachineFile = "machine"               // its name at systemd-machined, where that is not rkt-UUID
 	PIDFile     = "ppid"                  // process ID of systemd-nspawn, the parent of the pod's PID 1
@@ -409,7 +409,7 @@ func dashed(hex string) string {
 	return hex[:8] + "-" + hex[8:12] + "-" + hex[12:16] + "-" + hex[16:20] + "-" + hex[20:]
 }
 
-// ValidName tells whether a pod may be given that name: a unit may have it, too (systemd.unit(5)),
+// ValidName reports whether a pod may be given that name: a unit may have it, too (systemd.unit(5)),
 // and no operand means something else.
 func ValidName(s string) bool {
 	if s == "" || len(s) > 255 || s == "self" || ValidUUID(strings.ToLower(s)) {

@@ -38,7 +38,7 @@ const (
 
 func (f fact) fits(is bool) bool { return f == either || (f == yes) == is }
 
-// states is the one place where facts become a state: the first that fits. Deleting is none of
+// states is the one place where facts become a state: the first that fits. Deleting is not one of
 // them: such a pod has left pods/.
 var states = []struct {
 	state                              State

@@ -60,7 +60,7 @@ var maskedPaths = []string{
 	"/sys/devices/virtual/powercap",
 }
 
-// readonlyPaths has the control groups of the pod in it, whose limits are not the app's to change.
+// readonlyPaths has the cgroups of the pod in it, whose limits are not the app's to change.
 var readonlyPaths = []string{"/sys"}
 
 // Umask is that of an app for which nobody says another.

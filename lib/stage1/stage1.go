@@ -31,7 +31,7 @@ type App struct {
 	AllPaths          bool              // /proc and /sys as the kernel has them
 	Volumes           []string          // where the app has volumes
 	Sysctl            map[string]string // kernel parameters of the pod's namespaces
-	ReadOnly          bool              // the root, but for volumes
+	ReadOnly          bool              // the root, except for volumes
 	PID1              bool              // it is PID 1 of a PID namespace of its own
 	Init              bool              // rkt-stage2 init is, see there
 	Stdin             Stream            // "" is Null
@@ -100,7 +100,7 @@ type Isolation struct {
 // Resources are limits that the cgroup of an app has, or that of all apps. 0 limits nothing.
 type Resources struct {
 	CPUWeight      uint64 `json:"cpuWeight,omitempty"`      // 1 to 10000
-	CPUMilli       uint64 `json:"cpuMilli,omitempty"`       // thousandths of a processor
+	CPUMilli       uint64 `json:"cpuMilli,omitempty"`       // thousandths of a CPU
 	MemoryMax      uint64 `json:"memoryMax,omitempty"`      // bytes
 	BlockBandwidth uint64 `json:"blockBandwidth,omitempty"` // bytes a second, read and written each
 	BlockIOPS      uint64 `json:"blockIOPS,omitempty"`      // operations a second, likewise

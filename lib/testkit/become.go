@@ -39,7 +39,7 @@ type mount struct {
 // executes systemd.
 func (s *setup) become() error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
-		return fmt.Errorf("control group namespace: %w", err)
+		return fmt.Errorf("cgroup namespace: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("/: %w", err)

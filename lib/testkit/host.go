@@ -29,8 +29,8 @@ type Config struct {
 	Overlay []string // directories whose content lies over the machine's root, the last on top
 	Binds   []string // directories of the machine that the host has as they are, at the same path
 	Bare    bool     // no systemd: PID 1 does nothing
-	// Dir is that of a host that was closed, which boots again: with its files, but for /run, /tmp
-	// and /dev
+	// Dir is that of a host that was closed, which boots again: with its files, except for /run,
+	// /tmp and /dev
 	Again bool
 }
 
@@ -38,7 +38,7 @@ type Config struct {
 type Host struct {
 	pid    int // of its systemd, as the machine numbers it
 	cgroup string
-	scope  *os.File // the control group that commands run in
+	scope  *os.File // the cgroup that commands run in
 	done   chan error
 	config Config
 }
@@ -104,7 +104,7 @@ func Boot(ctx context.Context, c Config) (*Host, error) {
 	defer said.Close()
 	cmd := &exec.Cmd{Path: self, Args: []string{initName, string(text)}, Stdout: said, Stderr: said, Dir: "/"}
 	cmd.SysProcAttr = &unix.SysProcAttr{
-		// The control group's namespace is made by the child, which is in the group by then.
+		// The cgroup's namespace is made by the child, which is in the group by then.
 		Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET,
 		UseCgroupFD: true, CgroupFD: int(group.Fd()),
 		Setsid: true, Pdeathsig: unix.SIGKILL,

@@ -22,7 +22,7 @@ import (
 )
 
 // VM is a virtual machine that boots Debian's kernel with the machine's own files, runs one
-// command, and is gone: for what needs the control groups of a whole machine, or what its kernel
+// command, and is gone: for what needs the cgroups of a whole machine, or what its kernel
 // does not have.
 type VM struct {
 	Dir     string   // an empty directory for what the virtual machine needs

@@ -318,7 +318,7 @@ var leakScripts = map[string]string{
 	"a file in /tmp":   "find /tmp -xdev -mindepth 1 -name '*rkt*' -not -path '/tmp/systemd-private-*'" + made,
 	// Those that systemd-nspawn makes below its unit go with the unit: with the one that has the
 	// session in a virtual machine, at its end.
-	"a control group": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name " +
+	"a cgroup": "find /sys/fs/cgroup -mindepth 1 -type d '(' -name 'rkt-*' -o -name payload -o -name " +
 		"supervisor ')' -not -path '*/vm-command.service/*'",
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // slownessVariable has the number that limits of time are multiplied by, slowness, in a virtual
-// machine whose processor is emulated.
+// machine whose CPU is emulated.
 const (
 	slownessVariable = "RKT_E2E_SLOWNESS"
 	slowness         = 6
@@ -54,8 +54,8 @@ func TestVM(t *testing.T) {
 const vmReleasesVariable = "RKT_VM_RELEASES"
 
 // TestSessionsVM runs the sessions that $RKT_VM_SESSIONS names in virtual machines, each in its
-// own: on a whole machine's systemd, with its control groups. Each takes two to six minutes where
-// the processor is emulated.
+// own: on a whole machine's systemd, with its cgroups. Each takes two to six minutes where
+// the CPU is emulated.
 func TestSessionsVM(t *testing.T) {
 	names := strings.Fields(os.Getenv("RKT_VM_SESSIONS"))
 	if len(names) == 0 {

@@ -82,7 +82,7 @@ func ownAddress(device *net.Interface, to netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%s: has no address of the family of %s", device.Name, to)
 }
 
-// neighbour is the hardware address of the gateway behind a device.
+// neighbour is the hardware address of the gateway beyond a device.
 func neighbour(device string) (net.HardwareAddr, error) {
 	routes, err := os.ReadFile("/proc/net/route")
 	if err != nil {

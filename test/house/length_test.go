@@ -20,12 +20,6 @@ import (
 // functions.
 const maxFunction = 60
 
-// longFunctions are longer for now, by the directory and the name, with the most lines that each
-// may have. What is shortened leaves the list, and nothing joins it.
-var longFunctions = map[string]int{
-	"lib/pod/run mountAll": 70,
-}
-
 // functions calls f with each function of the programs and of lib, and how many lines it has.
 func functions(t *testing.T, f func(dir, name string, lines int)) {
 	t.Helper()
@@ -57,15 +51,8 @@ func TestShortFunctions(t *testing.T) {
 	all := 0
 	functions(t, func(dir, name string, lines int) {
 		all++
-		limit := maxFunction
-		if longer, ok := longFunctions[dir+" "+name]; ok {
-			limit = longer
-		}
-		if strings.HasPrefix(dir, "lib/stage1/") && longFunctions["lib/stage1 "+name] > 0 { // it may move into a flavor
-			limit = longFunctions["lib/stage1 "+name]
-		}
-		if lines > limit {
-			t.Errorf("%s: %s has %d lines; split it into named steps of at most %d", dir, name, lines, limit)
+		if lines > maxFunction {
+			t.Errorf("%s: %s has %d lines; split it into named steps of at most %d", dir, name, lines, maxFunction)
 		}
 	})
 	if all < 1500 {

@@ -77,7 +77,7 @@ func (c *config) complete(fs *cli.Flags, policy, signature string, storeOnly, no
 	return c, nil
 }
 
-// parseSize reads bytes, or a number with K, M, G or T behind it: powers of 1024, as systemd has
+// parseSize reads bytes, or a number followed by K, M, G or T: powers of 1024, as systemd has
 // them.
 func parseSize(s string) (int64, error) {
 	number, shift := s, 0
@@ -141,7 +141,7 @@ func operands(args []string, signature string) ([]operand, error) {
 	case len(all) == 0:
 		return nil, errors.New("must provide at least one image (--help shows how)")
 	case signature != "" && (len(all) > 1 || all[0].signature != ""):
-		return nil, fmt.Errorf("--signature=%s: of which image? It comes behind one of several", signature)
+		return nil, fmt.Errorf("--signature=%s: of which image? Put it after one of them", signature)
 	case signature != "":
 		all[0].signature = signature
 	}

@@ -286,7 +286,7 @@ func apps(operands []string) (list []podunit.App, err error) {
 	return list, nil
 }
 
-// references are the images of the command line that stand first or behind "---". A path becomes
+// references are the images of the command line that stand first or after "---". A path becomes
 // absolute: a service has another working directory.
 func references(s *chain.Steps) ([]image.Reference, error) {
 	var found []image.Reference

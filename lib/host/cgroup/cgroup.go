@@ -1,4 +1,4 @@
-// Package cgroup makes control groups where no systemd does. See cgroups(7).
+// Package cgroup makes cgroups where no systemd does. See cgroups(7).
 package cgroup
 
 import (
@@ -130,7 +130,7 @@ func Remove(dir string, wait time.Duration) (err error) {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("control group %s: %w", dir, err)
+			return fmt.Errorf("cgroup %s: %w", dir, err)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func Kill(dir string) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return fmt.Errorf("control group %s: processes appear faster than they can be killed", dir)
+	return fmt.Errorf("cgroup %s: processes appear faster than they can be killed", dir)
 }
 
 // below lists the processes in a group and in those below it.

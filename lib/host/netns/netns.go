@@ -142,8 +142,8 @@ func unmountOnHost(path string) error {
 	}
 }
 
-// Pinned tells whether the pod's namespace is there: a reboot takes it, and a kill may leave a pin
-// that holds nothing.
+// Pinned reports whether the pod's namespace is there: a reboot takes it, and a kill may leave a
+// pin that holds nothing.
 func Pinned(uuid string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(Path(uuid), &st) == nil && st.Type == unix.NSFS_MAGIC

@@ -111,8 +111,8 @@ func NestedPIDNamespace(outer, inner int) bool {
 // SamePIDNamespace reports whether two processes number processes alike.
 func SamePIDNamespace(a, b int) bool { return SameNamespace(a, b, "pid") }
 
-// inOtherPIDNamespace tells whether two processes number processes differently. One that has ended
-// does not: the parent may have had a child that made the namespace.
+// inOtherPIDNamespace reports whether two processes number processes differently. One that has
+// ended does not: the parent may have had a child that made the namespace.
 func inOtherPIDNamespace(a, b int) bool {
 	x, errX := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", a))
 	y, errY := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b))

@@ -14,7 +14,7 @@ import (
 func Booted() bool { return util.IsRunningSystemd() }
 
 // Unit is the name of the systemd unit that the process belongs to, or "": the last part of its
-// control group's path that names a service or a scope (a service may have made groups below its
+// cgroup's path that names a service or a scope (a service may have made groups below its
 // own).
 func Unit() string { return UnitOf(os.Getpid()) }
 

@@ -283,7 +283,7 @@ func aciManifest(r io.Reader) (*schema.ImageManifest, error) {
 	return m, nil
 }
 
-// appcArch is what appc calls this machine's processor.
+// appcArch is what appc calls this machine's architecture.
 func appcArch() string {
 	_, arch, err := types.ToAppcOSArch("linux", runtime.GOARCH, "")
 	if err != nil {

@@ -120,8 +120,8 @@ func missing(err error) bool {
 // signatureTag is a name of a layout's entry that is no image but what cosign attaches to one.
 var signatureTag = regexp.MustCompile(`(^|:)sha256-[0-9a-f]{64}\.(sig|att|sbom)$`)
 
-// attached tells whether an entry of a layout is not an image, but attached to one, as cosign save
-// and copies of a registry have it.
+// attached reports whether an entry of a layout is not an image, but attached to one, as cosign
+// save and copies of a registry have it.
 func attached(d v1.Descriptor) bool {
 	kind := d.Annotations["kind"]
 	return signatureTag.MatchString(d.Annotations[refName]) ||

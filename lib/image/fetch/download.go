@@ -276,8 +276,8 @@ func (b *resuming) check(answer *http.Response) error {
 	return fmt.Errorf("asked for the bytes from %d on, the server answers %s", b.at, answer.Status)
 }
 
-// validator is what tells whether a resource has been changed: a strong ETag, else the time of its
-// last change.
+// validator is what reports whether a resource has been changed: a strong ETag, else the time of
+// its last change.
 func validator(answer *http.Response) string {
 	if tag := answer.Header.Get("ETag"); strings.HasPrefix(tag, `"`) {
 		return tag

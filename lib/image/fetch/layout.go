@@ -154,7 +154,7 @@ func choose(all []v1.Descriptor, p Platform) (v1.Descriptor, error) {
 		return fit[0], nil
 	}
 	if fit[0].Platform != nil && fit[0].Annotations[refName] == fit[1].Annotations[refName] {
-		return fit[0], nil // variants of one processor: the first, as image-index.md has it
+		return fit[0], nil // variants of one architecture: the first, as image-index.md has it
 	}
 	return v1.Descriptor{}, fmt.Errorf("more than one image in it: name one with :TAG at the end (it has %s)",
 		tags(fit))

@@ -108,8 +108,8 @@ func TestRegistryToken(t *testing.T) {
 	}
 }
 
-// TestServerCredentials has an ACI, its signature and the page of discovery behind a password, and
-// a redirect to another host.
+// TestServerCredentials has an ACI, its signature and the page of discovery protected by a
+// password, and a redirect to another host.
 func TestServerCredentials(t *testing.T) {
 	aci := aciOf(t, "example.com/app", "", "f=one")
 	var told []string

@@ -122,7 +122,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(b), nil
 }
 
-// pump reads ahead in a goroutine, so that inflating and making files each have a processor, and
+// pump reads ahead in a goroutine, so that inflating and making files each have a CPU, and
 // hashes what it hands on.
 type pump struct {
 	full, free chan []byte

@@ -91,7 +91,8 @@ func (w *Writer) write(p []byte) {
 	}
 }
 
-// Close ends the recipe, and tells whether all of it was written. What it is written to stays open.
+// Close ends the recipe, and reports whether all of it was written. What it is written to stays
+// open.
 func (w *Writer) Close() error {
 	w.flush()
 	w.write([]byte{'E'})

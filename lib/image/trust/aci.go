@@ -51,8 +51,8 @@ func (e *NoKey) Error() string {
 		before, e.Name, e.Name, file)
 }
 
-// HaveKey tells whether some key that is trusted for ACIs of that name is good today; the error is
-// a *NoKey if none is trusted.
+// HaveKey reports whether some key that is trusted for ACIs of that name is good today; the error
+// is a *NoKey if none is trusted.
 func (s Keystore) HaveKey(name string) error {
 	_, ring, err := s.ring(name)
 	if err == nil && ring == nil {

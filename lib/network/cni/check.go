@@ -154,9 +154,9 @@ func (p *plugins) checkPlugin(ctx context.Context, plugin *libcni.PluginConfig, 
 	return nil
 }
 
-// mistaken tells whether portmap's CHECK misses what need not be there. It looks for rules of IPv4,
-// then of IPv6, whatever addresses the pod has; and where the pod has both it looks for IPv4's
-// rules among IPv6's (containernetworking/plugins 1.1). Those are then looked for here.
+// mistaken reports whether portmap's CHECK misses what need not be there. It looks for rules of
+// IPv4, then of IPv6, whatever addresses the pod has; and where the pod has both it looks for
+// IPv4's rules among IPv6's (containernetworking/plugins 1.1). Those are then looked for here.
 func (a *attachment) mistaken(ctx context.Context, plugin *libcni.PluginConfig, err error) bool {
 	n, errNetwork := a.Network()
 	if plugin.Network.Type != portmap || errNetwork != nil {

@@ -271,8 +271,8 @@ func bindTest(port network.Port) error {
 	return nil
 }
 
-// foreignForward tells whether a rule that is not of this toolkit's pods of the same data directory
-// has one of the ports.
+// foreignForward reports whether a rule that is not of this toolkit's pods of the same data
+// directory has one of the ports.
 func foreignForward(ctx context.Context, uuid string, ports []network.Port) error {
 	for _, family := range []string{"iptables", "ip6tables"} {
 		rules, err := forwards(ctx, family)

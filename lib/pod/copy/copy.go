@@ -281,7 +281,7 @@ func (c *copier) finish(source, f *os.File, st unix.Stat_t, at string) error {
 const maxAttributes = 64 << 10
 
 // attributes copies the extended attributes that users set, and capabilities of a program where
-// set-user-ID bits are kept, too. Those that overlayfs obeys stay behind.
+// set-user-ID bits are kept, too. Those that overlayfs obeys are not copied.
 func (c *copier) attributes(from, to int, at string) error {
 	names := make([]byte, maxAttributes)
 	n, err := unix.Flistxattr(from, names)

@@ -133,7 +133,7 @@ func (s *streams) resize() {
 	}
 }
 
-// drain waits until all that the command has written is copied, but not for what it has left behind
+// drain waits until all that the command has written is copied, but not for what it has left
 // in the background.
 func (s *streams) drain() {
 	done := make(chan bool)

@@ -11,9 +11,9 @@ import (
 )
 
 // App writes an ACI of the root of an app of a pod that has ended, with what the app has changed,
-// and without volumes. The manifest is that of the app's image, but for its dependencies, which are
-// in the archive. app may be "" in a pod of one app. If it returns an error, what was written is no
-// such ACI: the pod may have been removed meanwhile.
+// and without volumes. The manifest is that of the app's image, except for its dependencies, which
+// are in the archive. app may be "" in a pod of one app. If it returns an error, what was written
+// is no such ACI: the pod may have been removed meanwhile.
 func App(ctx context.Context, s *store.Store, p *poddir.Pod, app string, w io.Writer) error {
 	if err := ended(p); err != nil {
 		return err

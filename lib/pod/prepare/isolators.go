@@ -24,7 +24,7 @@ import (
 // image says.
 type Limits struct {
 	Memory    string // appc's quantities: 128M, 1Gi
-	CPU       string // 500m is half of a processor
+	CPU       string // 500m is half of a CPU
 	CPUShares *int
 	OOMScore  *int
 	Seccomp   string // mode=retain|remove[,errno=NAME],SYSCALL-or-@group,…

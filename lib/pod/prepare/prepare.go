@@ -49,7 +49,7 @@ type App struct {
 	UserAnnotations   types.UserAnnotations
 	UserLabels        types.UserLabels
 	Volumes           Volumes // mounts are this app's; a volume is the pod's
-	ReadOnly          bool    // the root file system, but for volumes
+	ReadOnly          bool    // the root file system, except for volumes
 	NoHealth          bool    // without the image's health check
 
 	mounts []schema.Mount

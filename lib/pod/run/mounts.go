@@ -12,76 +12,106 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mounting is a pod whose mounts are being made.
+type mounting struct {
+	pod       *poddir.Pod
+	dir       *os.File // the pod's
+	o         Options
+	users     *shifted                                // nil is the host's
+	names     *names                                  // in which apps look names up
+	volumes   map[string][]fstab.Bind                 // by app
+	elsewhere func(fstab.Bind, *stage1.Starting) bool // whether the flavor mounts a volume itself; may be nil
+}
+
 // mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and
 // gives the apps the files in which they look names up. elsewhere reports whether the flavor mounts
 // a volume itself; it may be nil.
-func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted, elsewhere func(fstab.Bind, *stage1.Starting) bool) error {
+func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted,
+	elsewhere func(fstab.Bind, *stage1.Starting) bool) error {
 	names, err := readNames(p, o.Hostname)
 	if err != nil {
 		return err
 	}
-	binds, err := readMounts(p)
+	dir, err := os.Open(p.Dir())
 	if err != nil {
 		return err
 	}
-	podDir, err := os.Open(p.Dir())
+	defer dir.Close()
+	m := &mounting{pod: p, dir: dir, o: o, users: users, names: names, elsewhere: elsewhere,
+		volumes: map[string][]fstab.Bind{}}
+	if err := m.ofPod(); err != nil {
+		return err
+	}
+	for _, app := range apps {
+		if err := m.ofApp(app); err != nil {
+			return fmt.Errorf("app %q: %w", app.Name, err)
+		}
+		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.Name, "volumes", len(m.volumes[app.Name]))
+	}
+	return nil
+}
+
+// ofPod makes the mounts in the pod's own root. Volumes of apps are left for later: there is
+// nothing to mount them on before the app's root is there.
+func (m *mounting) ofPod() error {
+	binds, err := readMounts(m.pod)
 	if err != nil {
 		return err
 	}
-	defer podDir.Close()
-	volumes := map[string][]fstab.Bind{} // by app; there is nothing to mount them on before the app's root is there
 	for _, b := range binds {
 		if app, target, ok := poddir.InApp(b.Target); ok {
 			b.Target = target
-			volumes[app] = append(volumes[app], b)
+			m.volumes[app] = append(m.volumes[app], b)
 			continue
 		}
-		target, err := os.OpenFile(p.Path(b.Target), unix.O_PATH|unix.O_NOFOLLOW, 0)
+		target, err := os.OpenFile(m.pod.Path(b.Target), unix.O_PATH|unix.O_NOFOLLOW, 0)
 		if err != nil {
 			return err
 		}
-		err = bind(podDir, b, target, nil)
+		err = bind(m.dir, b, target, nil)
 		target.Close()
 		if err != nil {
 			return err
 		}
 	}
-	for _, app := range apps {
-		root := p.Path(poddir.RootDir + stage1.AppRoot(app.Name))
-		mount := func() error {
-			if err := overlay.Mount(p.Path(poddir.AppOverlay(app.Name)), root, app.Final.MountLabel); err != nil {
-				return err
-			}
-			if err := mountDev(p, root, app, o.Interactive, users); err != nil {
-				return err
-			}
-			if err := names.give(root); err != nil {
-				return err
-			}
-			// Last, so that nothing is written into them above; a volume at /etc/resolv.conf
-			// counts.
-			all := slices.DeleteFunc(names.volumes(volumes[app.Name]), func(b fstab.Bind) bool {
-				return elsewhere != nil && elsewhere(b, app.Starting)
-			})
-			if err := mountVolumes(podDir, root, all, users); err != nil {
-				return err
-			}
-			return app.mountSecrets(root, all, users)
-		}
-		if users == nil {
-			err = mount()
-		} else {
-			err = users.As(mount)
-		}
-		if err == nil {
-			err = overlay.Protect(p.Path(poddir.AppOverlay(app.Name)), root)
-		}
-		if err != nil {
-			return fmt.Errorf("app %q: %w", app.Name, err)
-		}
-		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.Name, "volumes", len(volumes[app.Name]))
-	}
 	return nil
+}
+
+// ofApp mounts the root of an app and what is in it.
+func (m *mounting) ofApp(a *app) error {
+	overlayDir, root := m.pod.Path(poddir.AppOverlay(a.Name)), m.pod.Path(poddir.RootDir+stage1.AppRoot(a.Name))
+	mount := func() error { return m.inRoot(a, overlayDir, root) }
+	var err error
+	if m.users == nil {
+		err = mount()
+	} else {
+		err = m.users.As(mount)
+	}
+	if err != nil {
+		return err
+	}
+	return overlay.Protect(overlayDir, root)
+}
+
+// inRoot mounts the root, and then in it. Volumes come last, so that nothing is written into them;
+// one at /etc/resolv.conf takes precedence over the pod's file.
+func (m *mounting) inRoot(a *app, overlayDir, root string) error {
+	if err := overlay.Mount(overlayDir, root, a.Final.MountLabel); err != nil {
+		return err
+	}
+	if err := mountDev(m.pod, root, a, m.o.Interactive, m.users); err != nil {
+		return err
+	}
+	if err := m.names.give(root); err != nil {
+		return err
+	}
+	volumes := slices.DeleteFunc(m.names.volumes(m.volumes[a.Name]), func(b fstab.Bind) bool {
+		return m.elsewhere != nil && m.elsewhere(b, a.Starting)
+	})
+	if err := mountVolumes(m.dir, root, volumes, m.users); err != nil {
+		return err
+	}
+	return a.mountSecrets(root, volumes, m.users)
 }
 
 // readMounts reads the pod's file of mounts.

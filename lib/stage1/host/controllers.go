@@ -124,7 +124,7 @@ func (s *starting) formerLimits(all []limit) error {
 	return nil
 }
 
-// unenforced lists the limits of the pod and its apps that its control group can't enforce. tasks
+// unenforced lists the limits of the pod and its apps that its cgroup can't enforce. tasks
 // says that the limit of tasks is enforced elsewhere.
 func (s *starting) unenforced(tasks bool) ([]string, error) {
 	all, err := s.limits()
@@ -143,7 +143,7 @@ func (s *starting) unenforced(tasks bool) ([]string, error) {
 				asked, there = true, ownControllers()
 			}
 			if controller := controllers[setting]; !slices.Contains(there, controller) {
-				missing = append(missing, fmt.Sprintf("%s: %s is not enforced: the pod's control group has no %s controller (a unit with Delegate=yes has all of the host's)",
+				missing = append(missing, fmt.Sprintf("%s: %s is not enforced: the pod's cgroup has no %s controller (a unit with Delegate=yes has all of the host's)",
 					limit.of, line, controller))
 			}
 		}
@@ -151,7 +151,7 @@ func (s *starting) unenforced(tasks bool) ([]string, error) {
 	return missing, nil
 }
 
-// ownControllers are those of the control group that the process is in.
+// ownControllers are those of the cgroup that the process is in.
 func ownControllers() []string {
 	groups, err := cgroup.Own()
 	if err != nil {

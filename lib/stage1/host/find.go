@@ -64,8 +64,8 @@ func (n nspawn) environment(env []string) []string {
 	return append(env, name+n.libraries)
 }
 
-// CanRegister tells whether systemd is the host's init and systemd-machined can be reached, so that
-// a pod can be a machine there.
+// CanRegister reports whether systemd is the host's init and systemd-machined can be reached, so
+// that a pod can be a machine there.
 func CanRegister() bool {
 	if !systemd.Booted() {
 		return false

@@ -15,11 +15,11 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// payload is the control group that systemd-nspawn makes for a pod that stays in the unit it is
+// payload is the cgroup that systemd-nspawn makes for a pod that stays in the unit it is
 // started in.
 const payload = "payload"
 
-// PickGroup sees to it that the pod's control group is its own. In a unit that has had a pod
+// PickGroup sees to it that the pod's cgroup is its own. In a unit that has had a pod
 // before, as one that runs "rkt run" several times, what is left of that one's group belongs to its
 // users: the pod's systemd could not use it.
 func PickGroup(p *poddir.Pod, keepUnit bool) error {
@@ -34,7 +34,7 @@ func PickGroup(p *poddir.Pod, keepUnit bool) error {
 	return nil
 }
 
-// ownGroup moves the process into a control group of its own where no systemd has put it into one:
+// ownGroup moves the process into a cgroup of its own where no systemd has put it into one:
 // the pod's systemd takes the group that it is in for its own, and would take the processes of
 // another pod there for its own as well.
 func ownGroup(p *poddir.Pod) error {
@@ -50,7 +50,7 @@ func ownGroup(p *poddir.Pod) error {
 		err = cgroup.Enter(dirs, os.Getpid())
 	}
 	if err != nil {
-		return fmt.Errorf("control group: %w", err)
+		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func feed(p *poddir.Pod, in *os.File) error {
 	if err := cat.Start(); err != nil {
 		return err
 	}
-	if KeepUnit() { // out of the way: a control group with controllers has no process of its own, and systemd-nspawn makes this one below it
+	if KeepUnit() { // out of the way: a cgroup with controllers has no process of its own, and systemd-nspawn makes this one below it
 		dirs, err := cgroup.Below("supervisor")
 		if err == nil {
 			err = cgroup.Make(dirs...)

@@ -17,7 +17,7 @@ import (
 // not have is left out. docs/isolation.md has the same list.
 var hostFiles = []string{
 	"/proc",                  // maps of users, namespaces, OOM scores
-	"/sys", "/sys/fs/cgroup", // the pod's control group
+	"/sys", "/sys/fs/cgroup", // the pod's cgroup
 	"/sys/fs/selinux",                       // whether labels are used
 	"/dev/full", "/dev/null", "/dev/random", // the nodes of the pod's /dev
 	"/dev/tty", "/dev/urandom", "/dev/zero", "/dev/net/tun",

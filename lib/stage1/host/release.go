@@ -80,7 +80,7 @@ func releaseMachine(ctx context.Context, p *poddir.Pod) error {
 	return machined.Release(ctx, name)
 }
 
-// removeGroups removes the control groups that rkt-run-prepared made for the pod.
+// removeGroups removes the cgroups that rkt-run-prepared made for the pod.
 func removeGroups(p *poddir.Pod) error {
 	note, err := p.ReadFile(poddir.CgroupFile)
 	if errors.Is(err, fs.ErrNotExist) {

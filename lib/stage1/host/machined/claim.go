@@ -117,7 +117,7 @@ func isClaimed(link string) bool {
 	return err == nil && errPID == nil && pid != os.Getpid() && of == process.ID(pid)
 }
 
-// forget has a dead machine forgotten, and reports whether there is none of the name then.
+// forget has a dead machine forgotten, and reports whether no machine has the name then.
 func forget(ctx context.Context, name string) (free bool, err error) {
 	note, err := os.ReadFile(filepath.Join(notes, name))
 	if err == nil {
