@@ -13,7 +13,8 @@
 # make race       the tests of packages that have goroutines, with the race detector
 # make fuzz       each fuzz target for 30 seconds (FUZZTIME)
 # make pictures   have the pictures in docs/systemd.md drawn anew by its test
-# make bench      whole processes side by side
+# make bench      whole processes side by side; writes the tables and the chart of docs/performance.md
+# make bench-check   a short form of it, which fails if a ratio is a quarter worse than in docs/performance.json
 # make table      write what is generated: lib/cli/table.go (each program has the flags of the others), after a flag has changed,
 #                 and parts of docs/architecture.md and docs/dependencies.md, after an import has changed
 # make lint       gofmt, go vet, staticcheck (staticcheck.conf)
@@ -57,7 +58,7 @@ VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan v
 DIST     ?= bin/dist
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: all man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench \
+.PHONY: all man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench bench-check \
 	lint deps modules clean
 
 all:
@@ -202,7 +203,13 @@ table:
 	UPDATE=1 $(GO) test -count=1 -run 'TestRoomsPicture|TestDependenciesTable' ./test/house
 
 bench: deps all
-	test/bench.sh
+	test/bench.sh --record=$(abspath docs)
+	UPDATE=1 $(GO) test -count=1 ./test/bench
+	test/bench-fetch.sh
+
+# Whether ratios have become a quarter worse than those of docs/performance.json.
+bench-check: deps all
+	test/bench.sh --short --check=$(abspath docs)
 
 lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }

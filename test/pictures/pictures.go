@@ -81,7 +81,8 @@ func (b Box) draw(s *strings.Builder) {
 		if i == 0 {
 			class = ` class="name"`
 		}
-		fmt.Fprintf(s, "<text%s x=\"%d\" y=\"%d\">%s</text>\n", class, b.X+padding, b.Y+(i+1)*lineHeight, escape(line))
+		fmt.Fprintf(s, "<text%s x=\"%d\" y=\"%d\">%s</text>\n",
+			class, b.X+padding, b.Y+(i+1)*lineHeight, escape(line))
 	}
 }
 
@@ -116,4 +117,50 @@ func escape(text string) string {
 	var s strings.Builder
 	_ = xml.EscapeText(&s, []byte(text))
 	return s.String()
+}
+
+// Bar is a row of a chart; one without a value is a heading.
+type Bar struct {
+	Label            string
+	Value, Low, High float64 // the median and the quartiles
+}
+
+// Chart draws bars, with their values, and a line from the lower to the upper quartile.
+func Chart(title string, bars []Bar) []byte {
+	const left, length, row = 230, 380, 22
+	most := 0.0
+	for _, b := range bars {
+		most = max(most, b.High, b.Value)
+	}
+	width, height := left+length+90, (len(bars)+1)*row+padding
+	var s strings.Builder
+	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n",
+		width, height, width)
+	fmt.Fprintf(&s, "<title>%s</title>\n", escape(title))
+	s.WriteString(`<style>
+text { font: 12px monospace; fill: #1a1a1a } .name { font-weight: bold } .page { fill: #fff }
+rect { fill: #2a5a9a } .other { fill: #b8b8b0 } path { stroke: #1a1a1a; stroke-width: 2 }
+</style>
+`)
+	fmt.Fprintf(&s, "<rect class=\"page\" width=\"%d\" height=\"%d\"/>\n", width, height)
+	fmt.Fprintf(&s, "<text x=\"%d\" y=\"%d\">%s</text>\n", padding, row-6, escape(title))
+	for i, b := range bars {
+		y := (i + 1) * row
+		if b.Value == 0 {
+			fmt.Fprintf(&s, "<text class=\"name\" x=\"%d\" y=\"%d\">%s</text>\n", padding, y+row-7, escape(b.Label))
+			continue
+		}
+		class := ` class="other"`
+		if strings.HasPrefix(b.Label, "rkt") {
+			class = ""
+		}
+		at := func(v float64) int { return int(v / most * length) }
+		fmt.Fprintf(&s, "<text x=\"%d\" y=\"%d\">%s</text>\n", 2*padding, y+row-7, escape(b.Label))
+		fmt.Fprintf(&s, "<rect%s x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n",
+			class, left, y+4, at(b.Value), row-8)
+		fmt.Fprintf(&s, "<path d=\"M%d,%d L%d,%d\"/>\n", left+at(b.Low), y+row/2, left+at(b.High), y+row/2)
+		fmt.Fprintf(&s, "<text x=\"%d\" y=\"%d\">%.3g</text>\n", left+at(max(b.Value, b.High))+8, y+row-7, b.Value)
+	}
+	s.WriteString("</svg>\n")
+	return []byte(s.String())
 }
