@@ -70,3 +70,16 @@ func limitValue(s string) (uint64, error) {
 	}
 	return n, nil
 }
+
+// Rlimits are the limits of a configuration by the number of the resource.
+func Rlimits(limits []specs.POSIXRlimit) (map[int]unix.Rlimit, error) {
+	all := map[int]unix.Rlimit{}
+	for _, l := range limits {
+		resource, ok := Limits[l.Type]
+		if !ok {
+			return nil, fmt.Errorf("process.rlimits: unknown limit %q", l.Type)
+		}
+		all[resource] = unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+	}
+	return all, nil
+}

@@ -2,7 +2,6 @@ package house
 
 import (
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -25,14 +24,8 @@ var unwanted = []struct {
 // What people read has the words of the field.
 // CHANGELOG.md stays as it was written.
 func TestWords(t *testing.T) {
-	out, err := exec.Command("git", "-C", "../..", "ls-files", "--cached", "--others", "--exclude-standard",
-		"*.go", "*.md", "*.txtar", "*.sh", "units/*", "dist/*", "Makefile").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := 0
-	for name := range strings.Lines(string(out)) {
-		name = strings.TrimSpace(name)
+	for _, name := range tracked(t, "*.go", "*.md", "*.txtar", "*.sh", "units/*", "dist/*", "Makefile") {
 		if name == "CHANGELOG.md" || name == "test/house/words_test.go" {
 			continue
 		}

@@ -46,9 +46,7 @@ func (p Picture) SVG() []byte {
 	}
 	var s strings.Builder
 	width, height = width+padding, height+padding
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n",
-		width, height, width)
-	fmt.Fprintf(&s, "<title>%s</title>\n", escape(p.Title))
+	begin(&s, p.Title, width, height)
 	s.WriteString(`<style>
 text { font: 12px monospace; fill: #1a1a1a } .name { font-weight: bold } .word { fill: #555 }
 rect { fill: #f6f6f4; stroke: #888 } .program { fill: #e8f0fa; stroke: #2a5a9a; stroke-width: 2 }
@@ -67,6 +65,13 @@ path { stroke: #555; fill: none; marker-end: url(#head) } .dashed { stroke-dasha
 	}
 	s.WriteString("</svg>\n")
 	return []byte(s.String())
+}
+
+// begin writes how a file begins.
+func begin(s *strings.Builder, title string, width, height int) {
+	fmt.Fprintf(s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n",
+		width, height, width)
+	fmt.Fprintf(s, "<title>%s</title>\n", escape(title))
 }
 
 func (b Box) draw(s *strings.Builder) {
@@ -134,9 +139,7 @@ func Chart(title string, bars []Bar) []byte {
 	}
 	width, height := left+length+90, (len(bars)+1)*row+padding
 	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" role="img">`+"\n",
-		width, height, width)
-	fmt.Fprintf(&s, "<title>%s</title>\n", escape(title))
+	begin(&s, title, width, height)
 	s.WriteString(`<style>
 text { font: 12px monospace; fill: #1a1a1a } .name { font-weight: bold } .page { fill: #fff }
 rect { fill: #2a5a9a } .other { fill: #b8b8b0 } path { stroke: #1a1a1a; stroke-width: 2 }

@@ -43,6 +43,18 @@ func MoveTo(tree int, target *os.File) error {
 	return unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
+// Pivot makes the working directory, which is the root of a mount, the root of the mount namespace,
+// and takes the old root away. It is EINVAL in a chroot and on the kernel's own root.
+func Pivot() error {
+	if err := unix.PivotRoot(".", "."); err != nil { // puts the old root over the new one
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount of the old root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
 // MountPoint opens the mount point for a tree, as an app sees the path, and makes it before if it
 // is not there: a directory or a file, as the tree is one.
 func MountPoint(root *os.File, name string, tree int) (*os.File, error) {

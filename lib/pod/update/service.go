@@ -124,9 +124,7 @@ func (o *Options) images(s service, begun []Image) (list []Image, err error) {
 	if err != nil {
 		return nil, err
 	}
-	has := func(id string) bool {
-		return slices.ContainsFunc(m.Apps, func(a poddir.ManifestApp) bool { return a.Image.ID == id })
-	}
+	has := func(id string) bool { return hasImage(m, id) }
 	for i, name := range s.names {
 		img := Image{Name: name}
 		if img.Old, err = o.lookup(name); err != nil {
@@ -152,6 +150,11 @@ func (o *Options) images(s service, begun []Image) (list []Image, err error) {
 	return list, nil
 }
 
+// hasImage reports whether an app of the pod is of the image.
+func hasImage(m *poddir.Manifest, id string) bool {
+	return slices.ContainsFunc(m.Apps, func(a poddir.ManifestApp) bool { return a.Image.ID == id })
+}
+
 // runs returns an error if the service does not run the new images.
 func (o *Options) runs(unit string, images []Image) error {
 	p, err := o.running(unit)
@@ -163,7 +166,7 @@ func (o *Options) runs(unit string, images []Image) error {
 		return err
 	}
 	for _, img := range images {
-		if !slices.ContainsFunc(m.Apps, func(a poddir.ManifestApp) bool { return a.Image.ID == img.New }) {
+		if !hasImage(m, img.New) {
 			return fmt.Errorf("%s: does not run %s", unit, img.Name)
 		}
 	}
@@ -230,10 +233,15 @@ func bound(ctx context.Context, unit string) (units []string, err error) {
 // start starts those units that do not run.
 func start(ctx context.Context, units []string) (err error) {
 	for _, unit := range units {
-		_ = systemctl(ctx, "reset-failed", unit) // which it need not be
-		err = errors.Join(err, systemctl(ctx, "start", unit))
+		err = errors.Join(err, again(ctx, "start", unit))
 	}
 	return err
+}
+
+// again starts or restarts a unit, however often it was started before.
+func again(ctx context.Context, verb, unit string) error {
+	_ = systemctl(ctx, "reset-failed", unit) // which it need not be
+	return systemctl(ctx, verb, unit)
 }
 
 func show(ctx context.Context, unit string, properties ...string) (string, error) {

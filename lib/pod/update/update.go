@@ -215,8 +215,7 @@ func (o *Options) restart(ctx context.Context, unit string, rec record) Result {
 	result := Result{Unit: unit, Policy: rec.Policy, Images: rec.Images}
 	err := o.runs(unit, rec.Images)
 	if err != nil { // it does not run them yet
-		_ = systemctl(ctx, "reset-failed", unit) // earlier starts do not count
-		err = systemctl(ctx, "restart", unit)
+		err = again(ctx, "restart", unit)
 	}
 	if err == nil {
 		err = o.good(ctx, unit)
@@ -246,8 +245,7 @@ func (o *Options) rollback(ctx context.Context, unit string, rec record) Result 
 	o.Say("%s: the new image is not good (%s): back to the old one", unit, rec.Why)
 	err := o.name(ctx, rec.Images)
 	if err == nil {
-		_ = systemctl(ctx, "reset-failed", unit) // which it need not be
-		err = systemctl(ctx, "restart", unit)
+		err = again(ctx, "restart", unit)
 	}
 	if err == nil {
 		err = errors.Join(start(ctx, rec.Bound), write(o.lastFile(unit), result), o.over(unit))

@@ -122,16 +122,12 @@ func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
 // processOf is what the app's process is.
 func processOf(config *specs.Spec) (*confine.Process, error) {
 	user := config.Process.User
-	p := &confine.Process{UID: user.UID, GID: user.GID, Groups: user.AdditionalGids, Bounding: ^uint64(0),
-		NoNewPrivileges: config.Process.NoNewPrivileges, Limits: map[int]unix.Rlimit{}}
-	for _, l := range config.Process.Rlimits {
-		resource, ok := stage1.Limits[l.Type]
-		if !ok {
-			return nil, fmt.Errorf("unknown limit %q", l.Type)
-		}
-		p.Limits[resource] = unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+	limits, err := stage1.Rlimits(config.Process.Rlimits)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	return &confine.Process{UID: user.UID, GID: user.GID, Groups: user.AdditionalGids, Bounding: ^uint64(0),
+		NoNewPrivileges: config.Process.NoNewPrivileges, Limits: limits}, nil
 }
 
 // mountHost shows the host's trees in the app's root, whose links lead nowhere else.
@@ -150,20 +146,17 @@ func mountHost(path string) error {
 }
 
 func mountTree(root *os.File, path string) error {
-	if err := overlay.MkdirAll(root, path, 0o755); err != nil {
-		return err
-	}
-	target, err := overlay.Open(root, path, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer target.Close()
 	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
 	tree, err := unix.OpenTree(unix.AT_FDCWD, path, flags)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(tree)
+	target, err := overlay.MountPoint(root, path, tree)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
 	return overlay.MoveTo(tree, target)
 }
 
@@ -206,10 +199,7 @@ func pivot(root string) error {
 	if err := unix.Chdir(root); err != nil {
 		return err
 	}
-	if err := unix.PivotRoot(".", "."); err != nil { // puts the old root over the new one
-		return fmt.Errorf("pivot_root: %w", err)
-	}
-	return unix.Unmount(".", unix.MNT_DETACH)
+	return overlay.Pivot()
 }
 
 // noInput has the app read nothing from a terminal that it was not given.

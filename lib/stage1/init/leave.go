@@ -74,17 +74,14 @@ func enter(root int) error {
 	if err := unix.Fchdir(root); err != nil {
 		return err
 	}
-	err := unix.PivotRoot(".", ".")
+	err := overlay.Pivot()
 	if errors.Is(err, unix.EINVAL) {
 		return errors.New("the host's root is the kernel's own, or a chroot: a pod of flavor init can't leave that")
 	}
 	if err != nil {
-		return fmt.Errorf("new root: pivot_root: %w", err)
+		return fmt.Errorf("new root: %w", err)
 	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount of the host's root: %w", err)
-	}
-	return unix.Chdir("/")
+	return nil
 }
 
 // mountHost mounts in the pod's root what only root of the host can: /sys, which shows the network

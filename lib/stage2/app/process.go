@@ -18,19 +18,13 @@ func processOf(config *specs.Spec, filters [][]unix.SockFilter) (*confine.Proces
 	p := config.Process
 	process := &confine.Process{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
 		NoNewPrivileges: p.NoNewPrivileges,
-		Filters:         filters, Limits: map[int]unix.Rlimit{}}
+		Filters:         filters}
 	var err error
 	if process.Bounding, err = stage1.CapabilitySet(p.Capabilities.Bounding); err != nil {
 		return nil, err
 	}
-	for _, l := range p.Rlimits {
-		resource, ok := stage1.Limits[l.Type]
-		if !ok {
-			return nil, fmt.Errorf("process.rlimits: unknown limit %q", l.Type)
-		}
-		process.Limits[resource] = unix.Rlimit{Cur: l.Soft, Max: l.Hard}
-	}
-	return process, nil
+	process.Limits, err = stage1.Rlimits(p.Rlimits)
+	return process, err
 }
 
 // prepareProcess sets what is done by way of /proc, or of a descriptor, while the process still is

@@ -102,13 +102,7 @@ func pivot(root int) error {
 	if err := unix.Fchdir(root); err != nil {
 		return err
 	}
-	if err := unix.PivotRoot(".", "."); err != nil { // puts the old root over the new one
-		return fmt.Errorf("pivot_root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount of the old root: %w", err)
-	}
-	return unix.Chdir("/")
+	return overlay.Pivot()
 }
 
 // clone returns a copy of the mount at a path below an opened directory, or with no path of that of

@@ -53,7 +53,7 @@ func setUp(p *plan.Plan) error {
 	if err := mountAll(p); err != nil {
 		return err
 	}
-	if err := leaveHost(); err != nil {
+	if err := overlay.Pivot(); err != nil { // takes the launcher's root away
 		return err
 	}
 	if err := unix.Sethostname([]byte(p.Hostname)); err != nil {
@@ -64,7 +64,7 @@ func setUp(p *plan.Plan) error {
 }
 
 // enterPod makes the pod's root the root, and has the launcher's lie over it, where /proc is, until
-// leaveHost.
+// overlay.Pivot.
 func enterPod() error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, Outside, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
@@ -76,17 +76,6 @@ func enterPod() error {
 		return fmt.Errorf("the pod's root: %w", err)
 	}
 	return unix.Chdir(Outside)
-}
-
-// leaveHost takes the launcher's root away.
-func leaveHost() error {
-	if err := unix.PivotRoot(".", "."); err != nil { // puts the old root over the new one
-		return fmt.Errorf("pivot_root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount of the old root: %w", err)
-	}
-	return unix.Chdir("/")
 }
 
 // mountAll mounts what is the pod's namespaces'. Paths are relative to the pod's root.
