@@ -18,6 +18,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/userns"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,7 +81,7 @@ func checkMachined(context.Context, Host) []Finding {
 	switch {
 	case !systemd.Booted():
 		return ok("not needed without systemd as PID 1")
-	case !host.CanRegister():
+	case !place.CanRegister():
 		return bad(Warning, "systemd-machined or the system bus is missing: machinectl does not list pods | apt "+
 			"install systemd-container dbus")
 	}

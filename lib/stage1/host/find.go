@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/program"
-	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
 )
@@ -62,17 +61,6 @@ func (n nspawn) environment(env []string) []string {
 	const name = "LD_LIBRARY_PATH="
 	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, name) })
 	return append(env, name+n.libraries)
-}
-
-// CanRegister reports whether systemd is the host's init and systemd-machined can be reached, so
-// that a pod can be a machine there.
-func CanRegister() bool {
-	if !systemd.Booted() {
-		return false
-	}
-	_, errBus := os.Stat("/run/dbus/system_bus_socket")
-	_, errMachined := os.Stat("/usr/lib/systemd/systemd-machined")
-	return errBus == nil && errMachined == nil
 }
 
 // Nspawn finds the host's systemd-nspawn. An error tells what of systemd the host lacks.

@@ -12,6 +12,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +29,7 @@ func (s *starting) giveTerminal() error {
 			p.UUID, a.Name)
 	}
 	input := "tty"
-	if !IsTerminal(s.Stdin) {
+	if !place.IsTerminal(s.Stdin) {
 		input = "file:" + stdin
 		fifo := p.Path(poddir.RootDir + stdin)
 		if err := os.Remove(fifo); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that was killed
@@ -87,7 +88,7 @@ func feed(p *poddir.Pod, in *os.File) error {
 	if err := cat.Start(); err != nil {
 		return err
 	}
-	if KeepUnit() { // out of the way: a cgroup with controllers has no process of its own, and systemd-nspawn makes this one below it
+	if place.KeepUnit() { // out of the way: a cgroup with controllers has no process of its own, and systemd-nspawn makes this one below it
 		dirs, err := cgroup.Below("supervisor")
 		if err == nil {
 			err = cgroup.Make(dirs...)
@@ -104,10 +105,4 @@ func feed(p *poddir.Pod, in *os.File) error {
 		return err
 	}
 	return unix.Dup3(int(null.Fd()), 0, 0) // systemd-nspawn must not read any of it
-}
-
-// IsTerminal reports whether a file is a terminal.
-func IsTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

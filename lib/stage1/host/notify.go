@@ -2,19 +2,17 @@ package host
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/inside"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 )
 
 // announce has the pod's systemd say when the pod is ready.
@@ -57,7 +55,7 @@ func (s *starting) notifications(env []string) (changed, options []string, err e
 	if err != nil || len(apps) == 0 {
 		return env, nil, err
 	}
-	if property(unit, "NotifyAccess") != "all" {
+	if place.Property(unit, "NotifyAccess") != "all" {
 		for _, a := range apps {
 			if watchdog == "" {
 				continue
@@ -151,22 +149,4 @@ func (s *starting) notifying() (apps []*stage1.Starting, err error) {
 		}
 	}
 	return apps, nil
-}
-
-// property asks the host's systemd for a setting of a unit; "" if there is no answer soon.
-func property(unit, name string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	out, err := program.Command(ctx, "systemctl", "show", "--property="+name, "--value", "--", unit).Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// setProperty has the host's systemd change a setting NAME=VALUE of a unit until the next boot.
-func setProperty(unit, setting string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return program.Command(ctx, "systemctl", "set-property", "--runtime", "--", unit, setting).Run()
 }

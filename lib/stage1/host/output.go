@@ -12,6 +12,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,7 +69,7 @@ func (s *starting) writeOutput() (options []string, err error) {
 		return s.formerOutput()
 	}
 	output := streams.ToPlain
-	if IsTerminal(s.Stdout) {
+	if place.IsTerminal(s.Stdout) {
 		output = streams.ToTerminal
 	} else if out, err := journal.StdoutIsJournalStream(); err == nil && out {
 		if _, err := os.Stat(hostJournal); err == nil {
@@ -93,7 +94,7 @@ func (s *starting) formerOutput() (options []string, err error) {
 	if systemd.Booted() {
 		options = []string{"--inaccessible=/sys/module/printk/parameters/time"}
 	}
-	if out, err := journal.StdoutIsJournalStream(); s.Interactive || IsTerminal(s.Stdout) || err == nil && out {
+	if out, err := journal.StdoutIsJournalStream(); s.Interactive || place.IsTerminal(s.Stdout) || err == nil && out {
 		return options, nil
 	}
 	return options, dropIn(s.Pod, "systemd-journald.service", "console.conf", "[Service]\nExecStartPre=-/bin/stty -F /dev/console -onlcr\n")

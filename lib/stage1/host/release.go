@@ -9,14 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/inotify"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/systree"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 )
 
 // Release has systemd-machined and systemd forget the machine, which systemd-nspawn could not do if
@@ -32,7 +31,7 @@ func (Flavor) Release(ctx context.Context, p *poddir.Pod, _ *slog.Logger) error 
 	if err := releaseMachine(ctx, p); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	if err := removeGroups(p); err != nil {
+	if err := place.RemoveGroups(p); err != nil {
 		return err
 	}
 	if err := removeJournalLink(p.Pods(), p.UUID); err != nil {
@@ -78,24 +77,6 @@ func releaseMachine(ctx context.Context, p *poddir.Pod) error {
 		return fmt.Errorf("%s: %q: not the name of a machine", p.Path(poddir.MachineFile), name)
 	}
 	return machined.Release(ctx, name)
-}
-
-// removeGroups removes the cgroups that rkt-run-prepared made for the pod.
-func removeGroups(p *poddir.Pod) error {
-	note, err := p.ReadFile(poddir.CgroupFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for dir := range strings.FieldsSeq(string(note)) {
-		if filepath.Base(dir) == stage1.PodName(p.UUID) { // nothing but the pod's
-			errs = append(errs, cgroup.Remove(dir, time.Second))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // removeJournalLink removes the link by which the host's journalctl finds the journal of a pod.

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/rkt-toolkit/rkt/lib/host/confine"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
@@ -18,7 +16,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/bus"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/inotify"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
-	"golang.org/x/sys/unix"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 )
 
 // starting is a pod that is about to start, and what has been decided of it.
@@ -99,7 +97,7 @@ func (s *starting) tell(env, options []string) error {
 	if err != nil {
 		return err
 	}
-	rlimits, err := Raise(s.Start)
+	rlimits, err := place.Raise(s.Start)
 	if err != nil {
 		return fmt.Errorf("pod %s: %w", s.Pod.UUID, err)
 	}
@@ -112,7 +110,7 @@ func (s *starting) tell(env, options []string) error {
 		s.machine.Options = append(s.machine.Options, "--selinux-apifs-context="+s.Label.String())
 	}
 	if !s.machine.KeepUnit {
-		s.machine.Options = append(s.machine.Options, devices(s.Devices).properties()...)
+		s.machine.Options = append(s.machine.Options, place.Devices(s.Devices).Properties()...)
 	}
 	if s.machine.OwnJournalLink() {
 		if err := linkJournal(s.Pod); err != nil {
@@ -184,36 +182,14 @@ func (s *starting) settle() (err error) {
 	s.machine = machine{
 		UUID:     s.Pod.UUID,
 		Version:  version,
-		Register: CanRegister(),
-		KeepUnit: KeepUnit(),
+		Register: place.CanRegister(),
+		KeepUnit: place.KeepUnit(),
 		Hostname: s.Hostname,
 		Users:    ids,
-		Terminal: s.Interactive && IsTerminal(s.Stdin),
+		Terminal: s.Interactive && place.IsTerminal(s.Stdin),
 		Options:  strings.FieldsFunc(string(options), func(r rune) bool { return r == '\n' }),
 	}
 	return nil
-}
-
-// Raise has the pod's init, and its parent, held up by no limit that is meant for the apps, and
-// returns arguments of systemd-nspawn. In a pod with users of its own no process can have a hard
-// limit above that of the init; root of the host may raise limits.
-func Raise(s *stage1.Start) (options []string, err error) {
-	var lists [][]specs.POSIXRlimit
-	for _, a := range s.Apps {
-		if a.Prepared != nil {
-			lists = append(lists, stage1.Finish(a.Prepared, a.Final).Process.Rlimits)
-		}
-	}
-	limits, options := InitLimits(lists...)
-	for _, l := range limits {
-		if err := confine.SetLimit(stage1.Limits[l.Type], unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
-			return nil, fmt.Errorf("resource limit %s: %w", l.Type, err)
-		}
-	}
-	if s.Users == nil {
-		options = nil
-	}
-	return options, nil
 }
 
 // environment is systemd-nspawn's.
@@ -256,18 +232,18 @@ func (s *starting) placed() error {
 			return fail(err)
 		}
 	}
-	if err := PickGroup(s.Pod, s.machine.KeepUnit); err != nil {
+	if err := place.PickGroup(s.Pod, s.machine.KeepUnit); err != nil {
 		return err
 	}
 	if err := s.filterDevices(); err != nil {
 		return fail(err)
 	}
-	if s.Interactive && !IsTerminal(s.Stdin) {
+	if s.Interactive && !place.IsTerminal(s.Stdin) {
 		if err := feed(s.Pod, s.Stdin); err != nil {
 			return fail(fmt.Errorf("standard input: %w", err))
 		}
 	}
-	IgnoreReload(s.Stdin)
+	place.IgnoreReload(s.Stdin)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 )
 
 // UnitPath is where the pod's systemd looks for units, below its root, and nowhere else: the
@@ -250,7 +251,7 @@ func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]strin
 	// Services are in this slice unless their units say otherwise, as those do that run several
 	// processes and are not an app's: an app that uses up the limit does not keep the pod from
 	// noting how another one has ended. (journald is where rkt had it.)
-	if lines := settings(limits); len(lines) > 0 {
+	if lines := place.Settings(limits); len(lines) > 0 {
 		units["system.slice"] = "[Unit]\nDescription=The pod\n\n[Slice]\n" + strings.Join(lines, "\n") + "\n"
 	}
 	for _, a := range actions {
@@ -363,26 +364,5 @@ func (a app) process() []string {
 		// pod with users of its own.
 		"LimitNOFILE=infinity", "LimitMEMLOCK=infinity",
 	}
-	return append(lines, settings(a.Resources)...)
-}
-
-// settings are the lines of systemd.resource-control(5).
-func settings(i stage1.Resources) (lines []string) {
-	add := func(wanted bool, format string, args ...any) {
-		if wanted {
-			lines = append(lines, fmt.Sprintf(format, args...))
-		}
-	}
-	add(i.CPUWeight > 0, "CPUWeight=%d", i.CPUWeight)
-	if i.CPUMilli > 0 {
-		add(true, "CPUQuota=%d.%d%%", i.CPUMilli/10, i.CPUMilli%10)
-	}
-	add(i.MemoryMax > 0, "MemoryMax=%d", i.MemoryMax)
-	add(i.TasksMax > 0, "TasksMax=%d", i.TasksMax)
-	for _, way := range []string{"Read", "Write"} {
-		// of the disk that the pod's directory is on, and with it all that the app writes
-		add(i.BlockBandwidth > 0, "IO%sBandwidthMax=/rkt %d", way, i.BlockBandwidth)
-		add(i.BlockIOPS > 0, "IO%sIOPSMax=/rkt %d", way, i.BlockIOPS)
-	}
-	return lines
+	return append(lines, place.Settings(a.Resources)...)
 }

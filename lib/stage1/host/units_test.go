@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/inside"
 	"github.com/rkt-toolkit/rkt/lib/testkit"
@@ -336,23 +334,6 @@ func TestArgumentsOfNewer(t *testing.T) {
 	}
 	if !strings.Contains(got, " --restrict-address-families= ") || !strings.Contains(got, " --link-journal=no ") {
 		t.Error(got)
-	}
-}
-
-// The pod's init is given what its apps need, and not less than it needs itself.
-func TestInitLimits(t *testing.T) {
-	limits, options := InitLimits([]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 9000},
-		{Type: "RLIMIT_AS", Soft: 5, Hard: 6}},
-		[]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 5, Hard: 8000}, {Type: "RLIMIT_RTPRIO", Hard: 7}})
-	want := "--rlimit=RLIMIT_NOFILE=1024:9000 --rlimit=RLIMIT_NPROC=infinity:infinity --rlimit=RLIMIT_RTPRIO=0:7 " +
-		"--rlimit=RLIMIT_SIGPENDING=infinity:infinity"
-	if got := strings.Join(options, " "); got != want || len(limits) != len(stage1.Limits) {
-		t.Errorf("%s\nwant %s; %d limits of %d", got, want, len(limits), len(stage1.Limits))
-	}
-	for _, l := range limits {
-		if l.Type == "RLIMIT_AS" && l.Hard != math.MaxUint64 {
-			t.Errorf("%+v", l)
-		}
 	}
 }
 

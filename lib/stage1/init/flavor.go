@@ -22,10 +22,11 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -238,8 +239,12 @@ func (Flavor) Log(p *poddir.Pod, app string) stage1.Journal {
 }
 
 // Release has systemd-machined forget the machine, and removes the cgroups.
-func (Flavor) Release(ctx context.Context, p *poddir.Pod, log *slog.Logger) error {
-	return host.Flavor{}.Release(ctx, p, log)
+func (Flavor) Release(ctx context.Context, p *poddir.Pod, _ *slog.Logger) error {
+	name := stage1.PodName(p.UUID)
+	if err := errors.Join(machined.Unregister(ctx, name), machined.StopScope(ctx, name)); err != nil {
+		return fmt.Errorf("pod %s: %w", p.UUID, err)
+	}
+	return place.RemoveGroups(p)
 }
 
 // Sweep has nothing to do: nothing is shared.

@@ -13,9 +13,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +30,7 @@ const (
 // with the pod's limit of tasks and its device filter, and has systemd-machined know the pod. It
 // returns a descriptor of the pod's group.
 func (s *starting) place() (int, error) {
-	keep := host.KeepUnit()
+	keep := place.KeepUnit()
 	if err := s.own(keep); err != nil {
 		return -1, err
 	}
@@ -56,7 +56,7 @@ func (s *starting) place() (int, error) {
 	if err := s.makeGroups(group); err != nil {
 		return -1, err
 	}
-	if keep && host.CanRegister() {
+	if keep && place.CanRegister() {
 		if err := machined.Register(context.Background(), s.machine, s.Pod.UUID, os.Getpid(), s.Pod.Dir()); err != nil {
 			return -1, err
 		}
@@ -71,12 +71,12 @@ func (s *starting) own(keep bool) error {
 		return err
 	}
 	if !systemd.Booted() || keep {
-		if host.CanRegister() {
+		if place.CanRegister() {
 			if err := machined.ReleaseUnit(context.Background(), systemd.Unit()); err != nil {
 				return err
 			}
 		}
-		return host.PickGroup(s.Pod, keep)
+		return place.PickGroup(s.Pod, keep)
 	}
 	properties := []string{"TasksMax=" + tasks(s.limits.Pod.TasksMax)}
 	return machined.Create(context.Background(), s.machine, s.Pod.UUID, os.Getpid(), s.Pod.Dir(), properties)
@@ -99,7 +99,7 @@ func (s *starting) limitTasks(unit, group string) error {
 	text, _ := os.ReadFile(unit + "/cgroup.controllers")
 	if !slices.Contains(strings.Fields(string(text)), "pids") {
 		if systemd.Booted() {
-			host.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
+			place.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
 		}
 		return nil
 	}
@@ -112,7 +112,7 @@ func (s *starting) limitTasks(unit, group string) error {
 	}
 	if err := os.WriteFile(unit+"/cgroup.subtree_control", []byte("+pids"), 0); err != nil {
 		if errors.Is(err, unix.EBUSY) { // somebody else's process is in the unit
-			host.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
+			place.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
 			return nil
 		}
 		return fmt.Errorf("controller pids: %w", err)
@@ -126,11 +126,11 @@ func (s *starting) filterDevices(group string) error {
 	if !errors.Is(err, devfilter.ErrUnsupported) {
 		return err
 	}
-	limited, err := host.LimitDevices(s.Pod, s.Rules)
+	limited, err := place.LimitDevices(s.Pod, s.Rules)
 	if err != nil || limited {
 		return err
 	}
-	return host.NoFilter(s.Start)
+	return place.NoFilter(s.Start)
 }
 
 // makeGroups makes the groups of the apps. PID 1 has apps start there, for which it has to be able

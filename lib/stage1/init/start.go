@@ -14,10 +14,10 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/launcher"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +45,7 @@ func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
 	if err := errors.Join(start.withoutFilter(), start.writeOutput()); err != nil {
 		return fail(err)
 	}
-	if _, err := host.Raise(s); err != nil {
+	if _, err := place.Raise(s); err != nil {
 		return fail(err)
 	}
 	start.process = &stage1.Process{Program: "the launcher", Env: []string{"GOMAXPROCS=2"},
@@ -81,7 +81,7 @@ func (s *starting) writePlan() error {
 	if s.Label != nil {
 		p.MountLabel = s.Label.String()
 	}
-	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !host.IsTerminal(s.Stdin)
+	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !place.IsTerminal(s.Stdin)
 	p.Sockets = len(s.Sockets)
 	watchdog := s.watchdog()
 	p.Watchdog, _ = strconv.ParseUint(watchdog, 10, 63)
@@ -140,7 +140,7 @@ const hostJournal = "/run/systemd/journal/socket"
 // host's journal does the pod have its socket.
 func (s *starting) writeOutput() error {
 	output := streams.ToPlain
-	if host.IsTerminal(s.Stdout) {
+	if place.IsTerminal(s.Stdout) {
 		output = streams.ToTerminal
 	} else if out, err := journal.StdoutIsJournalStream(); err == nil && out {
 		if _, err := os.Stat(hostJournal); err == nil {
@@ -198,7 +198,7 @@ func (s *starting) placed() error {
 			return fmt.Errorf("pod %s: terminal: %w", s.Pod.UUID, err)
 		}
 	}
-	host.IgnoreReload(s.Stdin)
+	place.IgnoreReload(s.Stdin)
 	s.process.Argv = []string{launcher.Root + stage1.Stage2, launcher.Command,
 		strconv.Itoa(group), strconv.Itoa(notify), strconv.Itoa(master)}
 	return nil

@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
-	"github.com/rkt-toolkit/rkt/lib/stage1/host"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +28,7 @@ func (s *starting) openTerminal() (master int, err error) {
 			return -1, err
 		}
 	}
-	if host.IsTerminal(s.Stdin) {
+	if place.IsTerminal(s.Stdin) {
 		return master, nil
 	}
 	settings, err := unix.IoctlGetTermios(master, unix.TCGETS)

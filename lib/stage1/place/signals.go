@@ -1,4 +1,4 @@
-package host
+package place
 
 import (
 	"os"
@@ -18,4 +18,10 @@ func IgnoreReload(stdin *os.File) {
 	if strings.HasSuffix(systemd.Unit(), ".service") && !IsTerminal(stdin) {
 		signal.Ignore(unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	}
+}
+
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

@@ -1,4 +1,4 @@
-package host
+package place
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/rkt-toolkit/rkt/lib/host/confine"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,4 +50,26 @@ func limitText(n uint64) string {
 		return "infinity"
 	}
 	return strconv.FormatUint(n, 10)
+}
+
+// Raise has the pod's init, and its parent, held up by no limit that is meant for the apps, and
+// returns arguments of systemd-nspawn. In a pod with users of its own no process can have a hard
+// limit above that of the init; root of the host may raise limits.
+func Raise(s *stage1.Start) (options []string, err error) {
+	var lists [][]specs.POSIXRlimit
+	for _, a := range s.Apps {
+		if a.Prepared != nil {
+			lists = append(lists, stage1.Finish(a.Prepared, a.Final).Process.Rlimits)
+		}
+	}
+	limits, options := InitLimits(lists...)
+	for _, l := range limits {
+		if err := confine.SetLimit(stage1.Limits[l.Type], unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
+			return nil, fmt.Errorf("resource limit %s: %w", l.Type, err)
+		}
+	}
+	if s.Users == nil {
+		options = nil
+	}
+	return options, nil
 }

@@ -1,4 +1,6 @@
-package host
+// Package place is what the host gives a pod whose apps have processes beside them: its cgroup, its
+// device filter, and its limits.
+package place
 
 import (
 	"errors"
@@ -7,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
@@ -15,9 +18,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-// payload is the cgroup that systemd-nspawn makes for a pod that stays in the unit it is
+// Payload is the cgroup that systemd-nspawn makes for a pod that stays in the unit it is
 // started in.
-const payload = "payload"
+const Payload = "payload"
 
 // PickGroup sees to it that the pod's cgroup is its own. In a unit that has had a pod
 // before, as one that runs "rkt run" several times, what is left of that one's group belongs to its
@@ -27,7 +30,7 @@ func PickGroup(p *poddir.Pod, keepUnit bool) error {
 	case !systemd.Booted():
 		return ownGroup(p)
 	case keepUnit:
-		if err := cgroup.RemoveEmpty(payload); err != nil {
+		if err := cgroup.RemoveEmpty(Payload); err != nil {
 			return fmt.Errorf("pod %s: %w", p.UUID, err)
 		}
 	}
@@ -74,4 +77,33 @@ func NoteGroups(p *poddir.Pod, parents []string) (dirs []string, err error) {
 // unit of the pod already; elsewhere systemd-nspawn asks systemd for a scope.
 func KeepUnit() bool {
 	return !CanRegister() || strings.HasSuffix(systemd.Unit(), ".service")
+}
+
+// CanRegister reports whether systemd is the host's init and systemd-machined can be reached, so
+// that a pod can be a machine there.
+func CanRegister() bool {
+	if !systemd.Booted() {
+		return false
+	}
+	_, errBus := os.Stat("/run/dbus/system_bus_socket")
+	_, errMachined := os.Stat("/usr/lib/systemd/systemd-machined")
+	return errBus == nil && errMachined == nil
+}
+
+// RemoveGroups removes the cgroups that rkt-run-prepared made for the pod.
+func RemoveGroups(p *poddir.Pod) error {
+	note, err := p.ReadFile(poddir.CgroupFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for dir := range strings.FieldsSeq(string(note)) {
+		if filepath.Base(dir) == stage1.PodName(p.UUID) { // nothing but the pod's
+			errs = append(errs, cgroup.Remove(dir, time.Second))
+		}
+	}
+	return errors.Join(errs...)
 }
