@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func TestReport(t *testing.T) {
@@ -59,10 +61,10 @@ func TestParseAnywhere(t *testing.T) {
 		g := fs.Global
 		force := fs.Bool("force", false, "")
 		err := p.Parse(fs)
-		if err != nil || c.err != "" {
-			if fmt.Sprint(err) != c.err {
-				t.Errorf("%q: %v, want %s", c.args, err, c.err)
-			}
+		if !testkit.Says(err, c.err) {
+			t.Errorf("%q: %v, want %s", c.args, err, c.err)
+		}
+		if err != nil {
 			continue
 		}
 		if !slices.Equal(fs.Args(), c.operands) || g.Dir != c.dir || *force != c.force {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func TestSelection(t *testing.T) {
@@ -27,12 +29,12 @@ func TestSelection(t *testing.T) {
 		{flags: "a:K=v=w", want: "a:K=v=w"},
 		{flags: "a:", want: "a"},
 
-		{flags: "a,", wrong: `"" is not a network's name`},
-		{flags: ",", wrong: `"" is not a network's name`},
-		{flags: ":K=V", wrong: `"" is not a network's name`},
-		{flags: "-a", wrong: `"-a" is not a network's name`},
-		{flags: "a/b", wrong: `"a/b" is not a network's name`},
-		{flags: "é", wrong: `"é" is not a network's name`},
+		{flags: "a,", wrong: `"" ... a network's name`},
+		{flags: ",", wrong: `"" ... a network's name`},
+		{flags: ":K=V", wrong: `"" ... a network's name`},
+		{flags: "-a", wrong: `"-a" ... a network's name`},
+		{flags: "a/b", wrong: `"a/b" ... a network's name`},
+		{flags: "é", wrong: `"é" ... a network's name`},
 		{flags: "a,b,a", wrong: `network "a" is there twice`},
 		{flags: "a a:K=V", wrong: `network "a" is there twice`},
 		{flags: "host,a", wrong: `"host" and "none" stand alone`},
@@ -55,7 +57,7 @@ func TestSelection(t *testing.T) {
 				}
 			}
 			if test.wrong != "" {
-				if err == nil || err.Error() != test.wrong {
+				if !testkit.Says(err, test.wrong) {
 					t.Fatalf("got %v, want %s", err, test.wrong)
 				}
 				return
@@ -164,7 +166,7 @@ func TestLoad(t *testing.T) {
 func TestLoadWrong(t *testing.T) {
 	for _, test := range []struct{ text, wrong string }{
 		{"", "unexpected end of JSON input"},
-		{"{\n\"name\": \"a\",\n}", "line 3: invalid character '}' looking for beginning of object key string"},
+		{"{\n\"name\": \"a\",\n}", "line 3: invalid character '}'"},
 		{`{"name":"a","type":"b"} x`, "line 1: invalid character 'x' after top-level value"},
 		{`[]`, "array"},
 		{`{"type":"b"}`, `no "name"`},
@@ -172,16 +174,15 @@ func TestLoadWrong(t *testing.T) {
 		{`{"name":"a","plugins":[]}`, `no plugin in "plugins"`},
 		{`{"name":"a","plugins":[{}]}`, `plugin 1: no "type"`},
 		{`{"name":"a","plugins":[{"type":"x"},{"type":"../../bin/sh"}]}`,
-			`plugin 2: "../../bin/sh" is not a plugin's type`},
-		{`{"name":"a/b","type":"b"}`, `"a/b" is not a network's name`},
+			`plugin 2: "../../bin/sh" ... plugin's type`},
+		{`{"name":"a/b","type":"b"}`, `"a/b" ... a network's name`},
 		{`{"name":"host","type":"b"}`, `a network can't be named "host"`},
-		{`{"name":5,"type":"b"}`, `"name" is a JSON number, not a string`},
+		{`{"name":5,"type":"b"}`, `"name" ... not a string`},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			dir := directory(t, "10-x.conf", test.text)
 			_, err := Load(dir)
-			if err == nil || !strings.HasPrefix(err.Error(), filepath.Join(dir, "10-x.conf: ")) ||
-				!strings.Contains(err.Error(), test.wrong) {
+			if !testkit.Says(err, filepath.Join(dir, "10-x.conf: ")) || !testkit.Says(err, test.wrong) {
 				t.Fatalf("got %v, want %s", err, test.wrong)
 			}
 		})
@@ -219,9 +220,9 @@ func TestResolve(t *testing.T) {
 		{own, "macvlan", "macvlan", ""}, // a name goes before a type
 		{own, "ipvlan", "macvlan", ""},
 
-		{plain, "ptp,default", "", `network "default": chosen twice, the second time as "default"`},
-		{plain, "ptp0", "", `failed to setup network "ptp0": no such network (there are default, default-restricted)`},
-		{own, "bridge", "", `network "bridge": none has this name, and several have this type: `},
+		{plain, "ptp,default", "", `network "default": chosen twice ... "default"`},
+		{plain, "ptp0", "", `network "ptp0": no such network ... default, default-restricted`},
+		{own, "bridge", "", `network "bridge": ... several have this type: `},
 		{own, "twin", "", `network "twin": both `},
 		{own, "all", "", `network "twin": both `},
 	} {
@@ -234,7 +235,7 @@ func TestResolve(t *testing.T) {
 			}
 			choices, err := s.Resolve(test.configs)
 			if test.wrong != "" {
-				if err == nil || !strings.HasPrefix(err.Error(), test.wrong) {
+				if !testkit.Says(err, test.wrong) {
 					t.Fatalf("got %v, want %s", err, test.wrong)
 				}
 				return
@@ -301,7 +302,7 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, Dir, "eth0/result"), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), "net/eth0: result: ") {
+	if _, err := Read(dir); !testkit.Says(err, "net/eth0: result: ") {
 		t.Fatal(err)
 	}
 }

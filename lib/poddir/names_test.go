@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // newNamed makes a pod with a name; its lock is let go of at the test's end, if it is not before.
@@ -173,7 +175,7 @@ func TestAmbiguousName(t *testing.T) {
 	pods := In(t.TempDir())
 	a, b := prepared(t, pods, NewUUID(), "web"), prepared(t, pods, NewUUID(), "web.service")
 	_, err := pods.Find("web", "")
-	if err == nil || !strings.Contains(err.Error(), a.UUID+" (prepared)") ||
+	if !testkit.Says(err, a.UUID+" (prepared)") ||
 		!strings.Contains(err.Error(), b.UUID+" (prepared)") {
 		t.Errorf("%v", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // A pod's root process plants links, a fifo and a file without end where the host's programs read.
@@ -145,8 +147,7 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 		state, err := p.State()
-		if c.wrong == "" && (err != nil || state != AbortedPrepare) || c.wrong != "" && (err == nil ||
-			!strings.Contains(err.Error(), c.wrong)) {
+		if c.wrong == "" && (err != nil || state != AbortedPrepare) || !testkit.Says(err, c.wrong) {
 			t.Errorf("%q: %v, %v", c.text, state, err)
 		}
 	}

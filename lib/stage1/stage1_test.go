@@ -63,7 +63,7 @@ func TestConfig(t *testing.T) {
 	} {
 		app := plain("a")
 		change(&app)
-		if _, err := app.Config(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := app.Config(); !testkit.Says(err, want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

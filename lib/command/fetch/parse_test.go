@@ -12,6 +12,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/image/fetch"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func parse(p *cli.Process) (*config, error) {
@@ -68,17 +69,15 @@ func TestParse(t *testing.T) {
 		got, err := parse(&cli.Process{Name: "rkt-fetch", Args: strings.Fields(c.args), Stderr: &bytes.Buffer{},
 			Getenv: os.Getenv})
 		text := ""
-		if err != nil {
-			text = err.Error()
-		} else {
+		if err == nil {
 			text = fmt.Sprint(struct {
 				policy      fetch.PullPolicy
 				full, quiet bool
 				images      []operand
 			}{got.options.PullPolicy, got.full, got.quiet, got.images})
 		}
-		if text != c.want {
-			t.Errorf("%s (%s): %s, want %s", c.args, c.env, text, c.want)
+		if !testkit.Gives(text, err, c.want) {
+			t.Errorf("%s (%s): %s, %v, want %s", c.args, c.env, text, err, c.want)
 		}
 	}
 }

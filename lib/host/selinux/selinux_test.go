@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // fedora is what container-selinux has installed.
@@ -27,19 +29,19 @@ func TestParseContainers(t *testing.T) {
 			"d:e:f:s0", ""},
 		{"without levels", "process = a:b:c\nfile = d:e:f\n", "a:b:c", "d:e:f", ""},
 		{"with a range", "process = a:b:c:s0-s15:c0.c1023\nfile = d:e:f:s0\n", "a:b:c:s0-s15:c0.c1023", "d:e:f:s0", ""},
-		{"empty", "", "", "", "has no context for process, or none for file"},
-		{"without file", "process = a:b:c:s0\n", "", "", "has no context for process, or none for file"},
+		{"empty", "", "", "", "no context for process"},
+		{"without file", "process = a:b:c:s0\n", "", "", "no context for process"},
 		{"no context", "process = \"container_t\"\n", "", "", `process: "container_t": not USER:ROLE:TYPE:LEVEL`},
-		{"a quote inside", "process = a:b:c\"d:s0\n", "", "", `process: "c\"d" is no name in a context`},
-		{"a comma in a type", "file = a:b:c,d:s0\n", "", "", `file: "c,d" is no name in a context`},
-		{"an option as the user", "file = -a:b:c:s0\n", "", "", `file: "-a" is no name in a context`},
+		{"a quote inside", "process = a:b:c\"d:s0\n", "", "", `process: "c\"d" ... name in a context`},
+		{"a comma in a type", "file = a:b:c,d:s0\n", "", "", `file: "c,d" ... name in a context`},
+		{"an option as the user", "file = -a:b:c:s0\n", "", "", `file: "-a" ... name in a context`},
 		{"a level that ends the quotes", "file = a:b:c:s0\",dev\n", "", "",
-			`file: "s0\",dev" is no level such as s0:c1,c2`},
+			`file: "s0\",dev" ... level such as s0:c1,c2`},
 	} {
 		got, err := parseContainers(test.text)
 		switch {
 		case test.err != "":
-			if err == nil || err.Error() != test.err {
+			if !testkit.Says(err, test.err) {
 				t.Errorf("%s: %v; want %s", test.name, err, test.err)
 			}
 		case err != nil || got.Process.String() != test.process || got.File.String() != test.file:

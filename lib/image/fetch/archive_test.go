@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // entryOf is an entry of an archive.
@@ -230,7 +231,7 @@ func TestBadArchive(t *testing.T) {
 		{"truncated gzip", "docker-archive:", gzipped(t, parts(func(p []entryOf) []entryOf { return p }))[:200],
 			"unexpected EOF"},
 		{"none of ours", "oci-archive:", archiveOf(t, entryOf{name: "repositories", text: "{}"}),
-			"not an archive of images"},
+			"not an archive"},
 		{"manifest is no JSON", "docker-archive:", archiveOf(t, entryOf{name: "manifest.json", text: "x"}),
 			"manifest.json: invalid character"},
 		{"manifest of 100 MB", "docker-archive:",
@@ -241,14 +242,14 @@ func TestBadArchive(t *testing.T) {
 			"larger than 8388608 bytes"},
 		{"no image", "docker-archive:", manifest([]object{}), "no image in it"},
 		{"which of two", "docker-archive:", archiveOf(t, two...),
-			"more than one image in it: name one with :NAME:TAG at the end (it has one:1, two:1)"},
+			"one image ... :NAME:TAG ... one:1, two:1"},
 		{"neither of two", "docker-archive:%s:three", archiveOf(t, two...),
 			`no image of name "three" in it (it has one:1, two:1)`},
-		{"both of two", "docker-archive:%s:1", archiveOf(t, two...), `more than one image of name "1" in it`},
+		{"both of two", "docker-archive:%s:1", archiveOf(t, two...), `more than one image ... "1"`},
 		{"not the one", "docker-archive:%s:three", archiveOf(t, savedParts(t, nil, good)...),
-			`no image of name "three" in it (it has no names)`},
+			`"three" ... no names`},
 		{"no config", "docker-archive:", manifest([]object{{"Config": "x.json", "Layers": []string{layerName}}}),
-			"config x.json: not in the archive"},
+			"config x.json: ... in the archive"},
 		{"config outside", "docker-archive:",
 			manifest([]object{{"Config": "../../../../etc/passwd", "Layers": []string{layerName}}}),
 			"config ../../../../etc/passwd: not in the archive"},
@@ -268,14 +269,14 @@ func TestBadArchive(t *testing.T) {
 		{"changed compressed layer", "docker-archive:", parts(func(p []entryOf) []entryOf {
 			p[3].text = string(gzipped(t, tarOf(t, "file=evil")))
 			return p
-		}), "digest mismatch: unpacked it is sha256:"},
+		}), "digest mismatch: ... sha256:"},
 		{"layer twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[3]) }),
-			"layer.tar: twice in the archive"},
+			"layer.tar: twice"},
 		{"manifest twice", "docker-archive:", parts(func(p []entryOf) []entryOf { return append(p, p[4]) }),
-			"manifest.json: twice in the archive"},
+			"manifest.json: twice"},
 		{"layer is a link out", "docker-archive:",
 			parts(func(p []entryOf) []entryOf { p[3] = entryOf{name: layerName, link: "/etc/passwd"}; return p }),
-			"a link that leads out of the archive"},
+			"leads out of"},
 		{"layer is a link up", "docker-archive:",
 			parts(func(p []entryOf) []entryOf {
 				p[3] = entryOf{name: layerName, link: "../../../etc/passwd"}
@@ -295,10 +296,10 @@ func TestBadArchive(t *testing.T) {
 			archiveOf(t, savedParts(t, nil, plainLayer(t, "../evil=x"))...), `entry "../evil": .. in the name`},
 		{"names leave the archive", "docker-archive:",
 			append(archiveOf(t, entryOf{name: "../../evil", text: "x"}, entryOf{name: "/etc/evil", text: "x"})[:2048],
-				manifest([]object{{"Config": "x"}})...), "config x: not in the archive"},
+				manifest([]object{{"Config": "x"}})...), "config x: ... in the archive"},
 		{"layout without its blob", "oci-archive:", archiveOf(t, layoutParts(t, l)[3:]...), "not in the archive"},
 		{"layout of another tag", "oci-archive:%s:2", archiveOf(t, layoutParts(t, l)...),
-			`no image of tag "2" in it (it has no tags)`},
+			`"2" ... no tags`},
 		{"layout with a changed blob", "oci-archive:", func() []byte {
 			p := layoutParts(t, l)
 			for i := range p {
@@ -317,7 +318,7 @@ func TestBadArchive(t *testing.T) {
 				name = fmt.Sprintf(c.ref, file)
 			}
 			id, err := Fetch(t.Context(), s, reference(t, name), unsigned)
-			if err == nil || !strings.Contains(err.Error(), c.want) {
+			if !testkit.Says(err, c.want) {
 				t.Errorf("%s %v\nwant %s", id, err, c.want)
 			}
 			wantNothing(t, dir)
@@ -335,8 +336,8 @@ func TestArchiveBomb(t *testing.T) {
 	file := archiveFile(t, gzipped(t, make([]byte, 8<<20)))
 	o := unsigned
 	o.MaxBytes = 4 << 20
-	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), o); err == nil ||
-		err.Error() != "larger than 4194304 bytes (--unpack-limit=SIZE allows more)" {
+	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), o); !testkit.Says(err,
+		"larger than 4194304 bytes (--unpack-limit=SIZE allows more)") {
 		t.Error(err)
 	}
 	var b bytes.Buffer
@@ -345,8 +346,8 @@ func TestArchiveBomb(t *testing.T) {
 		must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(i)}))
 	}
 	must(t, os.WriteFile(file, b.Bytes(), 0o644))
-	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), unsigned); err == nil ||
-		!strings.Contains(err.Error(), "more than 100000 entries") {
+	if _, err := Fetch(t.Context(), s, reference(t, "docker-archive:"+file), unsigned); !testkit.Says(err,
+		"more than 100000 entries") {
 		t.Error(err)
 	}
 	wantNothing(t, dir)

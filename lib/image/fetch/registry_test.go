@@ -19,6 +19,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/image/auth"
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // keychain has user mary with the password s3cret for these registries and web servers,
@@ -86,13 +87,13 @@ func TestRegistryToken(t *testing.T) {
 		keys *auth.Keychain
 		want string
 	}{
-		{nil, "the registry " + host + " has no such image or wants credentials, and there are none for it"},
-		{keychain(t, "other.example.com"), "the registry " + host + " has no such image or wants credentials, and " +
-			"there are none for it"},
+		{nil, "the registry " + host + " ... wants credentials"},
+		{keychain(t, "other.example.com"), "the registry " + host + " ... wants " +
+			"credentials"},
 	} {
 		o := quick
 		o.Auth = c.keys
-		if _, err := Fetch(t.Context(), s, ref, o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Fetch(t.Context(), s, ref, o); !testkit.Says(err, c.want) {
 			t.Errorf("%v, want %s", err, c.want)
 		}
 		wantNothing(t, dir)
@@ -148,12 +149,12 @@ func TestServerCredentials(t *testing.T) {
 		login bool
 		want  string // of the error
 	}{
-		{"https://example.com/y.aci", false, "the server example.com wants credentials, and there are none for it " +
-			"(auth.d) (bad HTTP status code: 401 Unauthorized)"},
+		{"https://example.com/y.aci", false, "example.com wants credentials ... " +
+			"auth.d ... 401"},
 		{"https://example.com/y.aci", true, ""},
 		{"https://example.com/away.aci", true, ""},
 		{"https://example.com/nowhere.aci", true,
-			`Get "https://example.org/elsewhere.aci?…": lookup example.org: no such host`},
+			`Get "https://example.org/elsewhere.aci?…": lookup example.org`},
 		{"example.com/app", false, "discovery at example.com/app: expected a 200 OK got 401"},
 		{"example.com/app", true, ""},
 	} {
@@ -164,7 +165,7 @@ func TestServerCredentials(t *testing.T) {
 		}
 		id, err := Fetch(t.Context(), s, reference(t, c.name), o)
 		if c.want == "" && (id != idOf(aci) || err != nil) ||
-			c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			!testkit.Says(err, c.want) {
 			t.Errorf("%s: %s %v, want %s", c.name, id, err, c.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
@@ -248,7 +249,7 @@ func TestUnchangedName(t *testing.T) {
 			g.asked, g.override = nil, c.override
 			again, err := Fetch(t.Context(), s, ref, quick)
 			if c.want == "" && (again != id || err != nil) ||
-				c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				!testkit.Says(err, c.want) {
 				t.Errorf("%s %v", again, err)
 			}
 			if n := g.count("/v2/app/manifests/latest") - g.count("HEAD /v2/app/manifests/latest"); n != c.gets {

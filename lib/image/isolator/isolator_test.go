@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/appc/spec/schema"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func TestManifest(t *testing.T) {
@@ -20,7 +22,7 @@ func TestManifest(t *testing.T) {
 			`"group":"0","isolators":` + list + `}}`
 		var m schema.ImageManifest
 		err := json.Unmarshal([]byte(text), &m)
-		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+		if !testkit.Says(err, want) {
 			t.Errorf("%s: %v; want %q", list, err, want)
 			continue
 		}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/image"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func open(t testing.TB) *Store {
@@ -153,7 +153,7 @@ func TestRefused(t *testing.T) {
 		return id
 	}
 	for _, c := range []struct{ id, want string }{
-		{"sha512-00", "ambiguous image ID: more than one begins so"},
+		{"sha512-00", "ambiguous image ID"},
 		{"sha512-ff", "not in the store"},
 		{"sha512-", `"sha512-" is not an image ID`},
 		{"../../etc", `"../../etc" is not an image ID`},
@@ -161,9 +161,9 @@ func TestRefused(t *testing.T) {
 		{damage(0x20, "manifest", "{"), "damaged: "},
 		{damage(0x21, "layers", "../../../etc\n"), "damaged: "},
 		{damage(0x22, "layers", layerName(9)+"\n"), "incomplete: layer " + layerName(9) +
-			" is missing; fetch the image again"},
+			" is missing; fetch"},
 	} {
-		if _, err := s.Image(c.id); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+		if _, err := s.Image(c.id); !testkit.Says(err, c.want) {
 			t.Errorf("%s: %v", c.id, err)
 		}
 	}
@@ -181,8 +181,8 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(s.path("version"), []byte("3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(filepath.Dir(s.cas)); err == nil ||
-		!strings.Contains(err.Error(), `format "3", and this program knows only "2"; move the directory away`) {
+	if _, err := Open(filepath.Dir(s.cas)); !testkit.Says(err,
+		`format "3", and this program knows only "2"; move the directory away`) {
 		t.Error(err)
 	}
 }
@@ -203,17 +203,18 @@ func TestManyMakersOneLayer(t *testing.T) {
 	s := open(t)
 	var filled atomic.Int32
 	var wg sync.WaitGroup
+	failed := errors.New("the first one fails")
 	for range 8 {
 		wg.Go(func() {
 			err := s.AddLayer(t.Context(), layerName(1), func(l *Layer) error {
 				if filled.Add(1) == 1 {
 					time.Sleep(50 * time.Millisecond)
-					return errors.New("the first one fails")
+					return failed
 				}
 				time.Sleep(50 * time.Millisecond)
 				return nil
 			})
-			if err != nil && err.Error() != "the first one fails" {
+			if err != nil && !errors.Is(err, failed) {
 				t.Error(err)
 			}
 		})
@@ -362,7 +363,7 @@ func TestStill(t *testing.T) {
 	if err := os.Rename(s.path("layer", layerName(1)), s.path("layer", "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Still(img); err == nil || !strings.Contains(err.Error(), "layer "+layerName(1)+" is missing") {
+	if err := s.Still(img); !testkit.Says(err, "layer "+layerName(1)+" is missing") {
 		t.Errorf("without its layer: %v", err)
 	}
 	if err := os.RemoveAll(s.path("image", id)); err != nil {

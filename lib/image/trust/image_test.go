@@ -15,6 +15,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // What cosign 2.2 made of snyk/broker:4.169.1-github-com, and the key, as the image's makers have
@@ -94,7 +95,7 @@ func TestCosignsOwn(t *testing.T) {
 		}
 		by, err := New(dir).CheckImage(img, s)
 		if c.want == "" && (err != nil || by.Key != k.Fingerprint || by.Sum != keystore.Sum(k.Text)) ||
-			c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			!testkit.Says(err, c.want) {
 			t.Errorf("%s %s: %+v, %v, want %q", c.prefix, c.name, by, err, c.want)
 		}
 	}
@@ -126,7 +127,7 @@ func TestCheckImage(t *testing.T) {
 			{"", "localhost:5000/team/app", i, "docker-reference"},
 			{"../x", "localhost:5000/team/app", i, "docker-reference"},
 			{"localhost:5000/team/app", "localhost:5000/team/app:1", (i + 1) % 3,
-				"by none of the 1 keys that are trusted for localhost:5000/team/app"},
+				"none of the 1 keys ... localhost:5000/team/app"},
 		} {
 			payload := fmt.Appendf(nil,
 				`{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":%q},`+
@@ -147,7 +148,7 @@ func TestCheckImage(t *testing.T) {
 			}
 			_, err = New(dir).CheckImage(Image{dockerName(t, c.asked), []string{digest}},
 				Signed{payload, base64.StdEncoding.EncodeToString(signature)})
-			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			if !testkit.Says(err, c.want) {
 				t.Errorf("%T %s as %s: %v, want %q", key, c.reference, c.asked, err, c.want)
 			}
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/rkt-toolkit/rkt/lib/image/keystore"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func newEntity(t testing.TB, name string, config *packet.Config) *openpgp.Entity {
@@ -181,7 +182,7 @@ func TestDamagedKeystore(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(filepath.Dir(path), test.name), test.text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(dir).Keys("example.com/app"); err == nil || !strings.Contains(err.Error(), test.want) ||
+		if _, err := New(dir).Keys("example.com/app"); !testkit.Says(err, test.want) ||
 			!strings.Contains(err.Error(), test.name) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
@@ -299,9 +300,9 @@ func TestCheckACI(t *testing.T) {
 	}{
 		{"binary", "example.com/team/app", "image", ok, ""},
 		{"armored", "example.com/team", "image", armored(t, openpgp.SignatureType, ok), ""},
-		{"of another image", "example.com/team/app", "image2", ok, "the image or the signature was changed"},
-		{"of the beginning", "example.com/team/app", "imag", ok, "the image or the signature was changed"},
-		{"wrong prefix", "example.com/others/app", "image", ok, "which is not trusted for example.com/others/app"},
+		{"of another image", "example.com/team/app", "image2", ok, "signature was changed"},
+		{"of the beginning", "example.com/team/app", "imag", ok, "signature was changed"},
+		{"wrong prefix", "example.com/others/app", "image", ok, "not trusted for example.com/others/app"},
 		{"no key", "example.com/app", "image", ok, `no key is trusted for example.com/app: trust its signer's with ` +
 			`"rkt trust --prefix=example.com/app"`},
 		{"stranger", "example.com/team/app", "image", sign(t, stranger, "image", nil), "which is not trusted"},
@@ -321,7 +322,7 @@ func TestCheckACI(t *testing.T) {
 		{"text", "example.com/team/app", "image", []byte("<html>404</html>"), "not an OpenPGP signature"},
 		{"a key", "example.com/team/app", "image", publicKey(t, good).Text, "not a detached signature"},
 		{"a key in binary", "example.com/team/app", "image", armored(t, openpgp.SignatureType, ok[:3]), "truncated"},
-		{"no such name", "../x", "image", ok, "is not the name of an image"},
+		{"no such name", "../x", "image", ok, "name of an image"},
 	} {
 		aci := strings.NewReader(test.data)
 		signer, err := s.CheckACI(test.name, aci, test.signature)
@@ -336,7 +337,7 @@ func TestCheckACI(t *testing.T) {
 				aci.Len() != 0 {
 				t.Errorf("%s: %+v, %v, %d bytes left to read", test.what, signer, err, aci.Len())
 			}
-		} else if err == nil || !strings.Contains(err.Error(), test.want) {
+		} else if !testkit.Says(err, test.want) {
 			t.Errorf("%s: %v, want %q", test.what, err, test.want)
 		}
 	}
@@ -412,7 +413,7 @@ func TestProof(t *testing.T) {
 	want := func(what, want string, p keystore.Proof) {
 		t.Helper()
 		err := keystore.Keystore(s).Good(p)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if !testkit.Says(err, want) {
 			t.Errorf("%s: %v, want %q", what, err, want)
 		}
 	}

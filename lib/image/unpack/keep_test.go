@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/rkt-toolkit/rkt/lib/image/recipe"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func restored(dir string, root *os.File) ([]byte, error) {
@@ -137,7 +138,7 @@ func TestRestoreTells(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %s", c.change, out)
 		}
-		if _, err := restored(dir, root); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := restored(dir, root); !testkit.Says(err, c.want) {
 			t.Errorf("%s: %v, want %s", c.change, err, c.want)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 	"golang.org/x/sys/unix"
 )
 
@@ -294,13 +295,13 @@ func TestNextClient(t *testing.T) {
 		t.Errorf("a second program: %d bytes, %v", n, err)
 	}
 	io.WriteString(late.stdin, "x")
-	if err := late.wait(t); err == nil || !strings.Contains(err.Error(), "its standard input was closed") {
+	if err := late.wait(t); !testkit.Says(err, "input was closed") {
 		t.Errorf("too late: %v", err)
 	}
 	m.kill()
 	late = m.attach(false, stdin)
 	io.WriteString(late.stdin, "x")
-	if err := late.wait(t); err == nil || !strings.Contains(err.Error(), "its standard input was closed") {
+	if err := late.wait(t); !testkit.Says(err, "input was closed") {
 		t.Errorf("after a kill: %v", err)
 	}
 }
@@ -483,26 +484,20 @@ func TestChoose(t *testing.T) {
 		{"tty-out", all, "tty-out"},
 		{"stdin,stderr", streams, "stdin stderr"},
 		{"stderr,stdin", streams, "stderr stdin"},
-		{"auto", nil, "can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty"},
-		{"tty", nil, "can't be attached to: it was started without --stdin, --stdout or --stderr being stream or tty"},
-		{"tty", streams, "has no tty-in to attach to: it was started without --stdin=tty"},
-		{"tty", all[:1], "has no tty-out to attach to: it was started without --stdout=tty"},
-		{"stdin", all, "has no stdin to attach to: it was started without --stdin=stream"},
-		{"stdin,stdout", streams[:1], "has no stdout to attach to: it was started without --stdout=stream"},
-		{"stdin,stdin", streams, "--mode=stdin,stdin: is not one of auto, list, tty, tty-in, tty-out, or some of " +
-			"stdin,stdout,stderr"},
-		{"stdin,", streams, "--mode=stdin,: is not one of auto, list, tty, tty-in, tty-out, or some of " +
-			"stdin,stdout,stderr"},
-		{"stdin,auto", streams, "--mode=stdin,auto: is not one of auto, list, tty, tty-in, tty-out, or some of " +
-			"stdin,stdout,stderr"},
-		{"log", streams, "--mode=log: is not one of auto, list, tty, tty-in, tty-out, or some of stdin,stdout,stderr"},
+		{"auto", nil, "can't be attached to ... --stdin, --stdout or --stderr"},
+		{"tty", nil, "can't be attached to ... --stdin, --stdout or --stderr"},
+		{"tty", streams, "has no tty-in ... --stdin=tty"},
+		{"tty", all[:1], "has no tty-out ... --stdout=tty"},
+		{"stdin", all, "has no stdin ... --stdin=stream"},
+		{"stdin,stdout", streams[:1], "has no stdout ... --stdout=stream"},
+		{"stdin,stdin", streams, "--mode=stdin,stdin: ... auto, list, tty, tty-in ... stdin,stdout,stderr"},
+		{"stdin,", streams, "--mode=stdin,: ... auto, list, tty, tty-in ... stdin,stdout,stderr"},
+		{"stdin,auto", streams, "--mode=stdin,auto: ... auto, list, tty, tty-in ... stdin,stdout,stderr"},
+		{"log", streams, "--mode=log: ... auto, list, tty, tty-in ... stdin,stdout,stderr"},
 	} {
 		got, err := choose(c.mode, c.found)
 		text := strings.Join(got, " ")
-		if err != nil {
-			text = err.Error()
-		}
-		if text != c.want {
+		if !testkit.Gives(text, err, c.want) {
 			t.Errorf("--mode=%q of %v: %s\nwant %s", c.mode, c.found, text, c.want)
 		}
 	}
@@ -516,12 +511,11 @@ func TestList(t *testing.T) {
 		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"tty"}]}]}`, "a", "tty-in"},
 		{`{"apps":[{"name":"a","annotations":[{"name":"coreos.com/rkt/stage2/stdin","value":"stream"},` +
 			`{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, "a", "tty-out stdin"},
-		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "", "has the apps a, b; choose one with --app"},
-		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "c", `has no app "c"; it has a, b`},
-		{`{"apps":[{"name":"a"}]}`, "", `app "a": can't be attached to: it was started without --stdin, --stdout or ` +
-			`--stderr being stream or tty`},
-		{`{"apps":[{"name":"../a"}]}`, "", `manifest: "../a": not the name of an app`},
-		{`{"apps":[null]}`, "", `manifest: "": not the name of an app`},
+		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "", "apps a, b; ... --app"},
+		{`{"apps":[{"name":"a"},{"name":"b"}]}`, "c", `no app "c"; ... a, b`},
+		{`{"apps":[{"name":"a"}]}`, "", `app "a": can't be attached to ... --stdin, --stdout or --stderr`},
+		{`{"apps":[{"name":"../a"}]}`, "", `manifest: "../a": not the name`},
+		{`{"apps":[null]}`, "", `manifest: "": not the name`},
 		{`{`, "", "manifest: unexpected end of JSON input"},
 	} {
 		p, lock, err := pods.Create(poddir.NewUUID())
@@ -534,11 +528,8 @@ func TestList(t *testing.T) {
 		}
 		got, err := List(p, c.app)
 		text := strings.Join(got, " ")
-		if err != nil {
-			text = strings.TrimPrefix(err.Error(), "pod "+p.UUID+": ")
-		}
-		if text != c.want {
-			t.Errorf("%s: %s\nwant %s", c.manifest, text, c.want)
+		if !testkit.Gives(text, err, c.want) || err != nil && !testkit.Says(err, "pod "+p.UUID+": ") {
+			t.Errorf("%s: %s, %v\nwant %s", c.manifest, text, err, c.want)
 		}
 	}
 }

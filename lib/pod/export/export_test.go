@@ -16,6 +16,7 @@ import (
 
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // aci writes an archive of files: NAME=TEXT, or NAME/ for a directory.
@@ -79,7 +80,7 @@ func TestFile(t *testing.T) {
 	if err := File(path, false, text("one")); err != nil {
 		t.Fatal(err)
 	}
-	if err := File(path, false, text("two")); err == nil || !strings.Contains(err.Error(), "--overwrite") {
+	if err := File(path, false, text("two")); !testkit.Says(err, "--overwrite") {
 		t.Errorf("%v, want one that names --overwrite", err)
 	}
 	if err := File(path, true, half); !errors.Is(err, errHalf) {
@@ -94,7 +95,7 @@ func TestFile(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != "two" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if err := File(dir, true, text("two")); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+	if err := File(dir, true, text("two")); !testkit.Says(err, "not a regular file") {
 		t.Errorf("over a directory: %v", err)
 	}
 	if left := names(t, dir); !slices.Equal(left, []string{"a.aci"}) {
@@ -120,7 +121,7 @@ func TestFolder(t *testing.T) {
 		want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if err := Directory(path, true, false, one); err == nil || !strings.Contains(err.Error(), "--overwrite") {
+	if err := Directory(path, true, false, one); !testkit.Says(err, "--overwrite") {
 		t.Errorf("%v, want one that names --overwrite", err)
 	}
 	if err := Directory(path, true, true, aci("manifest={}", "rootfs/", "rootfs/b=2")); err != nil {
@@ -157,8 +158,7 @@ func TestFolderBesideOthers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(tmp, "half"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Directory(path, false, false, aci("manifest={}")); err == nil ||
-		!strings.Contains(err.Error(), "another program") {
+	if err := Directory(path, false, false, aci("manifest={}")); !testkit.Says(err, "another program") {
 		t.Errorf("%v, want one about another program", err)
 	}
 	if _, err := durable.Lock(tmp, 0); !errors.Is(err, durable.ErrLocked) {

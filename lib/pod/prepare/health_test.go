@@ -11,6 +11,7 @@ import (
 	"github.com/appc/spec/schema"
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func TestHealth(t *testing.T) {
@@ -75,7 +76,7 @@ func TestHealth(t *testing.T) {
 		app := stage1.App{Name: "a", WorkingDir: "/", Environment: []stage1.Variable{{Name: "PATH", Value: "/bin"}}}
 		got, err := health(root, App{NoHealth: test.off}, img, app, Options{Warn: func(line string) { warned = line }})
 		if test.wrong != "" {
-			if err == nil || !strings.Contains(err.Error(), test.wrong) {
+			if !testkit.Says(err, test.wrong) {
 				t.Errorf("%s: %v; want %q", test.check, err, test.wrong)
 			}
 			continue
@@ -143,7 +144,7 @@ func TestSetHealth(t *testing.T) {
 			got, err = health(root, a, img, app, Options{Warn: func(line string) { t.Errorf("%s: %s", c.flags, line) }})
 		}
 		if c.wrong != "" {
-			if err == nil || !strings.Contains(err.Error(), c.wrong) {
+			if !testkit.Says(err, c.wrong) {
 				t.Errorf("%s: %v; want %q", c.flags, err, c.wrong)
 			}
 		} else if err != nil || !reflect.DeepEqual(got, c.want) {

@@ -152,7 +152,7 @@ func TestRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := Convert(path)
-		if want := path + ": " + r.key + "=: " + r.here; err == nil || err.Error() != want {
+		if want := path + ": " + r.key + "=: " + r.here; !testkit.Says(err, want) {
 			t.Errorf("[%s] %s=: %v, want %s", r.section, r.key, err, want)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // made is a pod with files under net/.
@@ -97,7 +98,7 @@ func TestNames(t *testing.T) {
 			}
 			err = n.give(root)
 			if test.wrong != "" {
-				if err == nil || !strings.Contains(err.Error(), test.wrong) {
+				if !testkit.Says(err, test.wrong) {
 					t.Fatalf("got %v, want %s", err, test.wrong)
 				}
 				return

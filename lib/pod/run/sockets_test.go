@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 func TestDescribe(t *testing.T) {
@@ -52,7 +54,7 @@ func TestDescribe(t *testing.T) {
 	}
 	defer unix.Close(pair[0])
 	defer unix.Close(pair[1])
-	if _, err := describe(pair[0]); err == nil || !strings.Contains(err.Error(), "Accept=yes") {
+	if _, err := describe(pair[0]); !testkit.Says(err, "Accept=yes") {
 		t.Errorf("a connection: %v", err)
 	}
 	file, err := os.Open("/dev/null")
@@ -60,7 +62,7 @@ func TestDescribe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := describe(int(file.Fd())); err == nil || !strings.Contains(err.Error(), "not a socket") {
+	if _, err := describe(int(file.Fd())); !testkit.Says(err, "not a socket") {
 		t.Errorf("/dev/null: %v", err)
 	}
 	odd, err := net.Listen("unix", filepath.Join(dir, "a\nb"))
@@ -70,7 +72,7 @@ func TestDescribe(t *testing.T) {
 	defer odd.Close()
 	file, _ = odd.(*net.UnixListener).File()
 	defer file.Close()
-	if _, err := describe(int(file.Fd())); err == nil || !strings.Contains(err.Error(), "unit file") {
+	if _, err := describe(int(file.Fd())); !testkit.Says(err, "unit file") {
 		t.Errorf("a path with a newline: %v", err)
 	}
 }

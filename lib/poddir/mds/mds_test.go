@@ -124,7 +124,7 @@ func TestHostAddress(t *testing.T) {
 		if (err == nil) != (c.want != "") || c.want != "" && got.String() != c.want {
 			t.Errorf("%s: %v, %v; want %q", c.result, got, err, c.want)
 		}
-		if err != nil && !strings.Contains(err.Error(), "none of the pod's networks") {
+		if err != nil && !strings.Contains(err.Error(), "of the pod's networks") {
 			t.Errorf("%s: %v", c.result, err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // asInit has this test program be the init: each process that it reaps is its own.
@@ -86,8 +88,7 @@ func TestSignals(t *testing.T) {
 
 // A program that is not there is status 203, as systemd has it.
 func TestNoProgram(t *testing.T) {
-	if status, err := Run("/nosuch", []string{"nosuch"}); status != 203 || err == nil ||
-		!strings.Contains(err.Error(), "/nosuch") {
+	if status, err := Run("/nosuch", []string{"nosuch"}); status != 203 || !testkit.Says(err, "/nosuch") {
 		t.Errorf("%d, %v", status, err)
 	}
 }

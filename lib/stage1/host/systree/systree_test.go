@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // systemd are programs that a tree in a test has.
@@ -218,7 +219,7 @@ func TestOtherLayouts(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "usr/bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := trees.Use(programs, nothing); err == nil || !strings.Contains(err.Error(), "libselinux.so.1") {
+	if err := trees.Use(programs, nothing); !testkit.Says(err, "libselinux.so.1") {
 		t.Errorf("a file that is no library: %v", err)
 	}
 	if err := os.Remove(filepath.Join(root, "usr/lib/libselinux.so.1")); err != nil {
@@ -244,8 +245,8 @@ func TestOtherLayouts(t *testing.T) {
 	os.Remove(filepath.Join(root, "opt/real/libselinux.so.1"))
 	os.RemoveAll(filepath.Join(root, "opt/lib"))
 	err := trees.Use(programs, nothing)
-	want := "copy of the host's systemd: /bin/ls needs libselinux.so.1, which is nowhere: is systemd being upgraded?"
-	if err == nil || err.Error() != want {
+	want := "systemd: /bin/ls needs libselinux.so.1"
+	if !testkit.Says(err, want) {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -404,8 +405,8 @@ func TestChanging(t *testing.T) {
 	err := trees.Use(programs, nothing)
 	close(stop)
 	all.Wait()
-	want := "copy of the host's systemd: its files are being replaced; try again when the upgrade has ended"
-	if err == nil || err.Error() != want {
+	want := "being replaced; try again"
+	if !testkit.Says(err, want) {
 		t.Errorf("%v, want %s", err, want)
 	}
 	if entries, err := os.ReadDir(trees.dir); err != nil || len(entries) > 0 {
