@@ -87,6 +87,9 @@ func TestSessionsHostUsers(t *testing.T) {
 // need.
 var initFlavor = []string{"closed", "enter", "everyday", "first-try", "notify", "peel", "run", "stop", "terminal"}
 
+// initLine is the line of rkt.conf that makes it the host's choice.
+const initLine = "stage1-name init"
+
 // TestSessionsInit plays sessions with --stage1-name=init in rkt.conf. RKT_INIT_SESSIONS names
 // others.
 func TestSessionsInit(t *testing.T) {
@@ -94,18 +97,13 @@ func TestSessionsInit(t *testing.T) {
 	if others := strings.Fields(os.Getenv("RKT_INIT_SESSIONS")); len(others) > 0 {
 		names = others
 	}
-	playConfigured(t, "stage1-name init", names)
+	playConfigured(t, initLine, names)
 }
 
 // playConfigured plays sessions in hosts with a line in rkt.conf.
 func playConfigured(t *testing.T, line string, names []string) {
 	t.Helper()
-	overlay := installed(t)
-	conf := t.TempDir()
-	if err := errors.Join(os.Chmod(conf, 0o755), os.MkdirAll(conf+"/etc/rkt", 0o755),
-		os.WriteFile(conf+"/etc/rkt/rkt.conf", []byte(line+"\n"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	overlay, conf := installed(t), configured(t, line)
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			session := "testdata/" + name + ".txtar"
@@ -113,6 +111,17 @@ func playConfigured(t *testing.T, line string, names []string) {
 			play(t, "", []string{overlay, conf}, session)
 		})
 	}
+}
+
+// configured is a directory with a line in rkt.conf.
+func configured(t *testing.T, line string) string {
+	t.Helper()
+	conf := t.TempDir()
+	if err := errors.Join(os.Chmod(conf, 0o755), os.MkdirAll(conf+"/etc/rkt", 0o755),
+		os.WriteFile(conf+"/etc/rkt/rkt.conf", []byte(line+"\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return conf
 }
 
 // besideOthers has a session run beside others, unless it begins with "# Alone": it takes so much

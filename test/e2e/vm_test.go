@@ -46,7 +46,14 @@ func TestVM(t *testing.T) {
 	for options, sessions := range sessions {
 		playVM(t, vm{options: options}, sessions, 20*time.Minute)
 	}
+	playVM(t, vm{line: initLine}, initFlavorVM, 20*time.Minute)
 }
+
+// initFlavorVM are the sessions of a virtual machine that pods of flavor init play in another one.
+var initFlavorVM = []string{"testdata/vm/limits.txtar", "testdata/vm/tasks.txtar"}
+
+// vmLineVariable has a line of rkt.conf for TestSessionsVM.
+const vmLineVariable = "RKT_VM_CONF"
 
 // vmReleasesVariable names releases of Debian, trees in the directory that releasesVariable names:
 // the virtual machines of TestSessionsVM have their files and kernels in place of the machine's
@@ -78,7 +85,7 @@ func TestSessionsVM(t *testing.T) {
 	for _, machine := range machines {
 		for _, name := range names {
 			session := "testdata/" + name + ".txtar"
-			machine.options = bootOptions[session]
+			machine.options, machine.line = bootOptions[session], os.Getenv(vmLineVariable)
 			t.Run(filepath.Join(machine.release, name), func(t *testing.T) {
 				playVM(t, machine, []string{session}, 30*time.Minute)
 			})
@@ -87,8 +94,8 @@ func TestSessionsVM(t *testing.T) {
 }
 
 // vm is what a virtual machine is of: a release of Debian and the tree of its files, or the
-// machine's own; and its boot options.
-type vm struct{ release, root, options string }
+// machine's own; its boot options, and a line of its rkt.conf.
+type vm struct{ release, root, options, line string }
 
 // kernel is the directory with the unpacked kernel.
 func (m vm) kernel() string {
@@ -101,7 +108,10 @@ func (m vm) kernel() string {
 // playVM runs sessions one after the other in one virtual machine.
 func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 	testkit.Require(t, "qemu-system-x86_64", "mke2fs", "systemd-nspawn", "busybox")
-	overlay := installed(t)
+	overlays := []string{installed(t)}
+	if of.line != "" {
+		overlays = append(overlays, configured(t, of.line))
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +151,7 @@ func playVM(t *testing.T, of vm, sessions []string, limit time.Duration) {
 	var out bytes.Buffer
 	start := time.Now()
 	status, err := testkit.VM{Dir: dir, Kernel: of.kernel(), Root: of.root, Options: of.options,
-		Overlay: []string{overlay},
+		Overlay: overlays,
 		Args:    []string{"/bin/sh", machine + file}, WorkDir: "/", Stdout: &out, Stderr: &out}.Run(ctx)
 	if err != nil || status != 0 {
 		t.Fatalf("status %d, %v\n%s", status, err, out.String())

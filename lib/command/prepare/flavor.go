@@ -7,12 +7,10 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/config"
+	"github.com/rkt-toolkit/rkt/lib/pod/choose"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/flavor"
 )
-
-// flavorFlags are rkt's flags for a stage1 image, which stands for a flavor of pods.
-var flavorFlags = []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"}
 
 // flavorHelp is the help of each of them.
 func flavorHelp() string {
@@ -31,26 +29,13 @@ type choice struct {
 }
 
 func registerFlavor(fs *cli.Flags, choices *[]choice) {
-	for _, name := range flavorFlags {
+	for _, name := range choose.Flags {
 		fs.Func(name, flavorHelp(), func(image string) error {
-			f, err := flavorOf(image)
+			f, err := choose.Flavor(image)
 			*choices = append(*choices, choice{name, f})
 			return err
 		})
 	}
-}
-
-// flavorOf is the flavor that a stage1 image stands for.
-func flavorOf(image string) (stage1.Flavor, error) {
-	word, err := config.Flavor(image)
-	if err != nil {
-		return nil, err
-	}
-	f, err := flavor.All().Named(word)
-	if err != nil {
-		return nil, fmt.Errorf("%s: no pods of the kind %q are made here", image, word)
-	}
-	return f, nil
 }
 
 // chosenFlavor is that of the flags on the command line, else of the environment, else of rkt.conf,
@@ -87,7 +72,7 @@ func chosenFlavor(p *cli.Process, fs *cli.Flags, choices []choice) (stage1.Flavo
 	}
 	if err == nil {
 		var f stage1.Flavor
-		if f, err = flavorOf(image); err == nil {
+		if f, err = choose.Flavor(image); err == nil {
 			return f, nil
 		}
 	}

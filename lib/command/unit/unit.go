@@ -19,6 +19,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image"
 	"github.com/rkt-toolkit/rkt/lib/image/resolve"
 	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/pod/choose"
 	"github.com/rkt-toolkit/rkt/lib/pod/podunit"
 )
 
@@ -209,7 +210,7 @@ func checkSteps(s *chain.Steps, name string) error {
 	case manifest && name == "":
 		return errors.New("--pod-manifest: give the service a name with --name")
 	}
-	return nil
+	return choose.Check(s.Prepare)
 }
 
 // globals are the flags of every program that a unit has as variables.

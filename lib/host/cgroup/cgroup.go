@@ -91,6 +91,20 @@ func Make(dirs ...string) error {
 	return nil
 }
 
+// Controllers lists those that a group of version 2 may have, by its directory.
+func Controllers(dir string) []string {
+	text, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(text))
+}
+
+// Enable has the groups below one have a controller.
+func Enable(dir, controller string) error {
+	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
+}
+
 // Below lists the directories of groups of that name below the process's own, whether they are
 // there or not.
 func Below(name string) ([]string, error) {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path"
@@ -22,11 +23,13 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/health"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
 	"github.com/rkt-toolkit/rkt/lib/stage1/place"
+	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +43,7 @@ func (Flavor) Name() string { return "init" }
 
 // Features are what its pods can do so far.
 func (Flavor) Features() stage1.Features {
-	return stage1.Features{Apps: true, Users: true, Network: true, Log: true}
+	return stage1.Features{Apps: true, Users: true, Network: true, Health: true, Limits: true, Log: true}
 }
 
 // Usable tells what of the kernel the host lacks.
@@ -65,10 +68,6 @@ func (Flavor) Prepare(s stage1.Spec) (*stage1.Tree, error) {
 	inRoot := func(name string) string { return path.Join(poddir.RootDir, name) }
 	for _, dir := range rootDirs {
 		t.Dirs = append(t.Dirs, stage1.File{Name: inRoot(dir.Name), Mode: dir.Mode})
-	}
-	limits := s.Limits.Resources
-	if limits.TasksMax = 0; limits != (stage1.Resources{}) {
-		return nil, errors.New("limits of all apps: pods of flavor init do not have that")
 	}
 	p := plan.Plan{UUID: s.UUID, Shm: s.Shm}
 	var err error
@@ -109,8 +108,12 @@ func planOf(a stage1.App) (app plan.App, err error) {
 			return app, err
 		}
 	}
+	if h := a.Health; h != nil {
+		app.Health = &plan.Health{Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod,
+			Retries: h.Retries}
+	}
 	short := len(a.Name) <= streams.MaxName
-	return plan.App{Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
+	return plan.App{Health: app.Health, Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
 		PreStart: a.PreStart != nil, PostStop: a.PostStop != nil, Notify: a.Notify,
 		Output: a.Stdout.IsLog() || a.Stderr.IsLog(), NoStdout: !a.Stdout.IsLog(), NoStderr: !a.Stderr.IsLog(),
 		Journal: short, Syslog: short && !slices.ContainsFunc(a.Volumes, func(volume string) bool {
@@ -176,7 +179,7 @@ func inGroup(init int, app string, match func(pid int) bool) []int {
 	if group == "" {
 		return nil
 	}
-	group = strings.TrimSuffix(group, "/") + pid1.AppGroup(app)
+	group = podGroup(group) + pid1.AppGroup(app)
 	started := map[int]uint64{}
 	found := process.All(func(pid int) bool {
 		own := process.UnifiedGroup(pid)
@@ -190,6 +193,11 @@ func inGroup(init int, app string, match func(pid int) bool) []int {
 	return found
 }
 
+// podGroup is the pod's cgroup by that of PID 1, which has one of its own where there are limits.
+func podGroup(group string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(group, "/"+pid1.OwnGroup), "/")
+}
+
 // Group is the cgroup of version 2 that PID 1 is in, or one below it.
 func (Flavor) Group(init int, app string) (string, error) {
 	dirs, err := cgroup.Of(init)
@@ -198,6 +206,7 @@ func (Flavor) Group(init int, app string) (string, error) {
 	}
 	for _, dir := range dirs {
 		if _, err := os.Stat(dir + "/cgroup.controllers"); err == nil {
+			dir = podGroup(dir)
 			if app != "" {
 				dir += pid1.AppGroup(app)
 			}
@@ -216,8 +225,23 @@ func (Flavor) Stop(init int) (signal unix.Signal, takes bool) {
 // Ready is what PID 1 has noted.
 func (Flavor) Ready(dir *poddir.Reader) (bool, error) { return dir.Marked(poddir.ReadyFile), nil }
 
-// Health is not known: there are no health checks.
-func (Flavor) Health(*poddir.Pod, *poddir.Reader, string) (int, bool) { return 0, false }
+// Health is what PID 1 has counted, for an app that its plan has a check of.
+func (f Flavor) Health(p *poddir.Pod, dir *poddir.Reader, app string) (failed int, ok bool) {
+	text, err := dir.ReadFile(poddir.RootDir + plan.File)
+	if err != nil {
+		return 0, false
+	}
+	of, err := plan.Parse(text)
+	if err != nil || !slices.ContainsFunc(of.Apps, func(a plan.App) bool { return a.Name == app && a.Health != nil }) {
+		return 0, false
+	}
+	text, err = running.Pod{Pod: p, Flavor: f}.ReadInside(health.Dir[1:] + "/" + app)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, true
+	}
+	failed, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
+	return failed, err == nil && parseErr == nil
+}
 
 // Log is the host's journal, if the pod's lines go there: records of the pod's root, which no user
 // of the host's can send.

@@ -3,16 +3,15 @@ package initflavor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/devfilter"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/place"
@@ -45,10 +44,14 @@ func (s *starting) place() (int, error) {
 	if err := cgroup.Make(group); err != nil {
 		return -1, err
 	}
-	if keep {
-		if err := s.limitTasks(unit, group); err != nil {
-			return -1, err
-		}
+	switch {
+	case len(s.planned) > 0:
+		err = s.enforce(unit, keep)
+	case keep:
+		err = s.limitTasks(unit, group)
+	}
+	if err != nil {
+		return -1, err
 	}
 	if err := s.filterDevices(group); err != nil {
 		return -1, err
@@ -90,32 +93,25 @@ func tasks(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// limitTasks limits the tasks of a pod in a service: by its own group where that has the
-// controller, else by the service's.
+// limitTasks limits the tasks of a pod in a service, for which nobody has asked otherwise: by its
+// own group where that has the controller, else by the service's.
 func (s *starting) limitTasks(unit, group string) error {
 	if s.limits.Pod.TasksMax == 0 {
 		return nil
 	}
-	text, _ := os.ReadFile(unit + "/cgroup.controllers")
-	if !slices.Contains(strings.Fields(string(text)), "pids") {
-		if systemd.Booted() {
-			place.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
-		}
+	if !slices.Contains(cgroup.Controllers(unit), "pids") {
+		s.limitUnit()
 		return nil
 	}
-	own := filepath.Join(unit, supervisor) // a group with controllers below has no process of its own
-	if err := cgroup.Make(own); err != nil {
-		return err
+	s.controllers = []string{"pids"}
+	err := s.enable(unit)
+	s.controllers = nil
+	if errors.Is(err, unix.EBUSY) { // somebody else's process is in the unit
+		s.limitUnit()
+		return nil
 	}
-	if err := cgroup.Enter([]string{own}, os.Getpid()); err != nil {
+	if err != nil {
 		return err
-	}
-	if err := os.WriteFile(unit+"/cgroup.subtree_control", []byte("+pids"), 0); err != nil {
-		if errors.Is(err, unix.EBUSY) { // somebody else's process is in the unit
-			place.LimitUnit("TasksMax=" + tasks(s.limits.Pod.TasksMax))
-			return nil
-		}
-		return fmt.Errorf("controller pids: %w", err)
 	}
 	return os.WriteFile(group+"/pids.max", []byte(tasks(s.limits.Pod.TasksMax)), 0)
 }
@@ -136,9 +132,15 @@ func (s *starting) filterDevices(group string) error {
 // makeGroups makes the groups of the apps. PID 1 has apps start there, for which it has to be able
 // to write to cgroup.procs, and to no other file.
 func (s *starting) makeGroups(group string) error {
-	dirs := []string{group, filepath.Join(group, filepath.Dir(pid1.AppGroup("x")))}
+	dirs := []string{group, filepath.Join(group, pid1.AppsGroup)}
+	if len(s.controllers) > 0 {
+		dirs = append(dirs, filepath.Join(group, pid1.OwnGroup))
+	}
 	for _, a := range s.Apps {
 		dirs = append(dirs, filepath.Join(group, pid1.AppGroup(a.Name)))
+		if isChecked(a) {
+			dirs = append(dirs, filepath.Join(group, pid1.CheckGroup(a.Name)))
+		}
 	}
 	if err := cgroup.Make(dirs...); err != nil {
 		return err
@@ -152,4 +154,10 @@ func (s *starting) makeGroups(group string) error {
 		}
 	}
 	return nil
+}
+
+// isChecked reports whether an app has a health check.
+func isChecked(a *stage1.Starting) bool {
+	_, checked := a.Prepared.Annotations[stage1.HandlerAnnotation+stage1.HealthCheck]
+	return checked
 }

@@ -30,6 +30,9 @@ type starting struct {
 	console string            // the slave of the pod's terminal; "" for none
 	process *stage1.Process   // what the process becomes
 	limits  *stage1.PodLimits // of the pod
+	planned []plan.Limit      // those, if somebody has asked for some
+
+	controllers []string // that the groups below the pod's are to have
 }
 
 // Start has the process become the launcher.
@@ -58,6 +61,9 @@ func (s *starting) check() (err error) {
 	if s.limits, err = stage1.ReadLimits(s.Pod); err == nil && s.limits == nil {
 		err = errors.New("has no limits, not even none; prepare a new one")
 	}
+	if err == nil && isAsked(s.limits) {
+		s.planned, err = s.planLimits()
+	}
 	return err
 }
 
@@ -82,7 +88,7 @@ func (s *starting) writePlan() error {
 		p.MountLabel = s.Label.String()
 	}
 	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !place.IsTerminal(s.Stdin)
-	p.Sockets = len(s.Sockets)
+	p.Sockets, p.Limits = len(s.Sockets), s.planned
 	watchdog := s.watchdog()
 	p.Watchdog, _ = strconv.ParseUint(watchdog, 10, 63)
 	for i := range p.Apps {
@@ -199,8 +205,8 @@ func (s *starting) placed() error {
 		}
 	}
 	place.IgnoreReload(s.Stdin)
-	s.process.Argv = []string{launcher.Root + stage1.Stage2, launcher.Command,
-		strconv.Itoa(group), strconv.Itoa(notify), strconv.Itoa(master)}
+	s.process.Argv = append([]string{launcher.Root + stage1.Stage2, launcher.Command,
+		strconv.Itoa(group), strconv.Itoa(notify), strconv.Itoa(master)}, s.controllers...)
 	return nil
 }
 

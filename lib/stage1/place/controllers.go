@@ -3,7 +3,6 @@ package place
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -62,10 +61,7 @@ func OwnControllers() []string {
 	}
 	var all []string
 	for _, group := range groups {
-		text, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
-		if err == nil {
-			all = append(all, strings.Fields(string(text))...)
-		}
+		all = append(all, cgroup.Controllers(group)...)
 	}
 	return all
 }

@@ -14,16 +14,28 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 )
 
-// dir has a file for each app that was checked, with the number of failures since it has passed a
+// Dir has a file for each app that was checked, with the number of failures since it has passed a
 // check.
-const dir = "/run/rkt/health"
+const Dir = "/run/rkt/health"
 
 // Healthy takes the name of an app that has passed a check.
 func Healthy(args []string) error {
 	if len(args) != 1 {
 		return errors.New("not APP")
 	}
-	return passed(dir, args[0])
+	return Passed(args[0])
+}
+
+// Passed notes that an app has passed a check.
+func Passed(app string) error { return passed(Dir, app) }
+
+// Failed notes that an app has failed a check, and returns how many it has failed one after
+// another.
+func Failed(app string) (int, error) { return count(Dir, app) }
+
+// Line is what is said of an app that is killed for it.
+func Line(failed int) string {
+	return "unhealthy: " + strconv.Itoa(failed) + " checks failed one after another, the app is killed"
 }
 
 // passed notes that an app has passed a check, so that none has failed since.
@@ -46,7 +58,7 @@ func Unhealthy(args []string) error {
 	if err != nil {
 		return errors.New("not APP RETRIES")
 	}
-	failed, err := count(dir, args[0])
+	failed, err := Failed(args[0])
 	if err != nil || failed < retries {
 		return err
 	}
@@ -54,8 +66,7 @@ func Unhealthy(args []string) error {
 	if err != nil {
 		return err
 	}
-	said := streams.Say(args[0], "unhealthy: "+strconv.Itoa(failed)+
-		" checks failed one after another, the app is killed")
+	said := streams.Say(args[0], Line(failed))
 	return errors.Join(said, kill(groups))
 }
 

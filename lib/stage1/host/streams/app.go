@@ -48,14 +48,14 @@ func openApp(name string) (*app, error) {
 }
 
 // groupsOf are the cgroups of an app. A PID 1 that reads what apps print is in the group that
-// theirs are below.
+// theirs are below, or in one of its own below that.
 func groupsOf(name string) ([]string, error) {
 	if os.Getpid() != 1 {
 		return cgroup.OfUnit("system.slice", name+".service")
 	}
 	own, err := cgroup.Own()
 	for i, dir := range own {
-		own[i] = filepath.Join(dir, "system.slice", name+".service")
+		own[i] = filepath.Join(strings.TrimSuffix(dir, "/init.scope"), "system.slice", name+".service")
 	}
 	return own, err
 }

@@ -37,17 +37,21 @@ var asks = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 	pid1.StopSignal, pid1.StopSignal + 1, pid1.StopSignal + 2}
 
 // passed are the descriptors that the launcher has been given, -1 for none: of the pod's cgroup, of
-// a socket of the host's unit, and of the master of a pseudo terminal.
-type passed struct{ group, notify, master int }
+// a socket of the host's unit, and of the master of a pseudo terminal; and the controllers that the
+// groups below the pod's are to have.
+type passed struct {
+	group, notify, master int
+	controllers           []string
+}
 
 func parse(args []string) (passed, error) {
-	if len(args) != 3 {
-		return passed{}, errors.New("launch: not GROUP NOTIFY TERMINAL")
+	if len(args) < 3 {
+		return passed{}, errors.New("launch: not GROUP NOTIFY TERMINAL [CONTROLLER...]")
 	}
 	group, errGroup := strconv.Atoi(args[0])
 	notify, errNotify := strconv.Atoi(args[1])
 	master, errMaster := strconv.Atoi(args[2])
-	return passed{group, notify, master}, errors.Join(errGroup, errNotify, errMaster)
+	return passed{group, notify, master, args[3:]}, errors.Join(errGroup, errNotify, errMaster)
 }
 
 // Run takes descriptors, see passed. The caller has locked the thread, which must not end before
@@ -80,14 +84,20 @@ func Run(args []string) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("terminal: %w", err)
 	}
-	init, err := start(p, fds.group, theirs, terminal)
-	unix.Close(fds.group)
+	init, err := start(p, fds, theirs, terminal)
 	if err != nil {
 		return 0, fmt.Errorf("PID 1: %w", err)
 	}
 	go obey(init)
 	go carry(signals, own, init)
 	go tell(own, fds.notify)
+	if len(fds.controllers) > 0 {
+		if err := limit(fds, p.Limits, init.Process.Pid); err != nil {
+			return 0, fmt.Errorf("limits: %w", err)
+		}
+		own.Write([]byte(pid1.Placed))
+	}
+	unix.Close(fds.group)
 	if terminal != nil {
 		if err := terminal.begin(init); err != nil {
 			return 0, fmt.Errorf("terminal: %w", err)
@@ -123,13 +133,13 @@ func controlPair() (own, theirs *os.File, err error) {
 
 // start starts the pod's PID 1 in its namespaces and its cgroup. The kernel kills it, and with it
 // all processes of the pod, when this process ends.
-func start(p *plan.Plan, group int, control *os.File, t *terminal) (*exec.Cmd, error) {
+func start(p *plan.Plan, fds passed, control *os.File, t *terminal) (*exec.Cmd, error) {
 	null, err := os.Open(Root + "/dev/null")
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL, UseCgroupFD: true, CgroupFD: group,
+	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL, UseCgroupFD: true, CgroupFD: fds.group,
 		Cloneflags:   unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS,
 		Unshareflags: unix.CLONE_NEWCGROUP, // of the group that the process is in by then
 	}
@@ -149,7 +159,11 @@ func start(p *plan.Plan, group int, control *os.File, t *terminal) (*exec.Cmd, e
 	if t != nil && t.stdin != nil {
 		files = append(files, t.stdin)
 	}
-	cmd := &exec.Cmd{Path: Root + stage1.Stage2, Args: []string{"rkt-stage2", pid1.Command},
+	args := []string{"rkt-stage2", pid1.Command}
+	if len(fds.controllers) > 0 {
+		args = append(args, pid1.Placed)
+	}
+	cmd := &exec.Cmd{Path: Root + stage1.Stage2, Args: args,
 		Env:   []string{"GOMAXPROCS=2"},
 		Stdin: null, Stdout: os.Stdout, Stderr: os.Stderr, ExtraFiles: files, SysProcAttr: attr}
 	err = cmd.Start()

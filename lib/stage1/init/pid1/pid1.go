@@ -47,7 +47,7 @@ type pod struct {
 // Run is PID 1. It returns when no app runs any more, with the pod's exit status. The caller has
 // locked the thread, which alone starts processes: they are to have what it has.
 func Run(args []string) (status int, err error) {
-	if len(args) != 0 || os.Getpid() != 1 {
+	if len(args) > 1 || os.Getpid() != 1 {
 		return failed, errors.New("pod: is the PID 1 of a pod")
 	}
 	if err := unix.CloseRange(control, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
@@ -64,8 +64,8 @@ func Run(args []string) (status int, err error) {
 		return failed, err
 	}
 	p.listen()
-	for _, a := range p.apps {
-		a.start()
+	if len(args) == 0 {
+		p.start()
 	}
 	for !p.over() {
 		if (<-p.events)(); p.alone {
@@ -101,10 +101,22 @@ func (p *pod) listen() {
 				p.events <- func() { p.alone = true }
 				return
 			}
-			p.events <- p.stop
+			if string(message[:n]) == Placed {
+				p.events <- p.start
+			} else {
+				p.events <- p.stop
+			}
 		}
 	}()
 	tell(os.WriteFile("/proc/self/comm", []byte(TakesSignals), 0))
+}
+
+// start starts all apps.
+func (p *pod) start() {
+	for _, a := range p.apps {
+		a.start()
+	}
+	p.watchMemory()
 }
 
 // over reports whether no process of an app is to be waited for.
@@ -150,8 +162,11 @@ func (p *pod) reap() {
 			return
 		}
 		for _, a := range p.apps {
-			if a.pid == pid {
+			switch pid {
+			case a.pid:
 				a.ended(status)
+			case a.check.pid:
+				a.checkEnded(status)
 			}
 		}
 	}
@@ -181,6 +196,7 @@ func (p *pod) heard(a *process, text []byte) {
 	}
 	if !a.ready && slices.Contains(strings.Split(string(text), "\n"), "READY=1") {
 		p.appReady(a)
+		a.watch()
 	}
 	if p.telling {
 		return

@@ -38,7 +38,10 @@ type process struct {
 	stops  bool            // it is asked to stop
 	status unix.WaitStatus // with which the app, or its pre-start handler, has ended
 	died   bool            // before it could be started: it has no status of its own
+	unrun  bool            // it was asked to stop before anything of it was started
+	starve bool            // the kernel has killed a process of it for lack of memory
 	timer  *time.Timer
+	check  check
 }
 
 // group is the directory of the app's cgroup.
@@ -46,6 +49,11 @@ func (a *process) group() string { return groups + AppGroup(a.Name) }
 
 // start starts the app, or what is to run before it.
 func (a *process) start() {
+	if a.stops {
+		a.unrun = true
+		a.finish()
+		return
+	}
 	if a.PreStart {
 		a.step = before
 		a.launch(stage1.PreStart)
@@ -67,6 +75,7 @@ func (a *process) run() {
 		a.of.events <- func() {
 			if !a.Notify {
 				a.of.appReady(a)
+				a.watch()
 			}
 		}
 	}()
@@ -79,7 +88,11 @@ func (a *process) launch(handler string) bool {
 	if handler != "" {
 		argv = append(argv, handler)
 	}
-	pid, err := a.fork(argv, handler == "")
+	purpose := forHandler
+	if handler == "" {
+		purpose = forApp
+	}
+	pid, err := a.fork(argv, purpose)
 	if err != nil {
 		tell(fmt.Errorf("app %q: %w", a.Name, err))
 		a.died = true
@@ -90,10 +103,23 @@ func (a *process) launch(handler string) bool {
 	return true
 }
 
-// fork starts a program in the app's cgroup, with the app's streams, and for the app itself with
-// its sockets.
-func (a *process) fork(argv []string, isApp bool) (int, error) {
-	group, err := unix.Open(a.group(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// purpose is what a process is started for.
+type purpose int
+
+const (
+	forApp purpose = iota
+	forHandler
+	forCheck
+)
+
+// fork starts a program in the app's cgroup, or that of its checks, with the app's streams, and for
+// the app itself with its sockets.
+func (a *process) fork(argv []string, what purpose) (int, error) {
+	dir := a.group()
+	if what == forCheck {
+		dir = a.checkGroup()
+	}
+	group, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("cgroup: %w", err)
 	}
@@ -104,21 +130,15 @@ func (a *process) fork(argv []string, isApp bool) (int, error) {
 	}
 	defer unix.Close(null)
 	output := null
-	if a.Output {
+	if a.Output && what != forCheck {
 		if output, err = unix.Open(a.path(streams.Output), unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
 			return 0, fmt.Errorf("output: %w", err)
 		}
 		defer unix.Close(output)
 	}
 	sys := &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: group}
-	files := []uintptr{uintptr(null), uintptr(output), uintptr(output)}
-	if a.NoStdout {
-		files[1] = uintptr(null)
-	}
-	if a.NoStderr {
-		files[2] = uintptr(null)
-	}
-	if isApp && a.of.plan.Terminal {
+	files := a.standard(null, output)
+	if what == forApp && a.of.plan.Terminal {
 		console := uintptr(a.of.console)
 		files = []uintptr{console, console, console}
 		if a.of.plan.Stdin {
@@ -127,22 +147,47 @@ func (a *process) fork(argv []string, isApp bool) (int, error) {
 			sys.Setctty = true
 		}
 	}
-	env := []string{}
-	if isApp && len(a.Sockets) > 0 {
-		var names []string
-		for _, s := range a.Sockets {
-			names = append(names, s.Name)
-			files = append(files, uintptr(control+1+s.Index))
-		}
-		// rkt-stage2 adds $LISTEN_PID, which only the process itself knows.
-		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	var env []string
+	if what == forApp {
+		var sockets []uintptr
+		env, sockets = a.activation()
+		files = append(files, sockets...)
 	}
 	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Dir: "/", Env: env, Files: files, Sys: sys})
+}
+
+// standard are standard input, output and error.
+func (a *process) standard(null, output int) []uintptr {
+	files := []uintptr{uintptr(null), uintptr(output), uintptr(output)}
+	if a.NoStdout {
+		files[1] = uintptr(null)
+	}
+	if a.NoStderr {
+		files[2] = uintptr(null)
+	}
+	return files
+}
+
+// activation are the app's sockets, and what tells of them. rkt-stage2 adds $LISTEN_PID, which only
+// the process itself knows.
+func (a *process) activation() (env []string, sockets []uintptr) {
+	var names []string
+	for _, s := range a.Sockets {
+		names = append(names, s.Name)
+		sockets = append(sockets, uintptr(control+1+s.Index))
+	}
+	if names == nil {
+		return []string{}, nil
+	}
+	return []string{"LISTEN_FDS=" + strconv.Itoa(len(names)), "LISTEN_FDNAMES=" + strings.Join(names, ":")}, sockets
 }
 
 // ended is what happens when the app's process, or its handler's, has ended.
 func (a *process) ended(status unix.WaitStatus) {
 	a.pid = 0
+	if a.step == running {
+		a.unwatch()
+	}
 	a.next(status)
 }
 
@@ -186,8 +231,11 @@ func (a *process) sweep() {
 }
 
 // kill kills all processes in the app's cgroup, and reports how many there are.
-func (a *process) kill() (left int) {
-	text, err := os.ReadFile(a.group() + "/cgroup.procs")
+func (a *process) kill() (left int) { return killGroup(a.group()) }
+
+// killGroup kills all processes in a cgroup, and reports how many there are.
+func killGroup(dir string) (left int) {
+	text, err := os.ReadFile(dir + "/cgroup.procs")
 	if err != nil {
 		return 0
 	}
@@ -206,6 +254,7 @@ func (a *process) stop() {
 		return
 	}
 	a.stops = true
+	a.unwatch()
 	if a.step > running || a.pid == 0 {
 		return
 	}
@@ -228,6 +277,7 @@ func (a *process) finish() {
 	if a.timer != nil {
 		a.timer.Stop()
 	}
+	a.starved()
 	err := recorder.EndedWith(a.Name, a.end())
 	if app, ok := errors.AsType[recorder.Failed](err); ok {
 		if a.of.failed == 0 {
@@ -244,7 +294,18 @@ func (a *process) finish() {
 
 // end is how the app has ended, in the words of systemd.
 func (a *process) end() recorder.End {
+	e := a.exit()
+	if a.starve {
+		e.Result = "oom-kill"
+	}
+	return e
+}
+
+// exit is end as far as it follows from the status of the app's process.
+func (a *process) exit() recorder.End {
 	switch {
+	case a.unrun:
+		return recorder.End{Result: "success"}
 	case a.died:
 		return recorder.End{Result: "resources"}
 	case a.Notify && !a.ready && !a.stops && a.status == 0:

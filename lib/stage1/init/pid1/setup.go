@@ -30,10 +30,20 @@ const (
 	TakesSignals = "rkt-init"
 	// AskToStop is the launcher's message for the same.
 	AskToStop = "stop"
+	// Placed is its message that the pod's groups have their limits. PID 1 starts no app before, if
+	// it has been started with this argument.
+	Placed = "placed"
+	// AppsGroup is the cgroup that those of all apps are in, and OwnGroup PID 1's own, below the
+	// pod's. Without limits PID 1 is in the pod's.
+	AppsGroup = "system.slice"
+	OwnGroup  = "init.scope"
 )
 
 // AppGroup is the cgroup of an app, below the pod's.
-func AppGroup(app string) string { return "/system.slice/" + app + ".service" }
+func AppGroup(app string) string { return "/" + AppsGroup + "/" + app + ".service" }
+
+// CheckGroup is that of the checks of an app's health. No app has an @ in its name.
+func CheckGroup(app string) string { return "/" + AppsGroup + "/health@" + app + ".service" }
 
 // groups is where the pod's cgroups are seen in the pod.
 const groups = "/sys/fs/cgroup"

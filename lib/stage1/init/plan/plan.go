@@ -26,7 +26,12 @@ type Plan struct {
 	Stdin        bool   // but reads a descriptor of PID 1's, which follows those for apps
 	Watchdog     uint64 // the unit's, in microseconds; 0 for none
 	MountLabel   string // the SELinux context of file systems that are made for the pod; "" for none
+	Limits       []Limit
 }
+
+// Limit is what a file of a group below the pod's is to have, for which the group needs a
+// controller.
+type Limit struct{ Controller, File, Text string }
 
 // App is an app as PID 1 runs it. The rest is in the app's own configuration.
 type App struct {
@@ -42,6 +47,13 @@ type App struct {
 	Syslog      bool // has the pod's /dev/log
 	Journal     bool // has the socket of a journal
 	Sockets     []Socket
+	Health      *Health // nil is no check
+}
+
+// Health is when an app's health is checked, as stage1.Health has it.
+type Health struct {
+	Interval, Timeout, StartPeriod time.Duration
+	Retries                        int
 }
 
 // Socket is a listening socket that an app is to have.
@@ -56,6 +68,11 @@ func Read(root string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parse(text)
+}
+
+// Parse reads the text of one.
+func Parse(text []byte) (*Plan, error) {
 	p := &Plan{}
 	if err := json.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("%s: %w", File, err)
