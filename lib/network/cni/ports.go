@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
@@ -262,13 +263,22 @@ func bindTest(port network.Port) error {
 		err = unix.Bind(socket, to)
 		unix.Close(socket)
 		if err == unix.EADDRINUSE {
-			return fmt.Errorf("port %s: is in use on the host", port)
+			return inUse(port, ip)
 		}
 		if err != nil && err != unix.EADDRNOTAVAIL { // no IPv6
 			return fmt.Errorf("port %s: %w", port, err)
 		}
 	}
 	return nil
+}
+
+// inUse is the error that a program of the host has a port at an address, with the program's name.
+func inUse(port network.Port, ip netip.Addr) error {
+	if pid, name := process.Listener(port.Protocol, ip, port.HostPort); pid != 0 {
+		return fmt.Errorf("port %s: is in use on the host by %s (process %d); stop it, or choose another port", port,
+			name, pid)
+	}
+	return fmt.Errorf("port %s: is in use on the host; choose another port", port)
 }
 
 // foreignForward reports whether a rule that is not of this toolkit's pods of the same data
