@@ -200,8 +200,23 @@ func again(t *testing.T, tests, one string, env ...string) {
 	}), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+one) {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, failed(string(out)))
 	}
+}
+
+// failed is what the failed tests of a run with -test.v print, or all if there are none.
+func failed(output string) string {
+	var parts strings.Builder
+	for _, part := range strings.Split(output, "=== RUN   ")[1:] {
+		name, _, _ := strings.Cut(part, "\n")
+		if strings.Contains(output, "--- FAIL: "+name+" (") && !strings.Contains(output, "=== RUN   "+name+"/") {
+			parts.WriteString(part)
+		}
+	}
+	if parts.Len() == 0 {
+		return output
+	}
+	return parts.String()
 }
 
 func must(t *testing.T, err error) {
@@ -395,59 +410,75 @@ var (
 )
 
 // leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a
-// namespace some time after its last user has gone, so it gets that time.
+// namespace some time after its last user has gone, so it gets that time: a TCP connection whose
+// process was killed at the moment at which the cable went is a user for some hundred seconds, until
+// the kernel gives up (tcp_orphan_retries of tcp(7)).
 func leftovers() string {
+	begin := time.Now()
+	for {
+		left, namespaces := leftNow(), namespacesLeft()
+		if took := time.Since(begin); left == nil && namespaces == nil || left != nil && took > 20*time.Second ||
+			took > 4*time.Minute {
+			return strings.Join(append(left, namespaces...), "\n")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// namespacesLeft are the namespaces that still are, wherever they are held, other than those that
+// the tests have made.
+func namespacesLeft() []string {
 	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		left = nil
-		links, _ := exec.Command("ip", "-o", "link").Output()
-		for line := range strings.Lines(string(links)) {
-			if !ours.MatchString(line) {
-				left = append(left, line)
-			}
-		}
-		for _, save := range []string{"iptables-save", "ip6tables-save"} {
-			rules, _ := exec.Command(save).Output()
-			for line := range strings.Lines(string(rules)) {
-				if (strings.Contains(line, "CNI-") || strings.Contains(line, "name:")) && !ofAllPods(line) {
-					left = append(left, line)
-				}
-			}
-		}
-		// of all tables, those that iptables doesn't show among them
-		rules, _ := exec.Command("nft", "list", "ruleset").Output()
-		for line := range strings.Lines(string(rules)) {
-			if (strings.Contains(line, "CNI-") || strings.Contains(line, " comment ")) && !ofAllPods(line) {
-				// a rule, and not a table's own comment
-				left = append(left, line)
-			}
-		}
-		peers, _ := exec.Command("ip", "netns", "list-id").Output() // namespaces that still are, wherever they are held
-		for line := range strings.Lines(string(peers)) {
-			if !strings.Contains(line, "(iproute2 netns name: ") { // which the tests have made
-				left = append(left, line)
-			}
-		}
-		routes, _ := exec.Command("ip", "route").Output()
-		for line := range strings.Lines(string(routes)) {
-			if !strings.Contains(line, "out0") && !strings.Contains(line, "eth") {
-				left = append(left, line)
-			}
-		}
-		reservations, _ := filepath.Glob("/var/lib/cni/networks/*/[0-9]*")
-		pins, _ := filepath.Glob("/run/rkt/netns/*")
-		left = append(append(left, reservations...), pins...)
-		mounts, _ := os.ReadFile("/proc/self/mountinfo")
-		for line := range strings.Lines(string(mounts)) {
-			if strings.Contains(line, " /run/rkt/") {
-				left = append(left, line)
-			}
-		}
-		if left == nil {
-			return ""
+	peers, _ := exec.Command("ip", "netns", "list-id").Output()
+	for line := range strings.Lines(string(peers)) {
+		if !strings.Contains(line, "(iproute2 netns name: ") {
+			left = append(left, line)
 		}
 	}
-	return strings.Join(left, "\n")
+	return left
+}
+
+// leftNow are links, rules, routes, reservations of addresses and mounts.
+func leftNow() []string {
+	var left []string
+	links, _ := exec.Command("ip", "-o", "link").Output()
+	for line := range strings.Lines(string(links)) {
+		if !ours.MatchString(line) {
+			left = append(left, line)
+		}
+	}
+	for _, save := range []string{"iptables-save", "ip6tables-save"} {
+		rules, _ := exec.Command(save).Output()
+		for line := range strings.Lines(string(rules)) {
+			if (strings.Contains(line, "CNI-") || strings.Contains(line, "name:")) && !ofAllPods(line) {
+				left = append(left, line)
+			}
+		}
+	}
+	// of all tables, those that iptables doesn't show among them
+	rules, _ := exec.Command("nft", "list", "ruleset").Output()
+	for line := range strings.Lines(string(rules)) {
+		if (strings.Contains(line, "CNI-") || strings.Contains(line, " comment ")) && !ofAllPods(line) {
+			// a rule, and not a table's own comment
+			left = append(left, line)
+		}
+	}
+	routes, _ := exec.Command("ip", "route").Output()
+	for line := range strings.Lines(string(routes)) {
+		if !strings.Contains(line, "out0") && !strings.Contains(line, "eth") {
+			left = append(left, line)
+		}
+	}
+	reservations, _ := filepath.Glob("/var/lib/cni/networks/*/[0-9]*")
+	pins, _ := filepath.Glob("/run/rkt/netns/*")
+	left = append(append(left, reservations...), pins...)
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, " /run/rkt/") {
+			left = append(left, line)
+		}
+	}
+	return left
 }
 
 // listen ADDRESS accepts one TCP connection and tells the caller whom it sees.

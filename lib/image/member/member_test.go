@@ -229,7 +229,7 @@ func TestAsk(t *testing.T) {
 				t.Errorf("%d, %v, %.100q, %q; want %d, %.100q, %q", status, err, stdout.String(), stderr.String(),
 					c.status, c.stdout, c.stderr)
 			}
-			within(t, 5*time.Second, served)
+			within(t, time.Minute, served)
 		})
 	}
 }
@@ -307,7 +307,7 @@ func TestHostileClients(t *testing.T) {
 			if got := said(t, fd); got != c.want {
 				t.Errorf("%q; want %q", got, c.want)
 			}
-			if within(t, 5*time.Second, served) == nil {
+			if within(t, time.Minute, served) == nil {
 				t.Error("no error for the journal")
 			}
 		})
@@ -336,7 +336,7 @@ func TestLeaving(t *testing.T) {
 			fd := hostile(t, socket)
 			if leave == nil {
 				unix.Close(fd)
-				if within(t, 5*time.Second, served) == nil {
+				if within(t, time.Minute, served) == nil {
 					t.Error("no error for the journal")
 				}
 				return
@@ -351,7 +351,7 @@ func TestLeaving(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 			leave(fd)
-			within(t, 5*time.Second, served)
+			within(t, time.Minute, served)
 			if _, err := os.Stat(ended); err != nil {
 				t.Errorf("the program was not asked to end: %v", err)
 			}
@@ -368,7 +368,7 @@ func TestNoService(t *testing.T) {
 	socket, served := listen(t, double(t, ""))
 	fd := hostile(t, socket)
 	unix.Close(fd)
-	within(t, 5*time.Second, served)
+	within(t, time.Minute, served)
 	if _, err = Ask(socket, Request{Command: "list"}, nil, nil, nil); !testkit.Says(err,
 		"systemctl enable --now rkt-fetch.socket") {
 		t.Errorf("a socket that nobody listens at: %v", err)

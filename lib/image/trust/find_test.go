@@ -94,7 +94,7 @@ func TestRead(t *testing.T) {
 		{server.URL + "/hang", Source{TLS: true}, "deadline"},
 		{"https://127.0.0.1:1/", Source{TLS: true}, "connection refused"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 		keys, err := c.source.Read(ctx, c.location)
 		cancel()
 		if c.want == "" && (err != nil || len(keys) != 1 || keys[0].Fingerprint != k.Fingerprint) ||
