@@ -1,5 +1,6 @@
 # make            build the programs into bin/
-# make install    install them, their manual pages and units (DESTDIR, PREFIX)
+# make toolkit    all programs as one file, with links to it, in bin/toolkit: for small hosts (GOARCH=arm64, arm, riscv64)
+# make install    install them, their manual pages and units (DESTDIR, PREFIX); TOOLKIT=1: as one file
 # make uninstall  remove what make install has installed; images, pods and configuration stay
 # make deb        a package for Debian 12 and 13, in bin/dist
 # make tarball    the toolkit as a tarball, and as a system extension image (systemd-sysext), in bin/dist
@@ -58,18 +59,30 @@ VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan v
 DIST     ?= bin/dist
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: all man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench bench-check \
+.PHONY: all toolkit man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench bench-check \
 	lint deps modules clean
 
+LDFLAGS  := -s -w -X github.com/rkt-toolkit/rkt/lib/command/rkt.Version=$(VERSION)
+
 all:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X github.com/rkt-toolkit/rkt/lib/command/rkt.Version=$(VERSION)' -o bin/ $(addprefix ./,$(PROGRAMS))
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/ $(addprefix ./,$(PROGRAMS))
+
+# Small before fast (docs/embedded.md): no HTTP/2, which no registry insists on, functions packed closely, and inlined only where an image is
+# unpacked or the Go runtime is at work.
+SMALL := -tags=nethttpomithttp2 -ldflags='$(LDFLAGS) -funcalign=1' -gcflags=all=-l \
+	$(patsubst %,-gcflags=%/...=,runtime internal compress github.com/klauspost/compress archive bufio)
+
+toolkit:
+	CGO_ENABLED=0 $(GO) build -trimpath $(SMALL) -o bin/toolkit/rkt ./toolkit
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/toolkit/ ./rkt-stage2
+	for program in $(filter-out rkt rkt-stage2,$(PROGRAMS)); do ln -sf rkt bin/toolkit/$$program || exit; done
 
 man:
 	$(GO) run ./docs/mkman bin/man
 
-install: all man
+install: $(if $(TOOLKIT),toolkit,all) man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	$(if $(TOOLKIT),cp -P bin/toolkit/*,install -m 0755 $(addprefix bin/,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/bin
 	install -m 0644 $(patsubst %,bin/man/%.1,$(PROGRAMS) rkt-run) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -D -m 0644 lib/command/rkt/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rkt
 	install -D -m 0644 lib/command/rkt/completion.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rkt

@@ -30,7 +30,7 @@ func run(args []string) error {
 	if err := os.MkdirAll(args[0], 0o755); err != nil {
 		return err
 	}
-	for _, c := range slices.Concat(all.Programs, all.Pages) {
+	for _, c := range slices.Concat(all.Programs(), all.Pages) {
 		name := strings.ReplaceAll(c.Name, " ", "-")
 		if err := os.WriteFile(filepath.Join(args[0], name+".1"), []byte(all.ManualPage(c)), 0o644); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -61,13 +62,35 @@ const PodOperand = `POD is a UUID, the unique start of one, @FILE, a pod's name,
 
 // Main runs a program and exits. The exit status is 0, that of an ExitStatus, or ExitFailure after
 // one line on standard error.
-func Main(c *Command) {
-	p := &Process{
-		Name: c.Name, Invoked: os.Args[0], Args: os.Args[1:],
+func Main(c *Command) { os.Exit(c.Execute(context.Background(), process(c.Name, os.Args))) }
+
+// MainOf runs and exits as the one of several programs by whose name the process was called, by its
+// file's name or by the first argument, as BusyBox does.
+func MainOf(programs []*Command) {
+	argv, file := os.Args, filepath.Base(os.Args[0])
+	if !slices.ContainsFunc(programs, func(c *Command) bool { return c.Name == file }) && len(argv) > 1 {
+		argv = argv[1:]
+	}
+	for _, c := range programs {
+		if c.Name == filepath.Base(argv[0]) {
+			os.Exit(c.Execute(context.Background(), process(c.Name, argv)))
+		}
+	}
+	var names []string
+	for _, c := range programs {
+		names = append(names, c.Name)
+	}
+	os.Exit(process(file, os.Args).report(nil, fmt.Errorf("this file is several programs; call it by the name of one: "+
+		"a link to it, or its first argument (%s)", strings.Join(names, ", "))))
+}
+
+// process is this process as a program of this name, called so.
+func process(name string, argv []string) *Process {
+	return &Process{
+		Name: name, Invoked: argv[0], Args: argv[1:],
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, PID: os.Getpid(),
 	}
-	os.Exit(c.Execute(context.Background(), p))
 }
 
 // Execute runs the program, and returns its exit status after it has printed its error.

@@ -100,6 +100,22 @@ func TestSessionsInit(t *testing.T) {
 	playConfigured(t, initLine, names)
 }
 
+// TestSessionsToolkit plays sessions in hosts where all programs are one file (make toolkit).
+func TestSessionsToolkit(t *testing.T) {
+	overlay, toolkit := installed(t), t.TempDir()
+	if err := os.Chmod(toolkit, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "make", "-C", "../..", "install", "TOOLKIT=1", "DESTDIR="+toolkit, "PREFIX=/usr")
+	for _, name := range []string{"enter", "everyday", "first-try", "guide"} {
+		t.Run(name, func(t *testing.T) {
+			session := "testdata/" + name + ".txtar"
+			besideOthers(t, session)
+			play(t, "", []string{overlay, toolkit}, session)
+		})
+	}
+}
+
 // playConfigured plays sessions in hosts with a line in rkt.conf.
 func playConfigured(t *testing.T, line string, names []string) {
 	t.Helper()

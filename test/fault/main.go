@@ -1,3 +1,5 @@
+//go:build amd64
+
 // Fault runs a program and lets one of its system calls go wrong, by ptrace(2).
 //
 //	fault count PROGRAM [ARG...]         how many system calls that change something it makes: the exit status of PROGRAM, the number in fd 3

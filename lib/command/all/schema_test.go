@@ -35,7 +35,7 @@ func printed() map[string]any {
 			found[strings.Replace(name, "rkt-", "rkt ", 1)] = fs.Prints
 		}
 	}
-	for _, c := range Programs {
+	for _, c := range Programs() {
 		if c.Setup != nil {
 			look(c.Name, c.Setup)
 		}

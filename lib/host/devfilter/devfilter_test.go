@@ -143,7 +143,7 @@ func mountOf(t *testing.T, magic int64, dirs ...string) string {
 	t.Helper()
 	for _, dir := range dirs {
 		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); err == nil && st.Type == magic {
+		if err := unix.Statfs(dir, &st); err == nil && int64(st.Type) == magic {
 			return dir
 		}
 	}

@@ -51,16 +51,16 @@ func TestAssembleCalls(t *testing.T) {
 		arch, number, arg0 uint32
 		want               uint32
 	}{
-		{remove, x64, unix.SYS_MKDIR, 0, eperm},
+		{remove, x64, 83, 0, eperm},
 		{remove, x64, unix.SYS_MKDIRAT, 0, eperm},
-		{remove, x64, unix.SYS_RMDIR, 0, pass},
-		{remove, x64, unix.SYS_MKDIR | x32, 0, unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{remove, x64, 84, 0, pass},
+		{remove, x64, 83 | x32, 0, unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
 		{remove, i386, 39, 0, eperm},
 		{remove, i386, 83, 0, pass}, // symlink, and mkdir of x86-64
 		{remove, i386, 102, 1, eperm},
 		{remove, i386, 102, 2, pass},
 		{remove, unix.AUDIT_ARCH_AARCH64, 1, 0, eperm},
-		{retain, x64, unix.SYS_MKDIR, 0, pass},
+		{retain, x64, 83, 0, pass},
 		{retain, x64, unix.SYS_READ, 0, pass},
 		{retain, x64, unix.SYS_EXECVE, 0, pass},
 		{retain, x64, unix.SYS_MKDIRAT, 0, kill},

@@ -827,7 +827,7 @@ func (u *unpacker) describe(h *tar.Header, at int, base string, mode bool) error
 }
 
 func checkOwner(h *tar.Header) error {
-	if h.Uid < 0 || h.Uid >= math.MaxUint32 || h.Gid < 0 || h.Gid >= math.MaxUint32 {
+	if h.Uid < 0 || int64(h.Uid) >= math.MaxUint32 || h.Gid < 0 || int64(h.Gid) >= math.MaxUint32 {
 		// the last is "leave as it is" to chown(2)
 		return fmt.Errorf("owner %d:%d cannot be", h.Uid, h.Gid)
 	}
@@ -875,8 +875,11 @@ func Attributes(path string, more ...string) (map[string]string, error) {
 }
 
 func touch(at int, base string, t time.Time) error {
-	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
-	if err := unix.UtimesNanoAt(at, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	ts, err := unix.TimeToTimespec(t)
+	if err == nil {
+		err = unix.UtimesNanoAt(at, base, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
 		return fmt.Errorf("time %v: %w", t, err)
 	}
 	return nil

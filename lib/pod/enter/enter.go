@@ -202,7 +202,7 @@ func start(j job, t *target, s *streams) (command *os.Process, status int, err e
 		return nil, 0, err
 	}
 	defer report.Close()
-	cmd := &exec.Cmd{Path: self, Args: []string{self, insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
+	cmd := &exec.Cmd{Path: self, Args: []string{insideName}, Env: []string{"GODEBUG=asyncpreemptoff=1"},
 		Stdin: s.theirs[0], Stdout: s.theirs[1], Stderr: s.theirs[2],
 		ExtraFiles:  append([]*os.File{theirs, reported, t.pid, t.mounts, t.cgroup}, t.groups...),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true}} // otherwise /dev/tty would be the caller's terminal

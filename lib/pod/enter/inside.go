@@ -14,10 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The helper, which forks the command, is of the same program, with this argument.
+// The helper, which forks the command, is of the same program, under this name or with it as its
+// argument. A file that is several programs is rkt-enter by it.
 const (
 	self       = "/proc/self/exe"
-	insideName = "rkt-enter-inside"
+	insideName = "/proc/self/rkt-enter"
 )
 
 // Descriptors of the helper besides 0 to 2: the job as JSON, where the command's process ID is to
@@ -48,7 +49,8 @@ type job struct {
 
 // Inside reports whether a process with these arguments is the helper.
 func Inside(args []string) bool {
-	return len(args) == 2 && strings.HasPrefix(args[0], "/proc/self/") && args[1] == insideName
+	return args[len(args)-1] == insideName && (len(args) == 1 || len(args) == 2 && strings.HasPrefix(args[0],
+		"/proc/self/"))
 }
 
 // Become is the helper: it is outside of the pod's PID namespace, so no process of the pod sees it,

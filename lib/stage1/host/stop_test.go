@@ -3,6 +3,7 @@ package host
 import (
 	"os"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +14,8 @@ func TestReadsSignal(t *testing.T) {
 		t.Fatal("read before there is a descriptor for it")
 	}
 	var set unix.Sigset_t
-	set.Val[0] = 1 << (haltSignal - 1)
+	bits := int(unsafe.Sizeof(set.Val[0])) * 8
+	set.Val[(haltSignal-1)/bits] = 1 << ((haltSignal - 1) % bits)
 	fd, err := unix.Signalfd(-1, &set, unix.SFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)

@@ -104,5 +104,5 @@ func free(t *testing.T, dir string) int64 {
 	if err := unix.Fstatfs(int(d.Fd()), &st); err != nil {
 		t.Fatal(err)
 	}
-	return int64(st.Bfree) * st.Bsize
+	return int64(st.Bfree) * int64(st.Bsize)
 }
