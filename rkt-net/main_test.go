@@ -411,8 +411,8 @@ var (
 
 // leftovers is what the system, not the toolkit, knows of networks of pods. The kernel destroys a
 // namespace some time after its last user has gone, so it gets that time: a TCP connection whose
-// process was killed as the cable went is a user for some hundred seconds, until the kernel gives up
-// (tcp_orphan_retries of tcp(7)).
+// process was killed as the cable went is a user for some hundred seconds, until the kernel gives
+// up (tcp_orphan_retries of tcp(7)).
 func leftovers() string {
 	begin := time.Now()
 	for {

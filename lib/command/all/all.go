@@ -1,5 +1,5 @@
-// Package all has all programs, for what is made of them together: the toolkit, which is all of them
-// in one, the table of flags, manual pages and tests. No other program links it.
+// Package all has all programs, for what is made of them together: the toolkit, which is all of
+// them in one, the table of flags, manual pages and tests. No other program links it.
 package all
 
 import (
@@ -38,8 +38,8 @@ import (
 // Programs are the programs.
 func Programs() []*cli.Command { return append(slices.Clone(Toolkit), stage2.Command) }
 
-// Toolkit are the programs that one binary is: all but rkt-stage2, which goes into pods and so is a
-// small program of its own.
+// Toolkit are the programs that one binary is: all but rkt-stage2, which goes into pods and so is
+// a small program of its own.
 var Toolkit = []*cli.Command{
 	attach.Command,
 	catmanifest.Command,
