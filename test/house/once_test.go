@@ -15,6 +15,8 @@ var once = []struct {
 }{
 	{regexp.MustCompile(`\bunix\.Openat2\(`), "lib/host/openat", "one rule for what may be opened below a directory"},
 	{regexp.MustCompile(`\bunit\.(Serialize|NewUnitOption)\(`), "lib/host/unitfile", "one escaper of unit text"},
+	{regexp.MustCompile(`["\x60]\[(Unit|Service|Socket|Slice|Timer|Journal)\](\\n|\n)`), "lib/host/unitfile",
+		"one writer of unit text"},
 	{regexp.MustCompile(`/(self|thread-self|%d)/mountinfo"`), "github.com/moby/sys/mountinfo", "one reader of mounts"},
 }
 

@@ -48,30 +48,16 @@ func (a app) standard() (lines []string) {
 // It keeps all the capabilities of the pod's systemd, of which it needs none: an app that runs as
 // root may look into the processes of root's that have no more capabilities than it has
 // (ptrace(2)), and through /proc/PID/root find the pod's files.
-func (a app) attachService() []byte {
+func (a app) attachService() *unit {
 	args := []string{stage1.AttachFile, "--serve", a.Name}
 	for i, s := range []stage1.Stream{a.Stdin, a.Stdout, a.Stderr} {
 		if s == stage1.TTY || s == stage1.Attached {
 			args = append(args, []string{"stdin=", "stdout=", "stderr="}[i]+string(s))
 		}
 	}
-	return []byte(`[Unit]
-Description=Who attaches to app ` + a.Name + `
-DefaultDependencies=no
-StopWhenUnneeded=yes
-StartLimitIntervalSec=0
-Conflicts=shutdown.target
-Before=shutdown.target
-
-[Service]
-Type=notify
-Slice=-.slice
-ExecStart=` + strings.Join(args, " ") + `
-FileDescriptorStoreMax=8
-Restart=always
-RestartSec=100ms
-TimeoutStopSec=3s
-StandardOutput=null
-StandardError=journal
-`)
+	return section("Unit", "Description=rkt-attach server for app "+a.Name, "DefaultDependencies=no",
+		"StopWhenUnneeded=yes", "StartLimitIntervalSec=0", "Conflicts=shutdown.target", "Before=shutdown.target").
+		with("Service", "Type=notify", "Slice=-.slice", "ExecStart="+strings.Join(args, " "),
+			"FileDescriptorStoreMax=8", "Restart=always", "RestartSec=100ms", "TimeoutStopSec=3s",
+			"StandardOutput=null", "StandardError=journal")
 }

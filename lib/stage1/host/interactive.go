@@ -44,27 +44,28 @@ func (s *starting) giveTerminal() error {
 			}
 		}
 	}
-	text := "[Service]\nStandardInput=" + input + "\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\nSendSIGHUP=yes\n"
+	u := section("Service", "StandardInput="+input, "StandardOutput=tty", "StandardError=tty", "TTYPath=/dev/console",
+		"SendSIGHUP=yes")
 	if a.Prepared == nil {
-		text += formerInteractive(a.Final.Environment)
+		u.add("Service", formerInteractive(a.Final.Environment)...)
 	}
-	return dropIn(p, a.Name+".service", "interactive.conf", text)
+	return u.dropIn(p, a.Name+".service", "interactive.conf")
 }
 
 // formerInteractive are further lines for an app of a pod that an older rkt prepared.
-func formerInteractive(env []string) string {
+func formerInteractive(env []string) []string {
 	term := ""
 	for _, v := range env {
 		if value, ok := strings.CutPrefix(v, "TERM="); ok {
 			term = value
 		}
 	}
-	text := "BindPaths=\nBindPaths=/proc /sys /dev/console /dev/pts /dev/shm /dev/mqueue\n" +
-		"UnsetEnvironment=\nUnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID\n"
+	lines := []string{"BindPaths=", "BindPaths=/proc /sys /dev/console /dev/pts /dev/shm /dev/mqueue",
+		"UnsetEnvironment=", "UnsetEnvironment=INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID"}
 	if term != "" && !strings.ContainsAny(term, "\"'\\%$\n \t") {
-		text += "Environment=TERM=" + term + "\n"
+		lines = append(lines, "Environment=TERM="+term)
 	}
-	return text
+	return lines
 }
 
 // feed has an interactive app read what standard input holds, up to its end. systemd-nspawn would

@@ -21,11 +21,11 @@ func (s *starting) announce() error {
 	for _, a := range s.Apps {
 		names = append(names, a.Name)
 	}
-	unit, text := Ready(names)
-	if err := os.WriteFile(unitPath(s.Pod, ReadyUnit), []byte(unit), 0o600); err != nil {
+	unit, wants := Ready(names)
+	if err := unit.write(s.Pod, ReadyUnit); err != nil {
 		return err
 	}
-	return dropIn(s.Pod, "default.target", "ready.conf", text)
+	return wants.dropIn(s.Pod, "default.target", "ready.conf")
 }
 
 // notifications prepares that what the apps say by sd_notify(3) reaches the unit that this process
@@ -60,8 +60,8 @@ func (s *starting) notifications(env []string) (changed, options []string, err e
 			if watchdog == "" {
 				continue
 			}
-			if err := dropIn(p, a.Name+".service", "watchdog.conf", "[Service]\nWatchdogSec="+watchdog+
-				"us\n"); err != nil {
+			u := section("Service", "WatchdogSec="+watchdog+"us")
+			if err := u.dropIn(p, a.Name+".service", "watchdog.conf"); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -80,8 +80,8 @@ func (s *starting) notifications(env []string) (changed, options []string, err e
 	for _, a := range apps {
 		sockets = append(sockets, a.Name+"-notify.socket")
 	}
-	if err := dropIn(p, "rkt-notify.service", "sockets.conf", "[Service]\nSockets="+strings.Join(sockets, " ")+
-		"\n"); err != nil {
+	u := section("Service", "Sockets="+strings.Join(sockets, " "))
+	if err := u.dropIn(p, "rkt-notify.service", "sockets.conf"); err != nil {
 		return nil, nil, err
 	}
 	for _, path := range []string{"/rkt/notify", inside.HostNotify} {
@@ -109,28 +109,26 @@ func (s *starting) unheard(env []string) string {
 
 // listen has rkt-notify take what an app says. watchdog is in microseconds; "" is none.
 func listen(p *poddir.Pod, a *stage1.Starting, watchdog string) error {
-	unit, socket := a.Name+"-notify.socket", "/run/rkt/notify/"+a.Name
-	text := "[Unit]\nDescription=Notifications of " + a.Name +
-		"\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
-		"StartLimitIntervalSec=0\n\n[Socket]\nTriggerLimitIntervalSec=0\n" +
-		"ListenDatagram=" + socket + "\nPassCredentials=yes\nSocketMode=0666\nFileDescriptorName=" + a.Name +
-		"\nService=rkt-notify.service\n"
-	if err := os.WriteFile(unitPath(p, unit), []byte(text), 0o600); err != nil {
+	name, socket := a.Name+"-notify.socket", "/run/rkt/notify/"+a.Name
+	u := section("Unit", "Description=Notifications of "+a.Name, "DefaultDependencies=no",
+		"Conflicts=shutdown.target", "Before=shutdown.target", "StartLimitIntervalSec=0").
+		with("Socket", "TriggerLimitIntervalSec=0", "ListenDatagram="+socket, "PassCredentials=yes", "SocketMode=0666",
+			"FileDescriptorName="+a.Name, "Service=rkt-notify.service")
+	if err := u.write(p, name); err != nil {
 		return err
 	}
 	a.Final.Notify, a.Final.Without = socket, append(a.Final.Without, inside.PodNotify)
 	if watchdog != "" {
 		a.Final.Environment = append(a.Final.Environment, "WATCHDOG_USEC="+watchdog)
 	}
-	text = "[Unit]\nRequires=" + unit + "\nAfter=" + unit + "\n"
+	part := section("Unit", "Requires="+name, "After="+name)
 	if a.Prepared == nil {
-		text += "\n[Service]\nBindPaths=" + socket + ":" + stage1.AppNotify + "\nEnvironment=NOTIFY_SOCKET=" +
-			stage1.AppNotify + "\n"
+		part.add("Service", "BindPaths="+socket+":"+stage1.AppNotify, "Environment=NOTIFY_SOCKET="+stage1.AppNotify)
 		if watchdog != "" {
-			text += "Environment=WATCHDOG_USEC=" + watchdog + "\n"
+			part.add("Service", "Environment=WATCHDOG_USEC="+watchdog)
 		}
 	}
-	return dropIn(p, a.Name+".service", "notify.conf", text)
+	return part.dropIn(p, a.Name+".service", "notify.conf")
 }
 
 // notifying are the apps that call sd_notify(3).

@@ -97,7 +97,8 @@ func (s *starting) formerOutput() (options []string, err error) {
 	if out, err := journal.StdoutIsJournalStream(); s.Interactive || place.IsTerminal(s.Stdout) || err == nil && out {
 		return options, nil
 	}
-	return options, dropIn(s.Pod, "systemd-journald.service", "console.conf", "[Service]\nExecStartPre=-/bin/stty -F /dev/console -onlcr\n")
+	u := section("Service", "ExecStartPre=-/bin/stty -F /dev/console -onlcr")
+	return options, u.dropIn(s.Pod, "systemd-journald.service", "console.conf")
 }
 
 // mountable makes a file in the pod's root for systemd-nspawn to mount on. It can't make one itself

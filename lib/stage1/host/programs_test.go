@@ -57,7 +57,7 @@ func TestUnitsStartPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready, _ := Ready([]string{app.Name})
-	files[ReadyUnit] = []byte(ready)
+	files[ReadyUnit] = written(t, ready)
 	started := 0
 	for name, text := range files {
 		for line := range strings.Lines(string(text)) {

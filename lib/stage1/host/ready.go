@@ -18,7 +18,7 @@ const ReadyUnit = "ready@pod.service"
 // An app that ended has failed if its recorder says so, which After= waits for; the recorder then
 // ends the pod, and with it what waits here. Requires=pod.target keeps a pod whose apps have all
 // ended well from ending before it has been ready.
-func Ready(apps []string) (unit, dropIn string) {
+func Ready(apps []string) (service, wants *unit) {
 	after := ""
 	for _, app := range apps {
 		after += " " + app + ".service"
@@ -27,19 +27,9 @@ func Ready(apps []string) (unit, dropIn string) {
 	for _, app := range apps {
 		after += " app-succeeded@" + app + ".service app-failed@" + app + ".service"
 	}
-	return `[Unit]
-Description=Readiness of the pod
-DefaultDependencies=no
-Requires=` + requires + `
-After=pod.target` + after + `
-Conflicts=shutdown.target
-Before=shutdown.target
-
-[Service]
-Type=oneshot
-Slice=-.slice
-ExecStart=` + stage1.Stage2 + ` ready ` + strings.Join(apps, " ") + `
-StandardOutput=null
-StandardError=journal
-`, "[Unit]\nWants=" + ReadyUnit + "\n"
+	service = section("Unit", "Description=Readiness of the pod", "DefaultDependencies=no", "Requires="+requires,
+		"After=pod.target"+after, "Conflicts=shutdown.target", "Before=shutdown.target").
+		with("Service", "Type=oneshot", "Slice=-.slice", "ExecStart="+stage1.Stage2+" ready "+strings.Join(apps, " "),
+			"StandardOutput=null", "StandardError=journal")
+	return service, section("Unit", "Wants="+ReadyUnit)
 }

@@ -17,7 +17,9 @@ func (s *starting) activate() ([]string, error) {
 	p := s.Pod
 	var groups []*group // of one app and one unit of the host each
 	for _, socket := range s.Sockets {
-		in := slices.IndexFunc(groups, func(g *group) bool { return g.app == socket.App && g.sockets[0].Name == socket.Name })
+		in := slices.IndexFunc(groups, func(g *group) bool {
+			return g.app == socket.App && g.sockets[0].Name == socket.Name
+		})
 		if in < 0 {
 			in = len(groups)
 			groups = append(groups, &group{app: socket.App})
@@ -28,7 +30,7 @@ func (s *starting) activate() ([]string, error) {
 	var all []string
 	for i, g := range groups {
 		unit := g.app + "-" + strconv.Itoa(i) + ".socket"
-		if err := os.WriteFile(unitPath(p, unit), g.unit(), 0o600); err != nil {
+		if err := g.unit().write(p, unit); err != nil {
 			return nil, err
 		}
 		byApp[g.app] = append(byApp[g.app], unit)
@@ -38,8 +40,9 @@ func (s *starting) activate() ([]string, error) {
 		list := strings.Join(units, " ")
 		// A connection that waits when the app has ended is for the next pod: nothing is started a
 		// second time in this one.
-		text := "[Unit]\nRequires=" + list + "\nAfter=" + list + "\nStartLimitIntervalSec=infinity\nStartLimitBurst=1\n\n[Service]\nSockets=" + list + "\n"
-		if err := dropIn(p, app+".service", "sockets.conf", text); err != nil {
+		u := section("Unit", "Requires="+list, "After="+list, "StartLimitIntervalSec=infinity", "StartLimitBurst=1").
+			with("Service", "Sockets="+list)
+		if err := u.dropIn(p, app+".service", "sockets.conf"); err != nil {
 			return nil, err
 		}
 	}
@@ -48,10 +51,11 @@ func (s *starting) activate() ([]string, error) {
 	}
 	// systemd closes descriptors for which it has no unit when it starts. It loads few by itself so
 	// early, and with them those that they are ordered before.
-	if err := dropIn(p, "-.slice", "sockets.conf", "[Unit]\nBefore="+strings.Join(all, " ")+"\n"); err != nil {
+	if err := section("Unit", "Before="+strings.Join(all, " ")).dropIn(p, "-.slice", "sockets.conf"); err != nil {
 		return nil, err
 	}
-	return append(slices.Clone(s.Env), "LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(len(s.Sockets))), nil
+	return append(slices.Clone(s.Env), "LISTEN_PID="+strconv.Itoa(os.Getpid()),
+		"LISTEN_FDS="+strconv.Itoa(len(s.Sockets))), nil
 }
 
 // group is what one .socket unit of the pod holds: the sockets of one unit of the host's, in their
@@ -62,28 +66,15 @@ type group struct {
 }
 
 // unit is the group as a .socket unit.
-func (g *group) unit() []byte {
-	name := stage1.SocketName(g.sockets)
+func (g *group) unit() *unit {
 	// Nothing stops it before the pod's end: systemd throws away what waits at a socket that is
 	// about to be stopped when its service ends (flush_ports), and that is for the next pod.
-	text := "[Unit]\nDescription=Socket of " + g.app + "\nDefaultDependencies=no\nIgnoreOnIsolate=yes\n\n[Socket]\n"
+	u := section("Unit", "Description=Socket of "+g.app, "DefaultDependencies=no", "IgnoreOnIsolate=yes")
 	for _, s := range g.sockets {
-		text += s.Kind + "=" + strings.ReplaceAll(s.Address, "%", "%%") + "\n"
+		u.add("Socket", s.Kind+"="+strings.ReplaceAll(s.Address, "%", "%%"))
 	}
-	return []byte(text + "FileDescriptorName=" + strings.ReplaceAll(name, "%", "%%") + "\nService=" + g.app + ".service\n")
-}
-
-func unitPath(p *poddir.Pod, unit string) string {
-	return p.Path(poddir.RootDir + UnitPath + "/" + unit)
-}
-
-// dropIn writes a part of a unit of the pod's that is settled only when it starts.
-func dropIn(p *poddir.Pod, unit, name, text string) error {
-	dir := unitPath(p, unit+".d")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
+	return u.with("Socket", "FileDescriptorName="+strings.ReplaceAll(stage1.SocketName(g.sockets), "%", "%%"),
+		"Service="+g.app+".service")
 }
 
 // clearDropIns removes what a start that failed may have left.
@@ -94,7 +85,8 @@ func clearDropIns(p *poddir.Pod) error {
 		return err
 	}
 	for _, e := range entries {
-		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") && !strings.Contains(e.Name(), "@")
+		socket := strings.HasSuffix(e.Name(), ".socket") && !strings.HasPrefix(e.Name(), "systemd-") &&
+			!strings.Contains(e.Name(), "@")
 		if socket || strings.HasSuffix(e.Name(), ".d") {
 			if err := os.RemoveAll(filepath.Join(units, e.Name())); err != nil {
 				return err

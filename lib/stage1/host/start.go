@@ -154,7 +154,8 @@ func (s *starting) tellFormer() error {
 			if a.Prepared != nil || !strings.HasPrefix(v, "AC_METADATA_URL=") {
 				continue
 			}
-			if err := dropIn(s.Pod, a.Name+".service", "metadata.conf", "[Service]\nEnvironment="+v+"\n"); err != nil {
+			u := section("Service", "Environment="+v)
+			if err := u.dropIn(s.Pod, a.Name+".service", "metadata.conf"); err != nil {
 				return err
 			}
 		}

@@ -85,48 +85,37 @@ func (a app) journalMounts() []specs.Mount {
 //
 // The reader keeps all the capabilities of the pod's systemd, see attachService; and with
 // CAP_SYS_ADMIN it speaks in the app's name.
-func streamUnits(uuid string, apps []app) map[string]string {
-	units := map[string]string{}
+func streamUnits(uuid string, apps []app) map[string]*unit {
+	units := map[string]*unit{}
 	var sockets []string
 	for _, app := range apps {
-		pipes := app.pipes()
 		if !app.hasStreams() {
 			continue
 		}
 		sockets = append(sockets, app.streamsSocket())
-		text := "[Unit]\nDescription=Output of " + app.Name +
-			"\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nStartLimitIntervalSec=0\n\n" +
-			"[Socket]\nTriggerLimitIntervalSec=0\nSlice=-.slice\nSocketMode=0666\nPipeSize=" + pipeSize + "\nService=" +
-			StreamsUnit + "\n"
-		for _, pipe := range pipes {
-			text += "ListenFIFO=" + app.streamPath(pipe) + "\n"
+		u := section("Unit", "Description=Output of "+app.Name, "DefaultDependencies=no", "IgnoreOnIsolate=yes",
+			"StartLimitIntervalSec=0").
+			with("Socket", "TriggerLimitIntervalSec=0", "Slice=-.slice", "SocketMode=0666", "PipeSize="+pipeSize,
+				"Service="+StreamsUnit)
+		for _, pipe := range app.pipes() {
+			u.add("Socket", "ListenFIFO="+app.streamPath(pipe))
 		}
 		if app.hasSyslog() {
-			text += "ListenDatagram=" + app.syslogPath() + "\n"
+			u.add("Socket", "ListenDatagram="+app.syslogPath())
 		}
 		if app.hasJournal() {
-			text += "PassCredentials=yes\nListenDatagram=" + app.streamPath(streams.Journal) + "\nListenDatagram=" +
-				app.streamPath(streams.Ended) + "\n"
+			u.add("Socket", "PassCredentials=yes", "ListenDatagram="+app.streamPath(streams.Journal),
+				"ListenDatagram="+app.streamPath(streams.Ended))
 		}
-		units[app.streamsSocket()] = text
+		units[app.streamsSocket()] = u
 	}
 	if len(sockets) > 0 {
-		units[StreamsUnit] = `[Unit]
-Description=Reader of what apps print
-DefaultDependencies=no
-Requires=systemd-journald.socket
-After=systemd-journald.socket
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Service]
-Slice=-.slice
-Sockets=` + strings.Join(sockets, " ") + `
-ExecStart=` + stage1.Stage2 + ` streams ` + uuid + `
-Environment=GOMAXPROCS=1
-StandardOutput=null
-StandardError=journal
-`
+		units[StreamsUnit] = section("Unit", "Description=Reader of what apps print", "DefaultDependencies=no",
+			"Requires=systemd-journald.socket", "After=systemd-journald.socket", "IgnoreOnIsolate=yes",
+			"StartLimitIntervalSec=0").
+			with("Service", "Slice=-.slice", "Sockets="+strings.Join(sockets, " "),
+				"ExecStart="+stage1.Stage2+" streams "+uuid, "Environment=GOMAXPROCS=1", "StandardOutput=null",
+				"StandardError=journal")
 	}
 	return units
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/recorder"
 	"github.com/rkt-toolkit/rkt/lib/stage1/place"
@@ -27,148 +26,78 @@ const UnitPath = "/etc/systemd/system"
 // failure: lost@pod.service is for that. With KillMode=process, the unit is failed at the moment at
 // which its job is done, for which the end of the pod waits; else systemd may wait for its cgroup
 // in between.
-const end = `[Unit]
-Description=End of app %i
-DefaultDependencies=no
-After=asked@pod.service
-` + beforeEnds + `FailureAction=exit
-OnFailure=lost@pod.service
-
-[Service]
-Type=oneshot
-Slice=-.slice
-ExecStart=` + stage1.Stage2 + ` ended %i
-KillMode=process
-StandardOutput=null
-StandardError=journal
-SyslogIdentifier=%i
-`
+func end() *unit {
+	return section("Unit", "Description=End of app %i", "DefaultDependencies=no", "After=asked@pod.service",
+		beforeEnds, "FailureAction=exit", "OnFailure=lost@pod.service").
+		with("Service", "Type=oneshot", "Slice=-.slice", "ExecStart="+stage1.Stage2+" ended %i",
+			"KillMode=process", "StandardOutput=null", "StandardError=journal", "SyslogIdentifier=%i")
+}
 
 // done ends the pod when no app runs. It waits for the recorders, which may know of a failure: a
 // pod that is about to end takes no other status.
-func done(recorders []string) string {
-	return "[Unit]\nDescription=All apps have ended\nDefaultDependencies=no\nAfter=" + strings.Join(recorders, " ") +
-		"\nSuccessAction=exit\n\n[Service]\nType=oneshot\nSlice=-.slice\n"
+func done(recorders []string) *unit {
+	return section("Unit", "Description=All apps have ended", "DefaultDependencies=no",
+		"After="+strings.Join(recorders, " "), "SuccessAction=exit").
+		with("Service", "Type=oneshot", "Slice=-.slice")
 }
 
 const beforeEnds = "Before=end-exit.service end-halt.service end-poweroff.service end-ctrl-alt-del.service " +
-	"end-reboot.service\n"
+	"end-reboot.service"
 
 // base holds the units that every pod has. Targets and services of shutting down are here because
 // without them the pod would never end; what they start is a function of systemd, not a process.
 // What apps depend on has no limit of starts: an app that may kill it could have the pod's systemd
 // give it up, and with it another app's log (systemd.unit(5), systemd.socket(5)).
-var base = map[string]string{
-	"app-succeeded@.service": end,
-	"app-failed@.service":    end,
-	// Ends the pod with a failure where an app may have failed, and nobody could record it. It does
-	// so at once: a pod that is about to end takes no other status. In a slice of its own, it would
-	// be cancelled by that end.
-	"lost@pod.service": `[Unit]
-Description=End of an app that nobody has recorded
-DefaultDependencies=no
-ConditionPathExists=!` + recorder.FailedFile + `
-` + beforeEnds + `SuccessAction=exit-force
-SuccessActionExitStatus=255
-
-[Service]
-Type=oneshot
-Slice=-.slice
-`,
-	// Started along with the ways to end that somebody has to ask for. What it notes, the end of an
-	// app waits for.
-	"asked@pod.service": `[Unit]
-Description=The pod is asked to stop
-DefaultDependencies=no
-
-[Service]
-Type=oneshot
-Slice=-.slice
-ExecStart=` + stage1.Stage2 + ` asked
-StandardOutput=null
-StandardError=journal
-`,
-	// Started by the sockets that package run makes for apps that call sd_notify(3), when it is any
-	// use (see there).
-	"rkt-notify.service": `[Unit]
-Description=Notifications of the apps
-DefaultDependencies=no
-StartLimitIntervalSec=0
-Conflicts=shutdown.target
-Before=shutdown.target
-
-[Service]
-Slice=-.slice
-ExecStart=/rkt/notify
-StandardOutput=null
-StandardError=journal
-`,
-	// The pod ends well when no app needs it any more. See done.
-	"pod.target": `[Unit]
-Description=Pod
-DefaultDependencies=no
-Conflicts=shutdown.target
-StopWhenUnneeded=yes
-OnSuccess=done@pod.service
-`,
-	"shutdown.target": `[Unit]
-Description=Shutdown
-DefaultDependencies=no
-RefuseManualStart=yes
-`,
-	"systemd-journald.socket": `[Unit]
-Description=Journal Socket
-DefaultDependencies=no
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Socket]
-TriggerLimitIntervalSec=0
-ListenStream=/run/systemd/journal/stdout
-ListenDatagram=/run/systemd/journal/socket
-SocketMode=0666
-PassCredentials=yes
-PassSecurity=yes
-ReceiveBuffer=8M
-Service=systemd-journald.service
-`,
-	// "flushed" tells journald to write to /var/log/journal from the start, as "journalctl --flush"
-	// does on a host.
-	"systemd-journald-dev-log.socket": `[Unit]
-Description=Journal Socket (/dev/log)
-DefaultDependencies=no
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Socket]
-TriggerLimitIntervalSec=0
-ListenDatagram=/run/systemd/journal/dev-log
-Symlinks=/dev/log /run/systemd/journal/flushed
-SocketMode=0666
-PassCredentials=yes
-PassSecurity=yes
-ReceiveBuffer=8M
-Service=systemd-journald.service
-`,
-	"systemd-journald.service": `[Unit]
-Description=Journal Service
-DefaultDependencies=no
-Requires=systemd-journald.socket systemd-journald-dev-log.socket
-After=systemd-journald.socket systemd-journald-dev-log.socket
-IgnoreOnIsolate=yes
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-ExecStart=/usr/lib/systemd/systemd-journald
-Sockets=systemd-journald.socket systemd-journald-dev-log.socket
-FileDescriptorStoreMax=4224
-Restart=always
-RestartSec=0
-StandardOutput=null
-StandardError=null
-OOMScoreAdjust=-250
-`,
+func base() map[string]*unit {
+	return map[string]*unit{
+		"app-succeeded@.service": end(),
+		"app-failed@.service":    end(),
+		// Ends the pod with a failure where an app may have failed, and nobody could record it. It
+		// does so at once: a pod that is about to end takes no other status. In a slice of its own,
+		// it would be cancelled by that end.
+		"lost@pod.service": section("Unit", "Description=End of an app that nobody has recorded",
+			"DefaultDependencies=no", "ConditionPathExists=!"+recorder.FailedFile, beforeEnds,
+			"SuccessAction=exit-force", "SuccessActionExitStatus=255").
+			with("Service", "Type=oneshot", "Slice=-.slice"),
+		// Started along with the ways to end that somebody has to ask for. What it notes, the end
+		// of an app waits for.
+		"asked@pod.service": section("Unit", "Description=The pod is asked to stop", "DefaultDependencies=no").
+			with("Service", "Type=oneshot", "Slice=-.slice",
+				"ExecStart="+stage1.Stage2+" asked", "StandardOutput=null", "StandardError=journal"),
+		// Started by the sockets that package run makes for apps that call sd_notify(3), when it is
+		// any use (see there).
+		"rkt-notify.service": section("Unit", "Description=Notifications of the apps", "DefaultDependencies=no",
+			"StartLimitIntervalSec=0", "Conflicts=shutdown.target", "Before=shutdown.target").
+			with("Service", "Slice=-.slice", "ExecStart=/rkt/notify", "StandardOutput=null",
+				"StandardError=journal"),
+		// The pod ends well when no app needs it any more. See done.
+		"pod.target": section("Unit", "Description=Pod", "DefaultDependencies=no",
+			"Conflicts=shutdown.target", "StopWhenUnneeded=yes", "OnSuccess=done@pod.service"),
+		"shutdown.target": section("Unit", "Description=Shutdown", "DefaultDependencies=no",
+			"RefuseManualStart=yes"),
+		"systemd-journald.socket": section("Unit", "Description=Journal Socket", "DefaultDependencies=no",
+			"IgnoreOnIsolate=yes", "StartLimitIntervalSec=0").
+			with("Socket", "TriggerLimitIntervalSec=0",
+				"ListenStream=/run/systemd/journal/stdout", "ListenDatagram=/run/systemd/journal/socket",
+				"SocketMode=0666", "PassCredentials=yes", "PassSecurity=yes", "ReceiveBuffer=8M",
+				"Service=systemd-journald.service"),
+		// "flushed" tells journald to write to /var/log/journal from the start, as "journalctl
+		// --flush" does on a host.
+		"systemd-journald-dev-log.socket": section("Unit", "Description=Journal Socket (/dev/log)",
+			"DefaultDependencies=no", "IgnoreOnIsolate=yes", "StartLimitIntervalSec=0").
+			with("Socket", "TriggerLimitIntervalSec=0",
+				"ListenDatagram=/run/systemd/journal/dev-log",
+				"Symlinks=/dev/log /run/systemd/journal/flushed", "SocketMode=0666", "PassCredentials=yes",
+				"PassSecurity=yes", "ReceiveBuffer=8M", "Service=systemd-journald.service"),
+		"systemd-journald.service": section("Unit", "Description=Journal Service", "DefaultDependencies=no",
+			"Requires=systemd-journald.socket systemd-journald-dev-log.socket",
+			"After=systemd-journald.socket systemd-journald-dev-log.socket", "IgnoreOnIsolate=yes",
+			"StartLimitIntervalSec=0").
+			with("Service", "Type=notify", "ExecStart=/usr/lib/systemd/systemd-journald",
+				"Sockets=systemd-journald.socket systemd-journald-dev-log.socket",
+				"FileDescriptorStoreMax=4224", "Restart=always", "RestartSec=0", "StandardOutput=null",
+				"StandardError=null", "OOMScoreAdjust=-250"),
+	}
 }
 
 // actions are the ways for a pod to end: exit (an app ended), halt (SIGRTMIN+3: systemctl stop of
@@ -199,13 +128,20 @@ func wrap(all []stage1.App) (apps []app) {
 // together.
 func Files(uuid string, limits stage1.Resources, all []stage1.App) (map[string][]byte, error) {
 	apps := wrap(all)
+	journald, err := section("Journal", "Storage=persistent", "RateLimitIntervalSec=0", "SystemMaxFileSize=1M",
+		"SystemMaxUse=16M", "ForwardToWall=no").Bytes()
+	if err != nil {
+		return nil, err
+	}
 	files := map[string][]byte{
 		"/etc/machine-id": []byte(strings.ReplaceAll(uuid, "-", "") + "\n"),
 		// A first journal file of 8 MB for each pod would be 800 MB for a hundred.
-		"/etc/systemd/journald.conf": []byte("[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nSystemMaxFileSize=1M\nSystemMaxUse=16M\nForwardToWall=no\n"),
+		"/etc/systemd/journald.conf": journald,
 	}
-	for name, text := range podUnits(uuid, limits, apps) {
-		files[UnitPath+"/"+name] = []byte(text)
+	for name, u := range podUnits(uuid, limits, apps) {
+		if files[UnitPath+"/"+name], err = u.Bytes(); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	for _, app := range apps {
 		path := UnitPath + "/" + app.Name + ".service"
@@ -227,7 +163,9 @@ func (a app) addUnits(files map[string][]byte) error {
 	}
 	files[UnitPath+"/"+a.Name+".service"] = text
 	if a.Attachable() {
-		files[UnitPath+"/"+AttachUnit(a.Name)] = a.attachService()
+		if files[UnitPath+"/"+AttachUnit(a.Name)], err = a.attachService().Bytes(); err != nil {
+			return err
+		}
 	}
 	if a.Health == nil {
 		return nil
@@ -243,31 +181,26 @@ func (a app) addUnits(files map[string][]byte) error {
 }
 
 // podUnits gives the units of the pod itself.
-func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]string {
-	units := map[string]string{}
-	for name, text := range base {
-		units[name] = text
-	}
+func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]*unit {
+	units := base()
 	// Services are in this slice unless their units say otherwise, as those do that run several
 	// processes and are not an app's: an app that uses up the limit does not keep the pod from
 	// noting how another one has ended. (journald is where rkt had it.)
 	if lines := place.Settings(limits); len(lines) > 0 {
-		units["system.slice"] = "[Unit]\nDescription=The pod\n\n[Slice]\n" + strings.Join(lines, "\n") + "\n"
+		units["system.slice"] = section("Unit", "Description=The pod").with("Slice", lines...)
 	}
 	for _, a := range actions {
-		units[a.name+".target"] = "[Unit]\nDescription=End of the pod: " + a.name + "\nDefaultDependencies=no\n" +
-			"Requires=end-" + a.name + ".service\nAfter=end-" + a.name + ".service\nAllowIsolate=yes\n"
+		service := "end-" + a.name + ".service"
+		target := section("Unit", "Description=End of the pod: "+a.name, "DefaultDependencies=no",
+			"Requires="+service, "After="+service, "AllowIsolate=yes")
+		end := section("Unit", "Description=End of the pod: "+a.name, "DefaultDependencies=no",
+			"Requires=shutdown.target", "After=shutdown.target systemd-journald.service",
+			"SuccessAction="+a.do, "FailureAction="+a.do).with("Service", "Type=oneshot")
 		if a.asked {
-			units[a.name+".target"] += "Wants=asked@pod.service\n"
+			target.add("Unit", "Wants=asked@pod.service")
+			end.add("Service", "ExecStart="+stage1.Stage2+" stopped")
 		}
-		units["end-"+a.name+".service"] = "[Unit]\nDescription=End of the pod: " + a.name +
-			"\nDefaultDependencies=no\n" +
-			"Requires=shutdown.target\nAfter=shutdown.target systemd-journald.service\nSuccessAction=" + a.do +
-			"\nFailureAction=" + a.do +
-			"\n\n[Service]\nType=oneshot\n"
-		if a.asked {
-			units["end-"+a.name+".service"] += "ExecStart=" + stage1.Stage2 + " stopped\n"
-		}
+		units[a.name+".target"], units[service] = target, end
 	}
 	// journald is started along with the apps, not by their first line, and the pod does not end
 	// before it is up (see "end-" above): what an app that ends at once has said would be lost.
@@ -279,9 +212,8 @@ func podUnits(uuid string, limits stage1.Resources, apps []app) map[string]strin
 	units["done@pod.service"] = done(recorders)
 	// Requires=: a unit that systemd refuses to load ends the pod at once, where Wants= would let
 	// it wait for ever.
-	units["default.target"] = "[Unit]\nDescription=The " +
-		"apps\nDefaultDependencies=no\nConflicts=shutdown.target\nRequires=" +
-		strings.Join(names, " ") + "\n"
+	units["default.target"] = section("Unit", "Description=The apps", "DefaultDependencies=no",
+		"Conflicts=shutdown.target", "Requires="+strings.Join(names, " "))
 	maps.Copy(units, streamUnits(uuid, apps))
 	return units
 }
@@ -342,17 +274,6 @@ func (a app) stopTimeout() string {
 // start is the command that becomes the app, or runs one of its handlers.
 func (a app) start(handler string) string {
 	return strings.TrimSuffix(stage1.Stage2+" app "+a.Name+" "+handler, " ")
-}
-
-// unit is a unit file that is given lines.
-type unit struct{ unitfile.File }
-
-// add appends lines NAME=VALUE.
-func (u *unit) add(section string, lines ...string) {
-	for _, line := range lines {
-		name, value, _ := strings.Cut(line, "=")
-		u.Add(section, name, value)
-	}
 }
 
 // process are the lines of every process of an app.

@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -107,6 +106,15 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+func written(t *testing.T, u *unit) []byte {
+	t.Helper()
+	text, err := u.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 // Which pipes and sockets an app has, and who reads them. One with a volume at /dev/log has none
 // there.
 func TestStreamUnits(t *testing.T) {
@@ -115,7 +123,10 @@ func TestStreamUnits(t *testing.T) {
 	silent.Stdout, silent.Stderr = stage1.Attached, stage1.TTY
 	silent.Volumes = []string{"/dev/log"}
 	checked.Stdout, checked.Stderr, checked.Health = stage1.Null, stage1.Null, &stage1.Health{Exec: []string{"/check"}}
-	units := streamUnits(uuid, wrap([]stage1.App{root, user, silent, checked}))
+	units := map[string]string{}
+	for name, u := range streamUnits(uuid, wrap([]stage1.App{root, user, silent, checked})) {
+		units[name] = string(written(t, u))
+	}
 	for unit, lines := range map[string]string{
 		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nListenDatagram=/rkt/dev/root/log\nPassCredentials=yes\n" +
 			"ListenDatagram=/run/rkt/streams/root/journal\nListenDatagram=/run/rkt/streams/root/ended\n",
@@ -133,8 +144,10 @@ func TestStreamUnits(t *testing.T) {
 		t.Errorf("%q", units)
 	}
 	long := plain(strings.Repeat("a", 200)) // than a socket's path may be
-	if units := streamUnits(uuid, wrap([]stage1.App{long})); strings.Contains(fmt.Sprint(units), "ListenDatagram=") {
-		t.Errorf("%q", units)
+	for name, u := range streamUnits(uuid, wrap([]stage1.App{long})) {
+		if text := string(written(t, u)); strings.Contains(text, "ListenDatagram=") {
+			t.Errorf("%s: %s", name, text)
+		}
 	}
 	if text, err := (app{long}).service(); err != nil || !strings.Contains(string(text), "streams@") {
 		t.Errorf("%s, %v", text, err)
@@ -162,7 +175,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready, _ := Ready([]string{app.Name, "second", "attachable"})
-	files[UnitPath+"/"+ReadyUnit] = []byte(ready)
+	files[UnitPath+"/"+ReadyUnit] = written(t, ready)
 	dir := t.TempDir()
 	var units []string
 	for path, text := range files {
@@ -198,7 +211,7 @@ func TestPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready, _ := Ready([]string{"a"})
-	files[UnitPath+"/"+ReadyUnit] = []byte(ready)
+	files[UnitPath+"/"+ReadyUnit] = written(t, ready)
 	n := 0
 	for path, text := range files {
 		if strings.HasPrefix(string(text), "#!") {
@@ -245,7 +258,8 @@ func TestStartPeriod(t *testing.T) {
 
 // The readiness unit is one that systemd takes.
 func TestReady(t *testing.T) {
-	unit, dropIn := Ready([]string{"one", "two"})
+	service, wants := Ready([]string{"one", "two"})
+	unit, dropIn := string(written(t, service)), string(written(t, wants))
 	for _, want := range []string{"\nRequires=pod.target one.service two.service\n", " app-failed@one.service ",
 		" app-succeeded@two.service "} {
 		if !strings.Contains(unit, want) {
