@@ -300,8 +300,8 @@ func ParseFlags(fs *flag.FlagSet, words []string) error {
 
 // mayBeEmpty are flags for which an empty value means something: no capability, no group, no such
 // directory.
-var mayBeEmpty = strings.Fields(`caps-retain cap-retain caps-remove cap-remove supplementary-gids system-config local-config
-	user-config`)
+var mayBeEmpty = strings.Fields(`caps-retain cap-retain caps-remove cap-remove supplementary-gids
+	system-config local-config user-config`)
 
 // checkValues has each flag of a set refuse, with a ValueError, what it would take for something
 // else.

@@ -30,7 +30,8 @@ func TestFromOCI(t *testing.T) {
 		`{"os":"linux","architecture":"arm64","variant":"v8","created":"2024-01-02T03:04:05.678Z","author":"me",
 		"config":{"User":"redis","ExposedPorts":{"6379/tcp":{},"53/udp":{},"80":{},"80/tcp":{},"8000-8010/tcp":{}},
 		"Env":["PATH=/bin","A=1","FOO.BAR=x","A=2","1X=y","NOVALUE","=z","E="],"Entrypoint":["/e","a b"],"Cmd":["c"],
-		"Volumes":{"/data":{},"/a_b":{},"/a-b":{},"rel/x":{}},"WorkingDir":"work","Labels":{"k":"v"},"StopSignal":"SIGINT"}}`,
+		"Volumes":{"/data":{},"/a_b":{},"/a-b":{},"rel/x":{}},"WorkingDir":"work",
+		"Labels":{"k":"v"},"StopSignal":"SIGINT"}}`,
 		"docker://redis:7")
 	text, err := json.MarshalIndent(m, "", " ")
 	if err != nil {

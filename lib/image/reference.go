@@ -59,9 +59,12 @@ type Reference struct {
 	Labels  map[string]string
 }
 
+const domainPart = `[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?`
+
 var (
 	// The grammar of docker/distribution's reference package.
-	hostPattern       = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*)(:[0-9]{1,5})?$`)
+	hostPattern = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|` + domainPart + `(\.` + domainPart +
+		`)*)(:[0-9]{1,5})?$`)
 	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagPattern        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`) // and at most maxTag bytes
 	// image-spec, annotations.md: org.opencontainers.image.ref.name.

@@ -291,9 +291,11 @@ func TestRead(t *testing.T) {
 	}
 	// The names and the form of rkt's networking/netinfo.
 	text, err := json.Marshal(networks[:2])
-	if want := `[{"netName":"default","netConf":"net/eth0/config","pluginPath":"/bin/sh","ifName":"eth0",` +
+	want := `[{"netName":"default","netConf":"net/eth0/config","pluginPath":"/bin/sh","ifName":"eth0",` +
 		`"ip":"172.16.28.2","args":"K=V","mask":"255.255.240.0","ips":["fd00::2","172.16.28.2"]},{"netName":"lo",` +
-		`"netConf":"net/eth2/config","pluginPath":"","ifName":"eth2","ip":"","args":"","mask":"","ips":null}]`; string(text) != want || err != nil {
+		`"netConf":"net/eth2/config","pluginPath":"","ifName":"eth2","ip":"","args":"","mask":"",` +
+		`"ips":null}]`
+	if string(text) != want || err != nil {
 		t.Errorf("%s, %v; want\n%s", text, err, want)
 	}
 	if where, err := Namespace(dir); where != "/run/rkt/netns/x" || err != nil {

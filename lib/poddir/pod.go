@@ -409,8 +409,8 @@ func dashed(hex string) string {
 	return hex[:8] + "-" + hex[8:12] + "-" + hex[12:16] + "-" + hex[16:20] + "-" + hex[20:]
 }
 
-// ValidName reports whether a pod may be given that name: a unit may have it, too (systemd.unit(5)),
-// and no operand means something else.
+// ValidName reports whether a pod may be given that name: a unit may have it, too
+// (systemd.unit(5)), and no operand means something else.
 func ValidName(s string) bool {
 	if s == "" || len(s) > 255 || s == "self" || ValidUUID(strings.ToLower(s)) {
 		return false

@@ -54,8 +54,8 @@ const (
 // what it would mount over them is not there yet.
 var maskedPaths = []string{
 	"/proc/acpi", "/proc/asound", "/proc/config.gz", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/kmem",
-	"/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats", "/proc/mem", "/proc/sched_debug",
-	"/proc/scsi", "/proc/sysrq-trigger", "/proc/timer_list", "/proc/timer_stats",
+	"/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats", "/proc/mem",
+	"/proc/sched_debug", "/proc/scsi", "/proc/sysrq-trigger", "/proc/timer_list", "/proc/timer_stats",
 	"/sys/firmware", "/sys/fs/bpf", "/sys/fs/pstore", "/sys/hypervisor", "/sys/module", "/sys/power",
 	"/sys/devices/virtual/powercap",
 }
@@ -136,7 +136,9 @@ func (a App) process() *specs.Process {
 	if a.UID == 0 {
 		process.Capabilities.Effective, process.Capabilities.Permitted = a.Capabilities, a.Capabilities
 	}
-	if a.UID != 0 { // a user is a member of its own group, too (initgroups(3)); a set-group-ID program must not lose that
+	// A user is a member of its own group, too (initgroups(3)); a set-group-ID program must not
+	// lose that.
+	if a.UID != 0 {
 		process.User.AdditionalGids = append(slices.Clone(a.SupplementaryGIDs), a.GID)
 	}
 	for _, v := range a.Environment {
@@ -205,17 +207,21 @@ func (a App) separatePIDs(config *specs.Spec) {
 	config.Linux.Namespaces = append(config.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	for i, m := range config.Mounts {
 		if m.Destination == "/proc" {
-			config.Mounts[i] = specs.Mount{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}}
+			config.Mounts[i] = specs.Mount{Destination: "/proc", Type: "proc", Source: "proc",
+				Options: []string{"nosuid", "noexec", "nodev"}}
 		}
 	}
 	if !a.AllPaths {
-		config.Linux.ReadonlyPaths = slices.Concat(readonlyPaths, []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"})
+		config.Linux.ReadonlyPaths = slices.Concat(readonlyPaths, []string{"/proc/bus", "/proc/fs", "/proc/irq",
+			"/proc/sys"})
 	}
 }
 
 // OwnPIDs reports whether the app with this configuration has a PID namespace of its own.
 func OwnPIDs(config *specs.Spec) bool {
-	return config.Linux != nil && slices.ContainsFunc(config.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.PIDNamespace })
+	return config.Linux != nil && slices.ContainsFunc(config.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+		return ns.Type == specs.PIDNamespace
+	})
 }
 
 // checkText refuses strings that JSON can't hold, or no process can be given.
@@ -303,10 +309,12 @@ func ParseConfig(text []byte) (*specs.Spec, error) {
 
 // Final is what is known of an app's process only when the pod starts.
 type Final struct {
-	Hostname    string
-	Terminal    bool                // the app has the pod's terminal
-	NoTun       bool                // there is no TunDevice that the app could use
-	Notify      string              // the socket, as the pod's PID 1 sees it, that takes what the app says by sd_notify(3); "" is as prepared
+	Hostname string
+	Terminal bool // the app has the pod's terminal
+	NoTun    bool // there is no TunDevice that the app could use
+	// Notify is the socket, as the pod's PID 1 sees it, that takes what the app says by
+	// sd_notify(3); "" is as prepared.
+	Notify      string
 	Without     []string            // destinations of prepared mounts that it is not to have
 	Environment []string            // NAME=VALUE, in the place of the app's own
 	Limits      []specs.POSIXRlimit // where the app has none of its own
@@ -354,21 +362,27 @@ func Finish(prepared *specs.Spec, f Final) *specs.Spec {
 	process.User.Umask = &f.Umask
 	process.Rlimits = slices.Clone(process.Rlimits)
 	for _, l := range f.Limits {
-		if !slices.ContainsFunc(prepared.Process.Rlimits, func(own specs.POSIXRlimit) bool { return own.Type == l.Type }) {
+		if !slices.ContainsFunc(prepared.Process.Rlimits, func(own specs.POSIXRlimit) bool {
+			return own.Type == l.Type
+		}) {
 			process.Rlimits = append(process.Rlimits, l)
 		}
 	}
-	if f.Hostname != "" && !slices.ContainsFunc(process.Env, func(s string) bool { return strings.HasPrefix(s, "HOSTNAME=") }) {
+	sets := func(name string) func(string) bool {
+		return func(s string) bool { return strings.HasPrefix(s, name+"=") }
+	}
+	if f.Hostname != "" && !slices.ContainsFunc(process.Env, sets("HOSTNAME")) {
 		environment = append(slices.Clone(environment), "HOSTNAME="+f.Hostname)
 	}
 	if f.Notify != "" {
-		config.Mounts = append(config.Mounts, specs.Mount{Destination: AppNotify, Type: "bind", Source: f.Notify, Options: []string{"bind"}})
+		config.Mounts = append(config.Mounts, specs.Mount{Destination: AppNotify, Type: "bind", Source: f.Notify,
+			Options: []string{"bind"}})
 		environment = append(slices.Clone(environment), "NOTIFY_SOCKET="+AppNotify)
 	}
 	process.Env = slices.Clone(process.Env)
 	for _, v := range environment {
 		name, _, _ := strings.Cut(v, "=")
-		process.Env = append(slices.DeleteFunc(process.Env, func(s string) bool { return strings.HasPrefix(s, name+"=") }), v)
+		process.Env = append(slices.DeleteFunc(process.Env, sets(name)), v)
 	}
 	return &config
 }

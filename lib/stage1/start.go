@@ -20,7 +20,7 @@ type Start struct {
 	Pod     *poddir.Pod
 	Apps    []*Starting
 	Users   *userns.Range // nil is the host's
-	Network string        // path of its network namespace, which the process is in when it becomes the pod; "" is the host's
+	Network string        // path of its network namespace, which the process has joined; "" is the host's
 	Sockets []Socket      // descriptors 3 and following
 	Binds   []fstab.Bind  // the pod's mounts
 

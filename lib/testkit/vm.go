@@ -127,7 +127,8 @@ func (v VM) Run(ctx context.Context) (status int, err error) {
 // a program of its own, or in Debian 12 and before qemu's, whose options are others. An overlay
 // can't be mounted over the machine's mounts once they are announced.
 const virtiofsd = `own=/usr/libexec/virtiofsd
-test ! -e $own || exec $own --socket-path="$0" --shared-dir=/ --sandbox=chroot --xattr --cache=always --no-announce-submounts
+test ! -e $own || exec $own --socket-path="$0" --shared-dir=/ --sandbox=chroot --xattr --cache=always \
+	--no-announce-submounts
 exec /usr/lib/qemu/virtiofsd --socket-path="$0" -o source=/ -o sandbox=chroot -o xattr -o cache=always`
 
 // kernel finds the kernel's image, and its version.

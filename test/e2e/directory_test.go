@@ -24,7 +24,8 @@ type entry struct {
 
 // directory holds the pods' directories against docs/pod-directory.md.
 //
-//	directory PAGE STATE     each file of the pods in that state, of which there are some, is on the page, as one that pods in this state may have
+//	directory PAGE STATE     each file of the pods in that state, of which there are some, is on
+//	                         the page, as one that pods in this state may have
 //	directory -all [NAME…]   each name on the page, except for NAMEs, was seen in some pod
 func directory() func(*testscript.TestScript, bool, []string) {
 	var entries []*entry

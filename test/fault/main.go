@@ -2,10 +2,13 @@
 
 // Fault runs a program and lets one of its system calls go wrong, by ptrace(2).
 //
-//	fault count PROGRAM [ARG...]         how many system calls that change something it makes: the exit status of PROGRAM, the number in fd 3
-//	fault kill N PROGRAM [ARG...]        SIGKILL for PROGRAM instead of the Nth of them
-//	fault ERRNO N PROGRAM [ARG...]       the Nth does nothing and fails: ENOSPC, EIO, EMFILE, ENOMEM
-//	fault without FEATURE PROGRAM [ARG...]   what needs a feature of the kernel fails as where there is none: mount_setattr, overlay
+//	fault count PROGRAM [ARG...]     how many system calls that change something it makes: the
+//	                                 exit status of PROGRAM, the number in fd 3
+//	fault kill N PROGRAM [ARG...]    SIGKILL for PROGRAM instead of the Nth of them
+//	fault ERRNO N PROGRAM [ARG...]   the Nth does nothing and fails: ENOSPC, EIO, EMFILE, ENOMEM
+//	fault without FEATURE PROGRAM [ARG...]
+//	                                 what needs a feature of the kernel fails as where there is
+//	                                 none: mount_setattr, overlay
 //
 // All threads of PROGRAM count together, the programs that it calls do not, and when it becomes
 // another one, it is let go. Calls that change something are those that make, write, rename or

@@ -14,8 +14,9 @@ import (
 )
 
 // podFiles are names of files of a pod's directory that mean nothing else.
-var podFiles = regexp.MustCompile(`^(stage1|overlay|sharedVolumes|net|rkt/status)/|^(sharedVolumes|subcgroup|ppid|users-reserved|prepared\.json|` +
-	`nspawn-options|resolv\.conf|host-resolv\.conf|host-hosts)$`)
+var podFiles = regexp.MustCompile(`^(stage1|overlay|sharedVolumes|net|rkt/status)/|` +
+	`^(sharedVolumes|subcgroup|ppid|users-reserved|prepared\.json|nspawn-options|resolv\.conf|` +
+	`host-resolv\.conf|host-hosts)$`)
 
 // contract are functions and types that look at the contract between programs, and who may use each
 // besides lib/poddir; what others need, poddir tells.

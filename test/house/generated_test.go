@@ -233,7 +233,8 @@ func TestWalkOfAPod(t *testing.T) {
 	}
 	_, walk, _ := strings.Cut(string(text), "\n## The walk of a pod\n")
 	walk, _, _ = strings.Cut(walk, "\n## ")
-	rows := regexp.MustCompile("(?m)^\\| `([-a-z0-9]+)[^`]*` \\| `(lib/[a-z0-9/]+)`: `([A-Za-z.]+)` \\|").FindAllStringSubmatch(walk, -1)
+	row := regexp.MustCompile("(?m)^\\| `([-a-z0-9]+)[^`]*` \\| `(lib/[a-z0-9/]+)`: `([A-Za-z.]+)` \\|")
+	rows := row.FindAllStringSubmatch(walk, -1)
 	if all := strings.Count(walk, "\n| `"); len(rows) != all || all < 7 {
 		t.Fatalf("only %d of %d rows name a program, a package and a function", len(rows), all)
 	}

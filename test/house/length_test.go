@@ -3,7 +3,6 @@ package house
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -63,10 +62,6 @@ func TestShortFunctions(t *testing.T) {
 // maxProse and maxCode are the most columns of a line of prose, in pages and comments, and of code.
 const maxProse, maxCode = 100, 120
 
-// longLines has, for each file with longer lines than that, how many it may have: none joins the
-// list, and the numbers only fall. UPDATE=1 writes the list anew.
-const longLines = "long-lines.txt"
-
 // tooLong counts the lines of a file that are too long. A table's row can't be wrapped, nor what a
 // page shows as code.
 func tooLong(name, text string) (n int) {
@@ -123,19 +118,7 @@ func tracked(t *testing.T, patterns ...string) []string {
 }
 
 func TestLineLengths(t *testing.T) {
-	text, err := os.ReadFile(longLines)
-	if err != nil {
-		t.Fatal(err)
-	}
-	allowed := map[string]int{}
-	for line := range strings.Lines(string(text)) {
-		name, n := "", 0
-		if _, err := fmt.Sscan(line, &name, &n); err != nil {
-			t.Fatalf("%s: %q: %v", longLines, line, err)
-		}
-		allowed[name] = n
-	}
-	list, files := "", 0
+	files := 0
 	for _, name := range tracked(t, "*.go", "*.md") {
 		text, err := os.ReadFile(filepath.Join("../..", name))
 		if errors.Is(err, fs.ErrNotExist) || bytes.HasPrefix(text, []byte("// Code generated ")) {
@@ -145,21 +128,11 @@ func TestLineLengths(t *testing.T) {
 			t.Fatal(err)
 		}
 		files++
-		n := tooLong(name, string(text))
-		if least := min(n, allowed[name]); least > 0 {
-			list += fmt.Sprintln(name, least)
-		}
-		if n > allowed[name] {
-			t.Errorf("%s: %d lines are longer than %d columns of prose or %d of code; %d may be", name, n, maxProse,
-				maxCode, allowed[name])
+		if n := tooLong(name, string(text)); n > 0 {
+			t.Errorf("%s: %d lines are longer than %d columns of prose or %d of code", name, n, maxProse, maxCode)
 		}
 	}
 	if files < 200 {
 		t.Errorf("looked at %d files only", files)
-	}
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(longLines, []byte(list), 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 
 // hostWords are what only flavor host knows: its programs and services, its unit files and cgroups,
 // the paths of its systemd, the signals by which that is asked to end.
-var hostWords = regexp.MustCompile(`nspawn|machined|machinectl|RTMIN|/run/systemd/|etc/systemd/system|var/log/journal|_SYSTEMD_UNIT|` +
-	`system\.slice|init\.scope|/lib/stage1/host(/|")`)
+var hostWords = regexp.MustCompile(`nspawn|machined|machinectl|RTMIN|/run/systemd/|etc/systemd/system|` +
+	`var/log/journal|_SYSTEMD_UNIT|system\.slice|init\.scope|/lib/stage1/host(/|")`)
 
 // hostExcept are lines that may say so all the same, by a part of each line, with the reason.
 var hostExcept = map[string][]struct{ part, why string }{

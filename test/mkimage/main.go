@@ -6,15 +6,18 @@
 //	mkimage redis-shell DIR      the same with a shell, as the one of Docker Hub has
 //	mkimage etcd DIR             an OCI layout: etcd, likewise
 //	mkimage program DIR FILE [LABEL=VALUE|CONFIG=JSON|PORT/PROTOCOL|ARG]...
-//	                             an OCI layout: busybox and a static program, /app, which is its entry point
-//	mkimage aci DIR FILE [NAME:VERSION [PORT=NUMBER/PROTOCOL[/activated]|ISOLATOR|APP=JSON|ANNOTATIONS=JSON]...]
-//	                             an ACI of what is in an OCI layout; an isolator is JSON, and so is
-//	                             what else its manifest says of the app, and its annotations
+//	                             an OCI layout: busybox and a static program, /app, which is its
+//	                             entry point
+//	mkimage aci DIR FILE [NAME:VERSION [WHAT]...]
+//	                             an ACI of what is in an OCI layout; WHAT is
+//	                             PORT=NUMBER/PROTOCOL[/activated], ISOLATOR, APP=JSON or
+//	                             ANNOTATIONS=JSON: an isolator is JSON, and so is what else its
+//	                             manifest says of the app, and its annotations
 //	mkimage push DIR HOST/NAME:TAG
 //	mkimage big DIR BYTES        busybox and a file of that size
 //	mkimage files DIR FILES BYTES LAYERS
-//	                             so many files of so many bytes in all, of sizes as a system's are, with
-//	                             what is in the machine's own, in so many layers
+//	                             so many files of so many bytes in all, of sizes as a system's
+//	                             are, with what is in the machine's own, in so many layers
 //
 // The same input makes the same digests, on one machine.
 package main

@@ -1,21 +1,30 @@
 // Testapp is an app as the tests need it and Debian has none: it serves the sockets that it was
 // activated with and speaks sd_notify(3).
 //
-//	testapp serve              answers every connection or packet with what sd_listen_fds(3) says; ends with 3 if there is no socket
+//	testapp serve              answers every connection or packet with what sd_listen_fds(3)
+//	                           says; ends with 3 if there is no socket
 //	testapp web                shows its environment on port 80
 //	testapp end STATUS         ends with that status
-//	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time; SIGUSR1 hangs it
-//	testapp notify-after FILE  says READY=1 as soon as the process whose number FILE has is gone, and stays
+//	testapp notify DELAY TEXT  says READY=1 and STATUS=TEXT after DELAY, then WATCHDOG=1 in time;
+//	                           SIGUSR1 hangs it
+//	testapp notify-after FILE  says READY=1 as soon as the process whose number FILE has is gone,
+//	                           and stays
 //	testapp memory MB          takes that much memory and stays
-//	testapp frame TO …         sends frames to each PROTOCOL:ADDRESS:PORT by eth0, and says which are answered
+//	testapp frame TO …         sends frames to each PROTOCOL:ADDRESS:PORT by eth0, and says which
+//	                           are answered
 //	testapp inspect [ARG …]    prints what it sees, as JSON
-//	testapp escape [COMMAND]   tries to become the host's root, and says how far it came; with COMMAND has the host's kernel run it
+//	testapp escape [COMMAND]   tries to become the host's root, and says how far it came; with
+//	                           COMMAND has the host's kernel run it
 //	testapp elude              has processes that are about to make user namespaces of their own
 //	testapp seize MARK         seizes every new process of the pod by ptrace, and says what it was
-//	testapp peel MARK          takes away what lies at "/", and what lies below that, and says what is there and whether the file MARK is
+//	testapp peel MARK          takes away what lies at "/", and what lies below that, and says
+//	                           what is there and whether the file MARK is
 //	testapp calls              tries the system calls that no app has
-//	testapp profile [CAP …]    tries each system call, and says how many are not as the default profile has them for these capabilities
-//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins with odd:, its directory, and $INSPECT_MOUNT if a file of the host is there
+//	testapp profile [CAP …]    tries each system call, and says how many are not as the default
+//	                           profile has them for these capabilities
+//	testapp bytes [ARG …]      prints its arguments, $V0 to $V9, variables whose value begins
+//	                           with odd:, its directory, and $INSPECT_MOUNT if a file of the host
+//	                           is there
 package main
 
 import (

@@ -1,7 +1,8 @@
 // Vm runs a command in a virtual machine that boots Debian's kernel and systemd with the machine's
 // own files.
 //
-//	go run ./test/vm [--kernel=DIR] [--root=DIR] [--overlay=DIR] [--memory=MIB] [--options=WORDS] -- COMMAND [ARG …]
+//	go run ./test/vm [--kernel=DIR] [--root=DIR] [--overlay=DIR] [--memory=MIB] \
+//		[--options=WORDS] -- COMMAND [ARG …]
 //
 // It is slower than test/host, by a boot of a whole machine, and has all of a machine: control
 // groups with every controller, and a kernel with ipvlan. The exit status is the command's. The

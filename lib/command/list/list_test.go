@@ -18,7 +18,8 @@ import (
 )
 
 const manifest = `{"acVersion":"0.8.11","acKind":"PodManifest","apps":[
-	{"name":"web","image":{"name":"example.com/web","id":"sha512-0123456789abcdef0123","labels":[{"name":"version","value":"1.2"}]}},
+	{"name":"web","image":{"name":"example.com/web","id":"sha512-0123456789abcdef0123",
+		"labels":[{"name":"version","value":"1.2"}]}},
 	{"name":"db","image":{"name":"example.com/db","id":"sha512-fedcba9876543210"}}]}`
 
 // make makes a prepared pod, or one that has ended.

@@ -199,10 +199,13 @@ func placeAll(files []text, overwrite bool) error {
 
 // checkSteps refuses flags that a service has no use for.
 func checkSteps(s *chain.Steps, name string) error {
-	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") })
+	manifest := slices.ContainsFunc(s.Prepare, func(flag string) bool {
+		return strings.HasPrefix(flag, "--pod-manifest=")
+	})
 	switch {
 	case s.Remove || s.Detach:
-		return errors.New("--rm and --detach are for a pod without a unit file; leave them out: the service removes its pod")
+		return errors.New("--rm and --detach are for a pod without a unit file; leave them out: the service " +
+			"removes its pod")
 	case s.UUID != "":
 		return errors.New("--uuid: the pod's UUID is that of each start of the service")
 	case len(s.Operands) == 0 && !manifest:
@@ -242,12 +245,15 @@ func printUnits(p *cli.Process, name string, service, socket []byte) error {
 	return err
 }
 
+// namesFile are flags whose value is the name of a file.
+var namesFile = []string{"--set-env-file", "--uuid-file-save", "--signature", "--pod-manifest"}
+
 // absolute has the flags that name a file name it for a service, too, which has another working
 // directory.
 func absolute(flags []string) error {
 	for i, flag := range flags {
 		name, file, _ := strings.Cut(flag, "=")
-		if !slices.Contains([]string{"--set-env-file", "--uuid-file-save", "--signature", "--pod-manifest"}, name) || file == "" {
+		if !slices.Contains(namesFile, name) || file == "" {
 			continue
 		}
 		abs, err := filepath.Abs(file)
@@ -334,7 +340,8 @@ func activated(g *cli.Global, images []image.Reference) (ports []podunit.Port, e
 			continue
 		}
 		if errors.Is(err, resolve.ErrUnverified) {
-			return nil, fmt.Errorf("image %s: %w: \"rkt fetch\" verifies it, or use --insecure-options=image to run it unsigned", ref.Name(), err)
+			return nil, fmt.Errorf("image %s: %w: \"rkt fetch\" verifies it, or use --insecure-options=image to "+
+				"run it unsigned", ref.Name(), err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", ref.Name(), err)
@@ -344,7 +351,8 @@ func activated(g *cli.Global, images []image.Reference) (ports []podunit.Port, e
 		}
 		for _, port := range found.Manifest.App.Ports {
 			if port.SocketActivated {
-				ports = append(ports, podunit.Port{Name: string(port.Name), Protocol: port.Protocol, Port: port.Port, Count: port.Count})
+				ports = append(ports, podunit.Port{Name: string(port.Name), Protocol: port.Protocol, Port: port.Port,
+					Count: port.Count})
 			}
 		}
 	}

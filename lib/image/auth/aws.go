@@ -21,7 +21,8 @@ type AWS struct {
 }
 
 // awsHost finds the region in the name of a host of S3.
-var awsHost = regexp.MustCompile(`(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com(?:\.cn)?$`)
+var awsHost = regexp.MustCompile(`(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-[0-9]+)` +
+	`\.amazonaws\.com(?:\.cn)?$`)
 
 func (a AWS) region(host string) string {
 	if a.Region != "" {

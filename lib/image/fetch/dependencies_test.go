@@ -257,7 +257,7 @@ func TestBadDependencies(t *testing.T) {
 			s.add("app", dependsOn("b"))
 			s.add("b", "", "../../evil=x")
 		},
-			"dependency example.com/b: https://example.com/example.com/b.aci: entry \"rootfs/../../evil\": .. in the name"},
+			`dependency example.com/b: ... /b.aci: entry "rootfs/../../evil": .. in the name`},
 		{"another name", func(s *shop) {
 			s.add("app", dependsOn("b"))
 			s.web.files["/example.com/b.aci"] = s.add("c", "")

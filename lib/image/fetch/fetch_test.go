@@ -690,7 +690,10 @@ func TestACI(t *testing.T) {
 }
 
 // bzip2ACI was made by Python; Go only reads bzip2.
-const bzip2ACI = `QlpoOTFBWSZTWep94OsAAMN/iM2QABBQBf/QACoBYH+n3koAgAgIMAC5thqgGgA0AAAA0ADU0iMCYABMAAAAbUkRpoyZDTQZGgMgaGml9vTLJM2BhrmQEWISBZ5mtJ1DGiWfU4jMYITJHNyWbJR5rseupc0NKqig+WtUn0JYZByArVjwEqJnnkKK6pLAQL6C/SnVVWB0iB1GAM3CRBkA5H0fH+by4wZVJ1zxsGlugyGFxzX5532QIsLoiJAwTBUzvoZSgiA+JBQq8fgjoEJfxdyRThQkOp94OsA=`
+const bzip2ACI = "" +
+	"QlpoOTFBWSZTWep94OsAAMN/iM2QABBQBf/QACoBYH+n3koAgAgIMAC5thqgGgA0AAAA0ADU0iMCYABMAAAAbUkRpoyZDTQZGgMg" +
+	"aGml9vTLJM2BhrmQEWISBZ5mtJ1DGiWfU4jMYITJHNyWbJR5rseupc0NKqig+WtUn0JYZByArVjwEqJnnkKK6pLAQL6C/SnVVWB0" +
+	"iB1GAM3CRBkA5H0fH+by4wZVJ1zxsGlugyGFxzX5532QIsLoiJAwTBUzvoZSgiA+JBQq8fgjoEJfxdyRThQkOp94OsA="
 
 // TestNotCompressed is an archive whose first name looks like the beginning of a compressed file.
 func TestNotCompressed(t *testing.T) {
@@ -788,7 +791,9 @@ func FuzzDecompress(f *testing.F) {
 	text := []byte(strings.Repeat("some text ", 100))
 	bz, err := base64.StdEncoding.DecodeString(bzip2ACI)
 	must(f, err)
-	xz, err := base64.StdEncoding.DecodeString("/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4APnABZdADmbyfLnULjF4ly1leg8txYIRko/DQAAAACOxnHdQkfjJQABMugHAAAA3MaUD7HEZ/sCAAAAAARZWg==")
+	xz, err := base64.StdEncoding.DecodeString("" +
+		"/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4APnABZdADmbyfLnULjF4ly1leg8txYIRko/DQAAAACOxnHdQkfjJQABMu" +
+		"gHAAAA3MaUD7HEZ/sCAAAAAARZWg==")
 	must(f, err)
 	for _, seed := range [][]byte{text, gzipped(f, text), zstded(f, text), bz, xz, greedyXZ(f)} {
 		f.Add(seed)

@@ -22,7 +22,8 @@ import (
 // published them.
 const (
 	brokerPayload = `{"critical":{"identity":{"docker-reference":"index.docker.io/snyk/broker"},` +
-		`"image":{"docker-manifest-digest":"sha256:a2ff856b180a532c3e31a90b9788cad567fa05d78c84bccc637de54c6f46ebf2"},"type":"cosign container image signature"},` +
+		`"image":{"docker-manifest-digest":"` + brokerDigest + `"},` +
+		`"type":"cosign container image signature"},` +
 		`"optional":{"tag":"4.169.1-github-com"}}`
 	brokerSignature = "MEYCIQCQAZzUWjnCEj/FfJqLe8aWhaxZqbsfvSsmI5tbG6nFgAIhALX21eKDyz9sjXt+U+UeFMMAr7Z2WOFwI5oZ1rW4vRAP"
 	brokerDigest    = "sha256:a2ff856b180a532c3e31a90b9788cad567fa05d78c84bccc637de54c6f46ebf2"

@@ -340,13 +340,16 @@ type Port struct {
 	Count    uint
 }
 
+// listens are settings of sockets, by protocol.
+var listens = map[string]string{"tcp": "ListenStream", "udp": "ListenDatagram", "unix": "ListenStream"}
+
 // Socket is the text of NAME.socket, which listens for the ports: each where --port says, else at
 // its own number on all addresses, a unix socket at /run/NAME/PORT.
 func (p *Pod) Socket(ports []Port) ([]byte, error) {
 	f := &unitfile.File{}
 	f.Add("Unit", "Description", "Sockets of pod "+p.Name)
 	for _, port := range ports {
-		setting := map[string]string{"tcp": "ListenStream", "udp": "ListenDatagram", "unix": "ListenStream"}[port.Protocol]
+		setting := listens[port.Protocol]
 		if setting == "" {
 			return nil, fmt.Errorf("port %s: systemd has no sockets for %s", port.Name, port.Protocol)
 		}

@@ -99,7 +99,8 @@ func TestSocket(t *testing.T) {
 		"--port=80-tcp:8080", "--port=81-tcp:[::1]:8081", "--port=53-udp:127.0.0.1:5353"}}
 	text, err := p.Socket([]Port{{"80-tcp", "tcp", 80, 1}, {"81-tcp", "tcp", 81, 1}, {"53-udp", "udp", 53, 1},
 		{"r", "tcp", 90, 2}, {"control", "unix", 1, 1}})
-	want := "[Socket]\nListenStream=8080\nListenStream=[::1]:8081\nListenDatagram=127.0.0.1:5353\nListenStream=90\nListenStream=91\nListenStream=/run/web/control\n"
+	want := "[Socket]\nListenStream=8080\nListenStream=[::1]:8081\nListenDatagram=127.0.0.1:5353\nListenStream=90\n" +
+		"ListenStream=91\nListenStream=/run/web/control\n"
 	if err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("%v\n%s", err, text)
 	}

@@ -49,8 +49,9 @@ const passwd = "root:x:0:0:root:/root:/bin/bash\nredis:x:999:998::/data:\nbroken
 
 func TestLookUp(t *testing.T) {
 	root := tree(t, map[string]string{"etc/passwd": passwd, "owned": "", "link": "-> /owned",
-		"out":       "-> ../../../../../../etc/hostname",
-		"etc/group": "root:x:0:root\nstaff:x:50:redis\naudio:x:29:root,redis,1234\nbroken:x\nbad:x:many:redis\nagain:x:50:redis\nlast:x:65535:redis\nredisx:x:7:redisx\n"})
+		"out": "-> ../../../../../../etc/hostname",
+		"etc/group": "root:x:0:root\nstaff:x:50:redis\naudio:x:29:root,redis,1234\nbroken:x\nbad:x:many:redis\n" +
+			"again:x:50:redis\nlast:x:65535:redis\nredisx:x:7:redisx\n"})
 	if err := root.Chown(0, 0); err != nil {
 		t.Fatal(err)
 	}

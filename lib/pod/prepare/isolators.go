@@ -305,11 +305,13 @@ var (
 )
 
 // denied is what appc's @docker/default-blacklist and @rkt/default-blacklist forbid.
-var denied = strings.Fields(`_sysctl acct add_key bpf clock_adjtime clock_settime create_module delete_module finit_module get_kernel_syms
-	get_mempolicy init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind mount move_pages name_to_handle_at
-	nfsservctl open_by_handle_at perf_event_open personality pivot_root process_vm_readv process_vm_writev ptrace query_module quotactl
-	reboot request_key set_mempolicy setns settimeofday stime swapoff swapon sysfs umount umount2 unshare uselib userfaultfd ustat vm86
-	vm86old`)
+var denied = strings.Fields(`
+	_sysctl acct add_key bpf clock_adjtime clock_settime create_module delete_module finit_module
+	get_kernel_syms get_mempolicy init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie
+	mbind mount move_pages name_to_handle_at nfsservctl open_by_handle_at perf_event_open personality pivot_root
+	process_vm_readv process_vm_writev ptrace query_module quotactl reboot request_key set_mempolicy setns
+	settimeofday stime swapoff swapon sysfs umount umount2 unshare uselib userfaultfd ustat vm86 vm86old
+`)
 
 // callFilter is a filter that lets only the named calls pass, or none of them. One that takes calls
 // away leaves of the rest what the default profile allows.

@@ -158,8 +158,9 @@ func TestImageAnnotations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	docker, err := image.FromOCI([]byte(`{"config":{"Entrypoint":["/bin/app"],"Labels":{"coreos.com/rkt/stage2/stdin":"tty",
-		"appc.io/docker/entrypoint":"x","os/linux/capabilities-retain-set":"{\"set\":[\"CAP_SYS_ADMIN\"]}"}}}`), ref)
+	docker, err := image.FromOCI([]byte(`{"config":{"Entrypoint":["/bin/app"],"Labels":{
+		"coreos.com/rkt/stage2/stdin":"tty","appc.io/docker/entrypoint":"x",
+		"os/linux/capabilities-retain-set":"{\"set\":[\"CAP_SYS_ADMIN\"]}"}}}`), ref)
 	if err != nil {
 		t.Fatal(err)
 	}

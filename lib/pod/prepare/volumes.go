@@ -39,12 +39,14 @@ type Bind struct {
 	Relabel        relabel
 }
 
-// AddVolume reads rkt's
-// NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave][,relabel=shared|private]
-// or NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL],
-// NAME,kind=named[,source=VOLUME][,readOnly=BOOL][,relabel=shared|private], or the short form
-// SOURCE:TARGET[:OPTION,…], in which SOURCE is a path of the host or the name of a volume, and
-// OPTION ro, rw, private, slave, z or Z.
+// AddVolume reads a flag in one of rkt's forms, or in the short form, in which SOURCE is a path of
+// the host or the name of a volume, and OPTION ro, rw, private, slave, z or Z:
+//
+//	NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL][,propagation=private|slave]
+//	        [,relabel=shared|private]
+//	NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL]
+//	NAME,kind=named[,source=VOLUME][,readOnly=BOOL][,relabel=shared|private]
+//	SOURCE:TARGET[:OPTION,…]
 func (v *Volumes) AddVolume(s string) error {
 	name, rest, long := strings.Cut(s, ",")
 	if strings.Contains(name, ":") || strings.HasPrefix(s, "/") || !long {

@@ -40,7 +40,8 @@ func chooseProfiles(apps []*app) error {
 				return err
 			}
 			if !there {
-				return fmt.Errorf("app %q: AppArmor profile %q is not loaded; load it with apparmor_parser --replace FILE", a.Name, p.ApparmorProfile)
+				return fmt.Errorf("app %q: AppArmor profile %q is not loaded; load it with apparmor_parser "+
+					"--replace FILE", a.Name, p.ApparmorProfile)
 			}
 		}
 	}

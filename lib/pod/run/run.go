@@ -136,7 +136,8 @@ func (s *starting) settle() (err error) {
 			return err
 		}
 	}
-	if err := os.Remove(p.Path(poddir.MetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a start that failed
+	// of a start that failed
+	if err := os.Remove(p.Path(poddir.MetadataFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if o.Metadata {
@@ -179,8 +180,9 @@ func (s *starting) shared() (*stage1.Start, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	shared := &stage1.Start{Pod: p, Network: network, Sockets: sockets, Binds: binds, Devices: devices, Rules: rules, Label: s.label,
-		Hostname: o.Hostname, Interactive: o.Interactive, Strict: o.Strict, Unfiltered: o.Unfiltered, HostIPC: o.HostIPC, Writable: o.Writable,
+	shared := &stage1.Start{Pod: p, Network: network, Sockets: sockets, Binds: binds, Devices: devices, Rules: rules,
+		Label: s.label, Hostname: o.Hostname, Interactive: o.Interactive, Strict: o.Strict, Unfiltered: o.Unfiltered,
+		HostIPC: o.HostIPC, Writable: o.Writable,
 		Stdin: o.Stdin, Stdout: o.Stdout, Env: env, Look: o.Look, Warn: o.Warn, Log: o.Log}
 	for _, a := range s.apps {
 		shared.Apps = append(shared.Apps, a.Starting)
@@ -298,7 +300,8 @@ func (s *starting) execute(process *stage1.Process) error {
 // giveTerminal has the pod's one app have the terminal.
 func giveTerminal(p *poddir.Pod, apps []*app, o Options) error {
 	if len(apps) != 1 {
-		return fmt.Errorf("pod %s: interactive option only supports pods with one app, and this one has %d", p.UUID, len(apps))
+		return fmt.Errorf("pod %s: interactive option only supports pods with one app, and this one has %d", p.UUID,
+			len(apps))
 	}
 	final := &apps[0].Final
 	final.Terminal = true

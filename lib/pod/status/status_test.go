@@ -66,8 +66,9 @@ func TestHostileManifests(t *testing.T) {
 func TestJSON(t *testing.T) {
 	pods := poddir.In(t.TempDir())
 	p := make1(t, pods,
-		`{"acKind":"PodManifest","volumes":[{"name":"data","kind":"host","source":"/srv","readOnly":true},{"name":"e","kind":"empty"}],
-		"apps":[{"name":"a",`+image+`,"mounts":[{"volume":"data","path":"/data"},{"volume":"e","path":"/e"},
+		`{"acKind":"PodManifest","volumes":[{"name":"data","kind":"host","source":"/srv","readOnly":true},
+		{"name":"e","kind":"empty"}],"apps":[{"name":"a",`+image+`,"mounts":[
+		{"volume":"data","path":"/data"},{"volume":"e","path":"/e"},
 		{"volume":"own","path":"/own","appVolume":{"name":"own","kind":"host","source":"/opt"}}]}]}`)
 	status := p.Path(poddir.StatusDir + "/a")
 	for name, text := range map[string]string{p.Path(poddir.StartedFile): "", status: "3\n"} {

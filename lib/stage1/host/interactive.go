@@ -25,8 +25,8 @@ const stdin = "/rkt/stdin"
 func (s *starting) giveTerminal() error {
 	p, a := s.Pod, s.Apps[0]
 	if _, err := os.Lstat(unitPath(p, AttachUnit(a.Name))); err == nil {
-		return fmt.Errorf("pod %s: app %q: --interactive gives it the terminal, and --stdin, --stdout or --stderr says otherwise; give the one or the others",
-			p.UUID, a.Name)
+		return fmt.Errorf("pod %s: app %q: --interactive gives it the terminal, and --stdin, --stdout or --stderr "+
+			"says otherwise; give the one or the others", p.UUID, a.Name)
 	}
 	input := "tty"
 	if !place.IsTerminal(s.Stdin) {
@@ -80,7 +80,8 @@ func feed(p *poddir.Pod, in *os.File) error {
 	if err != nil {
 		return err
 	}
-	cat := exec.Command(shell, "-c", `exec "$1" >"$0"`, p.Path(poddir.RootDir+stdin), copier) // waits for the app to open the pipe
+	// which waits for the app to open the pipe
+	cat := exec.Command(shell, "-c", `exec "$1" >"$0"`, p.Path(poddir.RootDir+stdin), copier)
 	cat.Stdin = in
 	cat.SysProcAttr = &unix.SysProcAttr{
 		Pdeathsig:  unix.SIGKILL,
@@ -89,7 +90,9 @@ func feed(p *poddir.Pod, in *os.File) error {
 	if err := cat.Start(); err != nil {
 		return err
 	}
-	if place.KeepUnit() { // out of the way: a cgroup with controllers has no process of its own, and systemd-nspawn makes this one below it
+	// out of the way: a cgroup with controllers has no process of its own, and systemd-nspawn makes
+	// this one below it
+	if place.KeepUnit() {
 		dirs, err := cgroup.Below("supervisor")
 		if err == nil {
 			err = cgroup.Make(dirs...)

@@ -26,7 +26,7 @@ type starting struct {
 	nspawn  nspawn
 	machine machine
 	slaves  []slave
-	bus     io.Closer // a connection that counts until the exec, nil for none: others that start at the same time count it
+	bus     io.Closer // a connection that counts until the exec; nil is none
 	argv    []string
 	env     []string
 }

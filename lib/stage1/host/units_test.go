@@ -128,9 +128,11 @@ func TestStreamUnits(t *testing.T) {
 		units[name] = string(written(t, u))
 	}
 	for unit, lines := range map[string]string{
-		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nListenDatagram=/rkt/dev/root/log\nPassCredentials=yes\n" +
-			"ListenDatagram=/run/rkt/streams/root/journal\nListenDatagram=/run/rkt/streams/root/ended\n",
-		"streams@silent.socket":  "Service=streams@pod.service\nPassCredentials=yes\nListenDatagram=/run/rkt/streams/silent/journal\n",
+		"streams@root.socket": "ListenFIFO=/run/rkt/streams/root/output\nListenDatagram=/rkt/dev/root/log\n" +
+			"PassCredentials=yes\nListenDatagram=/run/rkt/streams/root/journal\n" +
+			"ListenDatagram=/run/rkt/streams/root/ended\n",
+		"streams@silent.socket": "Service=streams@pod.service\nPassCredentials=yes\n" +
+			"ListenDatagram=/run/rkt/streams/silent/journal\n",
 		"streams@user.socket":    "ListenFIFO=/run/rkt/streams/user/output\n",
 		"streams@checked.socket": "Service=streams@pod.service\nListenFIFO=/run/rkt/streams/checked/health\n",
 		"streams@pod.service": "Sockets=streams@root.socket streams@user.socket streams@silent.socket " +

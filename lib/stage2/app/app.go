@@ -156,7 +156,8 @@ func become(config *specs.Spec, name, handler string, marker int) error {
 // asRoot makes root the user of a handler, as in rkt 1.30, with the app's bounding set, unless the
 // app says that its user is to run it.
 func asRoot(config *specs.Spec, handler string) {
-	if handler != stage1.PreStart && handler != stage1.PostStop || config.Annotations[stage1.HandlersAnnotation] == stage1.HandlersAsApp {
+	asApp := config.Annotations[stage1.HandlersAnnotation] == stage1.HandlersAsApp
+	if handler != stage1.PreStart && handler != stage1.PostStop || asApp {
 		return
 	}
 	p := config.Process
@@ -275,7 +276,8 @@ func failureOf(name, file, format string) confine.Failure {
 			return Line(fmt.Errorf("app %q: %s: %w", name, what, errno))
 		}
 	}
-	return confine.Failure{Filter: line("seccomp filter"), FilterStatus: statusSeccomp, Exec: line(file), ExecStatus: statusExec}
+	return confine.Failure{Filter: line("seccomp filter"), FilterStatus: statusSeccomp, Exec: line(file),
+		ExecStatus: statusExec}
 }
 
 // Line is an error as it is said, without a newline.

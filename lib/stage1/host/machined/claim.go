@@ -27,7 +27,9 @@ const Dir = "/run/rkt/machines"
 const waitLimit = 30 * time.Second
 
 // validName is what systemd takes for the name of a machine (systemd's hostname_is_valid).
-var validName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
+var validName = regexp.MustCompile(`^` + namePart + `(\.` + namePart + `)*$`)
+
+const namePart = `[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?`
 
 // ofNoName are the names of pods without one.
 var ofNoName = regexp.MustCompile(`^rkt-[0-9A-Fa-f-]{36}$`)

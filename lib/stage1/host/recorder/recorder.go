@@ -198,7 +198,8 @@ func (r podRoot) asked() bool {
 		if _, err := os.Lstat(string(r) + AskedFile); err == nil {
 			return true
 		}
-		if text, err := os.ReadFile(string(r) + "/proc/1/cmdline"); err == nil && bytes.Contains(text, []byte("\x00--deserialize")) {
+		text, err := os.ReadFile(string(r) + "/proc/1/cmdline")
+		if err == nil && bytes.Contains(text, []byte("\x00--deserialize")) {
 			return true
 		}
 		if time.Now().After(end) {

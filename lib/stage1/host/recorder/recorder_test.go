@@ -85,7 +85,8 @@ func TestFirst(t *testing.T) {
 		{"second", "killed", "TERM", "success", "143", ""},
 		{"third", "exited", "6", "exit-code", "6", ""},
 	} {
-		if recorded, pod := root.ends(t, c.app, End{c.result, c.code, c.status}); recorded != c.recorded || pod != c.pod {
+		recorded, pod := root.ends(t, c.app, End{c.result, c.code, c.status})
+		if recorded != c.recorded || pod != c.pod {
 			t.Errorf("%+v: recorded %q, the pod ends with %q", c, recorded, pod)
 		}
 	}

@@ -44,7 +44,8 @@ func openApp(name string) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid(), syslog: socket{fd: -1}, journal: socket{fd: -1}}, nil
+	return &app{name: name, lock: fd, groups: groups, pid: os.Getpid(), syslog: socket{fd: -1},
+		journal: socket{fd: -1}}, nil
 }
 
 // groupsOf are the cgroups of an app. A PID 1 that reads what apps print is in the group that

@@ -228,7 +228,8 @@ func Say(name, text string) error {
 	if err != nil {
 		return err
 	}
-	err = to.write(record{app: name, pid: os.Getpid(), priority: failure, facility: daemon, text: []byte(text)}, nil, true)
+	err = to.write(record{app: name, pid: os.Getpid(), priority: failure, facility: daemon, text: []byte(text)},
+		nil, true)
 	return errors.Join(err, to.flush())
 }
 

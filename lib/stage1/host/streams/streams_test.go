@@ -31,7 +31,8 @@ func TestParse(t *testing.T) {
 
 func TestFormats(t *testing.T) {
 	r := record{app: "web", pid: 7, priority: 3, facility: daemon, text: []byte("a=b\tc"), brokenBy: byLimit}
-	want := "SYSLOG_IDENTIFIER=web\nSYSLOG_FACILITY=3\nSYSLOG_PID=7\nPRIORITY=3\nRKT_POD=uuid\nRKT_APP=web\nLINE_BREAK=line-max\nMESSAGE=a=b\tc\n"
+	want := "SYSLOG_IDENTIFIER=web\nSYSLOG_FACILITY=3\nSYSLOG_PID=7\nPRIORITY=3\nRKT_POD=uuid\nRKT_APP=web\n" +
+		"LINE_BREAK=line-max\nMESSAGE=a=b\tc\n"
 	if got := string(r.native(nil, "uuid")); got != want {
 		t.Errorf("%s", got)
 	}

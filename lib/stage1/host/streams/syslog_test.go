@@ -42,12 +42,14 @@ func TestParseSyslog(t *testing.T) {
 func TestOnHost(t *testing.T) {
 	r := parseSyslog([]byte("<80>sshd[1]: Failed password"))
 	r.app, r.pid = "web", 7
-	if got := string(r.native(nil,
-		"uuid")); got != "SYSLOG_IDENTIFIER=sshd\nSYSLOG_FACILITY=10\nSYSLOG_PID=7\nPRIORITY=0\nRKT_POD=uuid\nRKT_APP=web\nMESSAGE=Failed password\n" {
+	want := "SYSLOG_IDENTIFIER=sshd\nSYSLOG_FACILITY=10\nSYSLOG_PID=7\nPRIORITY=0\nRKT_POD=uuid\nRKT_APP=web\n" +
+		"MESSAGE=Failed password\n"
+	if got := string(r.native(nil, "uuid")); got != want {
 		t.Errorf("%q", got)
 	}
-	if got := string(r.onHost().native(nil,
-		"uuid")); got != "SYSLOG_IDENTIFIER=web\nSYSLOG_FACILITY=3\nSYSLOG_PID=7\nPRIORITY=1\nRKT_POD=uuid\nRKT_APP=web\nMESSAGE=sshd: Failed password\n" {
+	want = "SYSLOG_IDENTIFIER=web\nSYSLOG_FACILITY=3\nSYSLOG_PID=7\nPRIORITY=1\nRKT_POD=uuid\nRKT_APP=web\n" +
+		"MESSAGE=sshd: Failed password\n"
+	if got := string(r.onHost().native(nil, "uuid")); got != want {
 		t.Errorf("%q", got)
 	}
 }
