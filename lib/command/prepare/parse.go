@@ -3,7 +3,6 @@ package prepare
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"regexp"
@@ -14,6 +13,7 @@ import (
 	"github.com/appc/spec/schema/types"
 	"github.com/rkt-toolkit/rkt/lib/cli"
 	"github.com/rkt-toolkit/rkt/lib/cli/chain"
+	"github.com/rkt-toolkit/rkt/lib/host/bounded"
 	"github.com/rkt-toolkit/rkt/lib/host/sysctl"
 	"github.com/rkt-toolkit/rkt/lib/pod/prepare"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
@@ -202,11 +202,7 @@ func readBounded(p *cli.Process, file string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, poddir.MaxFile+1))
-	if err == nil && len(text) > poddir.MaxFile {
-		err = fmt.Errorf("larger than %d bytes", poddir.MaxFile)
-	}
-	return text, err
+	return bounded.Read(in, poddir.MaxFile)
 }
 
 // parseApps reads IMAGE [flags] [-- args] [---] IMAGE …; the separator may be left out between

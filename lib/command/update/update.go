@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os/exec"
 	"slices"
@@ -159,20 +160,12 @@ func (c *call) prepare(p *cli.Process) (err error) {
 
 // services are those with running pods, and those whose update is not over.
 func (c *call) services() (units []string, err error) {
-	all, err := c.options.Pods.All()
+	running, err := c.options.Services()
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range all {
-		if state, err := p.State(); err != nil || state != poddir.Running {
-			continue
-		}
-		if unit, err := update.UnitOf(p); err == nil {
-			units = append(units, unit)
-		}
-	}
 	begun, err := c.options.Unfinished()
-	units = append(units, begun...)
+	units = slices.AppendSeq(begun, maps.Keys(running))
 	slices.Sort(units)
 	return slices.Compact(units), err
 }

@@ -3,11 +3,11 @@ package overlay
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/host/bounded"
 	"github.com/rkt-toolkit/rkt/lib/host/openat"
 	"golang.org/x/sys/unix"
 )
@@ -27,21 +27,7 @@ func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", path, limit)
-	}
-	return data, nil
+	return bounded.File(f, limit)
 }
 
 // Stat looks at what a path is for an app, at the end of all links.

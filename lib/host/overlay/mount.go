@@ -43,6 +43,22 @@ func MoveTo(tree int, target *os.File) error {
 	return unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
+// ReadOnly makes all that is at an opened path and below it read-only, by a copy of its mounts over
+// them.
+func ReadOnly(target *os.File) error {
+	tree, err := unix.OpenTree(int(target.Fd()), "",
+		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attributes); err != nil {
+		return err
+	}
+	return MoveTo(tree, target)
+}
+
 // Pivot makes the working directory, which is the root of a mount, the root of the mount namespace,
 // and takes the old root away. It is EINVAL in a chroot and on the kernel's own root.
 func Pivot() error {

@@ -118,7 +118,7 @@ func TestLinksStayInside(t *testing.T) {
 func TestReadFileLimit(t *testing.T) {
 	dir, target := layers(t, 1, nil)
 	err := View(dir, target, func(root *os.File) error {
-		if _, err := ReadFile(root, "/top", 0); !testkit.Says(err, "longer than 0 bytes") {
+		if _, err := ReadFile(root, "/top", 0); !testkit.Says(err, "larger than 0 bytes") {
 			t.Errorf("a file over the limit: %v", err)
 		}
 		if err := unix.Mkfifoat(int(root.Fd()), "fifo", 0o600); err != nil {

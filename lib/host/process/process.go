@@ -184,3 +184,13 @@ func UnifiedGroup(pid int) string {
 	}
 	return ""
 }
+
+// NoInput has the process, and what it becomes, read nothing from its standard input.
+func NoInput() error {
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: os.DevNull, Err: err}
+	}
+	defer unix.Close(null)
+	return unix.Dup3(null, unix.Stdin, 0)
+}

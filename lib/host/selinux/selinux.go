@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt-toolkit/rkt/lib/host/bounded"
 )
 
 // selinuxfs is where the kernel tells of SELinux, if it is enabled.
@@ -168,11 +169,7 @@ func read(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s: longer than %d bytes", file, maxFile)
-	}
-	return text, err
+	return bounded.File(f, maxFile)
 }
 
 // policyType is the name of the policy in use (selinux_config(5)), or libselinux's default.

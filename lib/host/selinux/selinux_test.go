@@ -68,17 +68,13 @@ func TestReadContainers(t *testing.T) {
 	want := func(process, err string) {
 		t.Helper()
 		got, e := ReadContainers(root)
-		if err != "" {
-			if e == nil || strings.ReplaceAll(e.Error(), root, "") != err {
-				t.Errorf("%v; want %s", e, err)
-			}
-		} else if e != nil || got.Process.Type != process {
-			t.Errorf("%v, %v; want %s", got, e, process)
+		if !testkit.Says(e, err) || e == nil && got.Process.Type != process {
+			t.Errorf("%v, %v; want %s, %s", got, e, process, err)
 		}
 	}
-	want("", "the policy has no contexts for containers (/etc/selinux/targeted/contexts/lxc_contexts)")
+	want("", "no contexts for containers ... /etc/selinux/targeted/contexts/lxc_contexts)")
 	write("etc/selinux/config", "# SELINUXTYPE=comment\nSELINUX=enforcing\n SELINUXTYPE=own \nSELINUXTYPE=../../x\n")
-	want("", "the policy has no contexts for containers (/etc/selinux/own/contexts/lxc_contexts)")
+	want("", "no contexts for containers ... /etc/selinux/own/contexts/lxc_contexts)")
 	write("etc/selinux/own/contexts/lxc_contexts", strings.ReplaceAll(fedora, "container_t", "svirt_lxc_net_t"))
 	want("svirt_lxc_net_t", "")
 	write("usr/share/containers/selinux/contexts", fedora)
@@ -86,7 +82,7 @@ func TestReadContainers(t *testing.T) {
 	write("usr/share/containers/selinux/contexts", "process = x\n")
 	want("", `/usr/share/containers/selinux/contexts: process: "x": not USER:ROLE:TYPE:LEVEL`)
 	write("usr/share/containers/selinux/contexts", strings.Repeat("#", maxFile+1))
-	want("", "/usr/share/containers/selinux/contexts: longer than 1048576 bytes")
+	want("", "/usr/share/containers/selinux/contexts: ... 1048576 bytes")
 }
 
 func TestSensitivity(t *testing.T) {

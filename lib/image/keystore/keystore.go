@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt-toolkit/rkt/lib/host/bounded"
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 )
 
@@ -223,11 +224,7 @@ func ReadFile(path string) ([]byte, error) {
 
 // ReadAll reads what may be a key: no more than MaxFile bytes.
 func ReadAll(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
-	if err == nil && len(text) > MaxFile {
-		err = fmt.Errorf("larger than %d bytes", MaxFile)
-	}
-	return text, err
+	return bounded.Read(r, MaxFile)
 }
 
 // Proof is the result of verifying a signature of an image: which key signed it, under which name.

@@ -3,7 +3,6 @@ package run
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rkt-toolkit/rkt/lib/host/bounded"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -108,18 +108,7 @@ func readSecret(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a file", file)
-	}
-	content, err := io.ReadAll(io.LimitReader(f, stage1.MaxSecret+1))
-	if err == nil && len(content) > stage1.MaxSecret {
-		err = fmt.Errorf("%s: larger than %d bytes", file, stage1.MaxSecret)
-	}
-	return content, err
+	return bounded.File(f, stage1.MaxSecret)
 }
 
 // mountSecrets gives an app its credentials in a file system of their own that is never written to

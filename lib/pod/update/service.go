@@ -102,19 +102,29 @@ func (s *service) readFile(instance string) (string, error) {
 
 // running is the running pod of a service: that of the service's start.
 func (o *Options) running(unit string) (*poddir.Pod, error) {
+	services, err := o.Services()
+	if err == nil && services[unit] == nil {
+		err = fmt.Errorf("%s: has no running pod", unit)
+	}
+	return services[unit], err
+}
+
+// Services are the running pods of services, by the name of the unit.
+func (o *Options) Services() (map[string]*poddir.Pod, error) {
 	all, err := o.Pods.All()
 	if err != nil {
 		return nil, err
 	}
+	services := map[string]*poddir.Pod{}
 	for _, p := range all {
 		if state, err := p.State(); err != nil || state != poddir.Running {
 			continue
 		}
-		if name, err := UnitOf(p); err == nil && name == unit {
-			return p, nil
+		if name, err := UnitOf(p); err == nil && services[name] == nil {
+			services[name] = p
 		}
 	}
-	return nil, fmt.Errorf("%s: has no running pod", unit)
+	return services, nil
 }
 
 // images are the names of a service's images, and what they mean now: the images of the running

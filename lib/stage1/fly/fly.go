@@ -17,6 +17,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/confine"
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
@@ -168,7 +169,7 @@ func leave(root string, config *specs.Spec, p *confine.Process, s *stage1.Start)
 		}
 	}
 	if !s.Interactive {
-		if err := noInput(); err != nil {
+		if err := process.NoInput(); err != nil {
 			return err
 		}
 	}
@@ -200,16 +201,6 @@ func pivot(root string) error {
 		return err
 	}
 	return overlay.Pivot()
-}
-
-// noInput has the app read nothing from a terminal that it was not given.
-func noInput() error {
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("/dev/null: %w", err)
-	}
-	defer unix.Close(null)
-	return unix.Dup3(null, 0, 0)
 }
 
 // ready says so to a unit with Type=notify. After it only the kernel can refuse something.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
+	"github.com/rkt-toolkit/rkt/lib/host/process"
 	"github.com/rkt-toolkit/rkt/lib/host/program"
 	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
@@ -104,9 +105,5 @@ func feed(p *poddir.Pod, in *os.File) error {
 			return err
 		}
 	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return err
-	}
-	return unix.Dup3(int(null.Fd()), 0, 0) // systemd-nspawn must not read any of it
+	return process.NoInput() // systemd-nspawn must not read any of it
 }

@@ -294,17 +294,7 @@ func readOnly(root *os.File, path string) error {
 		return err
 	}
 	defer target.Close()
-	tree, err := unix.OpenTree(int(target.Fd()), "",
-		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(tree)
-	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attributes); err != nil {
-		return err
-	}
-	return overlay.MoveTo(tree, target)
+	return overlay.ReadOnly(target)
 }
 
 // mask hides each path: a directory under an empty one, anything else under an empty file. Neither

@@ -136,16 +136,12 @@ func mountAll(p *plan.Plan) error {
 
 // protect makes a directory read-only.
 func protect(path string) error {
-	tree, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	target, err := os.OpenFile(path, unix.O_PATH, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(tree)
-	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attributes); err != nil {
-		return err
-	}
-	return unix.MoveMount(tree, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	defer target.Close()
+	return overlay.ReadOnly(target)
 }
 
 // reduce gives up all capabilities but these, for the calling thread and what it starts.
