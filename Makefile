@@ -200,7 +200,7 @@ torture: deps modules releases test-vm-releases race fuzz
 
 # The race detector needs cgo. The tests of networks and of disposable hosts are processes that wait for others: nothing races there.
 race: deps modules
-	CGO_ENABLED=1 $(GO) test -race -count=1 $$(grep -rlE '^\s*go (func|[a-z])' --include='*.go' lib rkt* | xargs -n1 dirname | sort -u | \
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 40m $$(grep -rlE '^\s*go (func|[a-z])' --include='*.go' lib rkt* | xargs -n1 dirname | sort -u | \
 		grep -v '^rkt-net$$\|^lib/testkit$$' | sed 's,^,./,')
 
 FUZZTIME ?= 30s
