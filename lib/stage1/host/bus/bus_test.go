@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,9 @@ func start(t *testing.T, most int) string {
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
+		// the socket is there before somebody listens to it
+		if connection, err := net.Dial("unix", socket); err == nil {
+			connection.Close()
 			return socket
 		}
 		if time.Now().After(end) {
