@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// isolated are the stage1 images of rkt's that run a pod as flavor host does: under a systemd, in
-// systemd-nspawn.
+// isolated are the stage1 images of rkt's that run a pod as flavor host does.
 var isolated = []string{"coreos", "host", "src"}
 
 var (

@@ -33,17 +33,17 @@ const (
 	UnitFile = "unit"
 	// cgroups that were made for the pod where systemd makes none, a directory a line
 	CgroupFile  = "subcgroup"
-	MachineFile = "machine"               // its name at systemd-machined, where that is not rkt-UUID
-	PIDFile     = "ppid"                  // process ID of systemd-nspawn, the parent of the pod's PID 1
+	MachineFile = "machine"               // its name as a machine, where that is not rkt-UUID
+	PIDFile     = "ppid"                  // process ID of what runs the pod, the parent of its PID 1
 	MountsFile  = "mounts"                // what rkt-run-prepared mounts, as fstab(5)
 	Stage1Dir   = "stage1"                // what the flavor of the pod has there
 	FlavorFile  = "stage1/flavor"         // the word that says which flavor of pod it is, see package stage1
 	HostNetFile = "stage1/host-network"   // there for a pod whose flavor gives it no network of its own
 	LimitsFile  = "stage1/limits.json"    // limits of CPU, memory and the like, of all apps together and of each
-	OptionsFile = "stage1/nspawn-options" // further arguments of systemd-nspawn, one a line
+	OptionsFile = "stage1/nspawn-options" // flavor host: further arguments of its program, one a line
 	ConfigDir   = "stage1/apps"           // a directory for each app: what its process is and may do
 	FilterFile  = "stage1/seccomp.bpf"    // the seccomp filter of all processes of the pod
-	// the same if the pod has a user namespace of its own, which systemd-nspawn makes
+	// the same if the pod has a user namespace of its own
 	OwnFilter = "stage1/seccomp-users.bpf"
 	// a link to the copy of the host's systemd that the pod runs, see package systree
 	SystemdLink = "stage1/systemd"

@@ -15,6 +15,7 @@ var hostWords = regexp.MustCompile(`nspawn|machined|machinectl|RTMIN|/run/system
 
 // hostExcept are lines that may say so all the same, by a part of each line, with the reason.
 var hostExcept = map[string][]struct{ part, why string }{
+	"lib/host/systemd/systemd.go": {{"/run/systemd/", "the host's systemd"}},
 	"lib/cli/log.go": {{"/run/systemd/journal/socket",
 		"what programs tell the host's journal, with --debug too"}},
 	"lib/network/names.go":         {{"/run/systemd/resolve/", "the host's resolver"}},

@@ -39,8 +39,7 @@ func runAndRemove(p *cli.Process, argv []string, dir, uuid string) error {
 }
 
 // fromTerminal reports whether the process is in the foreground of its terminal, whose interrupts
-// and hang-up reach the pod's process then as well: systemd-nspawn takes a second one for "at
-// once".
+// and hang-up reach the pod's process then as well, which takes a second one for "at once".
 func fromTerminal() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

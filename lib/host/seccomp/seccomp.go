@@ -1,7 +1,7 @@
 // Package seccomp assembles the seccomp filters of a pod and of its apps.
 //
 // The filter of a pod is written into its directory by rkt-prepare, and rkt-run-prepared loads it
-// before it becomes systemd-nspawn, so every process of the pod has it. It denies what no app needs
+// before it becomes the pod, so every process of the pod has it. It denies what no app needs
 // and what has given hosts away: user namespaces, io_uring, userfaultfd, and sockets to the
 // hypervisor (AF_VSOCK) and the kernel's cryptography (AF_ALG, CVE-2026-31431); and what
 // systemd-nspawn's own filters deny, in whose place it is: those cost 30 ms at each start, and deny

@@ -10,6 +10,9 @@ import (
 	"github.com/coreos/go-systemd/v22/util"
 )
 
+// JournalSocket takes records for the host's journal (sd_journal_print(3)).
+const JournalSocket = "/run/systemd/journal/socket"
+
 // Booted reports whether systemd is the host's init.
 func Booted() bool { return util.IsRunningSystemd() }
 

@@ -52,7 +52,7 @@ func Parse(s string) (Range, error) {
 	return Range{uint32(n)}, nil
 }
 
-// String is BASE:COUNT, as systemd-nspawn takes it.
+// String is BASE:COUNT.
 func (r Range) String() string { return fmt.Sprintf("%d:%d", r.Base, Count) }
 
 // Open makes a user namespace with these IDs. The calling goroutine must be locked to its thread.

@@ -9,9 +9,9 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/unitfile"
 )
 
-// allowDevices limits a service to the devices that the pod's own filter allows, and that
-// systemd-nspawn needs: those of its own unit (systemd-nspawn@.service), and of --device and
-// --volume. What a pod manifest names is not known here.
+// allowDevices limits a service to the devices that the pod's own filter allows, and that the
+// program which runs the pod needs: those that systemd's own unit for containers has, and those of
+// --device and --volume. What a pod manifest names is not known here.
 func (p *Pod) allowDevices(f *unitfile.File) error {
 	if slices.ContainsFunc(p.Prepare, func(flag string) bool { return strings.HasPrefix(flag, "--pod-manifest=") }) {
 		return nil

@@ -11,8 +11,8 @@ import (
 )
 
 // writeFilter writes the seccomp filter that every process of the pod will have, and the one that
-// it will have in a user namespace of its own: systemd-nspawn makes that under the filter, and root
-// in a namespace below it is still nobody on the host.
+// it will have in a user namespace of its own: that is made under the filter, and root in a
+// namespace below it is still nobody on the host.
 func writeFilter(p *poddir.Pod, apps []stage1.App, o Options) error {
 	granted := policy(apps, o)
 	for _, file := range []string{poddir.FilterFile, poddir.OwnFilter} {

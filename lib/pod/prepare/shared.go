@@ -33,7 +33,7 @@ func ParseTasks(s string) (uint64, error) {
 }
 
 // setShared settles --pids-max and --shm-size, which take precedence over the manifest that the pod
-// is described by, and has its own manifest say them. shm is 0 for as systemd-nspawn has it.
+// is described by, and has its own manifest say them. shm is 0 for what the pod's flavor has.
 func setShared(o Options, manifest *schema.PodManifest) (tasks, shm uint64, err error) {
 	tasks = stage1.DefaultTasks
 	for _, s := range []struct {

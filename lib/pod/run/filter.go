@@ -11,9 +11,8 @@ import (
 )
 
 // readFilter reads the pod's seccomp filter. A pod of a version of rkt that wrote none gets the
-// strictest. With users of its own it gets the one under which systemd-nspawn can make a user
-// namespace; a pod of a version of rkt that wrote one filter has there the one for the users that
-// it has.
+// strictest. With users of its own it gets the one under which a user namespace can be made; a pod
+// of a version of rkt that wrote one filter has there the one for the users that it has.
 func readFilter(p *poddir.Pod, users bool) ([]unix.SockFilter, error) {
 	name := poddir.FilterFile
 	if users {
@@ -49,7 +48,7 @@ func loadFilter(filter []unix.SockFilter) error {
 }
 
 // leaveKeyring gives the thread, and the pod, a session keyring of its own in the place of the
-// host's, as systemd-nspawn does. The filter denies it that.
+// host's. The filter would deny that to what the process becomes.
 func leaveKeyring() error {
 	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	if err != nil && err != unix.ENOSYS && err != unix.EPERM && err != unix.EACCES { // this host has none

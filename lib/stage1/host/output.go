@@ -57,9 +57,6 @@ func nameStream(p *poddir.Pod) error {
 	return nil
 }
 
-// hostJournal takes records (sd_journal_print(3)).
-const hostJournal = "/run/systemd/journal/socket"
-
 // writeOutput notes for the pod where what its apps print goes, besides the pod's own journal:
 // where standard output goes. It returns arguments of systemd-nspawn: only if that is the host's
 // journal does the pod have its socket.
@@ -72,8 +69,8 @@ func (s *starting) writeOutput() (options []string, err error) {
 	if place.IsTerminal(s.Stdout) {
 		output = streams.ToTerminal
 	} else if out, err := journal.StdoutIsJournalStream(); err == nil && out {
-		if _, err := os.Stat(hostJournal); err == nil {
-			output, options = streams.ToJournal, []string{"--bind=" + hostJournal + ":" + streams.HostJournal}
+		if _, err := os.Stat(systemd.JournalSocket); err == nil {
+			output, options = streams.ToJournal, []string{"--bind=" + systemd.JournalSocket + ":" + streams.HostJournal}
 		}
 	}
 	if options != nil {

@@ -51,8 +51,8 @@ func enterRoot(config *specs.Spec) error {
 }
 
 // leavePod makes a mount of the pod's root the root of the calling thread, and takes away the pod's
-// root and what lies under that: systemd-nspawn up to 252 leaves the root there that it was started
-// in. Under the app's root there is then the kernel's own only, which is empty once a host has
+// root and what lies under that: flavor host may have left there the root that it was started in.
+// Under the app's root there is then the kernel's own only, which is empty once a host has
 // booted (ramfs-rootfs-initramfs in the kernel's documentation).
 //
 // In a pod with users of its own the kernel has locked the mounts together. Nobody in the pod can
