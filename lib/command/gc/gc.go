@@ -28,8 +28,8 @@ never run, and what killed programs left behind. With PODs, removes just these,
 at once. A pod that does not exist is ignored (for use in ExecStopPost=) unless
 --must-exist is given, as "rkt rm" does. A running pod is an error.
 
-The volumes that are the pod's own, for which no directory was mounted, are
-removed with it; a line on standard error names those with data.
+Volumes for which no directory was given are the pod's own and are removed with
+it; a line on standard error names those with data.
 
 ` + cli.PodOperand,
 	Details: `

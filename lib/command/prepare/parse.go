@@ -43,17 +43,17 @@ func register(fs *cli.Flags) func(*cli.Process) (*call, error) {
 	c := &call{global: fs.Global}
 	f := &given{}
 	o := &c.options
-	fs.StringVar(&o.Claim.Name, "pod-name", "", "NAME: a name for the pod, which no other pod may have that has not "+
-		"exited (in a service: the unit's name)")
-	fs.StringVar(&o.UUID, "uuid", "", "UUID: the pod's UUID (in a service: that of its start, which its other lines "+
-		"can call \"self\"; else random)")
+	fs.StringVar(&o.Claim.Name, "pod-name", "", "NAME: a name for the pod, unique among pods that have not exited (in "+
+		"a service: the unit's name)")
+	fs.StringVar(&o.UUID, "uuid", "", "UUID: the pod's UUID (default: random; in a service that of its start, which "+
+		"\"self\" stands for in its other lines)")
 	fs.StringVar(&c.uuidFile, "uuid-file-save", "", "FILE: write the UUID to FILE as well")
 	fs.StringVar(&c.pullPolicy, "pull-policy", "new", "POLICY: never: only images in the store; new: fetch what is "+
 		"not there (default); update: ask the source each time")
 	sharedFlags(fs, o, f)
 	podFlags(fs, o)
-	fs.StringVar(&f.manifest, "pod-manifest", "", "FILE: appc's manifest of a pod, in place of images and of flags "+
-		"on what is in it; its images are in the store")
+	fs.StringVar(&f.manifest, "pod-manifest", "", "FILE: make the pod that appc's manifest in FILE describes, in "+
+		"place of images and their flags; its images must be in the store")
 	fs.BoolVar(&o.AnyPlatform, "any-platform", false,
 		"accept ACIs that do not say for which operating system and architecture they are")
 	fs.BoolVar(&o.Strict, "strict-isolators", false, "refuse to prepare a pod if a limit of an app can't be enforced")
@@ -88,10 +88,11 @@ func podFlags(fs *cli.Flags, o *prepare.Options) {
 	fs.Func("mount", mountHelp, o.Volumes.AddMount)
 	o.Users = poddir.UsersAuto
 	fs.BoolFunc("private-users", "auto, yes or no: run the pod in its own user namespace: root in it has no rights "+
-		"outside. Files keep their owners' numbers. auto (default): unless it needs the host's users; alone: yes",
+		"outside. Files keep their owners' numbers. auto (default): yes, unless it needs the host's users; "+
+		"without a value: yes",
 		func(s string) (err error) { o.Users, err = poddir.ParseUsersMode(s); return err })
-	fs.Func("selinux", "auto, yes, no, type:TYPE, filetype:TYPE or level:LEVEL: whether the apps get an SELinux "+
-		"context with categories that no other pod has, and what else is in it (default: auto, where the host has "+
+	fs.Func("selinux", "auto, yes, no, type:TYPE, filetype:TYPE or level:LEVEL: whether the apps have an SELinux "+
+		"context, with categories that no other pod has, and what else it has (default: auto: yes if the host has "+
 		"SELinux)", o.SELinux.Set)
 	fs.Func("shm-size", "SIZE: the size of /dev/shm, which all apps share, such as 64m (in units of 1024)",
 		func(s string) error { _, err := prepare.ParseSize(s); o.Shm = s; return err })
@@ -298,8 +299,8 @@ func appFlags(app *prepare.App) *cli.Flags {
 	confinementFlags(fs, app)
 	fs.Func("stop-signal", "SIGNAL: signal that asks the app to stop (default: the image's, or TERM)",
 		app.SetStopSignal)
-	fs.Func("stop-timeout", "SECONDS: kill the app so long after that (default: never; the unit's TimeoutStopSec= "+
-		"holds for the whole pod)",
+	fs.Func("stop-timeout", "SECONDS: kill the app that long after the signal (default: never; the unit's "+
+		"TimeoutStopSec= holds for the whole pod)",
 		app.SetStopTimeout)
 	annotationFlags(fs, app)
 	return fs
@@ -382,8 +383,8 @@ func healthFlags(fs *cli.Flags, app *prepare.App) {
 			"arguments; none: no check"},
 		{"interval", "TIME: between two checks (default: the image's, or 30s)"},
 		{"timeout", "TIME: a check that takes longer has failed (default: the image's, or 30s)"},
-		{"retries", "N: so many checks that fail one after another are too many (default: the image's, or 3)"},
-		{"start-period", "TIME: from the app's start, in which failures do not count (default: the image's, or 0s)"},
+		{"retries", "N: kill the app when N checks in a row have failed (default: the image's, or 3)"},
+		{"start-period", "TIME: after the app's start, for which failures do not count (default: the image's, or 0s)"},
 	} {
 		fs.Func("health-"+flag[0], flag[1], func(s string) error { return app.SetHealth(flag[0], s) })
 	}
