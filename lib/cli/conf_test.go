@@ -66,27 +66,24 @@ func TestFile(t *testing.T) {
 // A variable that is misspelt is warned of once; one that is like no flag's is somebody else's.
 func TestEnvironment(t *testing.T) {
 	for assignment, want := range map[string]string{
-		"RKT_INSECURE_OPTION=image": "rkt-x: $RKT_INSECURE_OPTION has no effect: no program has such a flag; did you " +
-			"mean RKT_INSECURE_OPTIONS?\n",
-		"RKT_INSECURE=image": "rkt-x: $RKT_INSECURE has no effect: no program has such a flag; did you mean " +
-			"RKT_INSECURE_OPTIONS?\n",
-		"RKT_MEMORY=64M": "rkt-x: $RKT_MEMORY has no effect: --memory is an app flag; put it after the " +
-			"image\n",
-		"RKT_POD=x":               "",
-		"RKT_VERSION=1":           "",
-		"RKT_EXPERIMENT_APP=true": "",
-		"RKT_STAGE1_ENTERPID=1":   "",
-		"RKT_PORT=http:80":        "",
-		"RKT_IMAGE_OF_OURS=x":     "",
-		"RKT_PULL_POLICY=":        "",
-		"INSECURE_OPTION=x":       "",
+		"RKT_INSECURE_OPTION=image": "rkt-x: $RKT_INSECURE_OPTION ... RKT_INSECURE_OPTIONS",
+		"RKT_INSECURE=image":        "rkt-x: $RKT_INSECURE ... RKT_INSECURE_OPTIONS",
+		"RKT_MEMORY=64M":            "rkt-x: $RKT_MEMORY ... --memory ... after the image",
+		"RKT_POD=x":                 "",
+		"RKT_VERSION=1":             "",
+		"RKT_EXPERIMENT_APP=true":   "",
+		"RKT_STAGE1_ENTERPID=1":     "",
+		"RKT_PORT=http:80":          "",
+		"RKT_IMAGE_OF_OURS=x":       "",
+		"RKT_PULL_POLICY=":          "",
+		"INSECURE_OPTION=x":         "",
 	} {
 		var stderr bytes.Buffer
 		p := &Process{Name: "rkt-x", Stderr: &stderr}
 		fs := NewFlags(p.Name)
 		name, value, _ := strings.Cut(assignment, "=")
 		t.Setenv(name, value)
-		if p.warnOfVariables(fs.FlagSet, []string{assignment}); stderr.String() != want {
+		if p.warnOfVariables(fs.FlagSet, []string{assignment}); !testkit.Has(stderr.String(), want) {
 			t.Errorf("%s: %q; want %q", assignment, stderr.String(), want)
 		}
 		if _, is := os.LookupEnv(name); is != (want == "") {
@@ -115,9 +112,8 @@ func TestNoEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	for program, want := range map[string]string{
-		"rkt-prepare": "rkt-prepare: $RKT_USER has no effect on apps: --user is an app flag; put it after the image\n" +
-			"rkt-prepare: " + dir + "/rkt.conf: line 2: user has no effect on apps: --user is an app flag; put it " +
-			"after the image, on the command line\n",
+		"rkt-prepare": "rkt-prepare: $RKT_USER ... --user ... after the image\n ... rkt-prepare: " + dir +
+			"/rkt.conf: line 2: user ... --user ... after the image",
 		"rkt-enter": "", "rkt-list": "",
 	} {
 		t.Setenv("RKT_USER", "1000")
@@ -128,7 +124,7 @@ func TestNoEffect(t *testing.T) {
 		if program == "rkt-enter" {
 			fs.String("user", "", "")
 		}
-		if err := p.parse(fs, []string{"--local-config=" + dir}); err != nil || stderr.String() != want {
+		if err := p.parse(fs, []string{"--local-config=" + dir}); err != nil || !testkit.Has(stderr.String(), want) {
 			t.Errorf("%s: %v, %q; want %q", program, err, stderr.String(), want)
 		}
 	}

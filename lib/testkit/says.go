@@ -9,7 +9,16 @@ func Says(err error, want string) bool {
 	if err == nil || want == "" {
 		return err == nil && want == ""
 	}
-	rest := err.Error()
+	return Has(err.Error(), want)
+}
+
+// Has reports whether what a program has said has the parts of want, which " ... " separates, in
+// their order. With an empty want it must have said nothing.
+func Has(said, want string) bool {
+	if want == "" {
+		return said == ""
+	}
+	rest := said
 	for part := range strings.SplitSeq(want, " ... ") {
 		_, after, found := strings.Cut(rest, part)
 		if !found {

@@ -16,6 +16,9 @@ func TestSays(t *testing.T) {
 	if !Says(nil, "") || Says(nil, "a") {
 		t.Error("no error says something")
 	}
+	if !Has("", "") || Has("a", "") || !Has("a b", "a ... b") {
+		t.Error("what a program has said")
+	}
 	if !Gives("a", nil, "a") || Gives("b", nil, "a") || !Gives("", err, "running") || Gives("", err, "") {
 		t.Error("what a call gives")
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/testkit"
 )
 
 // Every program can be called from one binary, the toolkit, which chooses a Command by its name.
@@ -47,15 +49,14 @@ func TestToolkit(t *testing.T) {
 		says   string
 	}{
 		{"rkt-list --no-legend", 0, ""},
-		{"rkt-stop nosuch", 254, "rkt-stop: no matches found for \"nosuch\": no such pod\n"},
-		{"rkt list --format=yaml", 254, `rkt-list: --format="yaml": unknown format; use text, json or json-pretty` +
-			"\n"},
+		{"rkt-stop nosuch", 254, `rkt-stop: ... "nosuch"`},
+		{"rkt list --format=yaml", 254, `rkt-list: --format="yaml": ... json`},
 	} {
 		words := strings.Fields(c.line)
 		cmd := exec.Command(filepath.Join(dir, words[0]), words[1:]...)
 		cmd.Env = []string{"PATH=" + dir, "RKT_DIR=" + dir + "/data", "RKT_LOCAL_CONFIG=" + dir}
 		out, _ := cmd.CombinedOutput()
-		if cmd.ProcessState.ExitCode() != c.status || !strings.HasSuffix(string(out), c.says) {
+		if cmd.ProcessState.ExitCode() != c.status || !testkit.Has(string(out), c.says) {
 			t.Errorf("%s: %s\n%s", c.line, cmd.ProcessState, out)
 		}
 	}

@@ -212,7 +212,7 @@ func (w *wording) look(n ast.Node) bool {
 		}
 	case *ast.CallExpr:
 		sel, ok := n.Fun.(*ast.SelectorExpr)
-		if ok && len(n.Args) == 2 && (sel.Sel.Name == "Says" || w.isText(n.Args[0]) &&
+		if ok && len(n.Args) == 2 && (slices.Contains([]string{"Says", "Has"}, sel.Sel.Name) || w.isText(n.Args[0]) &&
 			slices.Contains(looksIn, sel.Sel.Name)) {
 			w.parts = append(w.parts, n.Args[1])
 		}
