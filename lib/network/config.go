@@ -191,7 +191,8 @@ func unmarshal(data []byte, v any) error {
 // Choice is a network that a pod joins.
 type Choice struct {
 	Config
-	Args string // CNI_ARGS
+	Args    string // CNI_ARGS
+	Aliases []string
 }
 
 // Label names the network in an error, with its file.
@@ -226,7 +227,7 @@ func (s Selection) Resolve(configs []Config) ([]Choice, error) {
 				return nil, fmt.Errorf("network %q: chosen twice, the second time as %q", c.Name, r.Name)
 			}
 		}
-		chosen = append(chosen, Choice{*config, r.Args})
+		chosen = append(chosen, Choice{*config, r.Args, r.Aliases})
 	}
 	if s.has(All) {
 		for _, config := range configs {

@@ -18,6 +18,7 @@ const (
 	HostResolvFile = poddir.HostResolvFile // an app gets it whose image has none
 	HostsFile      = poddir.HostsFile      // every app gets it as /etc/hosts
 	HostHostsFile  = poddir.HostHostsFile  // every app gets the host's file, which is named here, as /etc/hosts
+	ImageHostsFile = poddir.ImageHostsFile // every app keeps its image's /etc/hosts, without names of pods
 )
 
 // Names says how a pod's apps resolve names: --dns, --dns-search, --dns-opt, --dns-domain and
@@ -28,6 +29,9 @@ type Names struct {
 
 	hosts     []string // lines of /etc/hosts
 	hostsFile bool     // the host's own come first
+	imageFile bool     // nothing else than the image's
+
+	Aliases []string // of the pod on each of its networks: --net-alias
 }
 
 // DNS is what a resolv.conf(5) says, and the "dns" of a CNI result.
@@ -82,7 +86,7 @@ func (n *Names) SetServers(value string) error {
 // SetSearch takes one --dns-search.
 func (n *Names) SetSearch(value string) error {
 	for item := range strings.SplitSeq(value, ",") {
-		if !validDomain(item) {
+		if !ValidHost(item) {
 			return fmt.Errorf("%q is not a domain", item)
 		}
 		n.dns.Search = append(n.dns.Search, item)
@@ -103,7 +107,7 @@ func (n *Names) SetOption(value string) error {
 
 // SetDomain takes --dns-domain.
 func (n *Names) SetDomain(value string) error {
-	if !validDomain(value) {
+	if !ValidHost(value) {
 		return fmt.Errorf("%q is not a domain", value)
 	}
 	n.dns.Domain = value
@@ -117,16 +121,44 @@ func (n *Names) contradiction() error {
 	return nil
 }
 
-// SetHosts takes one --hosts-entry: ADDRESS=NAME,… or host.
-func (n *Names) SetHosts(value string) error {
+// SetAlias takes one --net-alias.
+func (n *Names) SetAlias(value string) error {
 	for item := range strings.SplitSeq(value, ",") {
+		if err := checkAlias(item); err != nil {
+			return err
+		}
+		n.Aliases = append(n.Aliases, item)
+	}
+	return nil
+}
+
+// checkAlias returns an error if other pods can't call a pod so.
+func checkAlias(name string) error {
+	if _, err := netip.ParseAddr(name); err == nil || !ValidHost(name) || name == "localhost" {
+		return fmt.Errorf("%q is not a host name", name)
+	}
+	return nil
+}
+
+// SetHosts takes one --hosts-entry: ADDRESS=NAME,… or host, or none.
+func (n *Names) SetHosts(value string) (err error) {
+	defer func() {
+		if n.imageFile && (n.hostsFile || n.hosts != nil) {
+			err = errors.New("--hosts-entry=none stands alone")
+		}
+	}()
+	for item := range strings.SplitSeq(value, ",") {
+		if item == None {
+			n.imageFile = true
+			continue
+		}
 		if item == Host {
 			n.hostsFile = true
 			continue
 		}
 		address, name, _ := strings.Cut(item, "=")
 		ip, err := netip.ParseAddr(address)
-		if err != nil || !validDomain(name) {
+		if err != nil || !ValidHost(name) {
 			return fmt.Errorf("%q is not ADDRESS=NAME", item)
 		}
 		n.hosts = append(n.hosts, ip.WithZone("").String()+" "+name)
@@ -134,9 +166,9 @@ func (n *Names) SetHosts(value string) error {
 	return nil
 }
 
-// validDomain reports whether s can stand in resolv.conf and hosts. It is no more strict than
+// ValidHost reports whether s can stand in resolv.conf and hosts. It is no more strict than
 // resolvers are.
-func validDomain(s string) bool {
+func ValidHost(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !alphanumeric(c) && c != '-' && c != '.' && c != '_' {
 			return false
@@ -190,6 +222,8 @@ func (n *Names) Files(results [][]byte, hostNetwork bool) (map[string]string, er
 		files[HostResolvFile] = host
 	}
 	switch {
+	case n.imageFile:
+		files[ImageHostsFile] = ""
 	case n.hostsFile && len(n.hosts) == 0: // as rkt did: the file itself, with what it says later
 		files[HostHostsFile] = HostHosts + "\n"
 	case n.hostsFile:

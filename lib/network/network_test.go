@@ -241,7 +241,7 @@ func TestResolve(t *testing.T) {
 				return
 			}
 			for _, c := range choices {
-				got = append(got, Request{c.Name, c.Args})
+				got = append(got, Request{c.Name, c.Args, c.Aliases})
 			}
 			if err != nil || got.String() != test.want {
 				t.Fatalf("got %s, %v, want %s", got.String(), err, test.want)

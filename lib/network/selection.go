@@ -19,17 +19,26 @@ const (
 	restricted = "default-restricted"
 )
 
+// aliasKey is the argument of a network that is not for its plugins.
+const aliasKey = "alias"
+
 // Request is one network of --net.
 type Request struct {
 	Name string // a network's name, or the plugin type of one
 	Args string // KEY=VALUE;KEY=VALUE, handed to the plugins as CNI_ARGS
+
+	Aliases []string // names of the pod on this network: alias=NAME among the arguments, which no plugin sees
 }
 
 func (r Request) String() string {
-	if r.Args == "" {
+	args := r.Args
+	for _, alias := range r.Aliases {
+		args += ";" + aliasKey + "=" + alias
+	}
+	if args == "" {
 		return r.Name
 	}
-	return r.Name + ":" + r.Args
+	return r.Name + ":" + strings.TrimPrefix(args, ";")
 }
 
 // Selection is the value of --net, in rkt's grammar: n1,n2:KEY=VALUE;KEY=VALUE. It is a flag.Value,
@@ -103,23 +112,31 @@ func parseRequest(item string) (Request, error) {
 	if name == Host || name == None || name == All {
 		return Request{}, fmt.Errorf("%q takes no arguments", name)
 	}
-	given := map[string]bool{}
+	request, given, plain := Request{Name: name}, map[string]bool{}, []string{}
 	for arg := range strings.SplitSeq(args, ";") {
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok || !validKey(key) || strings.ContainsFunc(value, unprintable) {
 			return Request{}, fmt.Errorf("network %q: %q is not KEY=VALUE", name, arg)
 		}
+		if key == aliasKey {
+			if err := checkAlias(value); err != nil {
+				return Request{}, fmt.Errorf("network %q: %s=%w", name, aliasKey, err)
+			}
+			request.Aliases = append(request.Aliases, value)
+			continue
+		}
 		if given[key] {
 			return Request{}, fmt.Errorf("network %q: %s is given twice", name, key)
 		}
-		given[key] = true
+		given[key], plain = true, append(plain, arg)
 		if address, _, _ := strings.Cut(value, "/"); key == "IP" {
 			if _, err := netip.ParseAddr(address); err != nil {
 				return Request{}, fmt.Errorf("network %q: %q is not an IP address", name, value)
 			}
 		}
 	}
-	return Request{name, args}, nil
+	request.Args = strings.Join(plain, ";")
+	return request, nil
 }
 
 // validName reports whether s may name a network (CNI specification, section 1).

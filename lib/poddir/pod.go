@@ -77,7 +77,19 @@ const (
 	HostsFile      = "hosts"
 	HostResolvFile = "host-resolv.conf"
 	HostHostsFile  = "host-hosts"
+	ImageHostsFile = "image-hosts" // empty; apps keep their image's hosts(5)
 )
+
+// Names in NetDir of the names by which pods find each other, see package peers.
+const (
+	NamesFile    = NetDir + "/names" // those of the pod on its networks
+	NetAppsDir   = NetDir + "/apps"  // a directory for each app, see AppNames
+	OwnHostsFile = "own"             // what an app's hosts(5) starts with, whatever other pods there are
+	AppHostsDir  = "etc"             // what is mounted for the app: in it, as HostsFile, its hosts(5)
+)
+
+// AppNames is a file of an app in NetAppsDir.
+func AppNames(app, name string) string { return NetAppsDir + "/" + app + "/" + name }
 
 // Names in a directory of ConfigDir.
 const (
@@ -304,23 +316,24 @@ func (p *Pod) Lock() (*os.File, error) {
 func (p *Pod) Wait() error { return durable.WaitUnlocked(p.Dir()) }
 
 // Delete takes a pod away; the caller holds its lock. The directory leaves pods/ with one rename,
-// so that no other program sees half of it; what a kill leaves behind is removed by Sweep.
-func (p *Pod) Delete() error {
+// so that no other program sees half of it; what a kill leaves behind is removed by Sweep. It
+// returns how many bytes of the disk are free then.
+func (p *Pod) Delete() (freed int64, err error) {
 	if err := os.MkdirAll(p.pods.garbage(), 0o700); err != nil {
-		return err
+		return 0, err
 	}
 	stay, err := durable.Share(p.pods.garbage()) // Sweep would take the grave while it is empty
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer stay.Close()
 	grave, err := os.MkdirTemp(p.pods.garbage(), p.UUID+"-")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := os.Rename(p.Dir(), filepath.Join(grave, p.UUID)); err != nil {
 		os.Remove(grave)
-		return fmt.Errorf("pod %s: %w", p.UUID, err)
+		return 0, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	stay.Close()
 	return removeAll(grave)
@@ -350,7 +363,8 @@ func sweep(dir string) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		if locked, err := durable.Locked(path); err == nil && !locked {
-			errs = append(errs, removeAll(path))
+			_, err := removeAll(path)
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
@@ -358,15 +372,16 @@ func sweep(dir string) error {
 
 // removeAll removes a tree that the last processes of a killed pod may still write to for an
 // instant.
-func removeAll(path string) error {
-	var err error
+func removeAll(path string) (freed int64, err error) {
 	for wait := time.Millisecond; wait < time.Second; wait *= 2 {
-		if err = tree.Remove(path); err == nil {
-			return nil
+		var more int64
+		more, err = tree.RemoveCounted(path)
+		if freed += more; err == nil {
+			break
 		}
 		time.Sleep(wait)
 	}
-	return err
+	return freed, err
 }
 
 // Time is when one of the pod's files was made or last written; zero if it is not there.

@@ -114,7 +114,7 @@ func TestLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Delete(); err != nil {
+	if _, err := p.Delete(); err != nil {
 		t.Error(err)
 	}
 	lock.Close()

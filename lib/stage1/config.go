@@ -39,6 +39,7 @@ const (
 	PreStart          = "pre-start"
 	PostStop          = "post-stop"
 	HealthCheck       = "health"
+	StartupCheck      = "startup"
 )
 
 // HandlersAnnotation is the name of an annotation of an app, in its configuration and in a pod's
@@ -47,6 +48,13 @@ const (
 const (
 	HandlersAnnotation = "coreos.com/rkt/stage2/handlers"
 	HandlersAsApp      = "app"
+)
+
+// ReadyAnnotation is there for an app that is ready when it has passed a health check:
+// ReadyByHealth.
+const (
+	ReadyAnnotation = "coreos.com/rkt/stage2/ready"
+	ReadyByHealth   = "health"
 )
 
 // maskedPaths tell too much of the host, or change it: root in a pod is the host's root to
@@ -171,9 +179,15 @@ func (a App) annotate(config *specs.Spec) error {
 	handlers := []struct {
 		name string
 		argv []string
-	}{{PreStart, a.PreStart}, {PostStop, a.PostStop}, {HealthCheck, nil}}
+	}{{PreStart, a.PreStart}, {PostStop, a.PostStop}, {HealthCheck, nil}, {StartupCheck, nil}}
 	if a.Health != nil {
 		handlers[2].argv = a.Health.Exec
+		if a.Health.Startup != nil {
+			handlers[3].argv = a.Health.Startup.Exec
+		}
+	}
+	if a.Health != nil && a.Health.Ready {
+		annotate(config, ReadyAnnotation, ReadyByHealth)
 	}
 	if a.HandlersAsApp {
 		annotate(config, HandlersAnnotation, HandlersAsApp)
@@ -229,6 +243,9 @@ func (a App) checkText() error {
 	health := []string(nil)
 	if a.Health != nil {
 		health = a.Health.Exec
+		if a.Health.Startup != nil {
+			health = slices.Concat(health, a.Health.Startup.Exec)
+		}
 	}
 	for _, s := range slices.Concat(a.PreStart, a.PostStop, health, []string{a.WorkingDir}) {
 		if !utf8.ValidString(s) {

@@ -60,9 +60,9 @@ type Flavor interface {
 	// Ready reports whether a pod is ready, or has been. It is an error if that will never be
 	// known.
 	Ready(dir *poddir.Reader) (bool, error)
-	// Health reports how many health checks of an app have failed one after another: a number, -1
-	// before the first check, and ok is whether it is checked and the caller may know.
-	Health(p *poddir.Pod, dir *poddir.Reader, app string) (failed int, ok bool)
+	// Health is what is known of an app's health checks, of an app that has ended only if they
+	// ended it; ok is whether it is checked and the caller may know.
+	Health(p *poddir.Pod, dir *poddir.Reader, app string) (state HealthState, ok bool)
 	// Log is where the log of a pod is, and what of it is of one app, "" for all.
 	Log(p *poddir.Pod, app string) Journal
 

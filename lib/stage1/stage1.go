@@ -117,15 +117,6 @@ type Variable struct{ Name, Value string }
 // AppRoot is an app's root, seen from the pod's systemd.
 func AppRoot(app string) string { return "/opt/stage2/" + app + "/rootfs" }
 
-// Health is how to find out whether an app still works, as Docker's HEALTHCHECK has it.
-type Health struct {
-	Exec        []string      // ends with 0 if the app does
-	Interval    time.Duration // between the end of a check, or the app's start, and the next check
-	Timeout     time.Duration // of a check, which has failed then
-	StartPeriod time.Duration // since the app's start, in which failures do not count
-	Retries     int           // how many checks have to fail one after another
-}
-
 // PodName is what a pod is called that nobody has given a name to: by its own host name, and where
 // a flavor makes it known.
 func PodName(uuid string) string { return "rkt-" + uuid }

@@ -37,7 +37,9 @@ ended      record how an app has ended; exits with the pod's status
 asked      note that the pod is asked to stop
 stopped    note that it has stopped; exits with the pod's status
 healthy    note that an app has passed a health check
-unhealthy  count the health checks that an app fails, and kill it
+unhealthy  count the health checks that an app fails, and do something about it
+started    note that an app has passed a check of its start
+unstarted  count those that it fails
 streams    pass on what the apps print, to the journal or the console
 launch     make the namespaces of a pod of flavor init, and wait for its PID 1
 pod        be the PID 1 of such a pod
@@ -58,6 +60,8 @@ var commands = map[string]func(args []string) (status int, err error){
 	"stopped":   record(recorder.Stopped),
 	"healthy":   plain(health.Healthy),
 	"unhealthy": plain(health.Unhealthy),
+	"started":   plain(health.Started),
+	"unstarted": plain(health.Unstarted),
 	"streams":   plain(streams.Serve),
 
 	launcher.Command: own(launcher.Run),

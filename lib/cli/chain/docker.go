@@ -24,7 +24,7 @@ var docker = []struct{ flags, here string }{
 	{"m", "--memory=SIZE after the image, such as 512Mi"},
 	{"entrypoint", "--exec=PATH after the image, and its arguments after a --"},
 	{"network", "--net=host, --net=none or --net=NAME"},
-	{"network-alias", "--hosts-entry=ADDRESS=NAME in the pods that look for it"},
+	{"network-alias", "--net-alias=NAME"},
 	{"ip, ip6, mac-address", "--net=NETWORK:IP=ADDRESS, where the network's plugin takes it"},
 	{"restart", "a service with Restart=, which rkt unit IMAGE prints: systemd starts it again, at boot, too"},
 	{"privileged", "--caps-retain=all --seccomp=mode=retain,@rkt/nested after the image, or " +
@@ -32,7 +32,7 @@ var docker = []struct{ flags, here string }{
 	{"read-only", "--readonly-rootfs after the image"},
 	{"read-only-tmpfs", "--tmpfs=/run --tmpfs=/tmp after the image"},
 	{"add-host", "--hosts-entry=ADDRESS=NAME"},
-	{"no-hosts", "nothing: /etc/hosts is the image's unless --hosts-entry says otherwise"},
+	{"no-hosts", "--hosts-entry=none"},
 	{"dns-option", "--dns-opt=OPTION"},
 	{"security-opt", "--no-new-privileges, --apparmor=..., --seccomp=mode=... after the image, --selinux=no, " +
 		"type:... or level:... before it"},
@@ -70,7 +70,6 @@ var docker = []struct{ flags, here string }{
 	{"volumes-from", "--volume before the images: all apps of a pod can have it"},
 	{"image-volume", "--volume=SOURCE:TARGET in place of a volume that the image declares"},
 	{"oom-kill-disable", "--oom-score-adj=-1000 after the image"},
-	{"health-on-failure", "Restart= of the unit: an app that fails its check is killed"},
 	{"env-host", "--inherit-env"},
 	{"env-merge, unsetenv, unsetenv-all", "--environment=NAME=VALUE after the image, which replaces the image's; " +
 		"empty is a value"},
@@ -85,8 +84,8 @@ var docker = []struct{ flags, here string }{
 	{"uts", "--hostname=NAME"},
 	{"personality, chrootdirs, init-path", "nothing"},
 	{"preserve-fds", "a .socket unit: socket activation passes descriptors"},
-	{"sdnotify", "Type=notify of the unit, and --annotation=appc.io/executor/supports-systemd-notify=true after the " +
-		"image"},
+	{"sdnotify", "Type=notify of the unit, and after the image --ready=notify, with NotifyAccess=all of the unit, or " +
+		"--ready=health"},
 	{"sig-proxy", "nothing: SIGTERM stops the pod, and rkt kill --signal=NAME POD sends others"},
 	{"systemd", "nothing: the pod has a systemd, beside the app"},
 	{"timeout", "RuntimeMaxSec= of the unit"},

@@ -102,7 +102,10 @@ func register(name string, fs *cli.Flags) func() (*config, error) {
 		fs.Func("dns-search", "DOMAIN,...: domains that short names are looked up in (resolv.conf(5))", names.SetSearch)
 		fs.Func("dns-opt", "OPTION,...: options of the resolver", names.SetOption)
 		fs.Func("dns-domain", "DOMAIN: the local domain", names.SetDomain)
-		fs.Func("hosts-entry", "ADDRESS=NAME,...: lines of the apps' hosts(5); host: the host's file", names.SetHosts)
+		fs.Func("hosts-entry", "ADDRESS=NAME,...: lines of the apps' hosts(5); host: the host's file; none: the "+
+			"image's own, without names of other pods", names.SetHosts)
+		fs.Func("net-alias", "NAME,...: what else other pods on its networks call the pod, besides its name and its "+
+			"service's; for one network, --net=NETWORK:alias=NAME", names.SetAlias)
 	case "check":
 		fs.BoolVar(&c.repair, "repair", false, "first restore rules of the host that are gone, as after \"nft flush "+
 			"ruleset\" or the reload of a firewall")

@@ -383,11 +383,20 @@ func healthFlags(fs *cli.Flags, app *prepare.App) {
 			"arguments; none: no check"},
 		{"interval", "TIME: between two checks (default: the image's, or 30s)"},
 		{"timeout", "TIME: a check that takes longer has failed (default: the image's, or 30s)"},
-		{"retries", "N: kill the app when N checks in a row have failed (default: the image's, or 3)"},
+		{"retries", "N: the app is unhealthy when N checks in a row have failed (default: the image's, or 3)"},
 		{"start-period", "TIME: after the app's start, for which failures do not count (default: the image's, or 0s)"},
+		{"on-failure", "ACTION: what to do with an unhealthy app: kill it, which ends the pod (default), restart it in " +
+			"its pod, stop it by its stop signal, none"},
+		{"startup-cmd", "COMMAND: another check, which has to succeed first when the app starts"},
+		{"startup-interval", "TIME: between two startup checks (default: 30s)"},
+		{"startup-timeout", "TIME: a startup check that takes longer has failed (default: 30s)"},
+		{"startup-retries", "N: the app is unhealthy when N startup checks in a row have failed (default: 0, never)"},
+		{"startup-success", "N: how many startup checks have to succeed (default: 1)"},
 	} {
 		fs.Func("health-"+flag[0], flag[1], func(s string) error { return app.SetHealth(flag[0], s) })
 	}
+	fs.Func("ready", "WHEN: the app is ready for systemd's Type=notify: exec, when its program runs (default); "+
+		"notify, when it says so by sd_notify(3); health, when it passes a health check the first time", app.SetReady)
 }
 
 // setGroups sets the app's further groups.

@@ -139,7 +139,8 @@ func remove(p *poddir.Pod) error {
 		return err
 	}
 	defer lock.Close()
-	return p.Delete()
+	_, err = p.Delete()
+	return err
 }
 
 // find looks an image up as the pull policy says, and runs rkt-fetch for what is to be fetched.

@@ -25,7 +25,8 @@ var Command = &cli.Command{
 Prints what is known of a pod: state, uuid, name, created, started, ran (for how
 long), networks, ports that are forwarded to it, selinux (the context of its apps,
 if it has one of its own), of each app image-NAME, status-NAME (its state) and
-health-NAME (starting, healthy, or failing:N after N failed checks), and of a pod
+health-NAME (starting, healthy, or failing:N after N failed checks), check-NAME for
+each of the last five checks (its time, exit status and output), and of a pod
 that was started pid, exited, stopped (if somebody has stopped it), and
 app-NAME=STATUS for each app that has exited.
 
@@ -201,6 +202,9 @@ func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 		if a.Health != "" {
 			lines = append(lines, fmt.Sprintf("health-%s=%s", a.Name, a.Health))
 		}
+		for _, c := range a.Checks {
+			lines = append(lines, fmt.Sprintf("check-%s=%s", a.Name, check(c)))
+		}
 	}
 	if s.StartedAt != nil {
 		pid, err := of.ReadFile(poddir.PIDFile)
@@ -225,4 +229,16 @@ func write(p *cli.Process, of *poddir.Pod, s status.Pod) error {
 		}
 	}
 	return nil
+}
+
+// check is one line of a health check. What it has printed is an app's.
+func check(c status.Check) string {
+	line := fmt.Sprintf("%s status %d", time.Unix(0, c.Time).Format(time.DateTime), c.Status)
+	if c.Startup {
+		line += " (startup)"
+	}
+	if c.Output != "" {
+		line += " " + strconv.QuoteToGraphic(strings.TrimSuffix(c.Output, "\n"))
+	}
+	return line
 }

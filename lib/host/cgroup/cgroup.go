@@ -220,6 +220,13 @@ func Kill(dir string) error {
 	return fmt.Errorf("cgroup %s: processes appear faster than they can be killed", dir)
 }
 
+// Processes lists the processes in a group and in those below it, the oldest number first.
+func Processes(dir string) ([]int, error) {
+	pids, err := below(dir)
+	slices.Sort(pids)
+	return pids, err
+}
+
 // below lists the processes in a group and in those below it.
 func below(dir string) (processes []int, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

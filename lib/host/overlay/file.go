@@ -157,6 +157,29 @@ func Symlink(root *os.File, target, name string) error {
 	return nil
 }
 
+// Replace puts a symbolic link in the place of whatever has the name, as an app sees the
+// directories above it. A directory stays, and is an error.
+func Replace(root *os.File, target, name string) error {
+	parent, base := path.Split(path.Clean("/" + name))
+	dir, err := Open(root, parent, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	tmp := ".rkt-" + base
+	if err := unix.Unlinkat(int(dir.Fd()), tmp, 0); err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "symlink", Path: name, Err: err}
+	}
+	err = unix.Symlinkat(target, int(dir.Fd()), tmp)
+	if err == nil {
+		err = unix.Renameat(int(dir.Fd()), tmp, int(dir.Fd()), base)
+	}
+	if err != nil {
+		return &os.PathError{Op: "symlink", Path: name, Err: err}
+	}
+	return nil
+}
+
 // WriteFile puts a regular file in the place of whatever has the name, as an app sees the
 // directories above it. A link of that name is replaced and not followed; a directory stays, and is
 // an error.

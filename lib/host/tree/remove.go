@@ -19,32 +19,50 @@ import (
 // what is deeper up to the top by a rename; when it is killed or fails all that is left is still
 // below path. What is mounted in the tree stays, and is an error.
 func Remove(path string) error {
-	err := unix.Unlink(path)
-	switch err {
+	_, err := RemoveCounted(path)
+	return err
+}
+
+// RemoveCounted is Remove, and returns how many bytes of the disk are free then, of files that have
+// no other name.
+func RemoveCounted(path string) (freed int64, err error) {
+	freed = ownBytes(unix.AT_FDCWD, path)
+	switch err := unix.Unlink(path); err {
 	case nil, unix.ENOENT:
-		return nil
+		return freed, nil
 	case unix.EISDIR, unix.EPERM: // as POSIX has it, or an immutable file
 	default:
-		return &fs.PathError{Op: "remove", Path: path, Err: err}
+		return 0, &fs.PathError{Op: "remove", Path: path, Err: err}
 	}
 	top, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return &fs.PathError{Op: "remove", Path: path, Err: unix.EPERM}
+		return 0, &fs.PathError{Op: "remove", Path: path, Err: unix.EPERM}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = (&remover{top: top}).empty()
+	r := &remover{top: top}
+	err = r.empty()
 	if err := errors.Join(err, top.Close()); err != nil {
-		return err
+		return r.freed, err
 	}
 	if err := unix.Rmdir(path); err != nil && err != unix.ENOENT {
-		return &fs.PathError{Op: "remove", Path: path, Err: err}
+		return r.freed, &fs.PathError{Op: "remove", Path: path, Err: err}
 	}
-	return nil
+	return r.freed, nil
+}
+
+// ownBytes is how much a file takes that has no other name; 0 for a directory.
+func ownBytes(at int, name string) int64 {
+	var st unix.Stat_t
+	err := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink > 1 {
+		return 0
+	}
+	return st.Blocks * 512
 }
 
 // levels is how deep Remove goes, and so how many directories it holds open: deeper than a pod of
@@ -54,6 +72,7 @@ const levels = 12
 type remover struct {
 	top    *os.File
 	lifted int // how many directories were lifted, for names
+	freed  int64
 }
 
 // empty removes what is in the top directory, and what is lifted into it meanwhile.
@@ -87,8 +106,10 @@ func (r *remover) remove(in *os.File, name string, level int) error {
 		return &fs.PathError{Op: "remove", Path: filepath.Join(in.Name(), name), Err: err}
 	}
 	at := int(in.Fd())
+	size := ownBytes(at, name)
 	err := unix.Unlinkat(at, name, 0)
 	if err == nil || err == unix.ENOENT {
+		r.freed += size
 		return nil
 	}
 	if err != unix.EISDIR {

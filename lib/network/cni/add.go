@@ -15,6 +15,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/network/peers"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
@@ -55,6 +56,9 @@ func (a *Attacher) Add(ctx context.Context, selection network.Selection) ([]json
 	results, err := a.attach(ctx, selection, attachments)
 	if err != nil {
 		return nil, a.takeBack(ctx, err)
+	}
+	if err := peers.Update(p.Pods()); err != nil { // the pod's own are as they should be when it starts
+		a.warn(fmt.Sprintf("names of pods: %v", err))
 	}
 	return results, nil
 }
@@ -135,6 +139,9 @@ func (a *Attacher) intend(ctx context.Context, selection network.Selection) ([]*
 		return nil, err
 	}
 	if name := without(selection); name != "" {
+		if len(a.Names.Aliases) > 0 {
+			return nil, fmt.Errorf("--net-alias=%s: no pod looks for it there with --net=%s", a.Names.Aliases[0], name)
+		}
 		if len(ports) > 0 { // in rkt's words, for scripts
 			return nil, fmt.Errorf("port %s: --port flag does not work with '%s' networking", ports[0], name)
 		}
@@ -187,7 +194,7 @@ func (a *Attacher) choose(selection network.Selection) ([]*attachment, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", choice.Label(), err)
 		}
-		to.label = choice.Label()
+		to.label, to.aliases = choice.Label(), choice.Aliases
 		if err := to.misspelt(a.Warn); err != nil {
 			return nil, fmt.Errorf("%s: %w", to.label, err)
 		}
@@ -309,7 +316,26 @@ func (a *Attacher) writeNames(attachments []*attachment, host bool) error {
 			return err
 		}
 	}
-	return nil
+	if host {
+		return nil
+	}
+	return a.noteNames(attachments)
+}
+
+// noteNames notes what other pods call the pod.
+func (a *Attacher) noteNames(attachments []*attachment) error {
+	var entries []peers.Entry
+	for _, to := range attachments {
+		network, err := to.Network()
+		if err != nil {
+			return err
+		}
+		names := peers.PodNames(a.pod, slices.Concat(a.Names.Aliases, to.aliases))
+		for _, ip := range network.IPs {
+			entries = append(entries, peers.Entry{Network: network.Name, Address: ip, Names: names})
+		}
+	}
+	return peers.Note(a.pod, entries)
 }
 
 // record makes the pod's net/ in one rename. It is not on the disk yet.

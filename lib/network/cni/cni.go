@@ -44,6 +44,12 @@ func (a *Attacher) plugins(netDir string, dirs []string) *plugins {
 	return &plugins{uuid: a.pod.UUID, netDir: netDir, dirs: dirs, stderr: a.Stderr, called: a.Called, warn: a.Warn}
 }
 
+func (a *Attacher) warn(line string) {
+	if a.Warn != nil {
+		a.Warn(line)
+	}
+}
+
 // netDir is the pod's net/.
 func (a *Attacher) netDir() string { return a.pod.Path(poddir.NetDir) }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
 	"github.com/rkt-toolkit/rkt/lib/network"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
+	"github.com/rkt-toolkit/rkt/lib/network/peers"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
@@ -54,6 +55,9 @@ func (a *Attacher) detach(ctx context.Context) error {
 	lost := errors.Is(err, fs.ErrNotExist) && netns.Owner(p.UUID) != ""
 	if err := remove(p.Path(poddir.NetnsFile)); err != nil {
 		return err
+	}
+	if err := peers.Leave(p); err != nil { // before others get its addresses
+		a.warn(fmt.Sprintf("pod %s: its names: %v", p.UUID, err))
 	}
 	if lost { // somebody has removed the record, but not the pod's directory
 		if err := sweepPod(ctx, p.UUID); err != nil {

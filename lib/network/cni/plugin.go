@@ -216,6 +216,8 @@ type attachment struct {
 	list   *libcni.NetworkConfigList
 	result types.Result
 	label  string // names it in an error
+
+	aliases []string // of the pod on this network alone
 }
 
 func newAttachment(a network.Attachment) (*attachment, error) {

@@ -15,7 +15,9 @@ import (
 
 	"github.com/rkt-toolkit/rkt/lib/host/durable"
 	"github.com/rkt-toolkit/rkt/lib/host/netns"
+	"github.com/rkt-toolkit/rkt/lib/host/printable"
 	"github.com/rkt-toolkit/rkt/lib/network/netfilter"
+	"github.com/rkt-toolkit/rkt/lib/network/peers"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/volume"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -60,63 +62,65 @@ var errChanged = errors.New("another program has used it meanwhile")
 
 // Remove removes one pod now. A pod that is gone is no error.
 func (c *Collector) Remove(ctx context.Context, p *poddir.Pod) error {
-	return c.remove(ctx, p, func(poddir.State) bool { return true })
+	_, err := c.remove(ctx, p, func(poddir.State) bool { return true })
+	return err
 }
 
 // remove is Remove for as long as the pod's state allows it, asked again under the lock: a prepared
 // pod may have been run, and have ended, since the rules were applied to it.
-func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(poddir.State) bool) error {
+func (c *Collector) remove(ctx context.Context, p *poddir.Pod, allowed func(poddir.State) bool) (freed int64,
+	err error) {
 	state, err := p.State()
 	if errors.Is(err, poddir.ErrNotFound) {
 		c.Log.Debug("gone already", "pod", p.UUID)
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !state.May(poddir.Deleting) || state == poddir.Preparing {
 		// A killed pod's lock lives as long as the last of its first process; in ExecStopPost= that
 		// is an instant.
 		if state, err = settle(p); errors.Is(err, poddir.ErrNotFound) {
-			return nil
+			return 0, nil
 		} else if err != nil {
-			return err
+			return 0, err
 		} else if state.Lives() {
-			return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
+			return 0, fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
 		}
 	}
 	if err := c.releaseNetwork(ctx, p); err != nil {
-		return err
+		return 0, err
 	}
 	lock, err := p.LockEnded(ctx, waitLimit)
 	switch {
 	case errors.Is(err, poddir.ErrNotFound):
 		c.Log.Debug("another program has removed it", "pod", p.UUID)
-		return nil
+		return 0, nil
 	case errors.Is(err, durable.ErrLocked):
-		return fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
+		return 0, fmt.Errorf("pod %q %w", p.UUID, ErrRunning)
 	case err != nil:
-		return err
+		return 0, err
 	}
 	defer lock.Close()
 	if !allowed(p.StateHeld()) {
-		return fmt.Errorf("pod %s: %w", p.UUID, errChanged)
+		return 0, fmt.Errorf("pod %s: %w", p.UUID, errChanged)
 	}
 	if _, err := os.Lstat(p.Path(poddir.NetDir)); err == nil { // a network was added in between
-		return fmt.Errorf("pod %s: another program gives it a network", p.UUID)
+		return 0, fmt.Errorf("pod %s: another program gives it a network", p.UUID)
 	}
 	if err := c.release(ctx, p); err != nil {
-		return err
+		return 0, err
 	}
 	lost := data(p)
-	if err := p.Delete(); err != nil {
-		return err
+	if freed, err = p.Delete(); err != nil {
+		return freed, err
 	}
 	if lost != "" && state.Ended() {
 		c.Warn(fmt.Sprintf("pod %s: removed with the data of its volumes: %s", p.UUID, lost))
 	}
-	c.Log.Debug("removed", "pod", p.UUID, "state", state)
-	return nil
+	c.Log.Debug("removed", "pod", p.UUID, "state", state, "bytes", freed)
+	return freed, nil
 }
 
 // release removes what a pod, whose lock is held, has left outside of its directory.
@@ -185,6 +189,9 @@ func (c *Collector) Collect(ctx context.Context, r Rules) error {
 		})
 	}
 	all.Wait()
+	if err := peers.Update(c.Pods); err != nil { // of pods that have exited, and after a kill
+		errs = append(errs, fmt.Errorf("names of pods: %w", err))
+	}
 	if r.MarkOnly || ctx.Err() != nil {
 		return errors.Join(errs...)
 	}
@@ -246,14 +253,15 @@ func (c *Collector) collect(ctx context.Context, p *poddir.Pod, r Rules) error {
 	if state == poddir.Exited { // it was marked above
 		state = poddir.ExitedGarbage
 	}
-	if err := c.remove(ctx, p, func(now poddir.State) bool { return now == state }); err != nil {
+	freed, err := c.remove(ctx, p, func(now poddir.State) bool { return now == state })
+	if err != nil {
 		if errors.Is(err, ErrRunning) || errors.Is(err, errChanged) {
 			c.Log.Debug("kept: used meanwhile", "pod", p.UUID, "cause", err)
 			return nil
 		}
 		return err
 	}
-	c.Report(fmt.Sprintf("Garbage collecting pod %q", p.UUID))
+	c.Report(fmt.Sprintf("Garbage collecting pod %q (%s)", p.UUID, printable.Size(freed)))
 	return nil
 }
 

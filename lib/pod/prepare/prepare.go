@@ -139,7 +139,8 @@ func Pod(ctx context.Context, pods poddir.Pods, images *store.Store, o Options) 
 		return nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, p.Delete())
+		_, undo := p.Delete()
+		return nil, errors.Join(err, undo)
 	}
 	return p, nil
 }

@@ -100,7 +100,7 @@ func TestReserveCategories(t *testing.T) {
 	exited := give(given(0, 1), "s0:c0,c2", poddir.ManifestFile, poddir.StartedFile)
 	give(given(0, 1, 2), "s0:c1,c2")
 	give(given(0, 1, 2), "")
-	if err := exited.Delete(); err != nil {
+	if _, err := exited.Delete(); err != nil {
 		t.Fatal(err)
 	}
 	give(given(0, 1, 2), "s0:c0,c2")

@@ -38,19 +38,18 @@ var keys = []row{
 	{"Container", "GroupAdd", groups, "`--supplementary-gids`; `keep-groups` is refused"},
 	{"Container", "HealthCmd", app("--health-cmd="), "`--health-cmd`"},
 	{"Container", "HealthInterval", app("--health-interval="), "`--health-interval`"},
-	{"Container", "HealthLogDestination", nil, "leave it out; what a check prints is in the journal"},
-	{"Container", "HealthMaxLogCount", nil, "leave it out; what a check prints is in the journal"},
-	{"Container", "HealthMaxLogSize", nil, "leave it out; what a check prints is in the journal"},
-	{"Container", "HealthOnFailure", only("kill", "restart", "stop"),
-		"nothing: an app that fails its check is killed, and Restart= of [Service] decides what is next; " +
-			"`none` is refused"},
+	{"Container", "HealthLogDestination", nil, keptChecks},
+	{"Container", "HealthMaxLogCount", nil, keptChecks},
+	{"Container", "HealthMaxLogSize", nil, keptChecks},
+	{"Container", "HealthOnFailure", app("--health-on-failure="),
+		"`--health-on-failure`; without it the app is killed, where Podman does nothing"},
 	{"Container", "HealthRetries", app("--health-retries="), "`--health-retries`"},
 	{"Container", "HealthStartPeriod", app("--health-start-period="), "`--health-start-period`"},
-	{"Container", "HealthStartupCmd", nil, startup},
-	{"Container", "HealthStartupInterval", nil, startup},
-	{"Container", "HealthStartupRetries", nil, startup},
-	{"Container", "HealthStartupSuccess", nil, startup},
-	{"Container", "HealthStartupTimeout", nil, startup},
+	{"Container", "HealthStartupCmd", app("--health-startup-cmd="), "`--health-startup-cmd`"},
+	{"Container", "HealthStartupInterval", app("--health-startup-interval="), "`--health-startup-interval`"},
+	{"Container", "HealthStartupRetries", app("--health-startup-retries="), "`--health-startup-retries`"},
+	{"Container", "HealthStartupSuccess", app("--health-startup-success="), "`--health-startup-success`"},
+	{"Container", "HealthStartupTimeout", app("--health-startup-timeout="), "`--health-startup-timeout`"},
 	{"Container", "HealthTimeout", app("--health-timeout="), "`--health-timeout`"},
 	{"Container", "HostName", podFlag("--hostname="), "`--hostname`"},
 	{"Container", "HttpProxy", nil, "leave it out; an app gets a proxy by Environment=HTTPS_PROXY=URL"},
@@ -68,10 +67,10 @@ var keys = []row{
 		"`--volume` for `bind` and `volume`, `--tmpfs` for `tmpfs`; other types are refused"},
 	{"Container", "Network", networks,
 		"`--net`; a `.network` file's network; `X.container` is refused: apps that share a network are a pod"},
-	{"Container", "NetworkAlias", nil, "AddHost=NAME:ADDRESS in those that look for it"},
+	{"Container", "NetworkAlias", podFlag("--net-alias="), "`--net-alias`"},
 	{"Container", "NoNewPrivileges", yes(app("--no-new-privileges=true"), nil), "`--no-new-privileges`"},
 	{"Container", "Notify", notify,
-		"`--annotation=appc.io/executor/supports-systemd-notify=true` and NotifyAccess=all; `healthy` is refused"},
+		"`--ready=notify` and NotifyAccess=all; for `healthy` `--ready=health`"},
 	{"Container", "PidsLimit", pids, "`--pids-max`"},
 	{"Container", "Pod", nothing, "the app is one of that pod, which `rkt unit --from=NAME.pod` writes"},
 	{"Container", "PodmanArgs", nil, podmanArgs},
@@ -135,7 +134,7 @@ var keys = []row{
 	{"Pod", "IP6", nil, "leave it out; the network's file in /etc/rkt/net.d says which addresses it gives"},
 	{"Pod", "Label", nil, "Label= in [Container]: apps have labels"},
 	{"Pod", "Network", networks, "`--net`; a `.network` file's network"},
-	{"Pod", "NetworkAlias", nil, "AddHost=NAME:ADDRESS in those that look for it"},
+	{"Pod", "NetworkAlias", podFlag("--net-alias="), "`--net-alias`"},
 	{"Pod", "PodmanArgs", nil, podmanArgs},
 	{"Pod", "PodName", podFlag("--pod-name="), "`--pod-name`"},
 	{"Pod", "PublishPort", publish, "`--port=80-tcp:[IP:]PORT`; without a port of the host it is refused"},
@@ -171,7 +170,7 @@ var keys = []row{
 
 	{"Network", "ContainersConfModule", nil, "leave it out; rkt.conf configures rkt"},
 	{"Network", "DisableDNS", only("true", "yes", "on", "1"),
-		"nothing: rkt's networks answer no names; `false` is refused"},
+		"nothing: names are lines of /etc/hosts; `false` is refused"},
 	{"Network", "DNS", func(c *conv, v string) error { c.net.dns = append(c.net.dns, v); return nil },
 		"`dns` of the network's file"},
 	{"Network", "Driver", func(c *conv, v string) error { c.net.driver = v; return nil },
@@ -237,6 +236,6 @@ const (
 	useAuto    = "UserNS=auto gives a pod users of its own, and UserNS=host has none"
 	podmanArgs = "PodFlags= and AppFlags= in a section [X-Rkt] take rkt's flags; docs/from-podman.md has " +
 		"them by Podman's"
-	startup    = "HealthStartPeriod=TIME, in which failures do not count"
+	keptChecks = "leave it out; rkt status has the last 5 checks, the pod's journal all that they print"
 	hostVolume = "Volume=DIR:TARGET in the .container file, with a .mount unit for DIR"
 )

@@ -149,8 +149,10 @@ func networks(c *conv, v string) error {
 		case "":
 		case "ip", "mac":
 			args = append(args, strings.ToUpper(key)+"="+value)
+		case "alias":
+			args = append(args, option)
 		default:
-			return fmt.Errorf("%s: rkt has ip and mac", key)
+			return fmt.Errorf("%s: rkt has alias, ip and mac", key)
 		}
 	}
 	at := slices.IndexFunc(c.nets, func(n string) bool { return strings.HasPrefix(n, ":") })

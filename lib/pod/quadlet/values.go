@@ -177,11 +177,11 @@ func memory(c *conv, v string) error {
 
 func notify(c *conv, v string) error {
 	if v == "healthy" {
-		return errors.New("write Notify=true, which waits for the app to say so by sd_notify(3)")
+		return app("--ready=health")(c, "")
 	}
 	return yes(func(c *conv, _ string) error {
 		c.unit.Settings = append(c.unit.Settings, Setting{"Service", "NotifyAccess", "all"})
-		return app("--annotation=appc.io/executor/supports-systemd-notify=true")(c, "")
+		return app("--ready=notify")(c, "")
 	}, nil)(c, v)
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
+	"github.com/rkt-toolkit/rkt/lib/network/peers"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -19,6 +21,7 @@ type mounting struct {
 	o         Options
 	users     *shifted                                // nil is the host's
 	names     *names                                  // in which apps look names up
+	label     *selinux.Context                        // of what is mounted for the pod; nil is none
 	volumes   map[string][]fstab.Bind                 // by app
 	elsewhere func(fstab.Bind, *stage1.Starting) bool // whether the flavor mounts a volume itself; may be nil
 }
@@ -26,8 +29,8 @@ type mounting struct {
 // mountAll makes the pod's mounts in the mount namespace that the calling thread has to itself, and
 // gives the apps the files in which they look names up. elsewhere reports whether the flavor mounts
 // a volume itself; it may be nil.
-func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted,
-	elsewhere func(fstab.Bind, *stage1.Starting) bool) error {
+func (s *starting) mountAll(elsewhere func(fstab.Bind, *stage1.Starting) bool) error {
+	p, apps, o := s.pod, s.apps, s.o
 	names, err := readNames(p, o.Hostname)
 	if err != nil {
 		return err
@@ -37,7 +40,7 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted,
 		return err
 	}
 	defer dir.Close()
-	m := &mounting{pod: p, dir: dir, o: o, users: users, names: names, elsewhere: elsewhere,
+	m := &mounting{pod: p, dir: dir, o: o, users: s.users, names: names, label: s.label, elsewhere: elsewhere,
 		volumes: map[string][]fstab.Bind{}}
 	if err := m.ofPod(); err != nil {
 		return err
@@ -47,6 +50,11 @@ func mountAll(p *poddir.Pod, apps []*app, o Options, users *shifted,
 			return fmt.Errorf("app %q: %w", app.Name, err)
 		}
 		o.Log.Debug("mounted its root", "pod", p.UUID, "app", app.Name, "volumes", len(m.volumes[app.Name]))
+	}
+	if names.peers {
+		if err := peers.Update(p.Pods()); err != nil {
+			o.Warn(fmt.Sprintf("names of pods: %v", err))
+		}
 	}
 	return nil
 }
@@ -80,32 +88,47 @@ func (m *mounting) ofPod() error {
 // ofApp mounts the root of an app and what is in it.
 func (m *mounting) ofApp(a *app) error {
 	overlayDir, root := m.pod.Path(poddir.AppOverlay(a.Name)), m.pod.Path(poddir.RootDir+stage1.AppRoot(a.Name))
-	mount := func() error { return m.inRoot(a, overlayDir, root) }
-	var err error
-	if m.users == nil {
-		err = mount()
-	} else {
-		err = m.users.As(mount)
+	if err := m.asUsers(func() error { return m.root(a, overlayDir, root) }); err != nil {
+		return err
 	}
+	peers, err := m.names.ownHosts(m.pod, a, root, m.volumes[a.Name], m.label)
 	if err != nil {
+		return err
+	}
+	if err := m.asUsers(func() error { return m.inRoot(a, root, peers) }); err != nil {
 		return err
 	}
 	return overlay.Protect(overlayDir, root)
 }
 
-// inRoot mounts the root, and then in it. Volumes come last, so that nothing is written into them;
-// one at /etc/resolv.conf takes precedence over the pod's file.
-func (m *mounting) inRoot(a *app, overlayDir, root string) error {
+// asUsers calls f with the IDs of the pod's own root, if it has one.
+func (m *mounting) asUsers(f func() error) error {
+	if m.users == nil {
+		return f()
+	}
+	return m.users.As(f)
+}
+
+// root mounts the root of an app, and writes the files in it.
+func (m *mounting) root(a *app, overlayDir, root string) error {
 	if err := overlay.Mount(overlayDir, root, a.Final.MountLabel); err != nil {
 		return err
 	}
 	if err := mountDev(m.pod, root, a, m.o.Interactive, m.users); err != nil {
 		return err
 	}
-	if err := m.names.give(root); err != nil {
-		return err
+	return m.names.give(root)
+}
+
+// inRoot mounts what is in the root. Volumes come last, so that nothing is written into them; one
+// at /etc/resolv.conf takes precedence over the pod's file.
+func (m *mounting) inRoot(a *app, root string, peers *fstab.Bind) error {
+	if peers != nil {
+		if err := linkHosts(root); err != nil {
+			return err
+		}
 	}
-	volumes := slices.DeleteFunc(m.names.volumes(m.volumes[a.Name]), func(b fstab.Bind) bool {
+	volumes := slices.DeleteFunc(m.names.volumes(peers, m.volumes[a.Name]), func(b fstab.Bind) bool {
 		return m.elsewhere != nil && m.elsewhere(b, a.Starting)
 	})
 	if err := mountVolumes(m.dir, root, volumes, m.users); err != nil {

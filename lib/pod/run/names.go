@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/host/overlay"
+	"github.com/rkt-toolkit/rkt/lib/host/selinux"
 	"github.com/rkt-toolkit/rkt/lib/network"
+	"github.com/rkt-toolkit/rkt/lib/network/peers"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -21,6 +23,7 @@ type names struct {
 	resolvStub, hostsStub []byte // where the image has none
 	hostname              []byte // /etc/hostname
 	hostHosts             bool   // the host's file is mounted on /etc/hosts
+	peers                 bool   // other pods are found by name: each app has a hosts(5) file that is kept in step
 }
 
 // readNames puts together what rkt-net has left.
@@ -54,6 +57,8 @@ func readNames(p *poddir.Pod, hostname string) (*names, error) {
 			break
 		}
 	}
+	_, err = os.Lstat(p.Path(poddir.NetDir + "/" + network.ImageHostsFile))
+	n.peers = len(networks) > 0 && !n.hostHosts && errors.Is(err, os.ErrNotExist)
 	line := address + " " + hostname + "\n"
 	n.hostsStub = []byte(network.Localhost + line)
 	if n.hosts != nil && !mentions(string(n.hosts), hostname) {
@@ -77,14 +82,24 @@ func mentions(hosts, name string) bool {
 	return false
 }
 
-// volumes are an app's, and before them the host's file for names if it has no volume there itself.
-func (n *names) volumes(own []fstab.Bind) []fstab.Bind {
-	isThere := slices.ContainsFunc(own, func(b fstab.Bind) bool { return path.Clean(b.Target) == network.HostHosts })
-	if !n.hostHosts || isThere {
-		return own
+// volumes are an app's, and before them what it finds at /etc/hosts if it has no volume there
+// itself: the host's file for names, or the one with the names of other pods.
+func (n *names) volumes(peers *fstab.Bind, own []fstab.Bind) []fstab.Bind {
+	switch {
+	case peers != nil:
+		return append([]fstab.Bind{*peers}, own...)
+	case n.hostHosts && !hasHosts(own):
+		return append([]fstab.Bind{{Source: network.HostHosts, Target: network.HostHosts, ReadOnly: true, NoDev: true}},
+			own...)
 	}
-	return append([]fstab.Bind{{Source: network.HostHosts, Target: network.HostHosts, ReadOnly: true, NoDev: true}},
-		own...)
+	return own
+}
+
+// hasHosts reports whether a volume has an app's /etc/hosts.
+func hasHosts(volumes []fstab.Bind) bool {
+	return slices.ContainsFunc(volumes, func(b fstab.Bind) bool {
+		return isBelow(network.HostHosts, path.Clean(b.Target))
+	})
 }
 
 // give writes the files into the root of an app, and /etc/hostname and /etc/mtab, as rkt did.
@@ -97,7 +112,7 @@ func (n *names) give(appRoot string) error {
 	for _, file := range []struct {
 		path          string
 		instead, stub []byte
-	}{{"/etc/resolv.conf", n.resolv, n.resolvStub}, {"/etc/hosts", n.hosts, n.hostsStub}} {
+	}{{"/etc/resolv.conf", n.resolv, n.resolvStub}, {network.HostHosts, n.hosts, n.hostsStub}} {
 		text := file.instead
 		if text == nil {
 			if text = file.stub; text == nil || !absent(root, file.path) {
@@ -109,6 +124,57 @@ func (n *names) give(appRoot string) error {
 		}
 	}
 	return n.giveHostname(root)
+}
+
+// peersDir is where an app has the directory with its hosts(5) file, to which a link at /etc/hosts
+// leads: a file there could not be replaced by another while the app has it.
+const peersDir = "/etc/.rkt"
+
+// maxHosts is how large the file of an image may be to which names of pods are added.
+const maxHosts = 1 << 20
+
+// ownHosts has an app find other pods by name: its file, as give has left it, becomes the start of
+// one in the pod's directory. It returns the mount, nil for an app whose /etc/hosts stays its own.
+func (n *names) ownHosts(p *poddir.Pod, a *app, appRoot string, volumes []fstab.Bind,
+	label *selinux.Context) (*fstab.Bind, error) {
+	if !n.peers || hasHosts(volumes) {
+		return nil, nil
+	}
+	root, err := os.Open(appRoot)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	own, err := overlay.ReadFile(root, network.HostHosts, maxHosts)
+	if err != nil {
+		return nil, nil // what is no file, or longer, stays
+	}
+	if len(own) > 0 && own[len(own)-1] != '\n' {
+		own = append(own, '\n')
+	}
+	dir, err := peers.Own(p, a.Name, own)
+	if err != nil {
+		return nil, err
+	}
+	if label != nil {
+		if err := selinux.SetTree(dir, *label); err != nil {
+			return nil, err
+		}
+	}
+	return &fstab.Bind{Source: dir, Target: peersDir, ReadOnly: true, NoDev: true}, nil
+}
+
+// linkHosts has /etc/hosts of an app be the file in peersDir.
+func linkHosts(appRoot string) error {
+	root, err := os.Open(appRoot)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := overlay.MkdirAll(root, peersDir, 0o755); err != nil {
+		return err
+	}
+	return overlay.Replace(root, path.Base(peersDir)+"/"+poddir.HostsFile, network.HostHosts)
 }
 
 // giveHostname writes /etc/hostname and, where the image has none, makes /etc/mtab. An image whose

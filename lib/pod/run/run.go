@@ -223,7 +223,7 @@ func (s *starting) mount(process *stage1.Process) error {
 			return fmt.Errorf("pod %s: %w", s.pod.UUID, err)
 		}
 	}
-	if err := mountAll(s.pod, s.apps, s.o, s.users, process.Mounts); err != nil {
+	if err := s.mountAll(process.Mounts); err != nil {
 		return fmt.Errorf("pod %s: %w", s.pod.UUID, err)
 	}
 	if err := unix.Chdir(s.pod.Dir()); err != nil {

@@ -193,7 +193,7 @@ func tryUsers(p *poddir.Pod, own userns.Range, o Options) (*shifted, *hostReason
 			return nil, &hostReason{dir + ": " + inShort(err), "put the data directory on another (--dir)"}, nil
 		}
 	}
-	for _, b := range names.volumes(binds) {
+	for _, b := range names.volumes(nil, binds) {
 		if !filepath.IsAbs(b.Source) {
 			continue
 		}

@@ -10,22 +10,27 @@ import (
 )
 
 // health is what Docker calls the status of an app's health check: starting, healthy, or how many
-// checks have failed one after another. It is "" for an app without a check, one that does not run,
-// and a caller who may not see it.
-func health(f stage1.Flavor, p *poddir.Pod, dir *poddir.Reader, app App) string {
-	if f == nil || app.State != poddir.Running.String() {
-		return ""
+// checks have failed one after another, and the last checks. Of an app that has ended it is how it
+// failed, if its checks ended it. It is "" for an app without a check, and a caller who may not see
+// it.
+func health(f stage1.Flavor, p *poddir.Pod, dir *poddir.Reader, pod Pod, app App) (string, []Check) {
+	if f == nil || pod.State == poddir.Running.String() && app.State != pod.State {
+		return "", nil
 	}
-	failed, ok := f.Health(p, dir, app.Name)
+	s, ok := f.Health(p, dir, app.Name)
+	var checks []Check
+	for _, c := range s.Checks {
+		checks = append(checks, Check(c))
+	}
 	switch {
 	case !ok:
-		return ""
-	case failed < 0:
-		return "starting"
-	case failed == 0:
-		return "healthy"
+		return "", nil
+	case s.Failed < 0:
+		return "starting", checks
+	case s.Failed == 0:
+		return "healthy", checks
 	}
-	return "failing:" + strconv.Itoa(failed)
+	return "failing:" + strconv.Itoa(s.Failed), checks
 }
 
 // ports are the ports of the host that are forwarded to the pod.

@@ -64,12 +64,21 @@ type App struct {
 	FinishedAt *int64  `json:"finished_at,omitempty"` // in nanoseconds since 1970
 	ExitCode   *int    `json:"exit_code,omitempty"`   // the exit status, after its end
 	Health     string  `json:"health,omitempty"`      // the state of its health check; not in rkt
+	Checks     []Check `json:"checks,omitempty"`      // the last health checks, the newest last; not in rkt
 	ImageID    string  `json:"image_id"`              // sha512-…
 	ImageName  string  `json:"image_name,omitempty"`  // not in rkt
 	Mounts     []Mount `json:"mounts,omitempty"`      // volumes that it has
 
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"` // of --user-annotation
 	UserLabels      map[string]string `json:"user_labels,omitempty"`      // of --user-label
+}
+
+// Check is how a health check has ended.
+type Check struct {
+	Time    int64  `json:"time"`    // of its end, in nanoseconds since 1970
+	Startup bool   `json:"startup"` // whether it is a check of the app's start
+	Status  int    `json:"status"`  // exit status, 128+n for death by signal n
+	Output  string `json:"output"`  // the start of what it has printed
 }
 
 // Mount is a volume in an app.
@@ -122,10 +131,14 @@ type Want struct {
 
 // flavor is that of a running pod, if it is of use.
 func (w Want) flavor(p *poddir.Pod, state poddir.State) (stage1.Flavor, error) {
-	if !w.Live || w.Flavors == nil || state != poddir.Running {
+	if !w.Live || w.Flavors == nil || state != poddir.Running && !state.Ended() {
 		return nil, nil
 	}
-	return w.Flavors.Of(p)
+	flavor, err := w.Flavors.Of(p)
+	if err != nil && state.Ended() { // of which less is known
+		return nil, nil
+	}
+	return flavor, err
 }
 
 // line is the content of a file of one line; "" if it can't be read.
@@ -179,9 +192,10 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 		}
 	}
 	if want.Live && !facts.State.Ended() {
-		if e.Ports, err = ports(p); err != nil {
-			return e, fmt.Errorf("pod %s: %w", p.UUID, err)
-		}
+		e.Ports, err = ports(p)
+	}
+	if err != nil {
+		return e, fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if want.Labels {
 		e.SELinux = context(dir)
@@ -197,7 +211,7 @@ func read(p *poddir.Pod, want Want) (Pod, error) {
 		m.UserAnnotations, m.UserLabels
 	for _, ra := range m.Apps {
 		a := app(e, m, &ra, dir, want)
-		a.Health = health(flavor, p, dir, a)
+		a.Health, a.Checks = health(flavor, p, dir, e, a)
 		e.AppNames = append(e.AppNames, a.Name)
 		e.Apps = append(e.Apps, a)
 	}

@@ -44,9 +44,11 @@ func (chroot) Main(init int, _ string) int               { return init }
 func (chroot) Group(int, string) (string, error) {
 	return "", errors.New("no cgroup of its own")
 }
-func (chroot) Stop(int) (unix.Signal, bool)                             { return unix.SIGTERM, true }
-func (chroot) Ready(*poddir.Reader) (bool, error)                       { return true, nil }
-func (chroot) Health(*poddir.Pod, *poddir.Reader, string) (int, bool)   { return 0, false }
+func (chroot) Stop(int) (unix.Signal, bool)       { return unix.SIGTERM, true }
+func (chroot) Ready(*poddir.Reader) (bool, error) { return true, nil }
+func (chroot) Health(*poddir.Pod, *poddir.Reader, string) (stage1.HealthState, bool) {
+	return stage1.HealthState{}, false
+}
 func (chroot) Log(*poddir.Pod, string) stage1.Journal                   { return stage1.Journal{} }
 func (chroot) Release(context.Context, *poddir.Pod, *slog.Logger) error { return nil }
 func (chroot) Sweep(context.Context, poddir.Pods, *slog.Logger) error   { return nil }

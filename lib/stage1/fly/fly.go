@@ -244,7 +244,9 @@ func (Flavor) Stop(int) (unix.Signal, bool) { return unix.SIGTERM, true }
 func (Flavor) Ready(*poddir.Reader) (bool, error) { return true, nil }
 
 // Health is not known.
-func (Flavor) Health(*poddir.Pod, *poddir.Reader, string) (int, bool) { return 0, false }
+func (Flavor) Health(*poddir.Pod, *poddir.Reader, string) (stage1.HealthState, bool) {
+	return stage1.HealthState{}, false
+}
 
 // Log is not known: what the app prints goes where the caller's output goes.
 func (Flavor) Log(*poddir.Pod, string) stage1.Journal { return stage1.Journal{} }

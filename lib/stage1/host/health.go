@@ -1,7 +1,9 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,51 +17,112 @@ func (a app) health(kind string) string { return "health@" + a.Name + "." + kind
 
 // checks are the units that check the app's health: a timer, the check, and what is done when it
 // has failed and when it has not. A failed check counts only once watched@APP.target is reached,
-// after the start period.
+// after the start period. The check of an app's start comes before, and starts the timer.
 func (a app) checks() (map[string][]byte, error) {
-	units := map[string]*unit{}
-	add := func(name, section string, lines ...string) {
-		u := units[name]
-		if u == nil {
-			u = &unit{}
-			u.add("Unit", "Description=Health of "+a.Name, "DefaultDependencies=no", "Conflicts=shutdown.target",
-				"Before=shutdown.target")
-			units[name] = u
-		}
-		u.add(section, lines...)
-	}
-	seconds := func(d time.Duration) string { return fmt.Sprintf("%dus", d.Microseconds()) }
-	timer, check := a.health("timer"), a.health("service")
-	add(timer, "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service")
+	units := checkUnits{app: a, files: map[string]*unit{}}
+	h := a.Health
 	failed := []string{"StartLimitIntervalSec=0"}
-	if a.Health.StartPeriod > 0 {
+	timer := a.health("timer")
+	if h.StartPeriod > 0 {
 		watched := "watched@" + a.Name
-		add(timer, "Unit", "Wants="+watched+".timer")
-		add(watched+".timer", "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service")
-		add(watched+".timer", "Timer", "Unit="+watched+".target", "OnActiveSec="+seconds(a.Health.StartPeriod),
+		units.add(a.firstTimer(), "Unit", "Wants="+watched+".timer")
+		units.bind(watched + ".timer")
+		units.add(watched+".timer", "Timer", "Unit="+watched+".target", "OnActiveSec="+seconds(h.StartPeriod),
 			"AccuracySec=100ms")
-		add(watched+".target", "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service")
+		units.bind(watched + ".target")
 		failed = append(failed, "Requisite="+watched+".target", "After="+watched+".target")
 	}
-	add(timer, "Timer", "OnActiveSec="+seconds(a.Health.Interval), "OnUnitInactiveSec="+seconds(a.Health.Interval),
-		"AccuracySec=100ms")
-	add(check, "Unit", "BindsTo="+a.Name+".service", "After="+a.Name+".service", "StartLimitIntervalSec=0",
-		"OnFailure=unhealthy@"+a.Name+".service", "OnSuccess=healthy@"+a.Name+".service")
-	add(check, "Service", "Type=oneshot", "ExecStart="+a.start(stage1.HealthCheck), "TimeoutStartSec="+
-		seconds(a.Health.Timeout), "KillSignal=SIGKILL")
-	add(check, "Service", a.process()...)
-	// What a check says is in the pod's journal, not among the lines of the app.
-	add(check, "Service", "StandardOutput=file:"+a.streamPath(streams.Health), "StandardError=file:"+
-		a.streamPath(streams.Health))
-	add("healthy@"+a.Name+".service", "Unit", "StartLimitIntervalSec=0")
-	add("unhealthy@"+a.Name+".service", "Unit", failed...)
-	for name, args := range map[string]string{"healthy@": "", "unhealthy@": " " + strconv.Itoa(a.Health.Retries)} {
-		command := stage1.Stage2 + " " + strings.TrimSuffix(name, "@") + " " + a.Name + args
-		add(name+a.Name+".service", "Service", "Type=oneshot", "Slice=-.slice", "ExecStart="+command,
-			"SyslogIdentifier="+a.Name, "StandardOutput=null", "StandardError=journal")
+	units.check(timer, a.health("service"), stage1.HealthCheck, h.Interval, h.Interval, h.Timeout)
+	units.add(a.health("service"), "Unit", "OnFailure=unhealthy@"+a.Name+".service",
+		"OnSuccess=healthy@"+a.Name+".service")
+	units.note("healthy", nil)
+	units.note("unhealthy", failed, a.retries(h.Retries)...)
+	if s := h.Startup; s != nil {
+		startup, check := a.firstTimer(), "startup@"+a.Name+".service"
+		units.add(timer, "Unit", "Conflicts="+startup)
+		units.check(startup, check, stage1.StartupCheck, firstStartup, s.Interval, s.Timeout)
+		units.add(check, "Unit", "OnFailure=unstarted@"+a.Name+".service", "OnSuccess=started@"+a.Name+".service")
+		units.note("started", []string{"OnSuccess=" + timer}, strconv.Itoa(s.Successes))
+		units.note("unstarted", failed, a.retries(s.Retries)...)
 	}
+	return units.bytes()
+}
+
+// firstStartup is how long after the start of an app the first check of its start comes.
+const firstStartup = 100 * time.Millisecond
+
+// firstTimer is the timer that the app's start starts.
+func (a app) firstTimer() string {
+	if a.Health.Startup != nil {
+		return "startup@" + a.Name + ".timer"
+	}
+	return a.health("timer")
+}
+
+// retries are what rkt-stage2 is told of an app that fails.
+func (a app) retries(n int) []string {
+	args := []string{strconv.Itoa(n), string(cmp.Or(a.Health.OnFailure, stage1.HealthKill))}
+	if a.Health.OnFailure == stage1.HealthStop && a.StopSignal != "" {
+		args = append(args, a.StopSignal)
+	}
+	return args
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%dus", d.Microseconds()) }
+
+// checkUnits are units for the checks of an app.
+type checkUnits struct {
+	app   app
+	files map[string]*unit
+}
+
+// add adds lines to a unit, which is there then.
+func (c checkUnits) add(name, section string, lines ...string) {
+	u := c.files[name]
+	if u == nil {
+		u = &unit{}
+		u.add("Unit", "Description=Health of "+c.app.Name, "DefaultDependencies=no", "Conflicts=shutdown.target",
+			"Before=shutdown.target")
+		c.files[name] = u
+	}
+	u.add(section, lines...)
+}
+
+// bind has a unit live no longer than the app.
+func (c checkUnits) bind(name string, more ...string) {
+	c.add(name, "Unit", "BindsTo="+c.app.Name+".service", "After="+c.app.Name+".service")
+	c.add(name, "Unit", more...)
+}
+
+// check adds a timer and the check that it starts.
+func (c checkUnits) check(timer, service, handler string, first, interval, timeout time.Duration) {
+	a := c.app
+	c.bind(timer)
+	c.add(timer, "Timer", "OnActiveSec="+seconds(first), "OnUnitInactiveSec="+seconds(interval), "AccuracySec=100ms")
+	c.bind(service, "StartLimitIntervalSec=0")
+	c.add(service, "Service", "Type=oneshot", "ExecStart="+a.start(handler), "TimeoutStartSec="+seconds(timeout),
+		"KillSignal=SIGKILL")
+	c.add(service, "Service", a.process()...)
+	// What a check says is in the pod's journal, not among the lines of the app.
+	c.add(service, "Service", "StandardOutput=file:"+a.streamPath(streams.Health), "StandardError=file:"+
+		a.streamPath(streams.Health))
+}
+
+// note adds a unit that notes how a check has ended.
+func (c checkUnits) note(what string, lines []string, args ...string) {
+	name := what + "@" + c.app.Name + ".service"
+	if len(lines) == 0 || !slices.Contains(lines, "StartLimitIntervalSec=0") {
+		lines = append([]string{"StartLimitIntervalSec=0"}, lines...)
+	}
+	c.add(name, "Unit", lines...)
+	command := strings.Join(append([]string{stage1.Stage2, what, c.app.Name}, args...), " ")
+	c.add(name, "Service", "Type=oneshot", "Slice=-.slice", "ExecStart="+command, "SyslogIdentifier="+c.app.Name,
+		"StandardOutput=null", "StandardError=journal")
+}
+
+func (c checkUnits) bytes() (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for name, u := range units {
+	for name, u := range c.files {
 		var err error
 		if files[name], err = u.Bytes(); err != nil {
 			return nil, err

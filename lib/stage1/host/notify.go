@@ -17,11 +17,14 @@ import (
 
 // announce has the pod's systemd say when the pod is ready.
 func (s *starting) announce() error {
-	var names []string
+	var names, byHealth []string
 	for _, a := range s.Apps {
 		names = append(names, a.Name)
+		if a.Prepared != nil && a.Prepared.Annotations[stage1.ReadyAnnotation] == stage1.ReadyByHealth {
+			byHealth = append(byHealth, a.Name)
+		}
 	}
-	unit, wants := Ready(names)
+	unit, wants := Ready(names, byHealth)
 	if err := unit.write(s.Pod, ReadyUnit); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func TestUnitsStartPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ready, _ := Ready([]string{app.Name})
+	ready, _ := Ready([]string{app.Name}, nil)
 	files[ReadyUnit] = written(t, ready)
 	started := 0
 	for name, text := range files {

@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
-	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/health"
 	"github.com/rkt-toolkit/rkt/lib/stage1/running"
 )
 
@@ -26,21 +25,12 @@ func (Flavor) Ready(dir *poddir.Reader) (bool, error) {
 	return false, nil
 }
 
-// healthDir is where rkt-stage2 counts, in a file for each app, how many health checks have failed
-// one after another.
-const healthDir = "run/rkt/health/"
-
-// Health is what rkt-stage2 has counted, for an app with a timer for its check.
-func (f Flavor) Health(p *poddir.Pod, dir *poddir.Reader, app string) (failed int, ok bool) {
+// Health is what rkt-stage2 has noted, for an app with a timer for its check.
+func (f Flavor) Health(p *poddir.Pod, dir *poddir.Reader, app string) (stage1.HealthState, bool) {
 	if _, err := dir.ReadFile(poddir.RootDir + UnitPath + "/health@" + app + ".timer"); err != nil {
-		return 0, false
+		return stage1.HealthState{}, false
 	}
-	text, err := running.Pod{Pod: p, Flavor: f}.ReadInside(healthDir + app)
-	if errors.Is(err, fs.ErrNotExist) {
-		return -1, true
-	}
-	failed, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
-	return failed, err == nil && parseErr == nil
+	return health.Read(running.Pod{Pod: p, Flavor: f}, dir, app)
 }
 
 // Log is the journal of the pod's systemd. For an app it is lines that the app has printed or said

@@ -232,16 +232,22 @@ func (a app) service() ([]byte, error) {
 		u.add("Unit", "Requires="+a.streamsSocket(), "After="+a.streamsSocket())
 	}
 	if a.Health != nil {
-		u.add("Unit", "Wants="+a.health("timer"))
+		u.add("Unit", "Wants="+a.firstTimer())
 	}
 	if a.Attachable() {
 		u.add("Unit", "Wants="+AttachUnit(a.Name), "After="+AttachUnit(a.Name))
 	}
-	kind := "exec"
+	kind, restart := "exec", []string{"Restart=no"}
+	if a.Health != nil && a.Health.OnFailure == stage1.HealthRestart { // see package health
+		u.add("Unit", "StartLimitIntervalSec=0")
+		restart = []string{"Restart=on-watchdog", "RestartSec=100ms", "WatchdogSignal=SIGKILL", "NotifyAccess=main"}
+	}
 	if a.Notify {
 		kind = "notify"
 	}
-	u.add("Service", "Type="+kind, "Restart=no", "ExecStart="+a.start(""))
+	u.add("Service", "Type="+kind)
+	u.add("Service", restart...)
+	u.add("Service", "ExecStart="+a.start(""))
 	if a.PreStart != nil {
 		u.add("Service", "ExecStartPre="+a.start(stage1.PreStart))
 	}

@@ -176,7 +176,7 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ready, _ := Ready([]string{app.Name, "second", "attachable"})
+	ready, _ := Ready([]string{app.Name, "second", "attachable"}, nil)
 	files[UnitPath+"/"+ReadyUnit] = written(t, ready)
 	dir := t.TempDir()
 	var units []string
@@ -212,7 +212,7 @@ func TestPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ready, _ := Ready([]string{"a"})
+	ready, _ := Ready([]string{"a"}, nil)
 	files[UnitPath+"/"+ReadyUnit] = written(t, ready)
 	n := 0
 	for path, text := range files {
@@ -249,7 +249,7 @@ func TestStartPeriod(t *testing.T) {
 		}
 		counts, timer := string(files[UnitPath+"/unhealthy@a.service"]), string(files[UnitPath+"/watched@a.timer"])
 		if waits := strings.Contains(counts, "\nRequisite=watched@a.target\n"); waits != (period > 0) ||
-			!strings.Contains(counts, "=/rkt/stage2 unhealthy a 3\n") {
+			!strings.Contains(counts, "=/rkt/stage2 unhealthy a 3 kill\n") {
 			t.Errorf("%s: %s", period, counts)
 		}
 		if waits := strings.Contains(timer, "\nOnActiveSec=8000000us\n"); waits != (period > 0) {
@@ -260,7 +260,7 @@ func TestStartPeriod(t *testing.T) {
 
 // The readiness unit is one that systemd takes.
 func TestReady(t *testing.T) {
-	service, wants := Ready([]string{"one", "two"})
+	service, wants := Ready([]string{"one", "two"}, nil)
 	unit, dropIn := string(written(t, service)), string(written(t, wants))
 	for _, want := range []string{"\nRequires=pod.target one.service two.service\n", " app-failed@one.service ",
 		" app-succeeded@two.service "} {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path"
@@ -110,7 +109,11 @@ func planOf(a stage1.App) (app plan.App, err error) {
 	}
 	if h := a.Health; h != nil {
 		app.Health = &plan.Health{Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod,
-			Retries: h.Retries}
+			Retries: h.Retries, OnFailure: h.OnFailure, Ready: h.Ready}
+		if s := h.Startup; s != nil {
+			app.Health.Startup = &plan.Startup{Interval: s.Interval, Timeout: s.Timeout, Retries: s.Retries,
+				Successes: s.Successes}
+		}
 	}
 	short := len(a.Name) <= streams.MaxName
 	return plan.App{Health: app.Health, Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
@@ -225,22 +228,17 @@ func (Flavor) Stop(init int) (signal unix.Signal, takes bool) {
 // Ready is what PID 1 has noted.
 func (Flavor) Ready(dir *poddir.Reader) (bool, error) { return dir.Marked(poddir.ReadyFile), nil }
 
-// Health is what PID 1 has counted, for an app that its plan has a check of.
-func (f Flavor) Health(p *poddir.Pod, dir *poddir.Reader, app string) (failed int, ok bool) {
+// Health is what PID 1 has noted, for an app that its plan has a check of.
+func (f Flavor) Health(p *poddir.Pod, dir *poddir.Reader, app string) (stage1.HealthState, bool) {
 	text, err := dir.ReadFile(poddir.RootDir + plan.File)
 	if err != nil {
-		return 0, false
+		return stage1.HealthState{}, false
 	}
 	of, err := plan.Parse(text)
 	if err != nil || !slices.ContainsFunc(of.Apps, func(a plan.App) bool { return a.Name == app && a.Health != nil }) {
-		return 0, false
+		return stage1.HealthState{}, false
 	}
-	text, err = running.Pod{Pod: p, Flavor: f}.ReadInside(health.Dir[1:] + "/" + app)
-	if errors.Is(err, fs.ErrNotExist) {
-		return -1, true
-	}
-	failed, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
-	return failed, err == nil && parseErr == nil
+	return health.Read(running.Pod{Pod: p, Flavor: f}, dir, app)
 }
 
 // Log is the host's journal, if the pod's lines go there: records of the pod's root, which no user

@@ -10,7 +10,7 @@ import (
 )
 
 // maxInside bounds a file that ReadInside reads.
-const maxInside = 4096
+const maxInside = 32 << 10
 
 // ReadInside reads a small file of a running pod as its PID 1 sees it, at a path below "/". No link
 // is followed, and nothing is waited for. It is an error for a pod that does not run, or is

@@ -15,7 +15,7 @@ import (
 // could tell of at that moment.
 const startedDir = "/run/rkt/started"
 
-// mark makes and locks the file of an app.
+// mark makes and locks the file of an app, anew if the app is started anew.
 func mark(name string) (fd int, err error) {
 	if err := os.MkdirAll(startedDir, 0o700); err != nil {
 		return -1, err
@@ -28,6 +28,9 @@ func mark(name string) (fd int, err error) {
 	}
 	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
 		return -1, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return -1, err
 	}
 	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, file, unix.AT_SYMLINK_FOLLOW)
 	if err != nil {

@@ -4,29 +4,20 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
-func TestCount(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "health")
-	for want := 1; want < 4; want++ {
-		if n, err := count(dir, "app"); err != nil || n != want {
-			t.Errorf("%d, %v, want %d", n, err, want)
-		}
-	}
-	if n, err := count(dir, "other"); err != nil || n != 1 {
-		t.Errorf("another app: %d, %v", n, err)
-	}
-	if err := passed(dir, "app"); err != nil {
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	s := stage1.NewHealthState()
+	s.Add(stage1.Check{Status: 1, Output: "no"}, 0)
+	if err := write(dir, "app", s); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "app")); err != nil || string(text) != "0\n" {
-		t.Errorf("passed: %q, %v", text, err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "app"), []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := count(dir, "app"); err != nil || n != 1 {
-		t.Errorf("a damaged count: %d, %v", n, err)
+	text, err := os.ReadFile(filepath.Join(dir, "app"))
+	if got := stage1.ParseHealthState(text); err != nil || got.Failed != 1 || len(got.Checks) != 1 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

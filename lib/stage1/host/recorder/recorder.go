@@ -50,8 +50,20 @@ func Ended(args []string) error {
 	if len(args) != 1 {
 		return errors.New("not APP")
 	}
-	return EndedWith(args[0], End{os.Getenv("MONITOR_SERVICE_RESULT"), os.Getenv("MONITOR_EXIT_CODE"),
-		os.Getenv("MONITOR_EXIT_STATUS")})
+	end := Monitored()
+	if _, err := os.Lstat(AgainDir + "/" + args[0]); err == nil && end.Result == "watchdog" {
+		return nil // systemd starts it anew, and up to release 253 calls that an end
+	}
+	return EndedWith(args[0], end)
+}
+
+// AgainDir has a file for each app that is started anew when it does not feed its watchdog, as
+// package health has the pod's systemd do.
+const AgainDir = "/run/rkt/again"
+
+// Monitored is how the service has ended because of which systemd has started this one.
+func Monitored() End {
+	return End{os.Getenv("MONITOR_SERVICE_RESULT"), os.Getenv("MONITOR_EXIT_CODE"), os.Getenv("MONITOR_EXIT_STATUS")}
 }
 
 // EndedWith is Ended for a PID 1 that is no systemd, and says how the app has ended as systemd
@@ -109,7 +121,7 @@ func (r podRoot) ended(app string, e End) error {
 	if e.Result == "start-limit-hit" { // by its socket, a second time; the first end is recorded
 		return nil
 	}
-	status, failed := e.exitStatus(), e.Result != "success"
+	status, failed := e.ExitStatus(), e.Result != "success"
 	if e.mayBeAsked() {
 		failed = !r.asked()
 	}
@@ -149,23 +161,23 @@ func (r podRoot) record(app string, status int) error {
 	return os.Rename(dir+"."+app, dir+app)
 }
 
-// exitStatus is the status as a shell has it.
-func (e End) exitStatus() int {
+// ExitStatus is the status as a shell has it.
+func (e End) ExitStatus() int {
 	switch e.Code {
 	case "exited":
 		if n, err := strconv.ParseUint(e.Status, 10, 8); err == nil {
 			return int(n)
 		}
 	case "killed", "dumped":
-		if n := signal(e.Status); n > 0 {
+		if n := Signal(e.Status); n > 0 {
 			return 128 + n
 		}
 	}
 	return noStatus
 }
 
-// signal is the number of a signal by systemd's name for it, or 0.
-func signal(name string) int {
+// Signal is the number of a signal by systemd's name for it, or 0.
+func Signal(name string) int {
 	rest, ok := strings.CutPrefix(name, "RTMIN")
 	if !ok {
 		return int(unix.SignalNum("SIG" + name))

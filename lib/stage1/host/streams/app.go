@@ -146,6 +146,11 @@ func (a *app) drain(p *pipe, name string, last bool, to *sink) (more bool, err e
 			return nil
 		}
 		r.app, r.pid = a.name, a.pid
+		if name == Health {
+			if err := capture(a.name, r.text); err != nil {
+				return err
+			}
+		}
 		return to.write(r, a.from, name != Health)
 	}
 	err = a.alone(func() error {

@@ -175,6 +175,11 @@ func serve(poll int, readers []reader) error {
 
 // Rest passes on what an app has printed that has ended, and nobody has read yet.
 func Rest(name string) error {
+	return errors.Join(rest(name, Output, Health), awaitSyslog(name))
+}
+
+// rest is Rest for the pipes of these names.
+func rest(name string, names ...string) error {
 	pod, err := uuid()
 	if err != nil {
 		return err
@@ -186,7 +191,7 @@ func Rest(name string) error {
 	var a *app
 	var to *sink
 	var errs []error
-	for _, stream := range []string{Output, Health} {
+	for _, stream := range names {
 		p, err := openPipe(filepath.Join(Dir, name, stream), s)
 		if err != nil || p == nil {
 			errs = append(errs, err)
@@ -209,7 +214,7 @@ func Rest(name string) error {
 			}
 		}
 	}
-	return errors.Join(append(errs, awaitSyslog(name))...)
+	return errors.Join(errs...)
 }
 
 // empty reports whether nothing waits.

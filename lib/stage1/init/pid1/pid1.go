@@ -194,8 +194,10 @@ func (p *pod) heard(a *process, text []byte) {
 	if status := p.news.BeforeReady(a.Name, text); status != "" {
 		p.say(status)
 	}
-	if !a.ready && slices.Contains(strings.Split(string(text), "\n"), "READY=1") {
-		p.appReady(a)
+	if slices.Contains(strings.Split(string(text), "\n"), "READY=1") {
+		if !a.ready && !a.readyByHealth() {
+			p.appReady(a)
+		}
 		a.watch()
 	}
 	if p.telling {

@@ -73,10 +73,13 @@ func (a *process) run() {
 			return
 		}
 		a.of.events <- func() {
-			if !a.Notify {
-				a.of.appReady(a)
-				a.watch()
+			if a.Notify {
+				return
 			}
+			if !a.readyByHealth() && !a.ready {
+				a.of.appReady(a)
+			}
+			a.watch()
 		}
 	}()
 }
@@ -130,7 +133,9 @@ func (a *process) fork(argv []string, what purpose) (int, error) {
 	}
 	defer unix.Close(null)
 	output := null
-	if a.Output && what != forCheck {
+	if what == forCheck {
+		output = a.check.printer
+	} else if a.Output {
 		if output, err = unix.Open(a.path(streams.Output), unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
 			return 0, fmt.Errorf("output: %w", err)
 		}
@@ -138,6 +143,9 @@ func (a *process) fork(argv []string, what purpose) (int, error) {
 	}
 	sys := &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: group}
 	files := a.standard(null, output)
+	if what == forCheck {
+		files = []uintptr{uintptr(null), uintptr(output), uintptr(output)}
+	}
 	if what == forApp && a.of.plan.Terminal {
 		console := uintptr(a.of.console)
 		files = []uintptr{console, console, console}
@@ -273,6 +281,9 @@ func (a *process) stop() {
 
 // finish records how the app has ended, when all that it has said is where it belongs.
 func (a *process) finish() {
+	if a.startAnew() {
+		return
+	}
 	a.step = done
 	if a.timer != nil {
 		a.timer.Stop()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/rkt-toolkit/rkt/lib/stage1"
 )
 
 // File is where it is, in the pod's root. Root there can read it and nobody else.
@@ -54,6 +56,15 @@ type App struct {
 type Health struct {
 	Interval, Timeout, StartPeriod time.Duration
 	Retries                        int
+	OnFailure                      stage1.HealthAction
+	Ready                          bool
+	Startup                        *Startup // nil is no check of the start
+}
+
+// Startup is when an app that starts is checked, as stage1.Startup has it.
+type Startup struct {
+	Interval, Timeout  time.Duration
+	Retries, Successes int
 }
 
 // Socket is a listening socket that an app is to have.
