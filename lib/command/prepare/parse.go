@@ -385,8 +385,8 @@ func healthFlags(fs *cli.Flags, app *prepare.App) {
 		{"timeout", "TIME: a check that takes longer has failed (default: the image's, or 30s)"},
 		{"retries", "N: the app is unhealthy when N checks in a row have failed (default: the image's, or 3)"},
 		{"start-period", "TIME: after the app's start, for which failures do not count (default: the image's, or 0s)"},
-		{"on-failure", "ACTION: what to do with an unhealthy app: kill it, which ends the pod (default), restart it in " +
-			"its pod, stop it by its stop signal, none"},
+		{"on-failure", "ACTION: what to do with an unhealthy app: kill it, which ends the pod (default), restart it " +
+			"in its pod, stop it by its stop signal, none"},
 		{"startup-cmd", "COMMAND: another check, which has to succeed first when the app starts"},
 		{"startup-interval", "TIME: between two startup checks (default: 30s)"},
 		{"startup-timeout", "TIME: a startup check that takes longer has failed (default: 30s)"},
