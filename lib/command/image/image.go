@@ -15,6 +15,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/image/index"
 	"github.com/rkt-toolkit/rkt/lib/image/member"
 	"github.com/rkt-toolkit/rkt/lib/image/store"
+	"github.com/rkt-toolkit/rkt/lib/pod/update"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 )
 
@@ -229,7 +230,11 @@ func collect(ctx context.Context, p *cli.Process, fs *cli.Flags, grace time.Dura
 	}
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
-	removed, err := s.Collect(ctx, time.Now().Add(-grace), poddir.In(g.Dir).Layers)
+	users, err := update.Users(poddir.In(g.Dir), s)
+	if err != nil {
+		return err
+	}
+	removed, err := s.Collect(ctx, time.Now().Add(-grace), users)
 	for _, id := range removed {
 		if err := p.PrintLine("successfully removed aci for image: %q", id); err != nil {
 			return err

@@ -181,6 +181,12 @@ func (s *Store) layerNames(directory, id string) ([]string, error) {
 	return strings.Fields(string(text)), err
 }
 
+// Layers are those of an image, in the form in which Users has them.
+func (s *Store) Layers(id string) (string, error) {
+	names, err := s.layerNames("image", id)
+	return strings.Join(names, " "), err
+}
+
 // Collect removes the images that were last used before a time and that nobody uses, and the layers
 // that no image and nobody needs and that came into the store before that time. It returns the IDs
 // of the images.

@@ -183,10 +183,14 @@ func (o *Options) runs(unit string, images []Image) error {
 	return nil
 }
 
+// look is how often good looks at the service and its pod.
+const look = 250 * time.Millisecond
+
 // good returns an error unless the service goes on, and its apps pass their first health check.
 func (o *Options) good(ctx context.Context, unit string) error {
 	begin, first, seen := time.Now(), "", 0
-	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	var p *poddir.Pod
+	for ; ctx.Err() == nil; time.Sleep(look) {
 		ran := time.Since(begin) // at least, if it runs below
 		state, err := show(ctx, unit, "ActiveState", "InvocationID")
 		if err != nil {
@@ -201,9 +205,10 @@ func (o *Options) good(ctx context.Context, unit string) error {
 		case state != first:
 			return fmt.Errorf("%s has ended and was started again after %s", unit, ran.Round(100*time.Millisecond))
 		}
-		p, err := o.running(unit)
-		if err != nil {
-			continue // it ends just now, or is a unit that stays active
+		if p == nil { // the start of the service has one, and no other
+			if p, err = o.running(unit); err != nil {
+				continue // it ends just now, or is a unit that stays active
+			}
 		}
 		checks, err := o.Health(p)
 		seen = max(seen, len(checks)) // an app that has just been killed has no health any more
