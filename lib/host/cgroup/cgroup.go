@@ -81,10 +81,15 @@ func parse(groups string, table io.Reader, hierarchies ...string) (dirs []string
 	return dirs, nil
 }
 
-// Make makes groups with these directories, unless they are there.
+// Make makes groups with these directories, unless they are there. Everybody may look into them,
+// whatever the umask.
 func Make(dirs ...string) error {
 	for _, dir := range dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			err = os.Chmod(dir, 0o755)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}

@@ -88,7 +88,7 @@ func (s *starting) writePlan() error {
 		p.MountLabel = s.Label.String()
 	}
 	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !place.IsTerminal(s.Stdin)
-	p.Sockets, p.Limits = len(s.Sockets), s.planned
+	p.Sockets, p.Limits, p.Machine = len(s.Sockets), s.planned, place.CanRegister()
 	watchdog := s.watchdog()
 	p.Watchdog, _ = strconv.ParseUint(watchdog, 10, 63)
 	for i := range p.Apps {

@@ -88,25 +88,82 @@ const (
 	interfaceField   = 2
 	memberField      = 3
 	destinationField = 6
+	signatureField   = 8
 )
+
+// Unregister has systemd-machined forget a machine, by the bus at a socket. It waits for an answer,
+// whatever that is, for as long as wait.
+func Unregister(socket, machine string, wait time.Duration) error {
+	end := time.Now().Add(wait)
+	connection, err := net.DialTimeout("unix", socket, wait)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	connection.SetDeadline(end)
+	if _, err := hello(connection); err != nil {
+		return err
+	}
+	if _, err := connection.Write(unregisterMessage(machine)); err != nil {
+		return err
+	}
+	for answer := make([]byte, 4096); ; {
+		n, err := connection.Read(answer)
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(answer[:n], []byte{replyField, 1, 'u', 0, unregisterSerial, 0, 0, 0}) {
+			return nil
+		}
+	}
+}
+
+// replyField is the code of the header field of an answer that has the serial number of the call.
+const replyField = 5
+
+// unregisterSerial is that of unregisterMessage.
+const unregisterSerial = 2
+
+// unregisterMessage is the call of UnregisterMachine (org.freedesktop.machine1(5)).
+func unregisterMessage(machine string) []byte {
+	body := binary.LittleEndian.AppendUint32(nil, uint32(len(machine)))
+	body = append(append(body, machine...), 0)
+	return append(message(unregisterSerial, len(body), []field{
+		{pathField, 'o', "/org/freedesktop/machine1"}, {interfaceField, 's', "org.freedesktop.machine1.Manager"},
+		{memberField, 's', "UnregisterMachine"}, {destinationField, 's', "org.freedesktop.machine1"},
+		{signatureField, 'g', "s"},
+	}), body...)
+}
 
 // helloMessage is the call of org.freedesktop.DBus.Hello, the first message of every connection.
 func helloMessage() []byte {
-	var fields []byte
-	for _, f := range []struct {
-		code, kind byte
-		value      string
-	}{
+	return message(1, 0, []field{
 		{pathField, 'o', "/org/freedesktop/DBus"}, {interfaceField, 's', "org.freedesktop.DBus"},
 		{memberField, 's', "Hello"}, {destinationField, 's', "org.freedesktop.DBus"},
-	} {
+	})
+}
+
+// field is a field of a message's header.
+type field struct {
+	code, kind byte
+	value      string
+}
+
+// message is a call without its body.
+func message(serial uint32, body int, header []field) []byte {
+	var fields []byte
+	for _, f := range header {
 		fields = append(align(fields), f.code, 1, f.kind, 0)
-		fields = binary.LittleEndian.AppendUint32(fields, uint32(len(f.value)))
+		if f.kind == 'g' { // a signature has a length of one byte
+			fields = append(fields, byte(len(f.value)))
+		} else {
+			fields = binary.LittleEndian.AppendUint32(fields, uint32(len(f.value)))
+		}
 		fields = append(append(fields, f.value...), 0)
 	}
-	message := []byte{'l', methodCall, 0, 1}               // little-endian, no flags, protocol 1
-	message = binary.LittleEndian.AppendUint32(message, 0) // bytes of the body
-	message = binary.LittleEndian.AppendUint32(message, 1) // serial number
+	message := []byte{'l', methodCall, 0, 1} // little-endian, no flags, protocol 1
+	message = binary.LittleEndian.AppendUint32(message, uint32(body))
+	message = binary.LittleEndian.AppendUint32(message, serial)
 	message = binary.LittleEndian.AppendUint32(message, uint32(len(fields)))
 	return align(append(message, fields...))
 }

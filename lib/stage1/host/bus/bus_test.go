@@ -115,3 +115,13 @@ func TestLimitsExceeded(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the answer is ends the call: nobody has that name on this bus.
+func TestUnregister(t *testing.T) {
+	if err := Unregister(start(t, 3), "rkt-0", 10*time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := Unregister(filepath.Join(t.TempDir(), "none"), "rkt-0", time.Second); err == nil {
+		t.Error("no error without a bus")
+	}
+}

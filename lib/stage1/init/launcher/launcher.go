@@ -13,9 +13,11 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/host/activation"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/bus"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/pid1"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
 	"golang.org/x/sys/unix"
@@ -30,6 +32,9 @@ const (
 
 // lost is the status of a pod whose PID 1 was killed.
 const lost = 255
+
+// forgetWait is how long systemd-machined may take to forget a pod that has ended.
+const forgetWait = time.Second
 
 // asks are signals that ask for the end of the pod: what systemd, a terminal and machinectl(1) send
 // to a container's manager or PID 1.
@@ -89,7 +94,7 @@ func Run(args []string) (status int, err error) {
 		return 0, fmt.Errorf("PID 1: %w", err)
 	}
 	go obey(init)
-	go carry(signals, own, init)
+	go carry(signals, own, func() { init.Process.Kill() })
 	go tell(own, fds.notify)
 	if len(fds.controllers) > 0 {
 		if err := limit(fds, p.Limits, init.Process.Pid); err != nil {
@@ -104,7 +109,17 @@ func Run(args []string) (status int, err error) {
 		}
 		defer terminal.end()
 	}
-	err = init.Wait()
+	return wait(p, init)
+}
+
+// wait waits for PID 1, and returns its exit status.
+func wait(p *plan.Plan, init *exec.Cmd) (int, error) {
+	err := init.Wait()
+	if p.Machine {
+		// Else it notices that the unit is inactive between two pods, and stops the second one. The
+		// bus is not under the process's root any more.
+		bus.Unregister("/proc/1/root"+bus.Socket, stage1.PodName(p.UUID), forgetWait)
+	}
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		return 0, err
 	}
@@ -173,15 +188,26 @@ func start(p *plan.Plan, fds passed, control *os.File, t *terminal) (*exec.Cmd, 
 	return cmd, err
 }
 
-// carry asks PID 1 to end the pod at the first signal, and kills it at the second.
-func carry(signals <-chan os.Signal, control *os.File, init *exec.Cmd) {
-	<-signals
-	if term.IsTerminal(2) {
-		fmt.Fprint(os.Stderr, "Trying to halt the pod; ^C again kills it.\r\n")
+// carry asks PID 1 to end the pod. It kills PID 1 at the second signal of those by which users and
+// systemd ask: another of those by which a PID 1 is asked shortens nothing.
+func carry(signals <-chan os.Signal, control *os.File, kill func()) {
+	asked, urged := false, false
+	for s := range signals {
+		if !asked {
+			asked = true
+			if term.IsTerminal(2) {
+				fmt.Fprint(os.Stderr, "Trying to halt the pod; ^C again kills it.\r\n")
+			}
+			control.Write([]byte(pid1.AskToStop))
+		}
+		if n, ok := s.(unix.Signal); ok && n >= pid1.StopSignal {
+			continue
+		}
+		if urged {
+			kill()
+		}
+		urged = true
 	}
-	control.Write([]byte(pid1.AskToStop))
-	<-signals
-	init.Process.Kill()
 }
 
 // tell tells the host's unit what PID 1 says.
