@@ -81,7 +81,8 @@ func (s *starting) writePlan() error {
 	}
 	p.Users = 0
 	if s.Users != nil {
-		p.Users = s.Users.Base
+		// The network is not theirs, so that it would mean nothing, as in flavor host.
+		p.Users, p.Capabilities = s.Users.Base, p.Capabilities&^(1<<unix.CAP_NET_BIND_SERVICE)
 	}
 	p.MountLabel = ""
 	if s.Label != nil {
