@@ -28,7 +28,7 @@ func (Flavor) Release(ctx context.Context, p *poddir.Pod, _ *slog.Logger) error 
 	if err := machined.StopScope(ctx, stage1.PodName(p.UUID)); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
-	if err := releaseMachine(ctx, p); err != nil {
+	if err := place.ReleaseMachine(ctx, p); err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	if err := place.RemoveGroups(p); err != nil {
@@ -61,22 +61,6 @@ func (Flavor) Sweep(_ context.Context, pods poddir.Pods, log *slog.Logger) error
 		log.Debug("removes a copy of the host's systemd", "copy", name)
 	}
 	return errors.Join(append(errs, err)...)
-}
-
-// releaseMachine has the machine forgotten of a pod that was one under a name.
-func releaseMachine(ctx context.Context, p *poddir.Pod) error {
-	text, err := p.ReadFile(poddir.MachineFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	name := strings.TrimSuffix(string(text), "\n")
-	if !machined.ValidName(name) {
-		return fmt.Errorf("%s: %q: not the name of a machine", p.Path(poddir.MachineFile), name)
-	}
-	return machined.Release(ctx, name)
 }
 
 // removeJournalLink removes the link by which the host's journalctl finds the journal of a pod.

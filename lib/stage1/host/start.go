@@ -140,7 +140,7 @@ func (s *starting) reserve() (err error) {
 	if s.bus, err = bus.Reserve(bus.Socket); err != nil {
 		return fmt.Errorf("pod %s: %w", uuid, err)
 	}
-	if s.machine.Machine, err = NameMachine(s.Pod); err != nil {
+	if s.machine.Machine, err = place.NameMachine(s.Pod); err != nil {
 		return fmt.Errorf("pod %s: %w", uuid, err)
 	}
 	return nil

@@ -263,7 +263,8 @@ func (Flavor) Log(p *poddir.Pod, app string) stage1.Journal {
 // Release has systemd-machined forget the machine, and removes the cgroups.
 func (Flavor) Release(ctx context.Context, p *poddir.Pod, _ *slog.Logger) error {
 	name := stage1.PodName(p.UUID)
-	if err := errors.Join(machined.Unregister(ctx, name), machined.StopScope(ctx, name)); err != nil {
+	err := errors.Join(machined.Unregister(ctx, name), machined.StopScope(ctx, name), place.ReleaseMachine(ctx, p))
+	if err != nil {
 		return fmt.Errorf("pod %s: %w", p.UUID, err)
 	}
 	return place.RemoveGroups(p)

@@ -59,7 +59,7 @@ func (s *starting) place() (int, error) {
 	if err := s.makeGroups(group); err != nil {
 		return -1, err
 	}
-	if keep && place.CanRegister() {
+	if keep && s.machine != "" {
 		if err := machined.Register(context.Background(), s.machine, s.Pod.UUID, os.Getpid(), s.Pod.Dir()); err != nil {
 			return -1, err
 		}
@@ -70,15 +70,7 @@ func (s *starting) place() (int, error) {
 // own has the process in a cgroup of its own: in a service that is the service's, else a scope, or
 // where systemd is not the host's init one that it makes.
 func (s *starting) own(keep bool) error {
-	if err := os.Remove(s.Pod.Path("machine")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	if !systemd.Booted() || keep {
-		if place.CanRegister() {
-			if err := machined.ReleaseUnit(context.Background(), systemd.Unit()); err != nil {
-				return err
-			}
-		}
 		return place.PickGroup(s.Pod, keep)
 	}
 	properties := []string{"TasksMax=" + tasks(s.limits.Pod.TasksMax)}

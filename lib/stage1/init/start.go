@@ -1,6 +1,7 @@
 package initflavor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
+	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/host/machined"
 	"github.com/rkt-toolkit/rkt/lib/stage1/host/streams"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/launcher"
 	"github.com/rkt-toolkit/rkt/lib/stage1/init/plan"
@@ -25,7 +28,7 @@ import (
 // starting is a pod that is about to start.
 type starting struct {
 	*stage1.Start
-	machine string            // its name at systemd-machined
+	machine string            // its name at systemd-machined; "" if that is not there
 	journal string            // the socket of the host's journal that its lines go to; "" for none
 	console string            // the slave of the pod's terminal; "" for none
 	process *stage1.Process   // what the process becomes
@@ -37,9 +40,12 @@ type starting struct {
 
 // Start has the process become the launcher.
 func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
-	start := &starting{Start: s, machine: stage1.PodName(s.Pod.UUID)}
+	start := &starting{Start: s}
 	fail := func(err error) (*stage1.Process, error) { return nil, fmt.Errorf("pod %s: %w", s.Pod.UUID, err) }
 	if err := start.check(); err != nil {
+		return fail(err)
+	}
+	if err := start.nameMachine(); err != nil {
 		return fail(err)
 	}
 	if err := start.writePlan(); err != nil {
@@ -67,6 +73,22 @@ func (s *starting) check() (err error) {
 	return err
 }
 
+// nameMachine has the pod have a name at systemd-machined, and its unit no other pod.
+func (s *starting) nameMachine() (err error) {
+	if !place.CanRegister() {
+		return nil
+	}
+	if place.KeepUnit() {
+		if err := machined.ReleaseUnit(context.Background(), systemd.Unit()); err != nil {
+			return err
+		}
+	}
+	if s.machine, err = place.NameMachine(s.Pod); s.machine == "" {
+		s.machine = stage1.PodName(s.Pod.UUID)
+	}
+	return err
+}
+
 // writePlan completes the plan of the pod's PID 1, and has apps say to it what they say by
 // sd_notify(3).
 func (s *starting) writePlan() error {
@@ -89,7 +111,7 @@ func (s *starting) writePlan() error {
 		p.MountLabel = s.Label.String()
 	}
 	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !place.IsTerminal(s.Stdin)
-	p.Sockets, p.Limits, p.Machine = len(s.Sockets), s.planned, place.CanRegister()
+	p.Sockets, p.Limits, p.Machine = len(s.Sockets), s.planned, s.machine
 	watchdog := s.watchdog()
 	p.Watchdog, _ = strconv.ParseUint(watchdog, 10, 63)
 	for i := range p.Apps {

@@ -115,10 +115,10 @@ func Run(args []string) (status int, err error) {
 // wait waits for PID 1, and returns its exit status.
 func wait(p *plan.Plan, init *exec.Cmd) (int, error) {
 	err := init.Wait()
-	if p.Machine {
+	if p.Machine != "" {
 		// Else it notices that the unit is inactive between two pods, and stops the second one. The
 		// bus is not under the process's root any more.
-		bus.Unregister("/proc/1/root"+bus.Socket, stage1.PodName(p.UUID), forgetWait)
+		bus.Unregister("/proc/1/root"+bus.Socket, p.Machine, forgetWait)
 	}
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		return 0, err

@@ -29,7 +29,7 @@ type Plan struct {
 	Watchdog     uint64 // the unit's, in microseconds; 0 for none
 	MountLabel   string // the SELinux context of file systems that are made for the pod; "" for none
 	Limits       []Limit
-	Machine      bool // systemd-machined knows the pod
+	Machine      string // its name at systemd-machined; "" if that is not there
 }
 
 // Limit is what a file of a group below the pod's is to have, for which the group needs a

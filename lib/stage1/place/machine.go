@@ -1,8 +1,9 @@
-package host
+package place
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -33,4 +34,20 @@ func NameMachine(p *poddir.Pod) (string, error) {
 		return "", err
 	}
 	return name, durable.WriteFile(p.Path(poddir.MachineFile), []byte(name+"\n"), 0o600)
+}
+
+// ReleaseMachine has the machine forgotten of a pod that was one under a name.
+func ReleaseMachine(ctx context.Context, p *poddir.Pod) error {
+	text, err := p.ReadFile(poddir.MachineFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	name := strings.TrimSuffix(string(text), "\n")
+	if !machined.ValidName(name) {
+		return fmt.Errorf("%s: %q: not the name of a machine", p.Path(poddir.MachineFile), name)
+	}
+	return machined.Release(ctx, name)
 }
