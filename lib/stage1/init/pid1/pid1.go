@@ -184,6 +184,7 @@ func (p *pod) appReady(a *process) {
 		return
 	}
 	p.ready = true
+	tell(p.giveUp())
 	tell(os.WriteFile(stage1.ReadyFile, nil, 0o644))
 	p.say("READY=1")
 }
