@@ -83,22 +83,6 @@ func TestSessionsHostUsers(t *testing.T) {
 	playConfigured(t, "private-users no", names)
 }
 
-// initFlavor are sessions that pods of flavor init pass as well. docs/stage1.md has what others
-// need.
-var initFlavor = []string{"closed", "enter", "everyday", "first-try", "notify", "peel", "run", "stop", "terminal"}
-
-// initLine is the line of rkt.conf that makes it the host's choice.
-const initLine = "stage1-name init"
-
-// TestSessionsInit plays sessions with --stage1-name=init in rkt.conf. RKT_INIT_SESSIONS names
-// others.
-func TestSessionsInit(t *testing.T) {
-	names := initFlavor
-	if others := strings.Fields(os.Getenv("RKT_INIT_SESSIONS")); len(others) > 0 {
-		names = others
-	}
-	playConfigured(t, initLine, names)
-}
 
 // TestSessionsToolkit plays sessions in hosts where all programs are one file (make toolkit).
 func TestSessionsToolkit(t *testing.T) {
