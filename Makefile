@@ -189,6 +189,7 @@ test-vm-releases: deps modules releases $(RELEASES:%=bin/vm-%)
 torture: deps modules releases test-vm-releases race fuzz
 	RKT_RELEASES=$(abspath bin/_releases) $(GO) test -count=1 -v -timeout 120m -run 'TestReleases$$' ./test/e2e
 	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'Killed|Torture|Many' ./...
+	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'TestSessionsInit$$' ./test/e2e
 	FAULTS=40 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/faults$$' ./test/e2e
 	ROUNDS=500 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/soak$$' ./test/e2e
 	ROUNDS=220 SESSION_TIMEOUT=80m $(GO) test -count=1 -v -timeout 90m -run 'TestSessions/early$$' ./test/e2e

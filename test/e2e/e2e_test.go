@@ -83,7 +83,6 @@ func TestSessionsHostUsers(t *testing.T) {
 	playConfigured(t, "private-users no", names)
 }
 
-
 // TestSessionsToolkit plays sessions in hosts where all programs are one file (make toolkit).
 func TestSessionsToolkit(t *testing.T) {
 	overlay, toolkit := installed(t), t.TempDir()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rkt-toolkit/rkt/lib/cli"
@@ -69,7 +70,7 @@ func run(p *cli.Process, fs *cli.Flags, client attach.Client, uuidFile, serve st
 			name, value, _ := strings.Cut(operand, "=")
 			streams[name] = stage1.Stream(value)
 		}
-		return attach.Serve(filepath.Join(stage1.AttachDir, serve), streams, p.Getenv, p.PID)
+		return attach.Serve(filepath.Join(stage1.AttachDir, serve), streams, getenv(p), p.PID)
 	}
 	found, err := p.OnePod(poddir.In(fs.Global.Dir), fs.Args(), uuidFile)
 	if err != nil {
@@ -105,4 +106,15 @@ func list(to io.Writer, p running.Pod, app string) error {
 	}
 	_, err = io.WriteString(to, strings.Join(slices.Concat(endpoints, []string{""}), "\n"))
 	return err
+}
+
+// getenv is the environment, in which a PID 1 that is no systemd says $LISTEN_FDS without
+// $LISTEN_PID, which it does not know.
+func getenv(p *cli.Process) func(string) string {
+	return func(name string) string {
+		if value := p.Getenv(name); value != "" || name != "LISTEN_PID" || p.Getenv("LISTEN_FDS") == "" {
+			return value
+		}
+		return strconv.Itoa(p.PID)
+	}
 }

@@ -42,7 +42,7 @@ func (Flavor) Name() string { return "init" }
 
 // Features are what its pods can do so far.
 func (Flavor) Features() stage1.Features {
-	return stage1.Features{Apps: true, Users: true, Network: true, Health: true, Limits: true, Log: true}
+	return stage1.Features{Apps: true, Users: true, Network: true, Attach: true, Health: true, Limits: true, Log: true}
 }
 
 // Usable tells what of the kernel the host lacks.
@@ -90,13 +90,28 @@ func (Flavor) Prepare(s stage1.Spec) (*stage1.Tree, error) {
 		return nil, err
 	}
 	t.Files = []stage1.File{
-		{Name: inRoot(stage1.Stage2), Mode: 0o755},
 		{Name: inRoot(streams.HostJournal), Mode: 0o600},
 		{Name: inRoot(plan.File), Mode: 0o600, Text: append(text, '\n')},
 		{Name: inRoot("etc/machine-id"), Mode: 0o600, Text: []byte(strings.ReplaceAll(s.UUID, "-", "") + "\n")},
 	}
-	t.Binds = []fstab.Bind{{Source: s.Stage2, Target: inRoot(stage1.Stage2), ReadOnly: true, NoDev: true}}
-	return t, nil
+	return t, giveHelpers(t, s)
+}
+
+// giveHelpers gives the pod the programs that it has besides those of its apps.
+func giveHelpers(t *stage1.Tree, s stage1.Spec) error {
+	helpers := []struct{ source, file string }{{s.Stage2, stage1.Stage2}}
+	if slices.ContainsFunc(s.Apps, stage1.App.Attachable) {
+		if s.Attacher == "" {
+			return errors.New("rkt-attach, by which one could attach to the apps, is not installed")
+		}
+		helpers = append(helpers, struct{ source, file string }{s.Attacher, stage1.AttachFile})
+	}
+	for _, h := range helpers {
+		name := path.Join(poddir.RootDir, h.file)
+		t.Files = append(t.Files, stage1.File{Name: name, Mode: 0o755})
+		t.Binds = append(t.Binds, fstab.Bind{Source: h.source, Target: name, ReadOnly: true, NoDev: true})
+	}
+	return nil
 }
 
 // planOf is what PID 1 is to know of an app.
@@ -115,8 +130,15 @@ func planOf(a stage1.App) (app plan.App, err error) {
 				Successes: s.Successes}
 		}
 	}
+	for name, stream := range map[string]stage1.Stream{"stdin": a.Stdin, "stdout": a.Stdout, "stderr": a.Stderr} {
+		if stream == stage1.TTY || stream == stage1.Attached {
+			app.Streams = append(app.Streams, name+"="+string(stream))
+		}
+	}
+	slices.Sort(app.Streams) // the same pod makes the same plan
 	short := len(a.Name) <= streams.MaxName
-	return plan.App{Health: app.Health, Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
+	return plan.App{Health: app.Health, Streams: app.Streams,
+		Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
 		PreStart: a.PreStart != nil, PostStop: a.PostStop != nil, Notify: a.Notify,
 		Output: a.Stdout.IsLog() || a.Stderr.IsLog(), NoStdout: !a.Stdout.IsLog(), NoStderr: !a.Stderr.IsLog(),
 		Journal: short, Syslog: short && !slices.ContainsFunc(a.Volumes, func(volume string) bool {

@@ -17,8 +17,8 @@ import (
 // be a machine's and is free, and notes that; else it returns "". The name of a pod is free of
 // other pods of the same data directory only.
 func NameMachine(p *poddir.Pod) (string, error) {
-	// of a start that failed
-	if err := os.Remove(p.Path(poddir.MachineFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Remove(p.Path(poddir.MachineFile)) // of a start that failed
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	name := p.Name()

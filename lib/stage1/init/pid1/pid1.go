@@ -167,6 +167,8 @@ func (p *pod) reap() {
 				a.ended(status)
 			case a.check.pid:
 				a.checkEnded(status)
+			case a.server.pid:
+				a.serverEnded()
 			}
 		}
 	}

@@ -25,6 +25,7 @@ const (
 	running             // it runs
 	killing             // it has ended, and others of its processes have been killed
 	after               // its post-stop handler runs
+	leaving             // what serves its streams ends
 	done
 )
 
@@ -42,13 +43,32 @@ type process struct {
 	starve bool            // the kernel has killed a process of it for lack of memory
 	timer  *time.Timer
 	check  check
+	server server
 }
 
 // group is the directory of the app's cgroup.
 func (a *process) group() string { return groups + AppGroup(a.Name) }
 
-// start starts the app, or what is to run before it.
+// start starts the app, and what is to run before it.
 func (a *process) start() {
+	if a.stops {
+		a.unrun = true
+		a.finish()
+		return
+	}
+	if len(a.Streams) == 0 || a.server.ready { // from the first time
+		a.begin()
+		return
+	}
+	if err := a.serve(); err != nil {
+		tell(fmt.Errorf("app %q: rkt-attach: %w", a.Name, err))
+		a.died = true
+		a.finish()
+	}
+}
+
+// begin starts what is to run first, when what serves the app is ready.
+func (a *process) begin() {
 	if a.stops {
 		a.unrun = true
 		a.finish()
@@ -145,6 +165,16 @@ func (a *process) fork(argv []string, what purpose) (int, error) {
 	files := a.standard(null, output)
 	if what == forCheck {
 		files = []uintptr{uintptr(null), uintptr(output), uintptr(output)}
+	} else {
+		opened, isTerminal, err := a.openStreams()
+		if err != nil {
+			return 0, err
+		}
+		defer closeAll(opened)
+		for fd, from := range opened {
+			files[fd] = uintptr(from)
+		}
+		sys.Setctty = isTerminal
 	}
 	if what == forApp && a.of.plan.Terminal {
 		console := uintptr(a.of.console)
@@ -267,7 +297,7 @@ func (a *process) stop() {
 		return
 	}
 	unix.Kill(a.pid, unix.Signal(a.StopSignal))
-	if a.of.plan.Terminal { // only that ends an interactive shell
+	if a.of.plan.Terminal || a.Stream("stdin") == string(stage1.TTY) { // only that ends an interactive shell
 		unix.Kill(a.pid, unix.SIGHUP)
 	}
 	if a.StopTimeout > 0 {
@@ -282,6 +312,9 @@ func (a *process) stop() {
 // finish records how the app has ended, when all that it has said is where it belongs.
 func (a *process) finish() {
 	if a.startAnew() {
+		return
+	}
+	if a.step = leaving; a.stopServer() {
 		return
 	}
 	a.step = done

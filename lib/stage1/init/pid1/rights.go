@@ -24,7 +24,7 @@ func rest(journal bool) uint64 {
 // startsMore reports whether something of an app is to be started while the apps run, or later.
 func startsMore(apps []plan.App) bool {
 	for _, a := range apps {
-		if a.Health != nil || a.PostStop {
+		if a.Health != nil || a.PostStop || len(a.Streams) > 0 {
 			return true
 		}
 	}

@@ -2,6 +2,7 @@ package pid1
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -49,7 +50,7 @@ func (p *pod) prepare() error {
 			return fmt.Errorf("app %q: %w", a.Name, err)
 		}
 		fds = append(fds, made...)
-		if err := a.listen(); err != nil {
+		if err := errors.Join(a.listen(), a.hearServer()); err != nil {
 			return fmt.Errorf("app %q: %w", a.Name, err)
 		}
 	}

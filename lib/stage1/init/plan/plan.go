@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rkt-toolkit/rkt/lib/stage1"
@@ -51,6 +52,19 @@ type App struct {
 	Journal     bool // has the socket of a journal
 	Sockets     []Socket
 	Health      *Health // nil is no check
+	// Streams are words stdin=, stdout= or stderr= and tty or stream, of those that one can attach
+	// to.
+	Streams []string
+}
+
+// Stream is how one can attach to a stream of that name: tty, stream, or "" for not at all.
+func (a App) Stream(name string) string {
+	for _, s := range a.Streams {
+		if value, ok := strings.CutPrefix(s, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // Health is when an app's health is checked, as stage1.Health has it.
@@ -94,3 +108,6 @@ func Parse(text []byte) (*Plan, error) {
 
 // NotifySocket is where PID 1 takes what an app says by sd_notify(3).
 func NotifySocket(app string) string { return "/run/rkt/notify/" + app }
+
+// ServerSocket is where PID 1 takes what the program says that serves an app's streams.
+func ServerSocket(app string) string { return "/run/rkt/servers/" + app }
