@@ -23,16 +23,16 @@ var (
 	initLong = strings.Fields(`
 		ace appc as-meant attach bad-input bare-host beside bytes command-line cp devices disk
 		drop-in early enter-closed export faults firewalls forced-kills fuzz gc given harness
-		health-actions hostile-pod image inspect isolation isolation-page json killed lines links manifest masks
-		members metadata mistakes named-volumes names network permissions pid1 printable quadlet
-		readme ready recipes reload rkt-1.30-page runaway runtimetest secrets shown soak sources
-		stage2 stats status sys syscalls syslog trust unit units update words`)
+		health-actions hostile-pod image inspect isolation isolation-page json killed lines links
+		manifest masks members metadata mistakes named-volumes names network pages peers
+		permissions pid1 printable quadlet readme ready recipes reload rkt-1.30-page runaway
+		runtimetest secrets shown soak sources stage2 stats status sys syscalls syslog trust unit
+		units update words`)
 	initExcept = map[string]string{
 		"guide":          "the guide shows the processes of flavor `host`, and its journal (`journalctl -M`)",
 		"redis-service":  "it shows the processes of flavor `host`, and its journal (`journalctl -M`)",
 		"systemd-page":   "the page shows the processes of flavor `host` (`systemctl status`)",
 		"lifecycle-page": "the page shows what `rkt status` says of a pod of flavor `host`",
-		"pages":          "pages of docs/ show the processes and the journal of flavor `host`",
 		"directory":      "the page names the files of a pod of flavor `host`",
 		"logs-kill":      "it kills the pod's journald, and reads the logs of pods that are no services",
 		"recorder": "it takes away the programs by which flavor `host` records how an app ends; PID 1 " +

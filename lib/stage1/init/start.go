@@ -110,6 +110,10 @@ func (s *starting) writePlan() error {
 	if s.Label != nil {
 		p.MountLabel = s.Label.String()
 	}
+	if s.Interactive && len(p.Apps[0].Streams) > 0 {
+		return fmt.Errorf("app %q: --interactive gives it the terminal, and --stdin, --stdout or --stderr says "+
+			"otherwise; give the one or the others", p.Apps[0].Name)
+	}
 	p.Terminal, p.Stdin = s.Interactive, s.Interactive && !place.IsTerminal(s.Stdin)
 	p.Sockets, p.Limits, p.Machine = len(s.Sockets), s.planned, s.machine
 	watchdog := s.watchdog()
