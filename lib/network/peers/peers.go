@@ -123,7 +123,11 @@ func read(p *poddir.Pod, boot string) (entries []Entry, err error) {
 func Own(p *poddir.Pod, app string, own []byte) (string, error) {
 	dir := p.Path(poddir.AppNames(app, poddir.AppHostsDir))
 	for _, d := range []string{p.Path(poddir.NetAppsDir), path.Dir(dir), dir} {
-		if err := poddir.Mkdir(d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		mode := os.FileMode(0o755)
+		if d == p.Path(poddir.NetAppsDir) { // which apps need not pass
+			mode = 0o700
+		}
+		if err := poddir.Mkdir(d, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
 	}
@@ -184,7 +188,7 @@ func named(text string) bool {
 }
 
 func take() (*os.File, error) {
-	if err := os.MkdirAll(lockDir, 0o755); err != nil {
+	if err := os.MkdirAll(lockDir, 0o700); err != nil {
 		return nil, err
 	}
 	lock, err := durable.Lock(lockDir, lockTimeout)
