@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,20 +153,39 @@ var fileLine = regexp.MustCompile("^`(/[^`]+)`:$")
 func example(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := os.ReadFile(args[0])
 	ts.Check(err)
-	_, after, found := strings.Cut(string(text), "\n`"+args[1]+"`:\n\n")
+	content, found := files(string(text))[args[1]]
 	if !found {
 		ts.Fatalf("%s: has no %s", args[0], args[1])
 	}
-	var block strings.Builder
-	for line := range strings.Lines(after) {
-		code, indented := strings.CutPrefix(line, "    ")
-		if !indented && line != "\n" {
-			break
+	ts.Check(writeFile(args[1], content))
+}
+
+// files are those that a page shows, by their paths.
+func files(page string) map[string]string {
+	found := map[string]string{}
+	path, start := "", 0
+	lines := strings.Split(page, "\n")
+	for i, line := range lines {
+		switch m := fileLine.FindStringSubmatch(line); {
+		case m != nil:
+			path, start = m[1], i+2
+		case path == "" || i < start || line == "" && i < len(lines)-1:
+		case strings.HasPrefix(line, "    "):
+			found[path] += strings.Repeat("\n", i-start-strings.Count(found[path], "\n")) + line[4:] + "\n"
+		default:
+			path = ""
 		}
-		block.WriteString(code)
 	}
-	ts.Check(os.MkdirAll(filepath.Dir(args[1]), 0o755))
-	ts.Check(os.WriteFile(args[1], []byte(block.String()), 0o644))
+	return found
+}
+
+// writeFile writes a file of a page, and its directory. A script can be executed.
+func writeFile(path, content string) error {
+	mode := os.FileMode(0o644)
+	if strings.HasPrefix(content, "#!") {
+		mode = 0o755
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), mode))
 }
 
 func run(ts *testscript.TestScript, file string, at int, command string, want []string) {

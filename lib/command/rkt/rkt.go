@@ -179,7 +179,11 @@ func complete(word string) string {
 
 // noCommand is the error for a command that there is not one of. The words are rkt's, for scripts.
 func noCommand(verb string) error {
-	if near := spelling.Near(verb, verbs()); near != "" {
+	switch near := spelling.Near(verb, verbs()); {
+	case near == verb:
+		return fmt.Errorf("rkt-%s, the program of \"rkt %s\", is neither beside rkt nor in $PATH: is all of rkt installed?",
+			verb, verb)
+	case near != "":
 		return fmt.Errorf("unknown command %q for \"rkt\"; did you mean %s?", verb, near)
 	}
 	return fmt.Errorf("unknown command %q for \"rkt\" (rkt help lists them)", verb)

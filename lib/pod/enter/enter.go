@@ -268,16 +268,17 @@ func Detach(argv, env []string) error {
 	if link, err := os.Readlink("/proc/self/exe"); err == nil && strings.HasPrefix(link, "/memfd:"+name) {
 		return unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	}
-	program, err := os.ReadFile("/proc/self/exe")
+	program, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return err
 	}
+	defer program.Close()
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return fmt.Errorf("memfd: %w", err)
 	}
 	copied := os.NewFile(uintptr(fd), name)
-	if _, err := copied.Write(program); err != nil {
+	if _, err := io.Copy(copied, program); err != nil { // without a buffer
 		return fmt.Errorf("memfd: %w", err)
 	}
 	// A process whose program it may not read is closed to a pod's root: before it is in all
