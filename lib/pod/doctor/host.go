@@ -24,6 +24,10 @@ import (
 
 func checkSystemd(ctx context.Context, _ Host) []Finding {
 	out, err := program.Command(ctx, "systemctl", "--version").Output()
+	if errors.Is(err, program.ErrNotFound) {
+		return bad(Warning, "the host has no systemd: pods need flavor init or fly | write the line \"stage1-name init\" "+
+			"into /etc/rkt/rkt.conf, or install systemd %d or newer", host.Oldest)
+	}
 	if err != nil {
 		return bad(Fault, "systemctl is missing or fails: %v | install systemd %d or newer", err, host.Oldest)
 	}
@@ -71,6 +75,9 @@ func vulnerable(major, minor int) bool {
 
 func checkNspawn(context.Context, Host) []Finding {
 	path, err := host.Nspawn()
+	if _, none := program.Look("systemctl"); err != nil && errors.Is(none, program.ErrNotFound) {
+		return ok("not needed without systemd")
+	}
 	if err != nil {
 		return bad(Fault, "%v | apt install systemd-container, or your distribution's package of systemd-nspawn", err)
 	}
