@@ -37,7 +37,8 @@ func (s Small) Run(ctx context.Context) (console string, size int64, err error) 
 	if err != nil {
 		return "", 0, err
 	}
-	initrd, image, data := filepath.Join(s.Dir, "initrd.gz"), filepath.Join(s.Dir, "image"), filepath.Join(s.Dir, "data")
+	at := func(name string) string { return filepath.Join(s.Dir, name) }
+	initrd, image, data, log := at("initrd.gz"), at("image"), at("data"), at("console")
 	if err := s.initramfs(initrd, version); err != nil {
 		return "", 0, fmt.Errorf("initial file system: %w", err)
 	}
@@ -56,11 +57,11 @@ func (s Small) Run(ctx context.Context) (console string, size int64, err error) 
 		}
 		size += st.Size()
 	}
-	log := filepath.Join(s.Dir, "console")
-	machine := startChild(ctx, filepath.Join(s.Dir, "qemu.log"), "qemu-system-x86_64", "-accel", "tcg,thread=multi",
-		"-cpu", "max", "-smp", "2", "-m", strconv.Itoa(s.Memory), "-nodefaults", "-no-reboot", "-display", "none", "-kernel",
-		kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet loglevel=4", "-serial", "file:"+log, "-drive",
-		"file="+image+",if=virtio,format=raw,readonly=on", "-drive", "file="+data+",if=virtio,format=raw,cache=unsafe")
+	machine := startChild(ctx, at("qemu.log"), "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+		"-cpu", "max", "-smp", "2", "-m", strconv.Itoa(s.Memory), "-nodefaults", "-no-reboot", "-display", "none",
+		"-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet loglevel=4",
+		"-serial", "file:"+log, "-drive", "file="+image+",if=virtio,format=raw,readonly=on",
+		"-drive", "file="+data+",if=virtio,format=raw,cache=unsafe")
 	defer machine.stop()
 	err = machine.wait()
 	text, _ := os.ReadFile(log)

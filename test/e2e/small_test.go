@@ -27,7 +27,8 @@ ln -s /tmp/resolv.conf etc/resolv.conf
 `
 
 // TestSmallHost boots a virtual machine with a kernel, BusyBox and the toolkit, and nothing else,
-// whose files are those of docs/embedded.md. What it does besides the page is testdata/small/etc/test.
+// whose files are those of docs/embedded.md. What it does besides the page is in
+// testdata/small/etc/test.
 func TestSmallHost(t *testing.T) {
 	testkit.Require(t, "busybox", "mksquashfs", "mke2fs", "qemu-system-x86_64")
 	page, err := os.ReadFile("../../docs/embedded.md")

@@ -181,7 +181,7 @@ func complete(word string) string {
 func noCommand(verb string) error {
 	switch near := spelling.Near(verb, verbs()); {
 	case near == verb:
-		return fmt.Errorf("rkt-%s, the program of \"rkt %s\", is neither beside rkt nor in $PATH: is all of rkt installed?",
+		return fmt.Errorf("rkt-%s, the program of \"rkt %s\", is neither beside rkt nor in $PATH; install all of rkt",
 			verb, verb)
 	case near != "":
 		return fmt.Errorf("unknown command %q for \"rkt\"; did you mean %s?", verb, near)

@@ -25,8 +25,8 @@ import (
 func checkSystemd(ctx context.Context, _ Host) []Finding {
 	out, err := program.Command(ctx, "systemctl", "--version").Output()
 	if errors.Is(err, program.ErrNotFound) {
-		return bad(Warning, "the host has no systemd: pods need flavor init or fly | write the line \"stage1-name init\" "+
-			"into /etc/rkt/rkt.conf, or install systemd %d or newer", host.Oldest)
+		return bad(Warning, "the host has no systemd: pods need flavor init or fly | write the line "+
+			"\"stage1-name init\" into /etc/rkt/rkt.conf, or install systemd %d or newer", host.Oldest)
 	}
 	if err != nil {
 		return bad(Fault, "systemctl is missing or fails: %v | install systemd %d or newer", err, host.Oldest)
