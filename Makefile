@@ -11,6 +11,7 @@
 # make test-releases   the sessions on hosts of other releases of Debian; prints a table, and writes it into docs/systemd.md
 # make test-vm-releases   some sessions in virtual machines with the kernels and files of these releases
 # make torture    the long runs, CI's long form: hundreds of kills, make race, make fuzz
+# make cross      build everything for arm64, arm and riscv64
 # make race       the tests of packages that have goroutines, with the race detector
 # make fuzz       each fuzz target for 30 seconds (FUZZTIME)
 # make pictures   have the pictures in docs/systemd.md drawn anew by its test
@@ -59,7 +60,7 @@ VM_SESSIONS := unit isolation devices vm/apparmor vm/clock vm/closed vm/ipvlan v
 DIST     ?= bin/dist
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 
-.PHONY: all toolkit man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture race fuzz pictures table bench bench-check \
+.PHONY: all toolkit man install uninstall deb tarball cni demo demo-deps shell test releases test-releases test-vm-releases torture cross race fuzz pictures table bench bench-check \
 	lint deps modules clean
 
 LDFLAGS  := -s -w -X github.com/rkt-toolkit/rkt/lib/command/rkt.Version=$(VERSION)
@@ -120,7 +121,7 @@ cni:
 # virtiofsd has a package of its own from Debian 13 on; before, qemu's packages have it.
 deps:
 	@$(call install,$(NEEDS),$(NEEDS_FILES),test -e /usr/lib/qemu/virtiofsd -o -e /usr/libexec/virtiofsd || missing="$$missing virtiofsd")
-	@$(MAKE) --silent bin/vm
+	@$(MAKE) --silent bin/vm bin/_inits
 
 demo-deps:
 	@$(call install,$(DEMO_NEEDS),$(DEMO_FILES),:)
@@ -158,6 +159,10 @@ bin/vm:
 bin/vm-%:
 	@test/kernel.sh $@ $*
 
+# runit and OpenRC, for hosts of the tests without systemd.
+bin/_inits:
+	@test/inits.sh $(abspath $@)
+
 demo: demo-deps all
 	test/demo.sh
 
@@ -186,7 +191,11 @@ test-vm-releases: deps modules releases $(RELEASES:%=bin/vm-%)
 	RKT_RELEASES=$(abspath bin/_releases) RKT_VM_RELEASES='$(RELEASES)' RKT_VM_SESSIONS='$(VM_SESSIONS)' \
 		$(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
 
-torture: deps modules releases test-vm-releases race fuzz
+# That everything builds for other kinds of machines, its tests too.
+cross: modules
+	for arch in arm64 arm riscv64; do CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./... || exit; done
+
+torture: deps modules releases test-vm-releases race fuzz cross
 	RKT_RELEASES=$(abspath bin/_releases) $(GO) test -count=1 -v -timeout 120m -run 'TestReleases$$' ./test/e2e
 	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'Killed|Torture|Many' ./...
 	RKT_TORTURE=1 $(GO) test -count=1 -v -timeout 120m -run 'TestSessionsInit$$' ./test/e2e

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -71,6 +72,7 @@ func (s *setup) become() error {
 		if err := os.WriteFile("/run/bare", nil, 0o644); err != nil {
 			return err
 		}
+		signal.Ignore(unix.SIGCHLD) // the kernel reaps what comes to PID 1
 		const sleep = "/bin/sleep"
 		return fmt.Errorf("%s: %w", sleep, unix.Exec(sleep, []string{sleep, "infinity"}, nil))
 	}

@@ -85,3 +85,16 @@ func consoleOf(page string) string {
 	}
 	return script.String()
 }
+
+// TestOtherInits has runit and OpenRC run the services of docs/embedded.md, on a host without
+// systemd.
+func TestOtherInits(t *testing.T) {
+	inits, err := filepath.Abs("../../bin/_inits")
+	if err == nil {
+		_, err = os.Stat(inits)
+	}
+	if err != nil {
+		t.Fatalf("no runit and OpenRC: %v (make deps)", err)
+	}
+	play(t, "", []string{installed(t), inits}, "testdata/inits/services.txtar")
+}
