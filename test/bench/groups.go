@@ -72,6 +72,10 @@ var groups = []Group{
 			Command: podman + " stop --time=20 idle >/dev/null"},
 	}},
 	memory(1), memory(20),
+	used("peak", "The most memory that a program has at once", "MB resident", "%M", 1000,
+		Target{"rkt-fetch, big2000", "", 40}, Target{"rkt-prepare", "", 15}, Target{"rkt-run-prepared, host", "", 15},
+		Target{"rkt-run-prepared, init", "", 15}),
+	used("wear", "What is written to the disk", "MB", "%O", 1e6/512),
 	many("prepare", "Prepared, one after the other", func(n int) Entry {
 		line := fmt.Sprintf("for i in $(seq %d); do rkt-prepare $(cat small.id) --exec=/bin/true; done >/dev/null", n)
 		return Entry{Command: line, After: collect}
@@ -178,6 +182,33 @@ func first() Group {
 	}
 	g.Entries = append(g.Entries,
 		Entry{Name: "podman run", Needs: "podman", Command: alone + " --network=none first", Figure: until})
+	return g
+}
+
+// used measures what each program uses of something, by a format of time(1), in units of which so
+// many are one of the group's. rkt-run-prepared goes on as what it becomes.
+func used(name, title, unit, format string, units float64, targets ...Target) Group {
+	figure := func(_ *bench, output string, _ time.Duration) (float64, error) {
+		fields := strings.Fields(output)
+		n, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+		return n / units, err
+	}
+	g := Group{Name: name, Title: title, Unit: unit, Rounds: 5, Targets: targets}
+	add := func(name, before, command, after string) {
+		g.Entries = append(g.Entries, Entry{Name: name, Before: before, After: after, Figure: figure,
+			Command: "command time --output=used --format=" + format + " " + command + " >/dev/null; tail -n 1 used"})
+	}
+	for _, image := range []string{"ten", "big200", "big2000"} {
+		add("rkt-fetch, "+image, "rkt-image rm $(cat "+image+".id) >/dev/null; sync",
+			"rkt-fetch --quiet oci:"+image, "")
+	}
+	add("rkt-prepare", "", "rkt-prepare $(cat small.id) --exec=/bin/true", collect)
+	add("rkt-net add, default network", one, "rkt-net add $(cat prepared)", detach)
+	for _, flavor := range []string{"host", "init"} {
+		add("rkt-run-prepared, "+flavor, strings.Replace(one, "rkt-prepare", "rkt-prepare --stage1-name="+flavor, 1)+
+			"; rkt-net add --net=none $(cat prepared)", "rkt-run-prepared $(cat prepared)", detach)
+	}
+	add("rkt-gc", "rkt run --net=none $(cat small.id) --exec=/bin/true", collect, "")
 	return g
 }
 

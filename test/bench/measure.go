@@ -39,11 +39,13 @@ type Entry struct {
 	If string
 }
 
-// Target is a ratio of medians that is asked for.
+// Target is a ratio of medians that is asked for, or a median.
 type Target struct {
-	Of, To string // names of entries
+	Of, To string // names of entries; To is "" for the median itself
 	Most   float64
 }
+
+func (t Target) name() string { return strings.TrimSuffix(t.Of+" to "+t.To, " to ") }
 
 // Figures are what was measured of an entry.
 type Figures struct {

@@ -44,6 +44,9 @@ func (r Result) of(name string) (Figures, bool) {
 // ratio is that of two medians; ok is false if one was not measured.
 func (r Result) ratio(of, to string) (ratio float64, ok bool) {
 	a, hasA := r.of(of)
+	if to == "" {
+		return a.Median, hasA
+	}
 	b, hasB := r.of(to)
 	if !hasA || !hasB || b.Median == 0 {
 		return 0, false
@@ -65,7 +68,7 @@ func (r Result) print(to io.Writer) {
 			if ratio > t.Most {
 				verdict = "MISSED"
 			}
-			fmt.Fprintf(to, "%s to %s: %.2f, target at most %.2f: %s\n", t.Of, t.To, ratio, t.Most, verdict)
+			fmt.Fprintf(to, "%s: %.2f, target at most %.2f: %s\n", t.name(), ratio, t.Most, verdict)
 		}
 	}
 	for _, name := range r.left {
@@ -138,7 +141,7 @@ func (r Report) compare(dir string) error {
 			}
 			compared++
 			if now > before*worse {
-				errs = append(errs, fmt.Errorf("%s: %s to %s: %.2f, and it was %.2f", g.Name, t.Of, t.To, now, before))
+				errs = append(errs, fmt.Errorf("%s: %s: %.2f, and it was %.2f", g.Name, t.name(), now, before))
 			}
 		}
 	}
