@@ -44,6 +44,7 @@ var (
 		"upgrade": "its pods were prepared by earlier versions, which had flavor `host` alone",
 		"fly":     "it names its flavor",
 		"init":    "it names its flavor",
+		"cgroups": "it names its flavor",
 	}
 )
 

@@ -81,6 +81,28 @@ func parse(groups string, table io.Reader, hierarchies ...string) (dirs []string
 	return dirs, nil
 }
 
+// MountUnified mounts the hierarchy of version 2 at a directory, which it makes, unless it is
+// mounted somewhere. On a host with version 1 it has the controllers that no hierarchy there has.
+func MountUnified(dir string) error {
+	there, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
+	if err != nil || len(there) > 0 {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup2", dir, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount cgroups of version 2 at %s: %w", dir, err)
+	}
+	return nil
+}
+
+// HasUnified reports whether the kernel has the hierarchy of version 2, mounted or not.
+func HasUnified() bool {
+	text, err := os.ReadFile("/proc/filesystems")
+	return err == nil && slices.Contains(strings.Fields(string(text)), "cgroup2")
+}
+
 // Make makes groups with these directories, unless they are there. Everybody may look into them,
 // whatever the umask.
 func Make(dirs ...string) error {

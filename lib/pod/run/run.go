@@ -19,6 +19,7 @@ import (
 	"github.com/rkt-toolkit/rkt/lib/poddir"
 	"github.com/rkt-toolkit/rkt/lib/poddir/mds"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,6 +94,11 @@ func Become(p *poddir.Pod, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if back := place.Return(p); back != nil {
+			o.Log.Debug("stays in the pod's cgroup", "error", back)
+		}
+	}()
 	process, err := flavor.Start(shared)
 	if err != nil {
 		return err

@@ -47,12 +47,10 @@ func (Flavor) Features() stage1.Features {
 
 // Usable tells what of the kernel the host lacks.
 func (Flavor) Usable() error {
-	group, err := cgroup.In(cgroup.Unified)
-	if err == nil && group == "" {
-		err = errors.New("pods of flavor init need cgroups of version 2; " +
-			"mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+	if !cgroup.HasUnified() {
+		return errors.New("pods of flavor init need a kernel with cgroups of version 2 (CONFIG_CGROUPS)")
 	}
-	return err
+	return nil
 }
 
 // rootDirs are those of the pod's root.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/rkt-toolkit/rkt/lib/host/cgroup"
 	"github.com/rkt-toolkit/rkt/lib/host/seccomp"
 	"github.com/rkt-toolkit/rkt/lib/host/systemd"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
@@ -42,6 +43,9 @@ type starting struct {
 func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
 	start := &starting{Start: s}
 	fail := func(err error) (*stage1.Process, error) { return nil, fmt.Errorf("pod %s: %w", s.Pod.UUID, err) }
+	if err := cgroup.MountUnified(groups); err != nil {
+		return fail(err)
+	}
 	if err := start.check(); err != nil {
 		return fail(err)
 	}
@@ -61,6 +65,9 @@ func (Flavor) Start(s *stage1.Start) (*stage1.Process, error) {
 		Filter: start.giveFilter, Placed: start.placed, Leave: start.leave}
 	return start.process, nil
 }
+
+// groups is where the cgroups of version 2 are on a host that has not mounted them.
+const groups = "/run/rkt/cgroup"
 
 // check refuses what pods of this flavor can't do.
 func (s *starting) check() (err error) {
@@ -223,12 +230,12 @@ func (s *starting) withoutFilter() error {
 func (s *starting) placed() error {
 	group, err := s.place()
 	if err != nil {
-		return fmt.Errorf("pod %s: %w", s.Pod.UUID, err)
+		return err
 	}
 	notify, master := s.hear(), -1
 	if s.Interactive {
 		if master, err = s.openTerminal(); err != nil {
-			return fmt.Errorf("pod %s: terminal: %w", s.Pod.UUID, err)
+			return fmt.Errorf("terminal: %w", err)
 		}
 	}
 	place.IgnoreReload(s.Stdin)

@@ -90,6 +90,20 @@ func CanRegister() bool {
 	return errBus == nil && errMachined == nil
 }
 
+// Return moves the process out of the cgroups that were made for the pod, back to where it was:
+// for a start that has failed, so that they can be removed.
+func Return(p *poddir.Pod) error {
+	note, err := p.ReadFile(poddir.CgroupFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var errs []error
+	for dir := range strings.FieldsSeq(string(note)) {
+		errs = append(errs, cgroup.Enter([]string{filepath.Dir(dir)}, os.Getpid()))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
 // RemoveGroups removes the cgroups that rkt-run-prepared made for the pod.
 func RemoveGroups(p *poddir.Pod) error {
 	note, err := p.ReadFile(poddir.CgroupFile)
