@@ -19,6 +19,9 @@ type Claim struct {
 	// told of each pod that an earlier start of the service left prepared, and which has lost the
 	// name
 	Taken func(from *Pod)
+	// told how many pods that have exited earlier starts of the service have left, if there are
+	// some
+	Left func(pods int)
 }
 
 // namesTimeout outlasts other programs that give names away, each of which looks at all pods: a
@@ -65,12 +68,16 @@ func (p Pods) free(c Claim) error {
 	if err != nil {
 		return err
 	}
+	left := 0
 	for _, other := range all {
 		name := other.Name()
 		if name == "" || !sameName(name, c.Name) {
 			continue
 		}
 		state, err := other.State()
+		if err == nil && state == Exited && other.leftBy(c) {
+			left++
+		}
 		if errors.Is(err, ErrNotFound) || err == nil && !other.ownsName(state) {
 			continue
 		}
@@ -85,6 +92,9 @@ func (p Pods) free(c Claim) error {
 			continue
 		}
 		return taken(c.Name, other, state)
+	}
+	if left > 0 && c.Left != nil {
+		c.Left(left)
 	}
 	return nil
 }

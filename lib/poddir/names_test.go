@@ -146,6 +146,24 @@ func TestNameOfFailedStart(t *testing.T) {
 	}
 }
 
+// Who makes a pod for a service hears how many pods its earlier starts have left.
+func TestNameLeft(t *testing.T) {
+	pods, left := In(t.TempDir()), -1
+	for i := range 4 {
+		c := Claim{Name: "web.service", Unit: "web.service", Start: NewUUID(), Left: func(n int) { left = n }}
+		if i == 3 {
+			c.Unit = "other.service"
+		}
+		p, lock := newNamed(t, pods, c)
+		write(t, p, ManifestFile, "{}")
+		write(t, p, StartedFile, "")
+		lock.Close()
+		if want := []int{-1, 1, 2, 2}[i]; left != want {
+			t.Errorf("start %d: %d pods are left, want %d", i, left, want)
+		}
+	}
+}
+
 // Of many that want a name at once, one gets it.
 func TestNameRace(t *testing.T) {
 	for range 20 {

@@ -129,8 +129,18 @@ func claim(p *cli.Process, name, uuid string) poddir.Claim {
 		p.Say("pod %s, which an earlier start of %s prepared and never ran, has lost the name %q", from.UUID,
 			unit, c.Name)
 	}
+	c.Left = func(pods int) {
+		if pods >= manyLeft {
+			p.Say("%s has left %d pods that have exited; the line \"ExecStopPost=/usr/bin/rkt-gc self\" of the unit "+
+				"removes each, and \"rkt gc\" those that are there", unit, pods)
+		}
+	}
 	return c
 }
+
+// manyLeft is how many pods that have exited a service may leave before a line says so:
+// rkt-gc.timer removes each after half an hour.
+const manyLeft = 5
 
 // remove takes back a pod that nobody will hear of.
 func remove(p *poddir.Pod) error {
