@@ -75,8 +75,8 @@ SMALL := -tags=nethttpomithttp2 -ldflags='$(LDFLAGS) -funcalign=1' -gcflags=all=
 
 toolkit:
 	CGO_ENABLED=0 $(GO) build -trimpath $(SMALL) -o bin/toolkit/rkt ./toolkit
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/toolkit/ ./rkt-stage2
-	for program in $(filter-out rkt rkt-stage2,$(PROGRAMS)); do ln -sf rkt bin/toolkit/$$program || exit; done
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/toolkit/ ./rkt-attach ./rkt-stage2
+	for program in $(filter-out rkt rkt-attach rkt-stage2,$(PROGRAMS)); do ln -sf rkt bin/toolkit/$$program || exit; done
 
 man:
 	$(GO) run ./docs/mkman bin/man

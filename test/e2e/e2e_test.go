@@ -90,7 +90,7 @@ func TestSessionsToolkit(t *testing.T) {
 		t.Fatal(err)
 	}
 	command(t, "make", "-C", "../..", "install", "TOOLKIT=1", "DESTDIR="+toolkit, "PREFIX=/usr")
-	for _, name := range []string{"enter", "everyday", "first-try", "guide"} {
+	for _, name := range []string{"attach", "enter", "everyday", "first-try", "guide"} {
 		t.Run(name, func(t *testing.T) {
 			session := "testdata/" + name + ".txtar"
 			besideOthers(t, session)

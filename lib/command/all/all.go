@@ -36,12 +36,11 @@ import (
 )
 
 // Programs are the programs.
-func Programs() []*cli.Command { return append(slices.Clone(Toolkit), stage2.Command) }
+func Programs() []*cli.Command { return append(slices.Clone(Toolkit), attach.Command, stage2.Command) }
 
-// Toolkit are the programs that one binary is: all but rkt-stage2, which goes into pods and so is
-// a small program of its own.
+// Toolkit are the programs that one binary is: all but rkt-attach and rkt-stage2, which go into
+// pods and so are small programs of their own.
 var Toolkit = []*cli.Command{
-	attach.Command,
 	catmanifest.Command,
 	config.Command,
 	cp.Command,
