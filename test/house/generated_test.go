@@ -314,7 +314,7 @@ func dependencies(t *testing.T, old string, users map[string][]string, all int) 
 	for line := range strings.Lines(old) {
 		cells := strings.Split(line, " | ")
 		name := strings.TrimPrefix(cells[0], "| ")
-		if _, still := users[name]; still && len(cells) == 3 {
+		if _, still := users[name]; still && len(cells) == 3 && !done[name] {
 			done[name] = true
 			row(name, cells[1])
 		}
