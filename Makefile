@@ -11,7 +11,7 @@
 # make test-releases   the sessions on hosts of other releases of Debian; prints a table, and writes it into docs/systemd.md
 # make test-vm-releases   some sessions in virtual machines with the kernels and files of these releases
 # make torture    the long runs, CI's long form: hundreds of kills, make race, make fuzz
-# make cross      build everything for arm64, arm and riscv64
+# make cross      build everything for arm64, arm and riscv64, and run tests of these emulated
 # make race       the tests of packages that have goroutines, with the race detector
 # make fuzz       each fuzz target for 30 seconds (FUZZTIME)
 # make pictures   have the pictures in docs/systemd.md drawn anew by its test
@@ -191,9 +191,9 @@ test-vm-releases: deps modules releases $(RELEASES:%=bin/vm-%)
 	RKT_RELEASES=$(abspath bin/_releases) RKT_VM_RELEASES='$(RELEASES)' RKT_VM_SESSIONS='$(VM_SESSIONS)' \
 		$(GO) test -count=1 -v -timeout 150m -run 'TestSessionsVM$$' ./test/e2e
 
-# That everything builds for other kinds of machines, its tests too.
+# That everything builds for other kinds of machines, its tests too, and tests that qemu-user can run.
 cross: modules
-	for arch in arm64 arm riscv64; do CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./... || exit; done
+	for arch in arm64 arm riscv64; do CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./... && test/foreign.sh $$arch || exit; done
 
 torture: deps modules releases test-vm-releases race fuzz cross
 	RKT_RELEASES=$(abspath bin/_releases) $(GO) test -count=1 -v -timeout 120m -run 'TestReleases$$' ./test/e2e
