@@ -121,7 +121,8 @@ func cut(text []byte, limit int, last bool) (line []byte, n int, brokenBy string
 // look returns what waits, and leaves it in the pipe. The result is valid until the next call.
 func (p *pipe) look() ([]byte, error) {
 	for {
-		n, err := unix.Tee(p.fd, p.peek[1], len(p.buffer), unix.SPLICE_F_NONBLOCK)
+		long, err := unix.Tee(p.fd, p.peek[1], len(p.buffer), unix.SPLICE_F_NONBLOCK)
+		n := int(int32(long)) // of 32-bit machines the package joins two registers, of which one is the answer
 		switch {
 		case err == unix.EINTR:
 			continue
