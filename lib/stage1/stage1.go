@@ -60,13 +60,16 @@ const (
 func (s Stream) IsLog() bool { return s == Log || s == "" }
 
 // Attachable reports whether rkt-attach has to serve the app in the pod.
-func (a App) Attachable() bool {
-	for _, s := range []Stream{a.Stdin, a.Stdout, a.Stderr} {
+func (a App) Attachable() bool { return len(a.Served()) > 0 }
+
+// Served are the streams that rkt-attach serves, as it takes them: stdin=tty.
+func (a App) Served() (streams []string) {
+	for i, s := range []Stream{a.Stdin, a.Stdout, a.Stderr} {
 		if s == TTY || s == Attached {
-			return true
+			streams = append(streams, []string{StdinPipe, StdoutPipe, StderrPipe}[i]+"="+string(s))
 		}
 	}
-	return false
+	return streams
 }
 
 // AttachFile is rkt-attach, seen by the pod's PID 1, and AttachDir the directory that has a

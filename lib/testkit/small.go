@@ -70,11 +70,7 @@ func (s Small) Run(ctx context.Context) (console string, size int64, err error) 
 
 // initramfs writes the file system that the kernel starts with.
 func (s Small) initramfs(to, version string) error {
-	root, err := filepath.Abs(filepath.Join(s.Kernel, "lib/modules", version))
-	if err != nil {
-		return err
-	}
-	all, err := modules(root)
+	all, err := modules(s.Kernel, version)
 	if err != nil {
 		return err
 	}

@@ -234,11 +234,7 @@ func (c *child) stop() {
 // initramfs writes the file system that the kernel starts with: the init, the modules to reach the
 // machine's own files, and what the guest has to know.
 func (v VM) initramfs(init, version string) error {
-	root, err := filepath.Abs(filepath.Join(v.Kernel, "lib/modules", version))
-	if err != nil {
-		return err
-	}
-	all, err := modules(root)
+	all, err := modules(v.Kernel, version)
 	if err != nil {
 		return err
 	}
@@ -285,9 +281,14 @@ func (v VM) initramfs(init, version string) error {
 // moduleFiles are a kernel's modules: their files by name.
 type moduleFiles map[string]string
 
-func modules(root string) (moduleFiles, error) {
+// modules finds those of a version in an unpacked kernel package.
+func modules(kernel, version string) (moduleFiles, error) {
+	root, err := filepath.Abs(filepath.Join(kernel, "lib/modules", version))
+	if err != nil {
+		return nil, err
+	}
 	all := moduleFiles{}
-	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 		if name, ok := strings.CutSuffix(filepath.Base(path), ".ko"); ok && err == nil {
 			all[strings.ReplaceAll(name, "-", "_")] = path
 		}

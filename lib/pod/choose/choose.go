@@ -14,8 +14,8 @@ import (
 // Flags are rkt's flags for a stage1 image.
 var Flags = []string{"stage1-url", "stage1-path", "stage1-name", "stage1-hash", "stage1-from-dir"}
 
-// Flavor is the flavor that a stage1 image stands for. It is an error if there is none of that name
-// here.
+// Flavor is the flavor that a stage1 image stands for. A name that no flavor has is an
+// error.
 func Flavor(image string) (stage1.Flavor, error) {
 	word, err := config.Flavor(image)
 	if err != nil {

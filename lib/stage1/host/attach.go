@@ -49,12 +49,7 @@ func (a app) standard() (lines []string) {
 // root may look into the processes of root's that have no more capabilities than it has
 // (ptrace(2)), and through /proc/PID/root find the pod's files.
 func (a app) attachService() *unit {
-	args := []string{stage1.AttachFile, "--serve", a.Name}
-	for i, s := range []stage1.Stream{a.Stdin, a.Stdout, a.Stderr} {
-		if s == stage1.TTY || s == stage1.Attached {
-			args = append(args, []string{"stdin=", "stdout=", "stderr="}[i]+string(s))
-		}
-	}
+	args := append([]string{stage1.AttachFile, "--serve", a.Name}, a.Served()...)
 	return section("Unit", "Description=rkt-attach server for app "+a.Name, "DefaultDependencies=no",
 		"StopWhenUnneeded=yes", "StartLimitIntervalSec=0", "Conflicts=shutdown.target", "Before=shutdown.target").
 		with("Service", "Type=notify", "Slice=-.slice", "ExecStart="+strings.Join(args, " "),

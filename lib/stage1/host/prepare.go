@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -10,8 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/rkt-toolkit/rkt/lib/poddir"
-	"github.com/rkt-toolkit/rkt/lib/poddir/fstab"
 	"github.com/rkt-toolkit/rkt/lib/stage1"
+	"github.com/rkt-toolkit/rkt/lib/stage1/place"
 )
 
 // Name is stage1.Default.
@@ -51,16 +50,8 @@ func (Flavor) Prepare(s stage1.Spec) (*stage1.Tree, error) {
 		t.Dirs = append(t.Dirs, stage1.File{Name: inRoot(stage1.DevDir + "/" + a.Name), Mode: 0o700})
 		t.Mounts[a.Name] = a.mounts()
 	}
-	helpers := []struct{ source, file string }{{s.Stage2, stage1.Stage2}}
-	if slices.ContainsFunc(s.Apps, stage1.App.Attachable) {
-		if s.Attacher == "" {
-			return nil, errors.New("rkt-attach, by which one could attach to the apps, is not installed")
-		}
-		helpers = append(helpers, struct{ source, file string }{s.Attacher, stage1.AttachFile})
-	}
-	for _, h := range helpers {
-		t.Files = append(t.Files, stage1.File{Name: inRoot(h.file), Mode: 0o755})
-		t.Binds = append(t.Binds, fstab.Bind{Source: h.source, Target: inRoot(h.file), ReadOnly: true, NoDev: true})
+	if err := place.GiveHelpers(t, s); err != nil {
+		return nil, err
 	}
 	files, err := Files(s.UUID, s.Limits.Resources, s.Apps)
 	if err != nil {

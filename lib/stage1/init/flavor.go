@@ -92,34 +92,25 @@ func (Flavor) Prepare(s stage1.Spec) (*stage1.Tree, error) {
 		{Name: inRoot(plan.File), Mode: 0o600, Text: append(text, '\n')},
 		{Name: inRoot("etc/machine-id"), Mode: 0o600, Text: []byte(strings.ReplaceAll(s.UUID, "-", "") + "\n")},
 	}
-	return t, giveHelpers(t, s)
-}
-
-// giveHelpers gives the pod the programs that it has besides those of its apps.
-func giveHelpers(t *stage1.Tree, s stage1.Spec) error {
-	helpers := []struct{ source, file string }{{s.Stage2, stage1.Stage2}}
-	if slices.ContainsFunc(s.Apps, stage1.App.Attachable) {
-		if s.Attacher == "" {
-			return errors.New("rkt-attach, by which one could attach to the apps, is not installed")
-		}
-		helpers = append(helpers, struct{ source, file string }{s.Attacher, stage1.AttachFile})
-	}
-	for _, h := range helpers {
-		name := path.Join(poddir.RootDir, h.file)
-		t.Files = append(t.Files, stage1.File{Name: name, Mode: 0o755})
-		t.Binds = append(t.Binds, fstab.Bind{Source: h.source, Target: name, ReadOnly: true, NoDev: true})
-	}
-	return nil
+	return t, place.GiveHelpers(t, s)
 }
 
 // planOf is what PID 1 is to know of an app.
-func planOf(a stage1.App) (app plan.App, err error) {
+func planOf(a stage1.App) (plan.App, error) {
 	signal := unix.SIGTERM
 	if a.StopSignal != "" {
+		var err error
 		if signal, err = process.ParseSignal(a.StopSignal); err != nil {
-			return app, err
+			return plan.App{}, err
 		}
 	}
+	short := len(a.Name) <= streams.MaxName
+	app := plan.App{Name: a.Name, Streams: a.Served(), StopSignal: int(signal), StopTimeout: a.StopTimeout,
+		PreStart: a.PreStart != nil, PostStop: a.PostStop != nil, Notify: a.Notify,
+		Output: a.Stdout.IsLog() || a.Stderr.IsLog(), NoStdout: !a.Stdout.IsLog(), NoStderr: !a.Stderr.IsLog(),
+		Journal: short, Syslog: short && !slices.ContainsFunc(a.Volumes, func(volume string) bool {
+			return stage1.IsIn("/dev/"+streams.Syslog, volume)
+		})}
 	if h := a.Health; h != nil {
 		app.Health = &plan.Health{Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod,
 			Retries: h.Retries, OnFailure: h.OnFailure, Ready: h.Ready}
@@ -128,20 +119,7 @@ func planOf(a stage1.App) (app plan.App, err error) {
 				Successes: s.Successes}
 		}
 	}
-	for name, stream := range map[string]stage1.Stream{"stdin": a.Stdin, "stdout": a.Stdout, "stderr": a.Stderr} {
-		if stream == stage1.TTY || stream == stage1.Attached {
-			app.Streams = append(app.Streams, name+"="+string(stream))
-		}
-	}
-	slices.Sort(app.Streams) // the same pod makes the same plan
-	short := len(a.Name) <= streams.MaxName
-	return plan.App{Health: app.Health, Streams: app.Streams,
-		Name: a.Name, StopSignal: int(signal), StopTimeout: a.StopTimeout,
-		PreStart: a.PreStart != nil, PostStop: a.PostStop != nil, Notify: a.Notify,
-		Output: a.Stdout.IsLog() || a.Stderr.IsLog(), NoStdout: !a.Stdout.IsLog(), NoStderr: !a.Stderr.IsLog(),
-		Journal: short, Syslog: short && !slices.ContainsFunc(a.Volumes, func(volume string) bool {
-			return stage1.IsIn("/dev/"+streams.Syslog, volume)
-		})}, nil
+	return app, nil
 }
 
 // initCapabilities are what PID 1 and rkt-stage2 need themselves.

@@ -3,6 +3,7 @@ package initflavor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,10 +67,8 @@ func isAsked(l *stage1.PodLimits) bool {
 // planLimits are the limits of the pod, of all its apps together and of each.
 func (s *starting) planLimits() ([]plan.Limit, error) {
 	disk := ""
-	for _, r := range append(appResources(s.limits), s.limits.Pod) {
-		if disk != "" || r.BlockBandwidth == 0 && r.BlockIOPS == 0 {
-			continue
-		}
+	all := append(slices.Collect(maps.Values(s.limits.Apps)), s.limits.Pod)
+	if slices.ContainsFunc(all, func(r stage1.Resources) bool { return r.BlockBandwidth > 0 || r.BlockIOPS > 0 }) {
 		var err error
 		if disk, err = diskOf(s.Pod.Path(poddir.RootDir)); err != nil {
 			return nil, fmt.Errorf("limits of disks: %w", err)
@@ -88,15 +87,9 @@ func (s *starting) planLimits() ([]plan.Limit, error) {
 	return limits, nil
 }
 
-func appResources(l *stage1.PodLimits) (all []stage1.Resources) {
-	for _, r := range l.Apps {
-		all = append(all, r)
-	}
-	return all
-}
-
 // enforce gives the pod's group below the unit's the controllers that its limits need, and tells of
-// limits for which there is none. The launcher does the rest. keep says that the unit is a service.
+// limits that no controller can enforce. The launcher does the rest. keep says that the unit is a
+// service.
 func (s *starting) enforce(unit string, keep bool) error {
 	var wanted []string
 	for _, l := range s.planned {
@@ -125,7 +118,7 @@ func (s *starting) enforce(unit string, keep bool) error {
 	}
 	missing := place.Unenforced(all, tasks, func() []string { return there })
 	if len(s.controllers) > 0 {
-		err := s.enable(unit)
+		err := enable(unit, s.controllers)
 		if errors.Is(err, unix.EBUSY) {
 			s.controllers = nil
 			missing = []string{"limits are not enforced: other processes are in the cgroup of the pod's unit; " +
@@ -139,7 +132,7 @@ func (s *starting) enforce(unit string, keep bool) error {
 
 // enable has the groups below the unit's have the controllers. A group with controllers below has
 // no process of its own.
-func (s *starting) enable(unit string) error {
+func enable(unit string, controllers []string) error {
 	own := filepath.Join(unit, supervisor)
 	if err := cgroup.Make(own); err != nil {
 		return err
@@ -147,7 +140,7 @@ func (s *starting) enable(unit string) error {
 	if err := cgroup.Enter([]string{own}, os.Getpid()); err != nil {
 		return err
 	}
-	for _, c := range s.controllers {
+	for _, c := range controllers {
 		if err := cgroup.Enable(unit, c); err != nil {
 			return fmt.Errorf("controller %s: %w", c, err)
 		}

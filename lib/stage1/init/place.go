@@ -95,9 +95,7 @@ func (s *starting) limitTasks(unit, group string) error {
 		s.limitUnit()
 		return nil
 	}
-	s.controllers = []string{"pids"}
-	err := s.enable(unit)
-	s.controllers = nil
+	err := enable(unit, []string{"pids"})
 	if errors.Is(err, unix.EBUSY) { // somebody else's process is in the unit
 		s.limitUnit()
 		return nil
